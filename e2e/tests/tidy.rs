@@ -1,0 +1,175 @@
+//! Keeps the house: who may know whom, which rooms are pure, how long a file may be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Longest file, lines, comments and tests included.
+const LONGEST_FILE: usize = 400;
+
+/// Which crate of the workspace may depend on which. Leaves know nobody; hub and spoke never know each other.
+const MAY_KNOW: &[(&str, &[&str])] = &[
+    ("crds", &[]),
+    ("proto", &[]),
+    ("hub", &["crds", "proto"]),
+    ("spoke", &["crds", "proto"]),
+    ("e2e", &["crds", "hub", "proto", "spoke"]),
+];
+
+/// Rooms (folders or files) of pure logic: time, randomness and the world are arguments there.
+const PURE: &[&str] = &[
+    "crds/src",
+    "hub/src/fleet",
+    "hub/src/need",
+    "hub/src/scheduler",
+    "hub/src/aggregate",
+    "hub/src/resolve",
+];
+
+/// What a pure room may not name.
+const IO: &[&str] = &[
+    "kube::Api",
+    "kube::Client",
+    "kube::api",
+    "kube::client",
+    "kube::runtime",
+    "tokio",
+    "tonic",
+    "axum",
+    "rand::",
+    "std::env",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "Instant::now",
+    "SystemTime::now",
+    "Timestamp::now",
+    "Zoned::now",
+];
+
+/// Module names that tell a reader nothing.
+const EMPTY_NAMES: &[&str] = &["common", "helper", "helpers", "manager", "misc", "mod", "util", "utils"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e lies in the workspace").to_path_buf()
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() && !path.ends_with("target") {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Every Rust file of the workspace: path from the top, text.
+fn sources() -> BTreeMap<String, String> {
+    let mut files = Vec::new();
+    for (member, _) in MAY_KNOW {
+        rust_files(&root().join(member), &mut files);
+    }
+    assert!(files.len() > 50, "the walk found only {} files", files.len());
+    files
+        .into_iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).expect("a source file is readable");
+            let name = path.strip_prefix(root()).expect("below the top").display().to_string();
+            (name, text)
+        })
+        .collect()
+}
+
+/// Lines of a file that are code of the product: no comments, nothing from the first test module on.
+fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .enumerate()
+        .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .map(|(n, line)| (n + 1, line))
+}
+
+fn refuse(what: &str, faults: &[String]) {
+    assert!(faults.is_empty(), "{what}:\n  {}", faults.join("\n  "));
+}
+
+#[test]
+fn crates_know_only_whom_they_may() {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version=1", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo metadata runs");
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    let members: BTreeSet<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
+    assert_eq!(members, MAY_KNOW.iter().map(|(name, _)| *name).collect(), "a new crate needs a line in MAY_KNOW");
+    for package in packages {
+        let name = package["name"].as_str().expect("a package has a name");
+        let may = MAY_KNOW.iter().find(|(n, _)| *n == name).expect("listed").1;
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let other = dependency["name"].as_str().expect("a dependency has a name");
+            assert!(!members.contains(other) || may.contains(&other), "{name} may not depend on {other}");
+        }
+    }
+}
+
+#[test]
+fn pure_rooms_name_no_io() {
+    let sources = sources();
+    let mut faults = Vec::new();
+    for room in PURE {
+        let in_room = |file: &str| file == format!("{room}.rs") || file == *room || file.starts_with(&format!("{room}/"));
+        let files: Vec<_> =
+            sources.iter().filter(|(f, _)| in_room(f) && !f.contains("/bin/") && !f.ends_with("tests.rs")).collect();
+        assert!(!files.is_empty(), "the pure room {room} is gone: correct the list");
+        for (file, text) in files {
+            for (number, line) in code_lines(text) {
+                if let Some(io) = IO.iter().find(|io| line.contains(**io)) {
+                    faults.push(format!("{file}:{number} names {io}"));
+                }
+            }
+        }
+    }
+    refuse("pure rooms that do IO", &faults);
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    let missing: Vec<String> =
+        sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(file, _)| file).collect();
+    refuse("files that do not start with a //! line", &missing);
+}
+
+#[test]
+fn files_are_one_idea_long() {
+    let long: Vec<String> = sources()
+        .into_iter()
+        .map(|(file, text)| (text.lines().count(), file))
+        .filter(|(lines, _)| *lines > LONGEST_FILE)
+        .map(|(lines, file)| format!("{file}: {lines} lines"))
+        .collect();
+    refuse("files longer than one idea", &long);
+}
+
+#[test]
+fn names_say_something_and_nothing_is_left_behind() {
+    let mut faults = Vec::new();
+    for (file, text) in sources() {
+        let stem = Path::new(&file).file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+        if EMPTY_NAMES.contains(&stem) {
+            faults.push(format!("{file}: the name tells a reader nothing"));
+        }
+        if file == "e2e/tests/tidy.rs" {
+            continue;
+        }
+        for left in ["TODO", "FIXME", "todo!(", "unimplemented!(", "#[ignore", "#[should_panic"] {
+            if text.contains(left) {
+                faults.push(format!("{file}: {left}"));
+            }
+        }
+    }
+    refuse("left behind", &faults);
+}

@@ -1,1 +1,5 @@
-//! placeholder
+//! The agent and NIM operator of one GPU cluster.
+
+pub mod deliver;
+pub mod facts;
+pub mod report;

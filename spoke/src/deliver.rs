@@ -1,0 +1,92 @@
+//! What the hub sends becomes objects of this cluster, and nothing else does.
+//!
+//! The memory of this room is the cluster itself: every applied object carries marks (uid, generation, hash, hub
+//! and epoch), and one ConfigMap keeps the highest epoch, so that a spoke restarted with no hub in sight loses
+//! nothing. Only a tombstone of an obeyed epoch removes; what the hub does not mention is left alone.
+
+mod epoch;
+mod object;
+
+use std::future::Future;
+
+pub use epoch::{Epoch, EpochRefused};
+pub use object::{HeldObject, ObjectRef, Outcome, Policy, RejectionClass, Tombstone, Upsert};
+
+/// Why a call did not come to an outcome. Everything here may succeed when it is tried again, with backoff.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliverError {
+    /// The API server answered with a failure that may pass, or did not answer.
+    #[error("{what}: the API server did not carry it out")]
+    Api {
+        /// The call, with the object it was about.
+        what: String,
+        /// What the API server or the connection said.
+        #[source]
+        source: kube::Error,
+    },
+    /// The API server did not answer in time.
+    #[error("{what}: no answer from the API server within {seconds} s")]
+    Timeout {
+        /// The call, with the object it was about.
+        what: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// The object is on its way out; what was asked has to wait for that.
+    #[error("{object} is still being deleted: it waits for the finalizers {finalizers:?}")]
+    StillThere {
+        /// Kind, namespace and name.
+        object: String,
+        /// What holds it.
+        finalizers: Vec<String>,
+    },
+    /// The stored epoch cannot be read, so nothing that depends on it is done.
+    #[error(
+        "ConfigMap {namespace}/{name}: {problem}; repair it, or delete it to accept the next hub that connects"
+    )]
+    State {
+        /// Namespace of the spoke.
+        namespace: String,
+        /// Name of the ConfigMap.
+        name: String,
+        /// What is wrong with its content.
+        problem: String,
+    },
+}
+
+/// Why an epoch was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// This spoke does not obey that epoch. Trying again does not help; nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] EpochRefused),
+    /// The epoch could not be read or stored. Try again.
+    #[error(transparent)]
+    Store(#[from] DeliverError),
+}
+
+/// What the link needs of the cluster. Calls may run concurrently for different objects.
+pub trait Deliver: Send + Sync + 'static {
+    /// What is held of the hub whose epoch was accepted last, read from the marks.
+    fn held(&self) -> impl Future<Output = Result<Vec<HeldObject>, DeliverError>> + Send;
+
+    /// The highest epoch this spoke has accepted; `None` until a hub has been heard once.
+    fn highest_epoch(&self) -> impl Future<Output = Result<Option<Epoch>, DeliverError>> + Send;
+
+    /// Accepts the epoch of a Welcome or refuses it; a higher one is stored before this returns.
+    fn accept_epoch(&self, epoch: &Epoch) -> impl Future<Output = Result<(), AcceptError>> + Send;
+
+    /// Applies one object: `Accepted` or `Rejected`. An `Err` is to be tried again.
+    fn upsert(
+        &self,
+        upsert: &Upsert,
+        epoch: &Epoch,
+    ) -> impl Future<Output = Result<Outcome, DeliverError>> + Send;
+
+    /// Removes one object: `Gone` once it has really gone, or `Rejected`. An `Err` is to be tried again.
+    fn remove(
+        &self,
+        tombstone: &Tombstone,
+        epoch: &Epoch,
+    ) -> impl Future<Output = Result<Outcome, DeliverError>> + Send;
+}

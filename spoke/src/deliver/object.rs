@@ -1,0 +1,97 @@
+//! The words of delivery: what comes from the hub, what is held, and how it ended.
+
+use std::fmt;
+
+/// One object of the hub, wherever it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ObjectRef {
+    /// metadata.uid on the hub: the identity on the link.
+    pub uid: String,
+    /// For example `apps.nvidia.com/v1alpha1`.
+    pub api_version: String,
+    /// For example `NIMService`.
+    pub kind: String,
+    /// Namespace, here as on the hub.
+    pub namespace: String,
+    /// Name, here as on the hub.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// What the spoke holds of a hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldObject {
+    /// Which object.
+    pub object: ObjectRef,
+    /// Generation of the hub's object that was applied last.
+    pub generation: i64,
+    /// Hash of the payload that was applied last.
+    pub hash: String,
+}
+
+/// An object that the hub wants here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upsert {
+    /// Which object.
+    pub object: ObjectRef,
+    /// metadata.generation on the hub.
+    pub generation: i64,
+    /// SHA-256 of the payload, lower-case hex.
+    pub hash: String,
+    /// apiVersion, kind, metadata (name, namespace, labels, annotations) and spec, as canonical JSON.
+    pub payload: Vec<u8>,
+}
+
+/// An object that the hub wants away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tombstone {
+    /// Which object.
+    pub object: ObjectRef,
+    /// What becomes of it.
+    pub policy: Policy,
+    /// Why, in one sentence.
+    pub reason: String,
+}
+
+/// What a tombstone does with the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Delete it.
+    Delete,
+    /// Take our marks off and leave it to the cluster.
+    Retain,
+}
+
+/// How an upsert or a removal ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The object is persisted in this cluster.
+    Accepted,
+    /// The object is not here (any more), or is not ours (any more).
+    Gone,
+    /// The object is wrong; the last good one stays. Not to be tried again until its hash changes.
+    Rejected {
+        /// The kind of wrong.
+        class: RejectionClass,
+        /// What the API server or the spoke said, with the remedy.
+        message: String,
+    },
+}
+
+/// The kinds of wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectionClass {
+    /// The API server refused the object.
+    Invalid,
+    /// An object of that name is there and is not this hub's.
+    Conflict,
+    /// This cluster lacks the kind.
+    Unsupported,
+    /// The epoch is not one this spoke obeys.
+    StaleEpoch,
+}

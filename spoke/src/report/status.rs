@@ -1,0 +1,52 @@
+//! What the hub is told about one delivered object.
+
+use std::collections::BTreeMap;
+
+use crate::deliver::ObjectRef;
+
+/// The state of one delivered object, seen from here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectStatus {
+    /// Which object.
+    pub object: ObjectRef,
+    /// Generation of the hub's object that this status is about.
+    pub generation: i64,
+    /// Hash of the payload that this status is about.
+    pub hash: String,
+    /// status.state in the NIM Operator's words; empty until the operator has looked at this generation.
+    pub state: String,
+    /// Conditions, sorted by type; empty until the operator has looked at this generation.
+    pub conditions: Vec<Condition>,
+    /// Replicas that are available.
+    pub ready_replicas: i32,
+    /// Replicas that are wanted in this cluster.
+    pub wanted_replicas: i32,
+    /// Milliseconds since the Unix epoch, by this machine's clock.
+    pub observed_at_ms: i64,
+    /// Profiles that a NIMCache holds.
+    pub profiles: Vec<CachedProfile>,
+}
+
+/// metav1.Condition, as far as it travels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// For example `Ready`; the field `type` of the API.
+    pub kind: String,
+    /// True, False or Unknown.
+    pub status: String,
+    /// One word.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+    /// Milliseconds since the Unix epoch; 0 where the object does not say.
+    pub last_transition_ms: i64,
+}
+
+/// One model profile that a NIMCache holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachedProfile {
+    /// Identifier of the profile.
+    pub name: String,
+    /// For example `tp: "1"`, `precision: fp8`.
+    pub tags: BTreeMap<String, String>,
+}

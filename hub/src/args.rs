@@ -1,0 +1,130 @@
+//! The command line of `nimfleet-hub`. Every flag has a variable `NIMFLEET_…` of the same meaning.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
+
+/// The hub of a nimfleet: chooses clusters for NIM objects and keeps the fleet's status.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "nimfleet-hub", version, about)]
+pub struct Args {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Flags)]
+pub struct CommonArgs {
+    /// Kubeconfig of the hub's cluster [default: in-cluster, or the file KUBECONFIG names].
+    #[arg(long, global = true, env = "NIMFLEET_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace of the hub itself: its Secrets and its state.
+    #[arg(long, global = true, env = "POD_NAMESPACE", default_value = "nimfleet")]
+    pub namespace: String,
+    /// host:port under which spokes reach the hub; part of its certificate and of join commands.
+    #[arg(long, global = true, env = "NIMFLEET_ADVERTISE", value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// How log lines look.
+    #[arg(long, global = true, env = "NIMFLEET_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
+    pub log_format: LogFormat,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the hub.
+    Serve(ServeArgs),
+    /// Make a single-use token for one cluster and print the command that installs its spoke.
+    JoinCommand(JoinArgs),
+}
+
+/// Flags of `serve`.
+#[derive(Clone, Debug, Flags)]
+pub struct ServeArgs {
+    /// Where spokes connect.
+    #[arg(long, env = "NIMFLEET_LISTEN", default_value = "[::]:7443", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+    /// Where /livez, /readyz and /metrics are served.
+    #[arg(long, env = "NIMFLEET_METRICS_ADDR", default_value = "[::]:8080", value_name = "ADDRESS:PORT")]
+    pub metrics_addr: SocketAddr,
+    /// A cluster without a session for this long is Connected=Unknown (three heartbeats).
+    #[arg(long, env = "NIMFLEET_UNREACHABLE_AFTER", default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    pub unreachable_after: Duration,
+}
+
+/// Flags of `join-command`.
+#[derive(Clone, Debug, Flags)]
+pub struct JoinArgs {
+    /// Name the cluster gets: a DNS label, at most 63 characters.
+    pub cluster: String,
+    /// How long the token can be used.
+    #[arg(long, env = "NIMFLEET_JOIN_TTL", default_value = "1h", value_parser = duration, value_name = "DURATION")]
+    pub ttl: Duration,
+    /// What is printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Helm)]
+    pub output: Output,
+}
+
+/// What `join-command` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A helm command to paste.
+    Helm,
+    /// An object with address, caHash, token and cluster.
+    Json,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Reads a duration such as `30s`, `5m` or `1h30m`; plain numbers are refused, since their unit is a guess.
+fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration =
+        text.parse().map_err(|_| format!("{text:?} is not a duration: write for example 30s, 5m or 1h30m"))?;
+    match Duration::try_from(span) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(format!("{text:?} is not above zero")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Args as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_need_a_unit_and_a_positive_value() {
+        for (text, seconds) in [("30s", 30), ("5m", 300), ("1h30m", 5400)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "30", "0s", "-5m", "soon"] {
+            assert!(duration(text).is_err(), "{text:?} was taken");
+        }
+    }
+
+    #[test]
+    fn serve_has_defaults_for_everything() {
+        let args = Args::try_parse_from(["nimfleet-hub", "serve"]).unwrap();
+        let Command::Serve(serve) = args.command else { panic!("serve was asked for") };
+        assert_eq!(serve.listen.port(), 7443);
+        assert_eq!(serve.unreachable_after, Duration::from_secs(30));
+    }
+}

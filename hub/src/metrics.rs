@@ -1,0 +1,148 @@
+//! Prometheus metrics of the hub. Labels come from closed lists; no label names an object.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// Label `reason`: one of the reasons that conditions and events carry.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByController {
+    controller: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByFault {
+    controller: &'static str,
+    fault: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByVerdict {
+    verdict: &'static str,
+}
+
+/// All metrics of the hub. Cheap to clone; all clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    families: Arc<Families>,
+}
+
+#[derive(Debug)]
+struct Families {
+    registry: Registry,
+    connected_clusters: Gauge,
+    sessions: Counter,
+    placements: Family<ByReason, Gauge>,
+    reconciles: Family<ByController, Histogram>,
+    faults: Family<ByFault, Counter>,
+    results: Family<ByVerdict, Counter>,
+    writes: Counter,
+}
+
+impl Default for Families {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("nimfleet_hub");
+        let connected_clusters = Gauge::default();
+        registry.register("connected_clusters", "Clusters whose session is up", connected_clusters.clone());
+        let sessions = Counter::default();
+        registry.register("sessions", "Sessions that spokes have begun", sessions.clone());
+        let placements = Family::<ByReason, Gauge>::default();
+        registry.register("placements", "Placements, by the reason they show", placements.clone());
+        let reconciles = Family::new_with_constructor(histogram as fn() -> Histogram);
+        registry.register("reconcile_duration_seconds", "Time of one reconcile", reconciles.clone());
+        let faults = Family::<ByFault, Counter>::default();
+        registry.register("reconcile_faults", "Reconciles that failed, by what failed", faults.clone());
+        let results = Family::<ByVerdict, Counter>::default();
+        registry.register("object_results", "Answers of spokes to objects they were sent", results.clone());
+        let writes = Counter::default();
+        registry.register("writes", "Writes to the hub's API server", writes.clone());
+        Self { registry, connected_clusters, sessions, placements, reconciles, faults, results, writes }
+    }
+}
+
+/// 1 ms to 16 s: a reconcile is some API calls of a few ms, or one that ran into its timeout of 10 s.
+fn histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 15))
+}
+
+impl Metrics {
+    /// The number of sessions that are up.
+    pub fn set_connected(&self, clusters: usize) {
+        self.families.connected_clusters.set(i64::try_from(clusters).unwrap_or(i64::MAX));
+    }
+
+    /// A session began.
+    pub fn session_began(&self) {
+        self.families.sessions.inc();
+    }
+
+    /// A placement shows another reason than before; `None` is a placement not known before, or gone.
+    pub fn placement_reason(&self, before: Option<&str>, after: Option<&str>) {
+        if before == after {
+            return;
+        }
+        let gauge = |reason: &str| self.families.placements.get_or_create_owned(&ByReason { reason: reason.to_owned() });
+        if let Some(before) = before {
+            gauge(before).dec();
+        }
+        if let Some(after) = after {
+            gauge(after).inc();
+        }
+    }
+
+    /// A reconcile took this long.
+    pub fn reconciled(&self, controller: &'static str, took: Duration) {
+        self.families.reconciles.get_or_create(&ByController { controller }).observe(took.as_secs_f64());
+    }
+
+    /// A reconcile failed.
+    pub fn fault(&self, controller: &'static str, fault: &'static str) {
+        self.families.faults.get_or_create(&ByFault { controller, fault }).inc();
+    }
+
+    /// A spoke answered: accepted, gone or rejected.
+    pub fn result(&self, verdict: &'static str) {
+        self.families.results.get_or_create(&ByVerdict { verdict }).inc();
+    }
+
+    /// An object of the hub's cluster was written.
+    pub fn wrote(&self) {
+        self.families.writes.inc();
+    }
+
+    /// Everything in the text format of OpenMetrics.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.families.registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_placement_is_counted_under_one_reason() {
+        let metrics = Metrics::default();
+        metrics.placement_reason(None, Some("NoFit"));
+        metrics.placement_reason(Some("NoFit"), Some("Scheduled"));
+        let text = metrics.encode().unwrap();
+        assert!(text.contains("nimfleet_hub_placements{reason=\"NoFit\"} 0"), "{text}");
+        assert!(text.contains("nimfleet_hub_placements{reason=\"Scheduled\"} 1"), "{text}");
+        metrics.placement_reason(Some("Scheduled"), None);
+        assert!(metrics.encode().unwrap().contains("reason=\"Scheduled\"} 0"));
+    }
+}

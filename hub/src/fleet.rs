@@ -1,0 +1,182 @@
+//! The fleet as the hub knows it: clusters, what they can run, what they run, and what has been given away.
+//!
+//! A [`Fleet`] changes only by [`Fleet::apply`]. It holds no clock: every event carries its own time.
+
+mod capacity;
+mod cluster;
+mod custom_resource;
+mod grant;
+mod name;
+mod object;
+mod selector;
+mod statuses;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+pub use capacity::{Capacity, HeldCache, Platform, Pool, STALE_AFTER};
+pub use cluster::{Agent, Cluster, Effect, Link, Taint};
+pub use custom_resource::Admin;
+pub use grant::{Grant, GrantedObject, PlacementKey};
+pub use name::{ClusterName, InvalidClusterName};
+pub use object::{
+    Answer, CachedProfile, HeldObject, ObjectCondition, ObjectRef, ObjectResult, ObjectStatus,
+    RejectionClass, Truth,
+};
+pub use selector::{InvalidSelector, Selector};
+pub use statuses::{Heard, Statuses};
+
+/// Snapshot of everything the scheduler and the aggregation read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fleet {
+    clusters: BTreeMap<ClusterName, Cluster>,
+    /// By cluster, because the scheduler asks cluster by cluster.
+    grants: BTreeMap<ClusterName, BTreeMap<PlacementKey, Grant>>,
+    statuses: Statuses,
+}
+
+/// One change of the fleet.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FleetEvent {
+    /// The GPUCluster object was made or changed: what its admin says of it.
+    Admin {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Labels, taints and acceptance.
+        admin: Admin,
+    },
+    /// The GPUCluster object is gone.
+    Left {
+        /// The cluster.
+        cluster: ClusterName,
+    },
+    /// A session is up.
+    Connected {
+        /// The cluster.
+        cluster: ClusterName,
+        /// What its agent says of itself.
+        agent: Agent,
+    },
+    /// A session ended; or the hub starts and knows from the GPUCluster that this cluster had joined before.
+    Disconnected {
+        /// The cluster.
+        cluster: ClusterName,
+        /// By the hub's clock; never before the start of this hub.
+        at: Timestamp,
+    },
+    /// The spoke said what its cluster can run.
+    Capacity {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The report.
+        capacity: Capacity,
+    },
+    /// The spoke said how objects are.
+    Status {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The objects.
+        statuses: Vec<ObjectStatus>,
+        /// By the hub's clock.
+        at: Timestamp,
+    },
+    /// The spoke said that an object is gone.
+    Gone {
+        /// The cluster.
+        cluster: ClusterName,
+        /// `metadata.uid` on the hub.
+        uid: String,
+    },
+    /// What a placement has been given, everywhere; replaces what was said before. Empty: nothing.
+    Granted {
+        /// The placement.
+        placement: PlacementKey,
+        /// One per cluster.
+        grants: Vec<Grant>,
+    },
+}
+
+impl Fleet {
+    /// Takes one event in. An event about a cluster whose GPUCluster is not known makes no cluster: it is dropped,
+    /// except for grants, which outlive their cluster.
+    pub fn apply(&mut self, event: FleetEvent) {
+        match event {
+            FleetEvent::Admin { cluster, admin } => {
+                let known = self.clusters.entry(cluster.clone()).or_insert_with(|| Cluster::new(cluster));
+                known.labels = admin.labels;
+                known.taints = admin.taints;
+                known.accepted = admin.accepted;
+            }
+            FleetEvent::Left { cluster } => {
+                self.clusters.remove(&cluster);
+                self.statuses.forget_cluster(&cluster);
+            }
+            FleetEvent::Connected { cluster, agent } => {
+                if let Some(known) = self.clusters.get_mut(&cluster) {
+                    known.link = Link::Connected;
+                    known.agent = Some(agent);
+                }
+            }
+            FleetEvent::Disconnected { cluster, at } => {
+                if let Some(known) = self.clusters.get_mut(&cluster) {
+                    // The first loss counts: a second word about it must not restart the clock.
+                    if !matches!(known.link, Link::Unreachable { .. }) {
+                        known.link = Link::Unreachable { since: at };
+                    }
+                }
+            }
+            FleetEvent::Capacity { cluster, capacity } => {
+                if let Some(known) = self.clusters.get_mut(&cluster) {
+                    known.capacity = Some(capacity);
+                }
+            }
+            FleetEvent::Status { cluster, statuses, at } => {
+                if self.clusters.contains_key(&cluster) {
+                    for status in statuses {
+                        self.statuses.hear(&cluster, status, at);
+                    }
+                }
+            }
+            FleetEvent::Gone { cluster, uid } => self.statuses.forget_object(&cluster, &uid),
+            FleetEvent::Granted { placement, grants } => self.grant(&placement, grants),
+        }
+    }
+
+    fn grant(&mut self, placement: &PlacementKey, grants: Vec<Grant>) {
+        for granted in self.grants.values_mut() {
+            granted.remove(placement);
+        }
+        self.grants.retain(|_, granted| !granted.is_empty());
+        for grant in grants {
+            self.grants.entry(grant.cluster.clone()).or_default().insert(placement.clone(), grant);
+        }
+    }
+
+    /// All clusters, by name.
+    pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
+        self.clusters.values()
+    }
+
+    /// One cluster.
+    #[must_use]
+    pub fn cluster(&self, name: &str) -> Option<&Cluster> {
+        self.clusters.get(name)
+    }
+
+    /// What every spoke last said about every object.
+    #[must_use]
+    pub const fn statuses(&self) -> &Statuses {
+        &self.statuses
+    }
+
+    /// What has been given away in a cluster, the oldest first.
+    #[must_use]
+    pub fn grants(&self, cluster: &ClusterName) -> Vec<(&PlacementKey, &Grant)> {
+        let mut grants: Vec<_> = self.grants.get(cluster).into_iter().flatten().collect();
+        grants.sort_by_key(|(placement, grant)| (grant.since, *placement));
+        grants
+    }
+}

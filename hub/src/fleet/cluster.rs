@@ -1,0 +1,110 @@
+//! One joined cluster as the hub knows it.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Capacity, ClusterName};
+
+/// Whether the hub hears a spoke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// A session is up.
+    Connected,
+    /// No session; by the hub's clock.
+    Unreachable {
+        /// End of the last session, or the start of this hub if that is later: a hub that was away blames no spoke.
+        since: Timestamp,
+    },
+    /// No spoke has ever joined under this name.
+    Never,
+}
+
+impl Link {
+    /// How long nothing has been heard; zero while connected, none if it never was.
+    #[must_use]
+    pub fn silent_for(self, now: Timestamp) -> Option<SignedDuration> {
+        match self {
+            Self::Connected => Some(SignedDuration::ZERO),
+            Self::Unreachable { since } => Some(now.duration_since(since).max(SignedDuration::ZERO)),
+            Self::Never => None,
+        }
+    }
+}
+
+/// What a taint does to placements that do not tolerate it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing new comes here; what is here stays.
+    NoSchedule,
+    /// Nothing new comes here, and what is here leaves.
+    NoExecute,
+}
+
+impl Effect {
+    /// The word of core/v1.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoSchedule => "NoSchedule",
+            Self::NoExecute => "NoExecute",
+        }
+    }
+}
+
+/// A taint of a cluster, in the words of core/v1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taint {
+    /// Taint key.
+    pub key: String,
+    /// Taint value; empty if none.
+    pub value: String,
+    /// What it does.
+    pub effect: Effect,
+}
+
+/// One joined cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Its name.
+    pub name: ClusterName,
+    /// Labels of the GPUCluster.
+    pub labels: BTreeMap<String, String>,
+    /// Taints of the GPUCluster.
+    pub taints: Vec<Taint>,
+    /// The admin's half of the double opt-in.
+    pub accepted: bool,
+    /// Whether the hub hears it.
+    pub link: Link,
+    /// Its last report; none until the first one.
+    pub capacity: Option<Capacity>,
+    /// What its agent said when it connected; none until it did.
+    pub agent: Option<Agent>,
+}
+
+/// What an agent says of itself when it connects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Agent {
+    /// `metadata.uid` of the kube-system namespace.
+    pub cluster_uid: String,
+    /// Version of the spoke.
+    pub version: String,
+    /// What it can do.
+    pub capabilities: Vec<String>,
+}
+
+impl Cluster {
+    /// A cluster of which nothing is known but its name: not accepted, never connected.
+    #[must_use]
+    pub const fn new(name: ClusterName) -> Self {
+        Self {
+            name,
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
+            accepted: false,
+            link: Link::Never,
+            capacity: None,
+            agent: None,
+        }
+    }
+}

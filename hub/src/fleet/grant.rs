@@ -1,0 +1,60 @@
+//! GPUs that the scheduler has given to a placement in a cluster.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Heard;
+use crate::need::Need;
+
+/// A replica that has been ready this long is in the cluster's report: a spoke reports a change of free GPUs
+/// within a few seconds, and sends nothing where nothing changed.
+pub(crate) const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(10);
+
+/// A NIMPlacement's identity.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlacementKey {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl std::fmt::Display for PlacementKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What one placement has been given in one cluster. It stands from the decision on until the spoke has said that
+/// the objects are gone, so a row of a decision in state Removing still counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The cluster.
+    pub cluster: super::ClusterName,
+    /// When it was decided, by the hub's clock: the older grant is served first.
+    pub since: Timestamp,
+    /// What each object was given.
+    pub objects: Vec<GrantedObject>,
+}
+
+/// What one object has been given in one cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantedObject {
+    /// `metadata.uid` on the hub.
+    pub uid: String,
+    /// What one replica takes.
+    pub need: Need,
+    /// Replicas granted.
+    pub replicas: u32,
+}
+
+impl GrantedObject {
+    /// Replicas that the cluster's report of free GPUs already counts as used. Only ready ones are known to be bound to a
+    /// node, so a replica that still starts is counted twice rather than not at all.
+    #[must_use]
+    pub fn seen(&self, heard: Option<&Heard>, observed_at: Option<Timestamp>, now: Timestamp) -> u32 {
+        let (Some(heard), Some(observed_at)) = (heard, observed_at) else { return 0 };
+        let reported = observed_at >= heard.status.observed_at;
+        let settled = now.duration_since(heard.steady_since) >= SETTLED_AFTER;
+        if reported || settled { heard.status.ready_replicas.min(self.replicas) } else { 0 }
+    }
+}

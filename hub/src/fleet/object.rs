@@ -1,0 +1,178 @@
+//! Objects of the hub and what spokes say about them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+/// One NIM object of the hub, wherever it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectRef {
+    /// `metadata.uid` on the hub: the identity on the link.
+    pub uid: String,
+    /// E.g. `apps.nvidia.com/v1alpha1`.
+    pub api_version: String,
+    /// E.g. `NIMService`.
+    pub kind: String,
+    /// Namespace, the same on hub and spoke.
+    pub namespace: String,
+    /// Name, the same on hub and spoke.
+    pub name: String,
+}
+
+/// An object that a spoke holds of this hub, read from the marks on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldObject {
+    /// The object.
+    pub object: ObjectRef,
+    /// Generation on the hub of what was applied.
+    pub generation: i64,
+    /// SHA-256 of the payload that was applied, hex.
+    pub hash: String,
+}
+
+/// `True`, `False` or `Unknown` of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// `True`.
+    True,
+    /// `False`.
+    False,
+    /// `Unknown`, or any other word.
+    Unknown,
+}
+
+impl Truth {
+    /// The word that metav1.Condition uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<&str> for Truth {
+    fn from(word: &str) -> Self {
+        match word {
+            "True" => Self::True,
+            "False" => Self::False,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(value: bool) -> Self {
+        if value { Self::True } else { Self::False }
+    }
+}
+
+/// A condition as a spoke reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectCondition {
+    /// E.g. `Ready`.
+    pub kind: String,
+    /// Whether it holds.
+    pub status: Truth,
+    /// One word, CamelCase.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+    /// By the spoke's clock.
+    pub last_transition: Timestamp,
+}
+
+/// A model profile that a NIMCache holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedProfile {
+    /// Profile ID.
+    pub name: String,
+    /// Tags such as `tp`, `gpu`, `precision`.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// What a spoke last said about one object. Soft state: lost with the hub, sent again on reconnect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectStatus {
+    /// The object.
+    pub object: ObjectRef,
+    /// Hub generation this status is about.
+    pub generation: i64,
+    /// Hash of the payload this status is about.
+    pub hash: String,
+    /// `status.state`, in the words of the NIM Operator; empty before the first reconcile.
+    pub state: String,
+    /// Conditions of the object in that cluster.
+    pub conditions: Vec<ObjectCondition>,
+    /// Replicas that are available in that cluster.
+    pub ready_replicas: u32,
+    /// Replicas that are wanted in that cluster.
+    pub wanted_replicas: u32,
+    /// By the spoke's clock.
+    pub observed_at: Timestamp,
+    /// Profiles a NIMCache holds; empty for other kinds.
+    pub profiles: Vec<CachedProfile>,
+}
+
+impl ObjectStatus {
+    /// The condition of that type, if reported.
+    #[must_use]
+    pub fn condition(&self, kind: &str) -> Option<&ObjectCondition> {
+        self.conditions.iter().find(|c| c.kind == kind)
+    }
+}
+
+/// Why a spoke refused an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectionClass {
+    /// The API server refused the object.
+    Invalid,
+    /// An object of that name is there and is not this hub's.
+    Conflict,
+    /// The cluster lacks the kind.
+    Unsupported,
+    /// The spoke obeys another epoch.
+    StaleEpoch,
+}
+
+impl RejectionClass {
+    /// The word for conditions, events and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "Invalid",
+            Self::Conflict => "Conflict",
+            Self::Unsupported => "Unsupported",
+            Self::StaleEpoch => "StaleEpoch",
+        }
+    }
+}
+
+/// A spoke's answer to one object it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Persisted in the spoke's cluster.
+    Accepted,
+    /// Removed, or there was nothing to remove.
+    Gone,
+    /// Refused; the last good one stays.
+    Rejected {
+        /// Why, from a closed list.
+        class: RejectionClass,
+        /// What the API server or the spoke said.
+        message: String,
+    },
+}
+
+/// A spoke's answer to one object it was sent, with what it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectResult {
+    /// `metadata.uid` of the object on the hub.
+    pub uid: String,
+    /// Hash of the payload that is answered; empty for a removal.
+    pub hash: String,
+    /// The answer.
+    pub answer: Answer,
+}

@@ -1,0 +1,131 @@
+//! Label selectors, parsed once and then asked.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+/// A label selector: all of its requirements must hold. The empty one matches everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    requirements: Vec<Requirement>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Requirement {
+    In(String, Vec<String>),
+    NotIn(String, Vec<String>),
+    Exists(String),
+    Absent(String),
+}
+
+/// A selector that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSelector {
+    /// The operator is none of the four.
+    #[error("label selector: key {key:?}: operator {operator:?} is none of In, NotIn, Exists, DoesNotExist")]
+    Operator {
+        /// Label key of the requirement.
+        key: String,
+        /// What was given.
+        operator: String,
+    },
+    /// `In` and `NotIn` compare with something.
+    #[error("label selector: key {key:?}: operator {operator} needs at least one value")]
+    NoValues {
+        /// Label key of the requirement.
+        key: String,
+        /// The operator.
+        operator: &'static str,
+    },
+}
+
+impl Selector {
+    /// Whether the labels satisfy every requirement.
+    #[must_use]
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.requirements.iter().all(|requirement| requirement.holds(labels))
+    }
+}
+
+impl Requirement {
+    fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
+        match self {
+            Self::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
+            Self::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
+            Self::Exists(key) => labels.contains_key(key),
+            Self::Absent(key) => !labels.contains_key(key),
+        }
+    }
+}
+
+impl TryFrom<&LabelSelector> for Selector {
+    type Error = InvalidSelector;
+
+    fn try_from(selector: &LabelSelector) -> Result<Self, Self::Error> {
+        let labels = selector.match_labels.iter().flatten();
+        let mut requirements: Vec<_> =
+            labels.map(|(key, value)| Requirement::In(key.clone(), vec![value.clone()])).collect();
+        for expression in selector.match_expressions.iter().flatten() {
+            let key = expression.key.clone();
+            let values = expression.values.clone().unwrap_or_default();
+            let empty = values.is_empty();
+            requirements.push(match expression.operator.as_str() {
+                "In" if empty => return Err(InvalidSelector::NoValues { key, operator: "In" }),
+                "NotIn" if empty => return Err(InvalidSelector::NoValues { key, operator: "NotIn" }),
+                "In" => Requirement::In(key, values),
+                "NotIn" => Requirement::NotIn(key, values),
+                "Exists" => Requirement::Exists(key),
+                "DoesNotExist" => Requirement::Absent(key),
+                other => return Err(InvalidSelector::Operator { key, operator: other.to_owned() }),
+            });
+        }
+        Ok(Self { requirements })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(yaml: serde_json::Value) -> Result<Selector, InvalidSelector> {
+        Selector::try_from(&serde_json::from_value::<LabelSelector>(yaml).unwrap())
+    }
+
+    #[test]
+    fn every_operator_means_what_it_means_in_kubernetes() {
+        let labels = BTreeMap::from([("tier".to_owned(), "gold".to_owned())]);
+        for (operator, values, key, matches) in [
+            ("In", vec!["gold", "silver"], "tier", true),
+            ("In", vec!["silver"], "tier", false),
+            ("In", vec!["gold"], "zone", false),
+            ("NotIn", vec!["silver"], "tier", true),
+            ("NotIn", vec!["gold"], "tier", false),
+            ("NotIn", vec!["gold"], "zone", true),
+            ("Exists", vec![], "tier", true),
+            ("Exists", vec![], "zone", false),
+            ("DoesNotExist", vec![], "zone", true),
+            ("DoesNotExist", vec![], "tier", false),
+        ] {
+            let selector = parse(serde_json::json!({"matchExpressions": [
+                {"key": key, "operator": operator, "values": values}]}))
+            .unwrap();
+            assert_eq!(selector.matches(&labels), matches, "{key} {operator} {values:?}");
+        }
+    }
+
+    #[test]
+    fn all_requirements_must_hold_and_none_holds_always() {
+        let labels = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
+        assert!(parse(serde_json::json!({})).unwrap().matches(&labels));
+        let both = parse(serde_json::json!({"matchLabels": {"a": "1", "b": "2"}})).unwrap();
+        assert!(!both.matches(&labels));
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_named() {
+        let error = parse(serde_json::json!({"matchExpressions": [{"key": "a", "operator": "Like"}]}));
+        assert!(error.unwrap_err().to_string().contains("\"Like\""));
+        let error = parse(serde_json::json!({"matchExpressions": [{"key": "a", "operator": "In"}]}));
+        assert!(error.unwrap_err().to_string().contains("at least one value"));
+    }
+}

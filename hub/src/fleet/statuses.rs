@@ -1,0 +1,63 @@
+//! What every spoke last said about every object: soft state of the hub.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{ClusterName, ObjectStatus};
+
+/// Last status per cluster and object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statuses {
+    by_cluster: BTreeMap<ClusterName, BTreeMap<String, Heard>>,
+}
+
+/// A status, and when the hub heard it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// What the spoke said.
+    pub status: ObjectStatus,
+    /// Since when the number of ready replicas has been this one, by the hub's clock.
+    pub steady_since: Timestamp,
+}
+
+impl Statuses {
+    /// Takes a status in, unless a newer one of that cluster and object is known.
+    pub fn hear(&mut self, cluster: &ClusterName, status: ObjectStatus, now: Timestamp) {
+        let of_cluster = self.by_cluster.entry(cluster.clone()).or_default();
+        let known = of_cluster.get(&status.object.uid);
+        if known.is_some_and(|known| known.status.observed_at > status.observed_at) {
+            return;
+        }
+        let steady_since = known
+            .filter(|known| known.status.ready_replicas == status.ready_replicas)
+            .map_or(now, |known| known.steady_since);
+        of_cluster.insert(status.object.uid.clone(), Heard { status, steady_since });
+    }
+
+    /// What that cluster last said about that object.
+    #[must_use]
+    pub fn get(&self, cluster: &ClusterName, uid: &str) -> Option<&Heard> {
+        self.by_cluster.get(cluster)?.get(uid)
+    }
+
+    /// What every cluster last said about that object, by cluster name.
+    pub fn of_object<'a>(
+        &'a self,
+        uid: &'a str,
+    ) -> impl Iterator<Item = (&'a ClusterName, &'a ObjectStatus)> + 'a {
+        self.by_cluster.iter().filter_map(move |(name, objects)| Some((name, &objects.get(uid)?.status)))
+    }
+
+    /// Drops what is known about an object that left the cluster.
+    pub fn forget_object(&mut self, cluster: &ClusterName, uid: &str) {
+        if let Some(objects) = self.by_cluster.get_mut(cluster) {
+            objects.remove(uid);
+        }
+    }
+
+    /// Drops what is known about a cluster that left the fleet.
+    pub fn forget_cluster(&mut self, cluster: &ClusterName) {
+        self.by_cluster.remove(cluster);
+    }
+}

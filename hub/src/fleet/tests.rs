@@ -1,0 +1,108 @@
+//! What events do to the fleet.
+
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+fn name(name: &str) -> ClusterName {
+    name.parse().unwrap()
+}
+
+fn status(ready: u32, observed: i64) -> ObjectStatus {
+    ObjectStatus {
+        object: ObjectRef {
+            uid: "u1".into(),
+            api_version: "apps.nvidia.com/v1alpha1".into(),
+            kind: "NIMService".into(),
+            namespace: "nim".into(),
+            name: "llm".into(),
+        },
+        generation: 1,
+        hash: String::new(),
+        state: "Ready".into(),
+        conditions: Vec::new(),
+        ready_replicas: ready,
+        wanted_replicas: 2,
+        observed_at: at(observed),
+        profiles: Vec::new(),
+    }
+}
+
+fn joined() -> Fleet {
+    let mut fleet = Fleet::default();
+    fleet.apply(FleetEvent::Admin {
+        cluster: name("east"),
+        admin: Admin { accepted: true, ..Admin::default() },
+    });
+    fleet
+}
+
+#[test]
+fn a_cluster_exists_only_by_its_custom_resource() {
+    let mut fleet = Fleet::default();
+    fleet.apply(FleetEvent::Connected { cluster: name("east"), agent: Agent::default() });
+    assert!(fleet.cluster("east").is_none());
+    let mut fleet = joined();
+    assert_eq!(fleet.cluster("east").unwrap().link, Link::Never);
+    fleet.apply(FleetEvent::Left { cluster: name("east") });
+    assert!(fleet.cluster("east").is_none());
+}
+
+#[test]
+fn silence_counts_from_the_first_loss() {
+    let mut fleet = joined();
+    fleet.apply(FleetEvent::Connected { cluster: name("east"), agent: Agent::default() });
+    fleet.apply(FleetEvent::Disconnected { cluster: name("east"), at: at(100) });
+    fleet.apply(FleetEvent::Disconnected { cluster: name("east"), at: at(200) });
+    let link = fleet.cluster("east").unwrap().link;
+    assert_eq!(link, Link::Unreachable { since: at(100) });
+    assert_eq!(link.silent_for(at(160)).unwrap().as_secs(), 60);
+}
+
+#[test]
+fn an_older_status_never_replaces_a_newer_one() {
+    let mut fleet = joined();
+    for (ready, observed) in [(1, 10), (0, 5)] {
+        let statuses = vec![status(ready, observed)];
+        fleet.apply(FleetEvent::Status { cluster: name("east"), statuses, at: at(observed) });
+    }
+    assert_eq!(fleet.statuses().get(&name("east"), "u1").unwrap().status.ready_replicas, 1);
+}
+
+#[test]
+fn ready_replicas_are_seen_once_a_report_can_hold_them() {
+    let granted = GrantedObject { uid: "u1".into(), need: crate::need::Need::default(), replicas: 2 };
+    let heard = |ready| Heard { status: status(ready, 50), steady_since: at(50) };
+    for (ready, reported, now, seen) in
+        [(0, 60, 60, 0), (1, 60, 60, 1), (2, 50, 50, 2), (3, 60, 60, 2), (2, 49, 51, 0), (2, 49, 60, 2)]
+    {
+        let got = granted.seen(Some(&heard(ready)), Some(at(reported)), at(now));
+        assert_eq!(got, seen, "ready {ready} reported at {reported} now {now}");
+    }
+    assert_eq!(granted.seen(None, Some(at(99)), at(99)), 0);
+}
+
+#[test]
+fn a_steady_number_of_ready_replicas_keeps_its_start() {
+    let mut fleet = joined();
+    for (ready, observed) in [(1, 10), (1, 20), (2, 30), (2, 40)] {
+        let statuses = vec![status(ready, observed)];
+        fleet.apply(FleetEvent::Status { cluster: name("east"), statuses, at: at(observed) });
+    }
+    assert_eq!(fleet.statuses().get(&name("east"), "u1").unwrap().steady_since, at(30));
+}
+
+#[test]
+fn grants_are_replaced_as_a_whole_and_listed_oldest_first() {
+    let mut fleet = joined();
+    let key = |name: &str| PlacementKey { namespace: "nim".into(), name: name.into() };
+    let grant = |since| Grant { cluster: name("east"), since: at(since), objects: Vec::new() };
+    fleet.apply(FleetEvent::Granted { placement: key("a"), grants: vec![grant(20)] });
+    fleet.apply(FleetEvent::Granted { placement: key("b"), grants: vec![grant(10)] });
+    let order: Vec<_> = fleet.grants(&name("east")).iter().map(|(key, _)| key.name.clone()).collect();
+    assert_eq!(order, ["b", "a"]);
+    fleet.apply(FleetEvent::Granted { placement: key("b"), grants: Vec::new() });
+    assert_eq!(fleet.grants(&name("east")).len(), 1);
+}

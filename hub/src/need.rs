@@ -1,0 +1,145 @@
+//! What one replica of a NIM object takes from a cluster, derived from the object itself.
+//!
+//! Works on the object's raw JSON: a field that a newer operator adds never breaks it.
+
+mod cache;
+mod gpu;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeSet, fmt};
+
+use serde_json::Value;
+
+/// What an object takes from the cluster it runs in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    /// GPUs of one replica; none if it asks for none.
+    pub gpu: Option<GpuNeed>,
+    /// Whether its pods only start on nodes with GPUs, even if they ask for none.
+    pub gpu_nodes: bool,
+    /// Which GPUs will do.
+    pub kind: GpuKind,
+    /// Platforms that must be in the cluster.
+    pub platforms: BTreeSet<&'static str>,
+    /// Replicas the object asks for; 0 for kinds that have none.
+    pub replicas: u32,
+    /// Whether an autoscaler owns the number of replicas: then nobody else writes it.
+    pub autoscaled: bool,
+    /// Whether the object has a number of replicas at all, so that it can be divided over clusters.
+    pub replicated: bool,
+}
+
+impl Need {
+    /// Whether the replicas can be split over clusters.
+    #[must_use]
+    pub const fn divisible(&self) -> bool {
+        self.replicated && !self.autoscaled
+    }
+}
+
+/// GPUs of one replica: `pods` pods that each take `per_pod` GPUs of one node, all of one product.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GpuNeed {
+    /// Extended resource, e.g. `nvidia.com/gpu`.
+    pub resource: String,
+    /// GPUs that one pod takes, all on one node; at least 1.
+    pub per_pod: u32,
+    /// Pods of one replica; more than 1 for multi-node services.
+    pub pods: u32,
+}
+
+impl GpuNeed {
+    /// GPUs of one replica.
+    #[must_use]
+    pub const fn total(&self) -> u32 {
+        self.per_pod.saturating_mul(self.pods)
+    }
+}
+
+/// Which GPUs will do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GpuKind {
+    /// Products as somebody named them (`h100`, `NVIDIA-H100-80GB-HBM3`): of every list, one must fit. Lists are never empty.
+    pub products: Vec<Vec<String>>,
+    /// Least memory of one GPU, MiB; 0: any.
+    pub min_memory_mib: u64,
+}
+
+/// An object whose need cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NeedError {
+    /// The scheduler knows what NIMService and NIMCache take, and nothing else.
+    #[error("{kind} {name}: cannot be placed: only NIMService and NIMCache can")]
+    UnknownKind {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// A number of GPUs or replicas that is none.
+    #[error("{kind} {name}: {path}: {value} is not a whole number from {least} to {most}")]
+    Number {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Path of the field.
+        path: String,
+        /// What it holds.
+        value: String,
+        /// Smallest number that would do.
+        least: u32,
+        /// Largest number that would do.
+        most: u32,
+    },
+    /// Pods of such an object could run nowhere.
+    #[error("{kind} {name}: {path}: {first} and {second} in one pod: a pod of a NIM uses one GPU resource")]
+    TwoResources {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Path of the field.
+        path: &'static str,
+        /// One resource.
+        first: String,
+        /// The other.
+        second: String,
+    },
+}
+
+/// What `object` takes. `cache` is the NIMCache that a NIMService names in `spec.storage.nimCache.name`, where the hub has it.
+pub fn need(object: &Value, cache: Option<&Value>) -> Result<Need, NeedError> {
+    match text(object, "/kind") {
+        "NIMService" => service::need(object, cache),
+        "NIMCache" => Ok(cache::need(object)),
+        kind => Err(NeedError::UnknownKind {
+            kind: kind.to_owned(),
+            name: text(object, "/metadata/name").to_owned(),
+        }),
+    }
+}
+
+/// Name of the NIMCache, in the same namespace, that a NIMService runs from.
+#[must_use]
+pub fn cache_name(service: &Value) -> Option<&str> {
+    Some(text(service, "/spec/storage/nimCache/name")).filter(|name| !name.is_empty())
+}
+
+/// Text at a JSON pointer; empty where there is none.
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+impl fmt::Display for GpuNeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = if self.resource == gpu::DEFAULT_RESOURCE { "GPU" } else { self.resource.as_str() };
+        let plural = if self.per_pod == 1 { "" } else { "s" };
+        match self.pods {
+            1 => write!(f, "{} {unit}{plural} on one node", self.per_pod),
+            pods => write!(f, "{pods} × {} {unit}{plural} per replica, each on one node", self.per_pod),
+        }
+    }
+}

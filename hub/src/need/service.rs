@@ -1,0 +1,86 @@
+//! What a NIMService takes.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{GpuNeed, Need, NeedError, cache, gpu, text};
+
+/// Platform of multi-node services: the LeaderWorkerSet API.
+const LWS: &str = "lws";
+/// Platform of `inferencePlatform: kserve`.
+const KSERVE: &str = "kserve";
+
+/// Need of a NIMService; `cache` is the NIMCache it names, where the hub has it.
+pub(super) fn need(service: &Value, cache: Option<&Value>) -> Result<Need, NeedError> {
+    let pipeline = gpu::number(service, "/spec/multiNode/parallelism/pipeline", 1)?.unwrap_or(1);
+    let profile = text(service, "/spec/storage/nimCache/profile");
+    let (replicas, autoscaled) = replicas(service)?;
+
+    let mut kind = cache.map(cache::kind).unwrap_or_default();
+    kind.products.extend(Some(cache::selected_product(service)).filter(|list| !list.is_empty()));
+    let tag = cache.and_then(|cache| cache::profile_tag(cache, profile, &["gpu"]));
+    kind.products.extend(tag.map(|product| vec![product.to_owned()]));
+
+    let gpu = gpus_of_pod(service, cache, profile)?.map(|(resource, per_pod)| GpuNeed {
+        resource,
+        per_pod,
+        pods: pipeline,
+    });
+    Ok(Need {
+        gpu_nodes: gpu.is_some() || !kind.products.is_empty(),
+        gpu,
+        kind,
+        platforms: platforms(service, pipeline),
+        replicas,
+        autoscaled,
+        replicated: true,
+    })
+}
+
+/// GPUs of one pod: what the user says, else what the operator assigns to a service that picks a cached profile.
+fn gpus_of_pod(
+    service: &Value,
+    cache: Option<&Value>,
+    profile: &str,
+) -> Result<Option<(String, u32)>, NeedError> {
+    if let Some(stated) = gpu::of_pod(service)? {
+        return Ok(Some(stated));
+    }
+    let claims = service.pointer("/spec/draResources").and_then(Value::as_array);
+    let assigned = !profile.is_empty()
+        && !gpu::is_stated(service)
+        && claims.is_none_or(Vec::is_empty)
+        && cache.is_none_or(cache::is_optimized);
+    if !assigned {
+        return Ok(None);
+    }
+    let tensor = match service.pointer("/spec/multiNode") {
+        Some(Value::Object(_)) => gpu::number(service, "/spec/multiNode/parallelism/tensor", 1)?,
+        _ => cache
+            .and_then(|cache| cache::profile_tag(cache, profile, &["tensorParallelism", "tp"]))
+            .map(|tag| {
+                gpu::whole(
+                    service,
+                    "tensor parallelism of the cached profile",
+                    &Value::String(tag.to_owned()),
+                    1,
+                )
+            })
+            .transpose()?,
+    };
+    Ok(Some((gpu::DEFAULT_RESOURCE.to_owned(), tensor.unwrap_or(1))))
+}
+
+/// Replicas, and whether an autoscaler owns them: then the least it may set is what must fit.
+fn replicas(service: &Value) -> Result<(u32, bool), NeedError> {
+    if service.pointer("/spec/scale/enabled").and_then(Value::as_bool) == Some(true) {
+        return Ok((gpu::number(service, "/spec/scale/hpa/minReplicas", 1)?.unwrap_or(1), true));
+    }
+    Ok((gpu::number(service, "/spec/replicas", 0)?.unwrap_or(1), false))
+}
+
+fn platforms(service: &Value, pipeline: u32) -> BTreeSet<&'static str> {
+    let kserve = text(service, "/spec/inferencePlatform") == KSERVE;
+    [kserve.then_some(KSERVE), (pipeline > 1).then_some(LWS)].into_iter().flatten().collect()
+}

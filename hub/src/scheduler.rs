@@ -1,0 +1,160 @@
+//! Chooses clusters: `schedule(&Request, &Fleet) -> Decision`.
+//!
+//! How a controller uses it:
+//!
+//! 1. Read the placement: [`Policy::read`] turns the NIMPlacement's spec into a [`Policy`].
+//! 2. For every selected object (and the NIMCaches its services bring): [`crate::need::need`], giving a [`Workload`].
+//! 3. Rows of the placement's NIMPlacementDecisions in state Placed become [`Previous`], by cluster.
+//! 4. [`schedule`] with the current [`Fleet`] and time. Same input, same output: no clock, no randomness, no memory.
+//! 5. Write [`Decision::chosen`] as rows in state Placed (with [`Granted::replicas`] of every replicated object, whether or not the
+//!    payload's replicas are overridden), and [`Decision::removed`] as rows in state Removing, which stay until the spoke says Gone.
+//! 6. Feed all rows, Placed and Removing, back as [`crate::fleet::FleetEvent::Granted`], before the next placement is scheduled:
+//!    that is what keeps two placements off the same GPUs.
+//!
+//! A placement is scheduled again when it, its objects or the set of clusters change, on capacity reports while something of it is refused,
+//! and at [`Decision::retry_at`].
+
+mod divide;
+mod explain;
+mod filter;
+mod keep;
+mod packing;
+mod policy;
+mod product;
+mod reason;
+mod room;
+mod run;
+mod score;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+
+use crate::{
+    fleet::{ClusterName, ObjectRef, PlacementKey},
+    need::Need,
+};
+
+pub use explain::RefusalSummary;
+pub use policy::{Affinity, Division, Failover, GpuRequirement, InvalidPolicy, OnUnreachable, Policy, Toleration};
+pub use reason::Reason;
+pub use run::schedule;
+
+/// One placement that wants clusters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Which placement.
+    pub placement: PlacementKey,
+    /// What its user wants.
+    pub policy: Policy,
+    /// The objects that go together.
+    pub workloads: Vec<Workload>,
+    /// Where it is placed now.
+    pub previous: Vec<Previous>,
+    /// By the hub's clock.
+    pub now: Timestamp,
+}
+
+/// An object to place, and what it takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// The object.
+    pub object: ObjectRef,
+    /// What it takes.
+    pub need: Need,
+}
+
+/// A cluster in which the placement is placed now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Previous {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// When it was chosen.
+    pub since: Timestamp,
+    /// What each object was granted there.
+    pub replicas: Vec<Granted>,
+}
+
+/// Replicas of one object in one cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// `metadata.uid` of the object on the hub.
+    pub uid: String,
+    /// Replicas that have their GPUs there. For a service that no longer fits after a scale-up this is less than it asks for.
+    pub replicas: u32,
+    /// Whether the payload's `spec.replicas` is to be set to `replicas` (Divided); otherwise the spec stays as it is.
+    pub divided: bool,
+}
+
+/// Where a placement goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// Clusters it runs in, by name.
+    pub chosen: Vec<Chosen>,
+    /// Clusters it leaves, by name.
+    pub removed: Vec<Removed>,
+    /// Clusters that cannot take it, by name, each with the first filter that failed. Clusters that could but are not needed are not here.
+    pub refused: Vec<Refused>,
+    /// Clusters that could take it and are not needed, by name.
+    pub spare: Vec<ClusterName>,
+    /// How it went as a whole: status, reason and message of the condition `Scheduled`.
+    pub outcome: Outcome,
+    /// When time alone may change the decision: the earliest end of a failover's patience or of a report's settling.
+    pub retry_at: Option<Timestamp>,
+}
+
+/// A cluster that a placement runs in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// [`Reason::Placed`] for a new one, [`Reason::Sticky`] for one that stays.
+    pub reason: Reason,
+    /// 0 to 200: free capacity in percent, and 100 for staying.
+    pub score: i32,
+    /// When it was chosen.
+    pub since: Timestamp,
+    /// What each object is granted there.
+    pub replicas: Vec<Granted>,
+    /// One sentence.
+    pub message: String,
+}
+
+/// A cluster that a placement leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Why.
+    pub reason: Reason,
+    /// One sentence.
+    pub message: String,
+}
+
+/// A cluster that cannot take a placement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The cluster; a name in `clusterNames` may name none.
+    pub cluster: String,
+    /// Which filter.
+    pub reason: Reason,
+    /// One sentence with the numbers.
+    pub message: String,
+}
+
+/// How scheduling went as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether everything that is wanted has been given. Partial is false.
+    pub complete: bool,
+    /// [`Reason::Placed`], [`Reason::PartiallyScheduled`], [`Reason::NoClusterFits`], …
+    pub reason: Reason,
+    /// One sentence.
+    pub message: String,
+    /// Clusters that are wanted.
+    pub wanted_clusters: u32,
+    /// Replicas that are wanted, over all clusters and objects.
+    pub wanted_replicas: u32,
+    /// Replicas that have been given.
+    pub given_replicas: u32,
+}

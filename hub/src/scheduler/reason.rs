@@ -1,0 +1,80 @@
+//! The closed list of reasons of a decision.
+
+use std::fmt;
+
+/// Why a cluster was chosen, left or refused, or how scheduling went. The same word stands in condition, event and metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Chosen now.
+    Placed,
+    /// Chosen before, and nothing speaks against it.
+    Sticky,
+    /// Could take the placement, or took it, but fewer clusters are wanted.
+    NotNeeded,
+    /// No GPUCluster has that name.
+    ClusterNotFound,
+    /// `spec.accepted` of the GPUCluster is not true.
+    NotAccepted,
+    /// The spoke is not connected.
+    Unreachable,
+    /// The placement's affinity does not match.
+    AffinityMismatch,
+    /// The placement excludes it by name.
+    Excluded,
+    /// A taint that the placement does not tolerate.
+    UntoleratedTaint,
+    /// No GPU of the resource that is asked for.
+    NoGPU,
+    /// GPUs, but none of a product that will do.
+    GPUProductMismatch,
+    /// GPUs, but with too little memory.
+    GPUMemoryTooSmall,
+    /// Fitting GPUs, but not enough of them free together.
+    InsufficientGPUs,
+    /// KServe, LeaderWorkerSet or the like is missing.
+    PlatformMissing,
+    /// The spoke has not said yet what its cluster can run.
+    CapacityUnknown,
+    /// What the spoke said is too old.
+    CapacityStale,
+    /// No cluster can take the placement.
+    NoClusterFits,
+    /// Some, but not all, of what is wanted could be given.
+    PartiallyScheduled,
+    /// The placement selects no object.
+    NothingSelected,
+}
+
+impl Reason {
+    /// The word for conditions, events and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Placed => "Placed",
+            Self::Sticky => "Sticky",
+            Self::NotNeeded => "NotNeeded",
+            Self::ClusterNotFound => "ClusterNotFound",
+            Self::NotAccepted => "NotAccepted",
+            Self::Unreachable => "Unreachable",
+            Self::AffinityMismatch => "AffinityMismatch",
+            Self::Excluded => "Excluded",
+            Self::UntoleratedTaint => "UntoleratedTaint",
+            Self::NoGPU => "NoGPU",
+            Self::GPUProductMismatch => "GPUProductMismatch",
+            Self::GPUMemoryTooSmall => "GPUMemoryTooSmall",
+            Self::InsufficientGPUs => "InsufficientGPUs",
+            Self::PlatformMissing => "PlatformMissing",
+            Self::CapacityUnknown => "CapacityUnknown",
+            Self::CapacityStale => "CapacityStale",
+            Self::NoClusterFits => "NoClusterFits",
+            Self::PartiallyScheduled => "PartiallyScheduled",
+            Self::NothingSelected => "NothingSelected",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -4,12 +4,27 @@
 //! and epoch), and one ConfigMap keeps the highest epoch, so that a spoke restarted with no hub in sight loses
 //! nothing. Only a tombstone of an obeyed epoch removes; what the hub does not mention is left alone.
 
+mod call;
+mod claim;
+mod cluster;
+mod drift;
 mod epoch;
+mod heal;
+mod kinds;
+mod manifest;
+mod namespace;
 mod object;
+mod refusal;
+mod state;
+mod turns;
 
 use std::future::Future;
 
+pub use cluster::ClusterDeliver;
 pub use epoch::{Epoch, EpochRefused};
+pub use heal::heal;
+pub use kinds::{DeliverableKind, KINDS};
+pub use manifest::{Marks, marks_of};
 pub use object::{HeldObject, ObjectRef, Outcome, Policy, RejectionClass, Tombstone, Upsert};
 
 /// Why a call did not come to an outcome. Everything here may succeed when it is tried again, with backoff.

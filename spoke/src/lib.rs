@@ -2,4 +2,6 @@
 
 pub mod deliver;
 pub mod facts;
+pub mod link;
 pub mod report;
+mod watch;

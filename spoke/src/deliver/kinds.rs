@@ -1,0 +1,62 @@
+//! The kinds a hub may deliver. A kind outside this table is refused as unsupported, whatever the cluster serves.
+
+use kube::core::{ApiResource, GroupVersionKind};
+
+/// One kind that can be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliverableKind {
+    /// API group.
+    pub group: &'static str,
+    /// API version.
+    pub version: &'static str,
+    /// Kind.
+    pub kind: &'static str,
+    /// Resource name in the API's paths and in RBAC.
+    pub plural: &'static str,
+}
+
+/// Every kind that can be delivered; the chart's roles list the same.
+pub const KINDS: [DeliverableKind; 2] = [
+    DeliverableKind {
+        group: "apps.nvidia.com",
+        version: "v1alpha1",
+        kind: "NIMService",
+        plural: "nimservices",
+    },
+    DeliverableKind { group: "apps.nvidia.com", version: "v1alpha1", kind: "NIMCache", plural: "nimcaches" },
+];
+
+impl DeliverableKind {
+    /// Finds the entry of an object's `apiVersion` and `kind`.
+    pub(super) fn find(api_version: &str, kind: &str) -> Option<Self> {
+        KINDS.into_iter().find(|known| known.api_version() == api_version && known.kind == kind)
+    }
+
+    /// `group/version`.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        format!("{}/{}", self.group, self.version)
+    }
+
+    /// What kube needs to build requests.
+    #[must_use]
+    pub fn resource(&self) -> ApiResource {
+        ApiResource::from_gvk_with_plural(
+            &GroupVersionKind::gvk(self.group, self.version, self.kind),
+            self.plural,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_and_kind_must_both_be_known() {
+        let found = DeliverableKind::find("apps.nvidia.com/v1alpha1", "NIMCache").unwrap();
+        assert_eq!(found.plural, "nimcaches");
+        assert_eq!(DeliverableKind::find("apps.nvidia.com/v2", "NIMCache"), None);
+        assert_eq!(DeliverableKind::find("v1", "Secret"), None);
+    }
+}

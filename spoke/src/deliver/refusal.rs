@@ -1,0 +1,88 @@
+//! What a failed call to the API server means for the object it was about.
+
+use kube::core::Status;
+
+use super::RejectionClass;
+
+/// Whether the same object can succeed when it is tried again.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The object is wrong for this cluster; trying again does not help.
+    Rejected(RejectionClass, String),
+    /// The failure is not the object's: try again.
+    Passing,
+}
+
+/// Judges a failed apply whose namespace is known to exist.
+pub(super) fn judge(error: &kube::Error) -> Refusal {
+    match error {
+        kube::Error::Api(status) => judge_status(status),
+        _ => Refusal::Passing,
+    }
+}
+
+fn judge_status(status: &Status) -> Refusal {
+    let message = status.message.as_str();
+    let class = match status.code {
+        400 | 413 | 422 => RejectionClass::Invalid,
+        403 if denied_by_admission(message) => RejectionClass::Invalid,
+        404 if !names_a_namespace(status) => RejectionClass::Unsupported,
+        // Server-side apply reports fields that the schema does not know without a code of their own.
+        500 if message.starts_with("failed to create typed patch object") => RejectionClass::Invalid,
+        _ => return Refusal::Passing,
+    };
+    Refusal::Rejected(class, message.to_owned())
+}
+
+/// A plain 403 means a missing role, which the cluster's people can grant at any time.
+fn denied_by_admission(message: &str) -> bool {
+    message.contains("admission webhook") || message.contains("ValidatingAdmissionPolicy")
+}
+
+fn names_a_namespace(status: &Status) -> bool {
+    status.details.as_ref().is_some_and(|details| details.kind == "namespaces")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(code: u16, message: &str) -> Status {
+        Status { code, ..Status::failure(message, "") }
+    }
+
+    #[test]
+    fn table() {
+        use RejectionClass::{Invalid, Unsupported};
+        let table = [
+            (422, "NIMService \"x\" is invalid: spec.image: Required value", Some(Invalid)),
+            (400, "strict decoding error", Some(Invalid)),
+            (413, "Request entity too large", Some(Invalid)),
+            (403, "admission webhook \"policy.example\" denied the request: no", Some(Invalid)),
+            (403, "nimservices is forbidden: User cannot patch resource", None),
+            (403, "unable to create new content because it is being terminated", None),
+            (404, "the server could not find the requested resource", Some(Unsupported)),
+            (409, "conflict", None),
+            (429, "too many requests", None),
+            (
+                500,
+                "failed to create typed patch object (…): .spec.foo: field not declared in schema",
+                Some(Invalid),
+            ),
+            (500, "etcdserver: leader changed", None),
+            (504, "timeout", None),
+        ];
+        for (code, message, expected) in table {
+            let expected =
+                expected.map_or(Refusal::Passing, |class| Refusal::Rejected(class, message.to_owned()));
+            assert_eq!(judge_status(&status(code, message)), expected, "{code} {message}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_went_away_meanwhile_passes() {
+        let details = serde_json::from_value(serde_json::json!({"name": "x", "kind": "namespaces"})).unwrap();
+        let gone = Status { details: Some(details), ..status(404, "namespaces \"x\" not found") };
+        assert_eq!(judge_status(&gone), Refusal::Passing);
+    }
+}

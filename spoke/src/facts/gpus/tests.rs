@@ -1,0 +1,148 @@
+//! Pools by table and by property.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const GPU: &str = "nvidia.com/gpu";
+
+fn amounts(entries: &[(&str, u32)]) -> Amounts {
+    entries.iter().map(|(resource, amount)| ((*resource).to_owned(), *amount)).collect()
+}
+
+fn node(product: &str, capacity: u32, allocatable: u32, usable: bool) -> GpuNode {
+    GpuNode {
+        product: Some(product.to_owned()),
+        memory_mib: BTreeMap::from([(GPU.to_owned(), 81559)]),
+        usable,
+        capacity: amounts(&[(GPU, capacity)]),
+        allocatable: amounts(&[(GPU, allocatable)]),
+    }
+}
+
+fn pod(node: &str, gpus: u32) -> GpuPod {
+    GpuPod { node: node.to_owned(), requests: amounts(&[(GPU, gpus)]) }
+}
+
+fn fold(nodes: &[(&str, GpuNode)], pods: &[GpuPod]) -> Vec<GpuPool> {
+    let nodes: BTreeMap<String, GpuNode> =
+        nodes.iter().map(|(name, node)| ((*name).to_owned(), node.clone())).collect();
+    pools(&nodes, pods)
+}
+
+#[test]
+fn free_is_counted_per_node() {
+    let nodes =
+        [("a", node("H100", 8, 8, true)), ("b", node("H100", 8, 8, true)), ("c", node("H100", 8, 8, true))];
+    let pods = [pod("a", 2), pod("a", 4), pod("b", 8)];
+    assert_eq!(
+        fold(&nodes, &pods),
+        [GpuPool {
+            product: "H100".into(),
+            resource: GPU.into(),
+            memory_mib: 81559,
+            nodes: 3,
+            capacity: 24,
+            allocatable: 24,
+            free: 10,
+            free_per_node: BTreeMap::from([(0, 1), (2, 1), (8, 1)]),
+        }]
+    );
+}
+
+#[test]
+fn an_unusable_node_is_capacity_only() {
+    let nodes = [("a", node("H100", 8, 8, true)), ("b", node("H100", 8, 8, false))];
+    let pool = fold(&nodes, &[pod("b", 8)]).remove(0);
+    assert_eq!((pool.nodes, pool.capacity, pool.allocatable, pool.free), (1, 16, 8, 8));
+    assert_eq!(pool.free_per_node, BTreeMap::from([(8, 1)]));
+}
+
+#[test]
+fn products_and_resources_are_pools_of_their_own() {
+    let mut mig = node("A100", 1, 1, true);
+    mig.capacity.insert("nvidia.com/mig-1g.10gb".into(), 7);
+    mig.allocatable.insert("nvidia.com/mig-1g.10gb".into(), 7);
+    mig.memory_mib.insert("nvidia.com/mig-1g.10gb".into(), 9728);
+    let unlabelled = GpuNode { product: None, memory_mib: BTreeMap::new(), ..node("", 2, 2, true) };
+    let pools = fold(&[("a", mig), ("b", node("H100", 8, 8, true)), ("c", unlabelled)], &[]);
+    let told: Vec<_> =
+        pools.iter().map(|p| (p.product.as_str(), p.resource.as_str(), p.memory_mib, p.free)).collect();
+    assert_eq!(
+        told,
+        [
+            ("A100", GPU, 81559, 1),
+            ("A100", "nvidia.com/mig-1g.10gb", 9728, 7),
+            ("H100", GPU, 81559, 8),
+            ("unknown", GPU, 0, 2),
+        ]
+    );
+}
+
+#[test]
+fn memory_is_the_least_that_a_label_says() {
+    let mut small = node("H100", 8, 8, true);
+    small.memory_mib.insert(GPU.into(), 40960);
+    let silent = GpuNode { memory_mib: BTreeMap::new(), ..node("H100", 8, 8, true) };
+    let pools = fold(&[("a", node("H100", 8, 8, true)), ("b", silent), ("c", small)], &[]);
+    assert_eq!(pools[0].memory_mib, 40960);
+}
+
+#[test]
+fn a_node_without_gpus_is_no_pool() {
+    assert_eq!(fold(&[("cpu", node("H100", 0, 0, true))], &[pod("cpu", 1)]), []);
+}
+
+#[test]
+fn pods_hold_what_the_scheduler_counts() {
+    let asks = |gpus: u32, sidecar: bool| ContainerRequest { requests: amounts(&[(GPU, gpus)]), sidecar };
+    let table = [
+        ("containers add up", vec![], vec![asks(1, false), asks(2, false)], 3),
+        ("init containers do not", vec![asks(2, false), asks(1, false)], vec![asks(1, false)], 2),
+        ("a smaller init changes nothing", vec![asks(1, false)], vec![asks(4, false)], 4),
+        ("sidecars stay", vec![asks(1, true)], vec![asks(2, false)], 3),
+        ("init after a sidecar", vec![asks(1, true), asks(4, false)], vec![asks(2, false)], 5),
+        ("init before a sidecar", vec![asks(4, false), asks(1, true)], vec![asks(2, false)], 4),
+    ];
+    for (case, init, containers, expected) in table {
+        assert_eq!(pod_requests(&init, &containers), amounts(&[(GPU, expected)]), "{case}");
+    }
+    assert_eq!(pod_requests(&[asks(0, false)], &[asks(0, false)]), Amounts::new(), "none is no entry");
+}
+
+fn any_node() -> impl Strategy<Value = GpuNode> {
+    (prop::sample::select(vec!["H100", "L40S", "A100"]), 0u32..=16, 0u32..=16, any::<bool>()).prop_map(
+        |(product, capacity, allocatable, usable)| node(product, capacity, allocatable.min(capacity), usable),
+    )
+}
+
+proptest! {
+    #[test]
+    fn sums_agree(
+        nodes in prop::collection::btree_map("[a-d]", any_node(), 0..5),
+        pods in prop::collection::vec(("[a-f]", 0u32..=8), 0..12),
+    ) {
+        let pods: Vec<GpuPod> = pods.into_iter().map(|(node, gpus)| pod(&node, gpus)).collect();
+        let pools = pools(&nodes, &pods);
+        for pool in &pools {
+            let from_histogram: u32 = pool.free_per_node.iter().map(|(free, nodes)| free * nodes).sum();
+            prop_assert_eq!(pool.free, from_histogram);
+            prop_assert_eq!(pool.nodes, pool.free_per_node.values().sum::<u32>());
+            prop_assert!(pool.free <= pool.allocatable && pool.allocatable <= pool.capacity);
+        }
+        let capacity: u32 = nodes.values().map(|node| node.capacity[GPU]).sum();
+        prop_assert_eq!(pools.iter().map(|pool| pool.capacity).sum::<u32>(), capacity);
+    }
+
+    #[test]
+    fn one_more_pod_never_frees_a_gpu(
+        nodes in prop::collection::btree_map("[a-d]", any_node(), 1..5),
+        taken in prop::collection::vec(("[a-d]", 0u32..=8), 0..8),
+    ) {
+        let pods: Vec<GpuPod> = taken.into_iter().map(|(node, gpus)| pod(&node, gpus)).collect();
+        let free = |pods: &[GpuPod]| pools(&nodes, pods).iter().map(|pool| pool.free).sum::<u32>();
+        for end in 0..pods.len() {
+            prop_assert!(free(&pods[..=end]) <= free(&pods[..end]));
+        }
+    }
+}

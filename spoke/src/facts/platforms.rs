@@ -1,0 +1,45 @@
+//! Which platforms the cluster has, by the API groups it serves.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIGroupList;
+
+use super::Platform;
+
+/// Platforms and the API group that gives each away.
+const PLATFORMS: [(&str, &str); 5] = [
+    ("gateway-api", "gateway.networking.k8s.io"),
+    ("kserve", "serving.kserve.io"),
+    ("lws", "leaderworkerset.x-k8s.io"),
+    ("prometheus-operator", "monitoring.coreos.com"),
+    ("standalone", "apps"),
+];
+
+/// The platforms of a cluster that serves these groups, sorted by name.
+pub(super) fn platforms(groups: &APIGroupList) -> Vec<Platform> {
+    let found = |(name, group): (&str, &str)| {
+        let served = groups.groups.iter().find(|served| served.name == group)?;
+        let version = served.preferred_version.as_ref().or_else(|| served.versions.first())?;
+        Some(Platform { name: name.to_owned(), version: version.version.clone() })
+    };
+    PLATFORMS.into_iter().filter_map(found).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_served_groups_are_platforms() {
+        let version = |version: &str| json!({"groupVersion": format!("g/{version}"), "version": version});
+        let groups = serde_json::from_value(json!({"groups": [
+            {"name": "apps", "versions": [version("v1")], "preferredVersion": version("v1")},
+            {"name": "serving.kserve.io", "versions": [version("v1beta1"), version("v1alpha1")]},
+            {"name": "example.com", "versions": [version("v1")]},
+            {"name": "leaderworkerset.x-k8s.io", "versions": []},
+        ]}))
+        .unwrap();
+        let found: Vec<_> = platforms(&groups).into_iter().map(|p| (p.name, p.version)).collect();
+        assert_eq!(found, [("kserve".into(), "v1beta1".into()), ("standalone".into(), "v1".into())]);
+    }
+}

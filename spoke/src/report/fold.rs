@@ -1,0 +1,105 @@
+//! From a delivered object to what the hub is told about it.
+
+use std::collections::BTreeMap;
+
+use kube::api::DynamicObject;
+use serde_json::Value;
+
+use super::{CachedProfile, Condition, ObjectStatus};
+use crate::deliver::{DeliverableKind, ObjectRef, marks_of};
+
+/// The status of an object; `None` when it is not delivered.
+///
+/// `observed_at_ms` is the time of observation, milliseconds since the Unix epoch.
+pub(super) fn status(
+    kind: DeliverableKind,
+    object: &DynamicObject,
+    observed_at_ms: i64,
+) -> Option<ObjectStatus> {
+    let marks = marks_of(&object.metadata)?;
+    // What the operator wrote about an older spec must not pass for the state of the new one.
+    let status = object.data.get("status").filter(|status| is_about_this_generation(object, status));
+    let conditions = conditions(status);
+    Some(ObjectStatus {
+        object: ObjectRef {
+            uid: marks.uid,
+            api_version: kind.api_version(),
+            kind: kind.kind.to_owned(),
+            namespace: object.metadata.namespace.clone()?,
+            name: object.metadata.name.clone()?,
+        },
+        generation: marks.generation,
+        hash: marks.hash,
+        state: text(status, "state"),
+        conditions,
+        ready_replicas: status.and_then(|status| count(status, "availableReplicas")).unwrap_or(0),
+        wanted_replicas: wanted_replicas(kind, object),
+        observed_at_ms,
+        profiles: profiles(status),
+    })
+}
+
+/// Whether every statement of the status that names a generation names the live one, and one does. The NIM API has
+/// no status.observedGeneration of its own, so the conditions' is read as well.
+fn is_about_this_generation(object: &DynamicObject, status: &Value) -> bool {
+    let Some(live) = object.metadata.generation else { return false };
+    let own = status.get("observedGeneration").and_then(Value::as_i64);
+    let of_conditions = list(Some(status), "conditions")
+        .filter_map(|condition| condition.get("observedGeneration").and_then(Value::as_i64))
+        .max();
+    own.or(of_conditions).is_some_and(|observed| observed >= live)
+}
+
+/// One where the object does not say, as the API's default; a cache has no replicas.
+fn wanted_replicas(kind: DeliverableKind, object: &DynamicObject) -> i32 {
+    if kind.kind != "NIMService" {
+        return 0;
+    }
+    object.data.get("spec").and_then(|spec| count(spec, "replicas")).unwrap_or(1)
+}
+
+fn conditions(status: Option<&Value>) -> Vec<Condition> {
+    let mut conditions: Vec<Condition> = list(status, "conditions")
+        .map(|condition| Condition {
+            kind: text(Some(condition), "type"),
+            status: text(Some(condition), "status"),
+            reason: text(Some(condition), "reason"),
+            message: text(Some(condition), "message"),
+            last_transition_ms: text(Some(condition), "lastTransitionTime")
+                .parse()
+                .map_or(0, jiff::Timestamp::as_millisecond),
+        })
+        .collect();
+    conditions.sort_by(|one, other| one.kind.cmp(&other.kind));
+    conditions
+}
+
+fn profiles(status: Option<&Value>) -> Vec<CachedProfile> {
+    let mut profiles: Vec<CachedProfile> = list(status, "profiles")
+        .map(|profile| CachedProfile { name: text(Some(profile), "name"), tags: tags(profile) })
+        .collect();
+    profiles.sort_by(|one, other| one.name.cmp(&other.name));
+    profiles
+}
+
+fn tags(profile: &Value) -> BTreeMap<String, String> {
+    let config = profile.get("config").and_then(Value::as_object);
+    let text = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+    config.into_iter().flatten().filter_map(text).collect()
+}
+
+fn list<'a>(parent: Option<&'a Value>, key: &str) -> impl Iterator<Item = &'a Value> {
+    parent.and_then(|parent| parent.get(key)).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn text(parent: Option<&Value>, key: &str) -> String {
+    parent.and_then(|parent| parent.get(key)).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn count(parent: &Value, key: &str) -> Option<i32> {
+    parent.get(key).and_then(Value::as_i64).and_then(|count| i32::try_from(count).ok())
+}
+
+#[cfg(test)]
+#[path = "fold/tests.rs"]
+mod tests;

@@ -1,2 +1,3 @@
-//! placeholder
+//! Prints the CustomResourceDefinitions.
+
 fn main() {}

@@ -1,0 +1,21 @@
+//! Our own kinds, group `nimfleet.io/v1alpha1`: the clusters of the fleet, what shall run where, and what was decided.
+
+mod cluster;
+mod decision;
+#[allow(unreachable_pub, reason = "KubeSchema derives a copy of each struct inside a function")]
+mod placement;
+mod placement_status;
+
+pub use cluster::{
+    GPUCluster, GPUClusterSpec, GPUClusterStatus, GPUPool, HeldCache, Platform, Taint, TaintEffect,
+};
+pub use decision::{
+    Decision, DecisionState, NIMPlacementDecision, NIMPlacementDecisionSpec, PlacedObject, PlacementRef,
+    RemovalPolicy,
+};
+pub use placement::{
+    ClusterAffinity, ClusterOverride, Failover, GPURequirement, InvalidDuration, JsonPatchOp, JsonPatchVerb,
+    NIMPlacement, NIMPlacementSpec, OnUnreachable, ReplicaScheduling, ReplicaSchedulingType,
+    ResourceSelector, SelectedKind,
+};
+pub use placement_status::{DecisionSummary, NIMPlacementStatus, Refusal, Tally};

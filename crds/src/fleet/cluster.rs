@@ -1,0 +1,176 @@
+//! GPUCluster: one joined spoke, what it has and how it fares.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::absent_spec::may_be_absent;
+
+/// What the fleet's admin says about a cluster. Its labels are the object's own `metadata.labels`.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "nimfleet.io",
+    version = "v1alpha1",
+    kind = "GPUCluster",
+    plural = "gpuclusters",
+    singular = "gpucluster",
+    shortname = "gc",
+    category = "nimfleet",
+    doc = "One cluster of the fleet: accepted by the hub's admin, observed by the agent that runs in it.",
+    status = "GPUClusterStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].status"}"#,
+    printcolumn = r#"{"name":"Connected","type":"string","jsonPath":".status.conditions[?(@.type==\"Connected\")].status"}"#,
+    printcolumn = r#"{"name":"GPUs","type":"string","description":"free/total","jsonPath":".status.gpuSummary"}"#,
+    printcolumn = r#"{"name":"Models","type":"integer","jsonPath":".status.models"}"#,
+    printcolumn = r#"{"name":"Agent","type":"string","jsonPath":".status.agentVersion"}"#,
+    printcolumn = r#"{"name":"Last-Seen","type":"date","jsonPath":".status.lastSeen"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase", remote = "Self")]
+#[schemars(!remote)]
+pub struct GPUClusterSpec {
+    /// Whether the cluster may take part: the admin's half of a double opt-in. Until it is true the agent gets no
+    /// certificate, and taking it back ends a live connection. Default false.
+    #[serde(default)]
+    pub accepted: bool,
+    /// What keeps placements away that do not tolerate it. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<Taint>,
+}
+
+may_be_absent!(GPUClusterSpec);
+
+/// A mark on a cluster that keeps placements away unless they tolerate it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Taint {
+    /// The taint's key.
+    #[schemars(length(min = 1, max = 316))]
+    pub key: String,
+    /// The taint's value. Default empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// What the taint does to placements that do not tolerate it.
+    pub effect: TaintEffect,
+}
+
+/// What a taint does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TaintEffect {
+    /// Nothing new is placed here; what runs stays.
+    NoSchedule,
+    /// Nothing new is placed here, and what runs moves away.
+    NoExecute,
+}
+
+/// What the hub knows about a cluster, from its agent and its connection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GPUClusterStatus {
+    /// `Accepted`, `Connected`, `CapacityFresh` and `AgentUpToDate`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The uid of the cluster's `kube-system` namespace: tells two clusters of one name apart.
+    #[serde(default, rename = "clusterUID", skip_serializing_if = "Option::is_none")]
+    pub cluster_uid: Option<String>,
+    /// Version of the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_version: Option<String>,
+    /// What the agent can do, beyond the least that every agent can.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+    /// Version of the cluster's API server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes_version: Option<String>,
+    /// Region of the cluster's nodes, when they agree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Zone of the cluster's nodes, when they agree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Who runs the machines, as the nodes' provider IDs say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// The serving platforms found in the cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<Platform>,
+    /// The GPUs, one row per product and resource name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GPUPool>,
+    /// Free and all GPUs of all rows, `free/total`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_summary: Option<String>,
+    /// The model caches the cluster holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caches: Vec<HeldCache>,
+    /// How many models the fleet has placed here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<i32>,
+    /// When the hub last heard of the agent; written every few minutes while all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<Time>,
+    /// When the agent's certificate ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_expiry: Option<Time>,
+}
+
+/// A serving platform found in a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Platform {
+    /// For example `kserve`, `lws`, `gateway-api`.
+    pub name: String,
+    /// Its version, where the cluster tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// The GPUs of one product that pods ask for under one resource name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GPUPool {
+    /// The product as GPU feature discovery labels it, for example `NVIDIA-H100-80GB-HBM3`.
+    pub product: String,
+    /// The resource that pods request, for example `nvidia.com/gpu`.
+    pub resource: String,
+    /// Memory of one GPU, MiB. Absent when the nodes do not tell.
+    #[serde(default, rename = "memoryMiB", skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<i64>,
+    /// How many nodes have such GPUs.
+    #[serde(default)]
+    pub nodes: i32,
+    /// GPUs in these nodes.
+    #[serde(default)]
+    pub capacity: i32,
+    /// GPUs that the nodes offer to pods.
+    #[serde(default)]
+    pub allocatable: i32,
+    /// GPUs that no bound pod has asked for, on nodes that take new pods.
+    #[serde(default)]
+    pub free: i32,
+    /// How many nodes have so many free GPUs: `{"8": 2}` is two nodes with eight each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub free_per_node: BTreeMap<String, i32>,
+}
+
+/// A model cache that a cluster holds, ready to serve from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldCache {
+    /// Namespace of the NIMCache.
+    pub namespace: String,
+    /// Name of the NIMCache.
+    pub name: String,
+    /// The model it holds, where its source tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The profiles it holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
+}

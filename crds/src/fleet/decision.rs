@@ -1,0 +1,99 @@
+//! NIMPlacementDecision: the hub's own record of which cluster runs what, at most a hundred clusters a slice.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One slice of a placement's decisions. Written by the hub alone; a hub that restarts goes on from it.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "nimfleet.io",
+    version = "v1alpha1",
+    kind = "NIMPlacementDecision",
+    plural = "nimplacementdecisions",
+    singular = "nimplacementdecision",
+    category = "nimfleet",
+    namespaced,
+    doc = "A slice of what the hub decided for one NIMPlacement: which clusters, since when and why. Owned by the placement.",
+    derive = "PartialEq",
+    printcolumn = r#"{"name":"Placement","type":"string","jsonPath":".spec.placementRef.name"}"#,
+    printcolumn = r#"{"name":"Clusters","type":"string","jsonPath":".spec.decisions[*].clusterName"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct NIMPlacementDecisionSpec {
+    /// The placement this slice belongs to, in the same namespace.
+    pub placement_ref: PlacementRef,
+    /// One row per cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["clusterName"]))]
+    pub decisions: Vec<Decision>,
+}
+
+/// Names a NIMPlacement of the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlacementRef {
+    /// Name of the NIMPlacement.
+    pub name: String,
+}
+
+/// What was decided for one cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Decision {
+    /// Name of the GPUCluster.
+    pub cluster_name: String,
+    /// Whether the cluster runs the objects or is being emptied.
+    pub state: DecisionState,
+    /// Why, in one CamelCase word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How the cluster scored when it was chosen; higher is better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<i64>,
+    /// When this row came to its state.
+    pub since: Time,
+    /// The objects that the row is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<PlacedObject>,
+}
+
+/// What shall become of a placement's objects in one cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DecisionState {
+    /// They shall run there.
+    Placed,
+    /// They shall go; the row stays until the cluster says that they are gone.
+    Removing,
+}
+
+/// One object that a decision is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlacedObject {
+    /// Its kind, group `apps.nvidia.com`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The uid of the hub's object.
+    pub uid: String,
+    /// How many replicas this cluster runs. Absent: as many as the object itself says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// How it goes; only in a row that is `Removing`. Absent: `Delete`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<RemovalPolicy>,
+}
+
+/// How an object leaves a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RemovalPolicy {
+    /// It is deleted.
+    #[default]
+    Delete,
+    /// It stays and runs on, but is no longer the fleet's.
+    Retain,
+}

@@ -1,0 +1,32 @@
+//! The marks that hub and spoke leave on objects: labels, annotations and finalizers.
+
+/// Label on a hub's NIM objects: the name of the NIMPlacement that has taken them. Such an object is fleet intent; no
+/// operator renders it, not even one that runs in the hub's own cluster.
+pub const PLACEMENT_LABEL: &str = "nimfleet.io/placement";
+
+/// Finalizer on a hub's NIM objects and NIMPlacements: they go once they are gone from every cluster.
+pub const FLEET_FINALIZER: &str = "nimfleet.io/fleet";
+
+/// Label on a spoke's objects: [`DELIVERED`] means that it was applied for a hub. These objects are the spoke's memory.
+pub const DELIVERED_LABEL: &str = "nimfleet.io/delivered";
+
+/// The value of [`DELIVERED_LABEL`].
+pub const DELIVERED: &str = "true";
+
+/// Annotation on a delivered object: the uid of the hub's object.
+pub const UID_ANNOTATION: &str = "nimfleet.io/uid";
+
+/// Annotation on a delivered object: the generation of the hub's object that the payload was resolved from.
+pub const GENERATION_ANNOTATION: &str = "nimfleet.io/generation";
+
+/// Annotation on a delivered object: SHA-256 of the payload, in hex.
+pub const HASH_ANNOTATION: &str = "nimfleet.io/hash";
+
+/// Annotation on a delivered object: the identity of the hub that sent it.
+pub const HUB_ID_ANNOTATION: &str = "nimfleet.io/hub-id";
+
+/// Annotation on a delivered object: the epoch it was sent in, `<term>.<incarnation>`.
+pub const EPOCH_ANNOTATION: &str = "nimfleet.io/epoch";
+
+/// Annotation on an object that a hub gave up and left running: the identity of that hub. Only it may take it again.
+pub const RETAINED_BY_ANNOTATION: &str = "nimfleet.io/retained-by";

@@ -2,6 +2,7 @@
 
 pub mod deliver;
 pub mod facts;
+pub mod lease;
 pub mod link;
 pub mod report;
 mod watch;

@@ -1,0 +1,104 @@
+//! The agent beside the operator: link, delivery, facts and reports, wired together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::Api;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::deliver::{self, ClusterDeliver, KINDS};
+use crate::facts;
+use crate::link::{CaHash, Counters, HubAddress, KubeIdentityStore, Link, LinkState, Settings};
+use crate::report::{self, Outbox};
+
+/// The namespace whose uid is the cluster's: every cluster has it, and it lives as long as the cluster.
+const CLUSTER_NAMESPACE: &str = "kube-system";
+
+/// Capability of an agent that can let an object go without deleting it.
+const RETAIN: &str = "retain";
+
+/// First and longest pause between attempts to read the cluster's identity.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// What an agent is started with.
+pub struct Agent {
+    /// Talks to this cluster.
+    pub client: kube::Client,
+    /// The spoke's own namespace.
+    pub namespace: String,
+    /// Where the hub listens.
+    pub hub_address: HubAddress,
+    /// What the hub's CA must hash to.
+    pub hub_ca_hash: CaHash,
+    /// Join token; needed until a certificate is stored.
+    pub token: Option<String>,
+    /// This cluster's name on the hub.
+    pub cluster: String,
+    /// Random per process.
+    pub instance: String,
+    /// Told how the link is.
+    pub state: watch::Sender<LinkState>,
+    /// The link's counts.
+    pub counters: Counters,
+}
+
+impl Agent {
+    /// Runs until `stop` is cancelled. Whatever fails is logged and tried again.
+    pub async fn run(self, stop: CancellationToken) {
+        let started_ms = jiff::Timestamp::now().as_millisecond();
+        let Some(Some(cluster_uid)) = stop.run_until_cancelled(cluster_uid(&self.client)).await else {
+            return;
+        };
+        let capabilities = KINDS
+            .into_iter()
+            .map(|kind| format!("{}/{}", kind.api_version(), kind.kind))
+            .chain([RETAIN.to_owned()])
+            .collect();
+        let deliver = ClusterDeliver::new(self.client.clone(), &self.namespace);
+        let statuses = Outbox::default();
+        let (capacity_sender, capacity) = watch::channel(None);
+        let link = Link {
+            settings: Settings {
+                address: self.hub_address,
+                ca_hash: self.hub_ca_hash,
+                cluster: self.cluster,
+                token: self.token,
+                cluster_uid,
+                capabilities,
+                instance: (self.instance, started_ms),
+            },
+            identity: KubeIdentityStore::new(self.client.clone(), &self.namespace),
+            deliver: Arc::new(deliver.clone()),
+            statuses: statuses.clone(),
+            capacity,
+            state: self.state,
+            counters: self.counters,
+        };
+        // None of these ends before it is told to; each goes on whatever becomes of the others.
+        tokio::join!(
+            link.run(stop.clone()),
+            deliver::heal(deliver, stop.clone()),
+            facts::observe(self.client.clone(), capacity_sender, stop.clone()),
+            report::report(self.client, statuses, stop),
+        );
+    }
+}
+
+/// Reads what tells this cluster from any other, for as long as it takes.
+async fn cluster_uid(client: &kube::Client) -> Option<String> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(RETRY.0)
+        .with_max_delay(RETRY.1)
+        .with_jitter()
+        .without_max_times();
+    let read = || async { namespaces.get(CLUSTER_NAMESPACE).await };
+    let found = read
+        .retry(pauses)
+        .notify(|error, _| tracing::warn!(%error, namespace = CLUSTER_NAMESPACE, "the cluster's uid cannot be read"))
+        .await;
+    found.ok()?.metadata.uid
+}

@@ -67,6 +67,14 @@ pub struct GpuKind {
     pub min_memory_mib: u64,
 }
 
+impl GpuKind {
+    /// Whether every GPU will do.
+    #[must_use]
+    pub const fn is_any(&self) -> bool {
+        self.products.is_empty() && self.min_memory_mib == 0
+    }
+}
+
 /// An object whose need cannot be told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NeedError {

@@ -2,19 +2,21 @@
 //!
 //! How a controller uses it:
 //!
-//! 1. Read the placement: [`Policy::read`] turns the NIMPlacement's spec into a [`Policy`].
+//! 1. Read the placement: `Policy::try_from(&spec)` turns a NIMPlacementSpec into a [`Policy`].
 //! 2. For every selected object (and the NIMCaches its services bring): [`crate::need::need`], giving a [`Workload`].
 //! 3. Rows of the placement's NIMPlacementDecisions in state Placed become [`Previous`], by cluster.
 //! 4. [`schedule`] with the current [`Fleet`] and time. Same input, same output: no clock, no randomness, no memory.
 //! 5. Write [`Decision::chosen`] as rows in state Placed (with [`Granted::replicas`] of every replicated object, whether or not the
 //!    payload's replicas are overridden), and [`Decision::removed`] as rows in state Removing, which stay until the spoke says Gone.
-//! 6. Feed all rows, Placed and Removing, back as [`crate::fleet::FleetEvent::Granted`], before the next placement is scheduled:
-//!    that is what keeps two placements off the same GPUs.
+//! 6. Feed all rows, Placed and Removing, back as [`crate::fleet::FleetEvent::Granted`] (made by [`Request::grants`]) before the next
+//!    placement is scheduled: that is what keeps two placements off the same GPUs. After a start, feed the rows of *all* placements
+//!    before the first is scheduled.
 //!
 //! A placement is scheduled again when it, its objects or the set of clusters change, on capacity reports while something of it is refused,
 //! and at [`Decision::retry_at`].
 
 mod divide;
+mod duplicate;
 mod explain;
 mod filter;
 mod keep;
@@ -25,8 +27,10 @@ mod reason;
 mod room;
 mod run;
 mod score;
+mod share;
 #[cfg(test)]
 mod tests;
+mod workload;
 
 use jiff::Timestamp;
 
@@ -35,8 +39,10 @@ use crate::{
     need::Need,
 };
 
-pub use explain::RefusalSummary;
-pub use policy::{Affinity, Division, Failover, GpuRequirement, InvalidPolicy, OnUnreachable, Policy, Toleration};
+pub use explain::{RefusalSummary, Sentence};
+pub use policy::{
+    Affinity, Division, Failover, GpuRequirement, InvalidPolicy, OnUnreachable, Policy, Toleration,
+};
 pub use reason::Reason;
 pub use run::schedule;
 

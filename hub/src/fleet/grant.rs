@@ -7,7 +7,7 @@ use crate::need::Need;
 
 /// A replica that has been ready this long is in the cluster's report: a spoke reports a change of free GPUs
 /// within a few seconds, and sends nothing where nothing changed.
-pub(crate) const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(10);
+const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(10);
 
 /// A NIMPlacement's identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,10 +51,20 @@ impl GrantedObject {
     /// Replicas that the cluster's report of free GPUs already counts as used. Only ready ones are known to be bound to a
     /// node, so a replica that still starts is counted twice rather than not at all.
     #[must_use]
-    pub fn seen(&self, heard: Option<&Heard>, observed_at: Option<Timestamp>, now: Timestamp) -> u32 {
-        let (Some(heard), Some(observed_at)) = (heard, observed_at) else { return 0 };
+    pub fn seen(&self, heard: Option<&Heard>, observed_at: Timestamp, now: Timestamp) -> u32 {
+        let Some(heard) = heard else { return 0 };
         let reported = observed_at >= heard.status.observed_at;
-        let settled = now.duration_since(heard.steady_since) >= SETTLED_AFTER;
+        let settled = now >= settles_at(heard);
         if reported || settled { heard.status.ready_replicas.min(self.replicas) } else { 0 }
     }
+
+    /// When time alone makes the ready replicas count as seen; none if there are none.
+    #[must_use]
+    pub fn settles_at(&self, heard: Option<&Heard>) -> Option<Timestamp> {
+        heard.filter(|heard| heard.status.ready_replicas > 0).map(settles_at)
+    }
+}
+
+fn settles_at(heard: &Heard) -> Timestamp {
+    heard.steady_since.checked_add(SETTLED_AFTER).unwrap_or(Timestamp::MAX)
 }

@@ -2,7 +2,10 @@
 
 use jiff::SignedDuration;
 
-use crate::fleet::{Effect, InvalidSelector, Selector, Taint};
+use crate::{
+    fleet::{Effect, InvalidSelector, Selector, Taint},
+    need::Need,
+};
 
 /// The parts of a NIMPlacement's spec that choose clusters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +22,20 @@ pub struct Policy {
     pub division: Division,
     /// What happens when a cluster is lost.
     pub failover: Failover,
+}
+
+impl Policy {
+    /// What an object takes, with the placement's own demands on the GPUs added.
+    #[must_use]
+    pub fn narrow(&self, need: &Need) -> Need {
+        let mut need = need.clone();
+        if !self.gpu.products.is_empty() {
+            need.kind.products.push(self.gpu.products.clone());
+        }
+        need.kind.min_memory_mib = need.kind.min_memory_mib.max(self.gpu.min_memory_mib.unwrap_or(0));
+        need.gpu_nodes |= !need.kind.is_any();
+        need
+    }
 }
 
 /// Which clusters may be chosen.

@@ -1,0 +1,88 @@
+//! A decision in words: who was refused, counted by reason, and one sentence per cluster.
+
+use std::collections::BTreeMap;
+
+use super::{Decision, Reason, Refused};
+
+/// Most clusters that one summary names.
+const NAMED: usize = 10;
+
+/// Clusters that were refused for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusalSummary {
+    /// The reason.
+    pub reason: Reason,
+    /// How many clusters.
+    pub count: u32,
+    /// The first ten of them, by name.
+    pub clusters: Vec<String>,
+    /// What the first of them lack, with numbers: `east: needs …; west: needs …`.
+    pub message: String,
+}
+
+/// One sentence about one cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sentence {
+    /// The cluster.
+    pub cluster: String,
+    /// Why it was chosen, left or refused.
+    pub reason: Reason,
+    /// The sentence.
+    pub text: String,
+}
+
+impl Decision {
+    /// Refusals by reason, the commonest first.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<RefusalSummary> {
+        let mut by_reason: BTreeMap<Reason, Vec<&Refused>> = BTreeMap::new();
+        for refused in &self.refused {
+            by_reason.entry(refused.reason).or_default().push(refused);
+        }
+        let mut summaries: Vec<_> =
+            by_reason.into_iter().map(|(reason, all)| summary(reason, &all)).collect();
+        summaries.sort_by_key(|summary| std::cmp::Reverse(summary.count));
+        summaries
+    }
+
+    /// One sentence per cluster, by name.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<Sentence> {
+        let say = |cluster: &str, reason: Reason, message: &str| Sentence {
+            cluster: cluster.to_owned(),
+            reason,
+            text: format!("{cluster}: {reason}: {message}"),
+        };
+        let chosen = self.chosen.iter().map(|row| say(row.cluster.as_str(), row.reason, &row.message));
+        let removed = self.removed.iter().map(|row| say(row.cluster.as_str(), row.reason, &row.message));
+        let refused = self.refused.iter().map(|row| say(&row.cluster, row.reason, &row.message));
+        let spare = self
+            .spare
+            .iter()
+            .map(|name| say(name.as_str(), Reason::NotNeeded, "could take it; no further cluster is wanted"));
+        let mut all: Vec<_> = chosen.chain(removed).chain(refused).chain(spare).collect();
+        all.sort_by(|a, b| a.cluster.cmp(&b.cluster));
+        all
+    }
+}
+
+fn summary(reason: Reason, all: &[&Refused]) -> RefusalSummary {
+    let messages: Vec<_> =
+        all.iter().take(NAMED).map(|refused| format!("{}: {}", refused.cluster, refused.message)).collect();
+    RefusalSummary {
+        reason,
+        count: u32::try_from(all.len()).unwrap_or(u32::MAX),
+        clusters: all.iter().take(NAMED).map(|refused| refused.cluster.clone()).collect(),
+        message: messages.join("; "),
+    }
+}
+
+/// `refused: 2 InsufficientGPUs, 1 NoGPU`; none if nothing was refused.
+pub(super) fn tally(refused: &[Refused]) -> Option<String> {
+    let mut counts: BTreeMap<Reason, u32> = BTreeMap::new();
+    for refused in refused {
+        *counts.entry(refused.reason).or_default() += 1;
+    }
+    let words: Vec<_> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    (!words.is_empty()).then(|| format!("refused: {}", words.join(", ")))
+}

@@ -1,0 +1,61 @@
+//! Which clusters can take a placement: one predicate per file, asked in a fixed order; the first that fails is the reason.
+
+mod affinity;
+pub(super) mod free_block;
+mod gpu_kind;
+mod joined;
+mod platform;
+mod report;
+mod taint;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+
+use super::{
+    Reason, Request, Workload,
+    packing::{self, Left},
+};
+use crate::fleet::{Cluster, Fleet};
+
+/// A filter that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) reason: Reason,
+    pub(super) message: String,
+    /// When time alone may lift it.
+    pub(super) settles_at: Option<Timestamp>,
+}
+
+/// What a filter says.
+type Verdict = Result<(), Refusal>;
+
+fn refuse(reason: Reason, message: String) -> Verdict {
+    Err(Refusal { reason, message, settles_at: None })
+}
+
+/// Whether a placement may come to a cluster it is not in. Gives the room that is left after `demand` replicas of each object.
+pub(super) fn may_come<'a>(
+    request: &Request,
+    workloads: &[Workload],
+    demand: impl Fn(&Workload) -> u32,
+    fleet: &Fleet,
+    cluster: &'a Cluster,
+) -> Result<Left<'a>, Refusal> {
+    affinity::check(&request.policy.affinity, cluster)?;
+    joined::check(cluster, request.now)?;
+    taint::admits(&request.policy.tolerations, cluster)?;
+    let capacity = report::check(cluster, request.now)?;
+    platform::check(workloads, capacity)?;
+    gpu_kind::check(workloads, capacity)?;
+    let mut left = packing::left(request, fleet, cluster, capacity);
+    free_block::check(workloads, demand, &mut left)?;
+    Ok(left)
+}
+
+/// Whether a placement may stay in a cluster it is in. Only what its users said can end that: a cluster that fills up, falls silent or is no
+/// longer accepted keeps what it runs.
+pub(super) fn may_stay(request: &Request, cluster: &Cluster) -> Verdict {
+    affinity::check(&request.policy.affinity, cluster)?;
+    taint::keeps(&request.policy.tolerations, cluster)
+}

@@ -1,0 +1,54 @@
+//! Filter: the cluster has GPUs of the resource, product and memory that the objects take, free or not.
+
+use super::{Reason, Verdict, refuse};
+use crate::{
+    fleet::{Capacity, Pool},
+    scheduler::{Workload, product},
+};
+
+pub(super) fn check(workloads: &[Workload], capacity: &Capacity) -> Verdict {
+    workloads
+        .iter()
+        .filter(|workload| workload.need.gpu_nodes)
+        .try_for_each(|workload| of_one(workload, capacity))
+}
+
+fn of_one(workload: &Workload, capacity: &Capacity) -> Verdict {
+    let (need, title) = (&workload.need, workload.title());
+    let present: Vec<&Pool> = capacity.pools.iter().filter(|pool| pool.capacity > 0).collect();
+    if present.is_empty() {
+        return refuse(Reason::NoGPU, format!("{title} needs a GPU; the cluster has no GPU"));
+    }
+    let of_resource: Vec<&Pool> = match &need.gpu {
+        None => present.clone(),
+        Some(gpu) => present.iter().copied().filter(|pool| pool.resource == gpu.resource).collect(),
+    };
+    if let Some(gpu) = need.gpu.as_ref().filter(|_| of_resource.is_empty()) {
+        let found = list(present.iter().map(|pool| pool.resource.clone()));
+        let message =
+            format!("{title} needs {}; the cluster has no GPU of that resource, only {found}", gpu.resource);
+        return refuse(Reason::NoGPU, message);
+    }
+    let of_product: Vec<&Pool> =
+        of_resource.iter().copied().filter(|pool| product::is_of_kind(&pool.product, &need.kind)).collect();
+    if of_product.is_empty() {
+        let found = list(of_resource.iter().map(|pool| pool.product.clone()));
+        let wanted: Vec<_> = need.kind.products.iter().map(|list| list.join(" or ")).collect();
+        let message = format!("{title} runs on {}; the cluster has {found}", wanted.join(" and on "));
+        return refuse(Reason::GPUProductMismatch, message);
+    }
+    if of_product.iter().all(|pool| pool.memory_mib < need.kind.min_memory_mib) {
+        let found =
+            list(of_product.iter().map(|pool| format!("{} with {} MiB", pool.product, pool.memory_mib)));
+        let message =
+            format!("{title} needs {} MiB on each GPU; the cluster has {found}", need.kind.min_memory_mib);
+        return refuse(Reason::GPUMemoryTooSmall, message);
+    }
+    Ok(())
+}
+
+/// The distinct words, in order.
+fn list(words: impl Iterator<Item = String>) -> String {
+    let words: std::collections::BTreeSet<String> = words.collect();
+    words.into_iter().collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,1 @@
+//! Tables: one filter at a time.

@@ -94,7 +94,7 @@ pub enum FleetEvent {
     Granted {
         /// The placement.
         placement: PlacementKey,
-        /// One per cluster.
+        /// One per row of its decision.
         grants: Vec<Grant>,
     },
 }
@@ -151,7 +151,15 @@ impl Fleet {
         }
         self.grants.retain(|_, granted| !granted.is_empty());
         for grant in grants {
-            self.grants.entry(grant.cluster.clone()).or_default().insert(placement.clone(), grant);
+            let of_cluster = self.grants.entry(grant.cluster.clone()).or_default();
+            match of_cluster.get_mut(placement) {
+                None => drop(of_cluster.insert(placement.clone(), grant)),
+                // A cluster can run some objects of a placement while others leave it.
+                Some(known) => {
+                    known.since = known.since.min(grant.since);
+                    known.objects.extend(grant.objects);
+                }
+            }
         }
     }
 

@@ -36,6 +36,14 @@ pub struct Grant {
     pub objects: Vec<GrantedObject>,
 }
 
+impl Grant {
+    /// Whether it is about that object.
+    #[must_use]
+    pub fn holds(&self, uid: &str) -> bool {
+        self.objects.iter().any(|object| object.uid == uid)
+    }
+}
+
 /// What one object has been given in one cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantedObject {

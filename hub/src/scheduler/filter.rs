@@ -43,7 +43,7 @@ pub(super) fn may_come<'a>(
     cluster: &'a Cluster,
 ) -> Result<Left<'a>, Refusal> {
     affinity::check(&request.policy.affinity, cluster)?;
-    joined::check(cluster, request.now)?;
+    joined::check(cluster)?;
     taint::admits(&request.policy.tolerations, cluster)?;
     let capacity = report::check(cluster, request.now)?;
     platform::check(workloads, capacity)?;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Previous, Request, Workload, room::Room};
-use crate::fleet::{Capacity, Cluster, Fleet, Grant, GrantedObject};
+use crate::fleet::{Capacity, Cluster, Fleet, Grant, GrantedObject, PlacementKey};
 
 /// What is left of a cluster for one request.
 #[derive(Clone, Debug)]
@@ -26,14 +26,20 @@ pub(super) fn left<'a>(
 ) -> Left<'a> {
     let mut left = Left { room: Room::reported(capacity), promised: 0, settles_at: None };
     let own = request.previous.iter().find(|row| row.cluster == cluster.name).map(|row| request.grant(row));
-    let mut grants: Vec<(&_, &Grant)> = fleet.grants(&cluster.name);
+    let mut grants: Vec<(&PlacementKey, &Grant)> = fleet.grants(&cluster.name);
     if let Some(own) = &own {
-        // The request says itself what it keeps here.
-        grants.retain(|(placement, _)| **placement != request.placement);
+        // The request says itself what it keeps here; what it no longer has but still leaves behind, the fleet says.
         grants.push((&request.placement, own));
         grants.sort_by_key(|(placement, grant)| (grant.since, *placement));
     }
-    for object in grants.iter().flat_map(|(_, grant)| &grant.objects) {
+    let repeated = |placement: &PlacementKey, grant: &Grant, object: &GrantedObject| {
+        *placement == request.placement
+            && own.as_ref().is_some_and(|own| !std::ptr::eq(own, grant) && own.holds(&object.uid))
+    };
+    let granted = grants.iter().flat_map(|(placement, grant)| {
+        grant.objects.iter().filter(move |object| !repeated(placement, grant, object))
+    });
+    for object in granted {
         let heard = fleet.statuses().get(&cluster.name, &object.uid);
         let seen = object.seen(heard, capacity.observed_at, request.now);
         let unseen = object.replicas.saturating_sub(seen);

@@ -1,5 +1,7 @@
 //! What a NIMPlacement's user wants of the scheduler.
 
+mod custom_resource;
+
 use jiff::SignedDuration;
 
 use crate::{

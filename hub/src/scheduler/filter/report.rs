@@ -11,9 +11,11 @@ pub(super) fn check(cluster: &Cluster, now: Timestamp) -> Result<&Capacity, Refu
         return Err(Refusal { reason: Reason::CapacityUnknown, message, settles_at: None });
     };
     if capacity.is_stale(now) {
-        let age = now.duration_since(capacity.received_at).as_secs();
-        let limit = STALE_AFTER.as_secs();
-        let message = format!("its last capacity report is {age} s old; at most {limit} s are believed");
+        let limit = STALE_AFTER.as_mins();
+        let message = format!(
+            "its last capacity report came at {:.0}; it is believed for {limit} minutes",
+            capacity.received_at
+        );
         return Err(Refusal { reason: Reason::CapacityStale, message, settles_at: None });
     }
     Ok(capacity)

@@ -1,0 +1,186 @@
+//! The object that one cluster is sent: the hub's object as stored, changed for that cluster, as canonical bytes.
+//!
+//! The spec is never read through a typed struct, so nothing is lost or added on the way: only overrides and, where replicas are divided,
+//! `spec.replicas` change it.
+
+mod canonical;
+mod overrides;
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::fleet::{Cluster, PlacementKey};
+
+pub use overrides::{Override, read};
+
+/// Labels and annotations under this prefix are the fleet's own and stay on the hub.
+const OWN_PREFIX: &str = "nimfleet.io/";
+/// What kubectl keeps of the manifest it applied last: a second copy of the object, true on the hub only.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What a cluster is sent for one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// `{apiVersion, kind, metadata{name, namespace, labels, annotations}, spec}` as canonical JSON.
+    pub bytes: Vec<u8>,
+    /// SHA-256 of the bytes, hex.
+    pub hash: String,
+}
+
+/// An object that cannot be resolved for a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// What is stored is no Kubernetes object.
+    #[error("object: {field} is missing")]
+    NoObject {
+        /// Which field it lacks.
+        field: &'static str,
+    },
+    /// An override whose cluster selector means nothing.
+    #[error("{placement}: spec.overrides[{index}].clusterSelector: {reason}")]
+    Selector {
+        /// The placement.
+        placement: PlacementKey,
+        /// Which override.
+        index: usize,
+        /// What is wrong.
+        reason: crate::fleet::InvalidSelector,
+    },
+    /// An override with an operation that cannot be read.
+    #[error("{placement}: spec.overrides[{index}].jsonPatch[{operation}]: {reason}")]
+    Operation {
+        /// The placement.
+        placement: PlacementKey,
+        /// Which override.
+        index: usize,
+        /// Which operation.
+        operation: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An operation that does not work on this object.
+    #[error(
+        "{placement}: spec.overrides[{index}].jsonPatch[{operation}] at {path}: {reason} in {kind} {name} for cluster {cluster}"
+    )]
+    Patch {
+        /// The placement.
+        placement: PlacementKey,
+        /// Which override.
+        index: usize,
+        /// Which operation.
+        operation: usize,
+        /// Its path.
+        path: String,
+        /// What is wrong.
+        reason: String,
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// The cluster it was resolved for.
+        cluster: String,
+    },
+    /// An override that makes another object of it.
+    #[error(
+        "{placement}: spec.overrides changes {field} of {kind} {name} for cluster {cluster}: it must stay"
+    )]
+    Identity {
+        /// The placement.
+        placement: PlacementKey,
+        /// What it changes.
+        field: &'static str,
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// The cluster it was resolved for.
+        cluster: String,
+    },
+}
+
+/// The payload of `object`, as stored on the hub, for `cluster`. `replicas` is set where they are divided.
+pub fn resolve(
+    placement: &PlacementKey,
+    object: &Value,
+    cluster: &Cluster,
+    replicas: Option<u32>,
+    overrides: &[Override],
+) -> Result<Payload, ResolveError> {
+    let original = forwarded(object)?;
+    let mut resolved = original.clone();
+    for (index, one) in overrides.iter().enumerate().filter(|(_, one)| one.concerns(cluster)) {
+        one.apply(&mut resolved).map_err(|failed| ResolveError::Patch {
+            placement: placement.clone(),
+            index,
+            operation: failed.operation,
+            path: failed.path,
+            reason: failed.reason,
+            kind: text(&original, "/kind"),
+            name: text(&original, "/metadata/name"),
+            cluster: cluster.name.to_string(),
+        })?;
+    }
+    for (pointer, field) in IDENTITY {
+        if resolved.pointer(pointer) != original.pointer(pointer) {
+            return Err(ResolveError::Identity {
+                placement: placement.clone(),
+                field,
+                kind: text(&original, "/kind"),
+                name: text(&original, "/metadata/name"),
+                cluster: cluster.name.to_string(),
+            });
+        }
+    }
+    // After the overrides, which may have put a status or an owner in.
+    let mut resolved = forwarded(&resolved)?;
+    if let (Some(replicas), Some(spec)) = (replicas, resolved.get_mut("spec").and_then(Value::as_object_mut))
+    {
+        spec.insert("replicas".to_owned(), Value::from(replicas));
+    }
+    let bytes = canonical::bytes(&resolved);
+    let hash = hex::encode(Sha256::digest(&bytes));
+    Ok(Payload { bytes, hash })
+}
+
+/// What an override must not change.
+const IDENTITY: [(&str, &str); 4] = [
+    ("/apiVersion", "apiVersion"),
+    ("/kind", "kind"),
+    ("/metadata/namespace", "metadata.namespace"),
+    ("/metadata/name", "metadata.name"),
+];
+
+/// The part of an object that is its user's: neither what the API server keeps, nor status, nor our own marks.
+fn forwarded(object: &Value) -> Result<Value, ResolveError> {
+    let mut forwarded = Map::new();
+    for field in ["apiVersion", "kind"] {
+        let value =
+            object.get(field).filter(|value| value.is_string()).ok_or(ResolveError::NoObject { field })?;
+        forwarded.insert(field.to_owned(), value.clone());
+    }
+    let metadata = object.get("metadata");
+    let mut kept = Map::new();
+    for (field, name) in [("name", "metadata.name"), ("namespace", "metadata.namespace")] {
+        let value = metadata.and_then(|metadata| metadata.get(field)).filter(|value| value.is_string());
+        kept.insert(field.to_owned(), value.ok_or(ResolveError::NoObject { field: name })?.clone());
+    }
+    for field in ["labels", "annotations"] {
+        let Some(all) = metadata.and_then(|metadata| metadata.get(field)?.as_object()) else { continue };
+        let of_user = all.iter().filter(|(key, _)| !key.starts_with(OWN_PREFIX) && *key != LAST_APPLIED);
+        let of_user: Map<_, _> = of_user.map(|(key, value)| (key.clone(), value.clone())).collect();
+        if !of_user.is_empty() {
+            kept.insert(field.to_owned(), Value::Object(of_user));
+        }
+    }
+    forwarded.insert("metadata".to_owned(), Value::Object(kept));
+    if let Some(spec) = object.get("spec") {
+        forwarded.insert("spec".to_owned(), spec.clone());
+    }
+    Ok(Value::Object(forwarded))
+}
+
+fn text(object: &Value, pointer: &str) -> String {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+}

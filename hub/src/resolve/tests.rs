@@ -1,0 +1,137 @@
+//! What clusters are sent.
+
+use crds::fleet::ClusterOverride;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn placement() -> PlacementKey {
+    PlacementKey { namespace: "nim".into(), name: "chat".into() }
+}
+
+fn cluster(name: &str, labels: Value) -> Cluster {
+    let mut cluster = Cluster::new(name.parse().unwrap());
+    cluster.labels = serde_json::from_value(labels).unwrap();
+    cluster
+}
+
+fn stored() -> Value {
+    json!({
+        "apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMService",
+        "metadata": {
+            "name": "llm", "namespace": "nim", "uid": "u1", "resourceVersion": "7", "generation": 3,
+            "labels": {"team": "chat", "nimfleet.io/placement": "chat"},
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "note": "keep"},
+            "finalizers": ["nimfleet.io/fleet"], "managedFields": [{}]
+        },
+        "spec": {"image": {"tag": "1.0", "repository": "nim"}, "unknownField": {"b": 1, "a": null}, "replicas": 4},
+        "status": {"state": "Ready"}
+    })
+}
+
+fn overrides(all: Value) -> Vec<Override> {
+    read(&placement(), &serde_json::from_value::<Vec<ClusterOverride>>(all).unwrap()).unwrap()
+}
+
+fn resolved(replicas: Option<u32>, all: Value) -> Result<Value, ResolveError> {
+    let east = cluster("east", json!({"tier": "gold"}));
+    let payload = resolve(&placement(), &stored(), &east, replicas, &overrides(all))?;
+    Ok(serde_json::from_slice(&payload.bytes).unwrap())
+}
+
+#[test]
+fn only_what_is_the_users_travels() {
+    assert_eq!(
+        resolved(None, json!([])).unwrap(),
+        json!({
+            "apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMService",
+            "metadata": {"name": "llm", "namespace": "nim", "labels": {"team": "chat"}, "annotations": {"note": "keep"}},
+            "spec": stored()["spec"]
+        })
+    );
+}
+
+#[test]
+fn same_content_same_hash_whatever_the_server_added() {
+    let east = cluster("east", json!({}));
+    let mut later = stored();
+    later["metadata"]["resourceVersion"] = json!("8");
+    later["status"] = json!({});
+    let hash = |object: &Value| resolve(&placement(), object, &east, None, &[]).unwrap().hash;
+    assert_eq!(hash(&stored()), hash(&later));
+    later["spec"]["image"]["tag"] = json!("1.1");
+    assert_ne!(hash(&stored()), hash(&later));
+    assert_eq!(hash(&stored()).len(), 64);
+}
+
+#[test]
+fn divided_replicas_are_set_after_overrides() {
+    let all = json!([{"clusterNames": ["east"], "jsonPatch": [{"op": "replace", "path": "/spec/replicas", "value": 9}]}]);
+    assert_eq!(resolved(Some(2), all.clone()).unwrap()["spec"]["replicas"], 2);
+    assert_eq!(resolved(None, all).unwrap()["spec"]["replicas"], 9);
+}
+
+#[test]
+fn an_override_concerns_the_clusters_it_names_or_selects() {
+    let patch = json!([{"op": "add", "path": "/spec/runtimeClassName", "value": "nvidia"}]);
+    for (selection, concerned) in [
+        (json!({"clusterNames": ["east"]}), true),
+        (json!({"clusterNames": ["west"]}), false),
+        (json!({"clusterSelector": {"matchLabels": {"tier": "gold"}}}), true),
+        (json!({"clusterSelector": {"matchLabels": {"tier": "iron"}}}), false),
+        (json!({"clusterNames": ["west"], "clusterSelector": {"matchLabels": {"tier": "gold"}}}), true),
+    ] {
+        let mut one = selection.clone();
+        one["jsonPatch"] = patch.clone();
+        let got = resolved(None, json!([one])).unwrap();
+        assert_eq!(got["spec"].get("runtimeClassName").is_some(), concerned, "{selection}");
+    }
+}
+
+#[test]
+fn a_leading_test_chooses_the_object() {
+    let all = |kind: &str| {
+        json!([{"clusterNames": ["east"], "jsonPatch": [
+            {"op": "test", "path": "/kind", "value": kind},
+            {"op": "remove", "path": "/spec/unknownField"}]}])
+    };
+    assert!(resolved(None, all("NIMService")).unwrap()["spec"].get("unknownField").is_none());
+    assert!(resolved(None, all("NIMCache")).unwrap()["spec"].get("unknownField").is_some());
+}
+
+#[test]
+fn a_failing_operation_is_named() {
+    let all = json!([
+        {"clusterNames": ["west"], "jsonPatch": [{"op": "remove", "path": "/spec/nope"}]},
+        {"clusterNames": ["east"], "jsonPatch": [
+            {"op": "add", "path": "/spec/a", "value": 1}, {"op": "replace", "path": "/spec/nope/x", "value": 1}]}
+    ]);
+    let message = resolved(None, all).unwrap_err().to_string();
+    for word in ["nim/chat", "spec.overrides[1].jsonPatch[1]", "/spec/nope/x", "NIMService llm", "east"] {
+        assert!(message.contains(word), "{message}");
+    }
+}
+
+#[test]
+fn an_override_cannot_make_another_object_of_it_or_forge_marks() {
+    for path in ["/metadata/name", "/metadata/namespace", "/kind", "/apiVersion"] {
+        let all =
+            json!([{"clusterNames": ["east"], "jsonPatch": [{"op": "replace", "path": path, "value": "x"}]}]);
+        assert!(matches!(resolved(None, all), Err(ResolveError::Identity { .. })), "{path}");
+    }
+    let all = json!([{"clusterNames": ["east"], "jsonPatch": [
+        {"op": "add", "path": "/metadata/labels/nimfleet.io~1delivered", "value": "true"},
+        {"op": "add", "path": "/status", "value": {}}]}]);
+    let got = resolved(None, all).unwrap();
+    assert!(got["metadata"]["labels"].get("nimfleet.io/delivered").is_none() && got.get("status").is_none());
+}
+
+#[test]
+fn a_selector_that_means_nothing_is_named() {
+    let all: Vec<ClusterOverride> = serde_json::from_value(json!([{
+        "clusterSelector": {"matchExpressions": [{"key": "a", "operator": "Gt", "values": ["1"]}]},
+        "jsonPatch": [{"op": "remove", "path": "/spec/a"}]}]))
+    .unwrap();
+    let message = read(&placement(), &all).unwrap_err().to_string();
+    assert!(message.contains("spec.overrides[0].clusterSelector") && message.contains("Gt"), "{message}");
+}

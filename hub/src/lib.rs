@@ -1,1 +1,14 @@
-//! placeholder
+//! The hub: decides where NIM objects run, sends each cluster its own, and keeps the fleet's status.
+//!
+//! ```text
+//! API server ──watch──► controllers ──Request, Fleet──► scheduler ──Decision──► slices, resolve ──► link ──► spokes
+//! API server ◄──status── controllers ◄──counts, conditions── aggregate ◄──LinkEvent── link ◄───────────────── spokes
+//! ```
+
+pub mod epoch;
+pub mod fleet;
+pub mod link;
+pub mod need;
+pub mod pki;
+pub mod scheduler;
+pub mod resolve;

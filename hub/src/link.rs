@@ -1,0 +1,34 @@
+//! The hub's end of the link: who may connect, what each cluster is sent, and what its spoke reports.
+//!
+//! ```text
+//! controllers ──set_desired, set_removal──►  Fleetbox  ──wakes──►  session of the cluster ──►  spoke
+//! controllers ◄──────── LinkEvent (bounded) ────────────────────  session of the cluster ◄──  spoke
+//! ```
+//!
+//! `session` decides and knows no socket; `connect` runs one session on one stream; `wire` alone knows both the
+//! protocol and our own types. Nothing here deletes because something is absent: a spoke is told to remove an object
+//! by a [`Removal`] only.
+
+mod connect;
+mod counters;
+mod enroll;
+mod event;
+mod fleetbox;
+mod mailbox;
+mod message;
+mod object;
+mod ports;
+mod run;
+mod server;
+mod session;
+mod tls;
+mod upward;
+mod wants;
+mod wire;
+
+pub use counters::Counters;
+pub use event::LinkEvent;
+pub use fleetbox::Fleetbox;
+pub use object::{DesiredObject, GoAwayReason, Removal, RemovalPolicy};
+pub use ports::{Admission, EpochStore, PortError, Standing};
+pub use server::{HEARTBEAT, ServeError, Server};

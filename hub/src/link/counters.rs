@@ -1,0 +1,42 @@
+//! What the link counts.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+
+/// What the link counts.
+#[derive(Debug, Clone, Default)]
+pub struct Counters {
+    /// Sessions that were welcomed.
+    pub sessions: Counter,
+    /// TLS handshakes that failed or took too long.
+    pub failed_handshakes: Counter,
+    /// Enrolments that were refused.
+    pub refused_enrolments: Counter,
+    /// Certificates issued.
+    pub certificates: Counter,
+    /// Objects sent to be applied.
+    pub upserts: Counter,
+    /// Objects sent to be removed.
+    pub tombstones: Counter,
+    /// Objects that a spoke refused.
+    pub rejections: Counter,
+}
+
+impl Counters {
+    /// Makes the counters visible as `link_*`.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("link");
+        let table = [
+            ("sessions", "Sessions that were welcomed", &self.sessions),
+            ("failed_handshakes", "TLS handshakes that failed or took too long", &self.failed_handshakes),
+            ("refused_enrolments", "Enrolments that were refused", &self.refused_enrolments),
+            ("certificates", "Certificates issued", &self.certificates),
+            ("upserts", "Objects sent to be applied", &self.upserts),
+            ("tombstones", "Objects sent to be removed", &self.tombstones),
+            ("rejections", "Objects that a spoke refused", &self.rejections),
+        ];
+        for (name, help, counter) in table {
+            registry.register(name, help, counter.clone());
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What sessions tell the controllers.
+
+use jiff::Timestamp;
+
+use crate::fleet::{Agent, Capacity, ClusterName, HeldObject, ObjectResult, ObjectStatus};
+
+/// One thing that a session has to say. Sent over a bounded channel; while the receiver is slow, a session keeps the
+/// latest per object, so its memory is bounded by the number of distinct objects.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LinkEvent {
+    /// A session is up: the spoke has passed all checks and was welcomed.
+    Connected {
+        /// Whose.
+        cluster: ClusterName,
+        /// What the spoke said of itself.
+        agent: Agent,
+        /// When the spoke's certificate ends.
+        certificate_expiry: Timestamp,
+    },
+    /// The session ended; what the cluster holds is unknown from now on, not gone.
+    Disconnected {
+        /// Whose.
+        cluster: ClusterName,
+    },
+    /// The spoke was heard; at most one every 5 seconds.
+    Heard {
+        /// Whose.
+        cluster: ClusterName,
+    },
+    /// What the cluster can run.
+    Capacity {
+        /// Whose.
+        cluster: ClusterName,
+        /// The spoke's whole report.
+        capacity: Capacity,
+    },
+    /// State of objects, latest per object.
+    Status {
+        /// Whose.
+        cluster: ClusterName,
+        /// One row per object.
+        objects: Vec<ObjectStatus>,
+    },
+    /// What became of objects that were sent.
+    Results {
+        /// Whose.
+        cluster: ClusterName,
+        /// One row per object.
+        results: Vec<ObjectResult>,
+    },
+    /// Objects that the spoke holds for this hub and the hub neither wants nor removes. They are reported, never
+    /// removed.
+    Orphans {
+        /// Whose.
+        cluster: ClusterName,
+        /// The whole list; empty when there are none.
+        objects: Vec<HeldObject>,
+    },
+}
+
+impl LinkEvent {
+    /// The cluster that the event is about.
+    #[must_use]
+    pub fn cluster(&self) -> &ClusterName {
+        match self {
+            Self::Connected { cluster, .. }
+            | Self::Disconnected { cluster }
+            | Self::Heard { cluster }
+            | Self::Capacity { cluster, .. }
+            | Self::Status { cluster, .. }
+            | Self::Results { cluster, .. }
+            | Self::Orphans { cluster, .. } => cluster,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What every cluster shall hold: written by controllers, read by sessions.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use super::mailbox::Mailbox;
+use super::object::{DesiredObject, GoAwayReason, Removal};
+use crate::fleet::ClusterName;
+
+/// What every cluster shall hold. Cheap to clone; all clones are one.
+///
+/// Memory is bounded by distinct objects, never by the number of changes: the latest wins per uid.
+#[derive(Clone, Debug, Default)]
+pub struct Fleetbox {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    mailboxes: Mutex<HashMap<ClusterName, Arc<Mailbox>>>,
+    open: watch::Sender<bool>,
+}
+
+impl Fleetbox {
+    /// The cluster shall hold this object. The same hash again has no effect.
+    pub fn set_desired(&self, cluster: &ClusterName, object: DesiredObject) {
+        self.mailbox(cluster).set_desired(object);
+    }
+
+    /// The cluster shall hold this object no longer: a tombstone is sent until the spoke says Gone.
+    pub fn set_removal(&self, cluster: &ClusterName, removal: Removal) {
+        self.mailbox(cluster).set_removal(removal);
+    }
+
+    /// The object is neither wanted nor to be removed: nothing is sent.
+    pub fn forget(&self, cluster: &ClusterName, uid: &str) {
+        self.mailbox(cluster).forget(uid);
+    }
+
+    /// Lets spokes in. To be called once the hub has read its own state and filled the box: until then every
+    /// spoke is told to come again.
+    pub fn open(&self) {
+        self.shared.open.send_replace(true);
+    }
+
+    /// Whether spokes are let in.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        *self.shared.open.borrow()
+    }
+
+    /// Ends the session of a cluster, if there is one.
+    pub fn disconnect(&self, cluster: &ClusterName, reason: GoAwayReason, message: &str) {
+        self.mailbox(cluster).disconnect(reason, message);
+    }
+
+    /// The clusters whose sessions are up now.
+    #[must_use]
+    pub fn connected(&self) -> Vec<ClusterName> {
+        let mailboxes = self.shared.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        mailboxes.iter().filter(|(_, mailbox)| mailbox.is_claimed()).map(|(name, _)| name.clone()).collect()
+    }
+
+    pub(super) fn mailbox(&self, cluster: &ClusterName) -> Arc<Mailbox> {
+        let mut mailboxes = self.shared.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        match mailboxes.get(cluster) {
+            Some(mailbox) => mailbox.clone(),
+            None => mailboxes.entry(cluster.clone()).or_default().clone(),
+        }
+    }
+}

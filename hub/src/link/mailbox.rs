@@ -1,0 +1,150 @@
+//! One cluster's place in the fleetbox: what it shall hold, and who speaks for it now.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncGuard, Notify};
+
+use super::message::Instance;
+use super::object::{DesiredObject, GoAwayReason, Removal};
+use super::wants::Wants;
+
+/// What one cluster shall hold, and the session that speaks for it.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    state: Mutex<State>,
+    /// Held while a session tells that it is up or over, so that the two never pass each other.
+    telling: AsyncMutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    wants: Wants,
+    holder: Option<Holder>,
+    last_instance: Option<String>,
+    sessions: u64,
+}
+
+#[derive(Debug)]
+struct Holder {
+    session: u64,
+    instance: Instance,
+    wake: Arc<Notify>,
+    goodbye: Option<(GoAwayReason, String)>,
+}
+
+/// The right of one session to speak for its cluster, given back on drop.
+#[derive(Debug)]
+pub(super) struct Seat {
+    mailbox: Arc<Mailbox>,
+    session: u64,
+    wake: Arc<Notify>,
+}
+
+impl Mailbox {
+    pub(super) fn set_desired(&self, object: DesiredObject) {
+        let mut state = self.lock();
+        if state.wants.set_desired(object) {
+            state.wake();
+        }
+    }
+
+    pub(super) fn set_removal(&self, removal: Removal) {
+        let mut state = self.lock();
+        if state.wants.set_removal(removal) {
+            state.wake();
+        }
+    }
+
+    pub(super) fn forget(&self, uid: &str) {
+        self.lock().wants.forget(uid);
+    }
+
+    pub(super) fn disconnect(&self, reason: GoAwayReason, message: &str) {
+        let mut state = self.lock();
+        if let Some(holder) = &mut state.holder {
+            holder.goodbye = Some((reason, message.to_owned()));
+        }
+        state.wake();
+    }
+
+    pub(super) fn is_claimed(&self) -> bool {
+        self.lock().holder.is_some()
+    }
+
+    /// Takes the seat for a session of `instance`; the session that had it is told to go. `None` if the one that
+    /// has it is of a newer process.
+    pub(super) fn claim(self: &Arc<Self>, instance: &Instance) -> Option<Seat> {
+        let mut state = self.lock();
+        if let Some(holder) = &state.holder
+            && holder.instance.id != instance.id
+            && holder.instance.started_ms > instance.started_ms
+        {
+            return None;
+        }
+        state.wake();
+        if state.last_instance.as_ref() != Some(&instance.id) {
+            state.wants.forget_refusals();
+            state.last_instance = Some(instance.id.clone());
+        }
+        state.sessions += 1;
+        let (session, wake) = (state.sessions, Arc::new(Notify::new()));
+        state.holder =
+            Some(Holder { session, instance: instance.clone(), wake: wake.clone(), goodbye: None });
+        Some(Seat { mailbox: self.clone(), session, wake })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wake(&self) {
+        if let Some(holder) = &self.holder {
+            holder.wake.notify_one();
+        }
+    }
+}
+
+impl Seat {
+    /// Resolves when something has changed since the last call.
+    pub(super) async fn changed(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Why this session has to end, if it has to.
+    pub(super) fn goodbye(&self) -> Option<(GoAwayReason, String)> {
+        match &self.mailbox.lock().holder {
+            Some(holder) if holder.session == self.session => holder.goodbye.clone(),
+            _ => Some((
+                GoAwayReason::DuplicateInstance,
+                "a newer agent with this cluster's identity is connected; run one agent per cluster"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    /// Whether no other session has taken the seat.
+    pub(super) fn is_ours(&self) -> bool {
+        self.mailbox.lock().holder.as_ref().is_some_and(|holder| holder.session == self.session)
+    }
+
+    /// To be held while telling that this session is up or over.
+    pub(super) async fn telling(&self) -> AsyncGuard<'_, ()> {
+        self.mailbox.telling.lock().await
+    }
+
+    /// Looks at, or changes, what the cluster shall hold. Not to be held over an await.
+    pub(super) fn with_wants<T>(&self, look: impl FnOnce(&mut Wants) -> T) -> T {
+        look(&mut self.mailbox.lock().wants)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut state = self.mailbox.lock();
+        if state.holder.as_ref().is_some_and(|holder| holder.session == self.session) {
+            state.holder = None;
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The messages of a session in the hub's own words.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::object::{DesiredObject, GoAwayReason, Removal};
+use crate::epoch::Epoch;
+use crate::fleet::{Agent, Capacity, HeldObject, ObjectResult, ObjectStatus};
+
+/// One process of an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Instance {
+    /// Random per process.
+    pub(super) id: String,
+    /// Start of the process, milliseconds since the Unix epoch by the spoke's clock.
+    pub(super) started_ms: i64,
+}
+
+/// What a spoke says of itself first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hello {
+    pub(super) cluster: String,
+    pub(super) agent: Agent,
+    pub(super) instance: Instance,
+    pub(super) highest_epoch: Option<Epoch>,
+}
+
+/// What a spoke says.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum FromSpoke {
+    Hello(Hello),
+    Index { held: Vec<HeldObject>, last: bool },
+    Ack { delta: u64, results: Vec<ObjectResult> },
+    Status(Vec<ObjectStatus>),
+    Capacity(Capacity),
+    Heartbeat,
+}
+
+/// What the hub says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ToSpoke {
+    Welcome { epoch: Epoch, heartbeat: Duration },
+    Delta { id: u64, epoch: Epoch, upserts: Vec<Arc<DesiredObject>>, tombstones: Vec<Arc<Removal>> },
+    Heartbeat,
+    GoAway { reason: GoAwayReason, message: String, retry_after: Duration },
+}

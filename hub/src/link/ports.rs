@@ -1,0 +1,43 @@
+//! What the link asks of the rest of the hub.
+
+use std::future::Future;
+
+use crate::epoch::Epoch;
+use crate::fleet::ClusterName;
+
+/// A fault behind a port: the API server did not answer, for example. The call is tried again later.
+pub type PortError = Box<dyn std::error::Error + Send + Sync>;
+
+/// May a cluster be part of the fleet?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// `GPUCluster.spec.accepted` is true.
+    Accepted,
+    /// The admin has not accepted it yet.
+    Pending,
+    /// It cannot be: the sentence says why and what to do.
+    Refused(String),
+}
+
+/// The admin's half of the double opt-in.
+pub trait Admission: Send + Sync + 'static {
+    /// A spoke with a valid token asks in: its GPUCluster is created where absent and its UID recorded.
+    fn ask(
+        &self,
+        cluster: &ClusterName,
+        cluster_uid: &str,
+    ) -> impl Future<Output = Result<Standing, PortError>> + Send;
+
+    /// Where a cluster stands now. Creates nothing.
+    fn standing(&self, cluster: &ClusterName) -> impl Future<Output = Result<Standing, PortError>> + Send;
+}
+
+/// The hub's epoch, persisted in the hub's cluster.
+pub trait EpochStore: Send + Sync + 'static {
+    /// The epoch in force.
+    fn current(&self) -> Epoch;
+
+    /// Makes and persists an epoch whose term is above `term`, unless the one in force is above it already. Until this
+    /// has returned nothing is sent to the spoke that reported `term`.
+    fn raise_above(&self, term: u64) -> impl Future<Output = Result<Epoch, PortError>> + Send;
+}

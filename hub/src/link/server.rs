@@ -1,0 +1,90 @@
+//! The hub's listener: TLS, then Enrollment for those without a certificate and FleetSync for those with one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use proto::v1::enrollment_server::EnrollmentServer;
+use proto::v1::fleet_sync_server::FleetSyncServer;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use super::connect::FleetSync;
+use super::enroll::Enrollment;
+use super::tls;
+use super::{Admission, Counters, EpochStore, Fleetbox, LinkEvent};
+use crate::pki::{Authority, AuthorityError, Secrets, Tokens};
+
+/// How often both sides send something, and a third of the silence that ends a session.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// Finds connections that ended without a word; no session is needed for it, so it also clears idle strangers.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// A spoke needs one stream, and one more while it replaces a broken one.
+const STREAMS: u32 = 4;
+/// A request to enrol is about 1 KiB.
+const ENROLL_BYTES: usize = 64 * 1024;
+/// Connections that have shaken hands and wait to be served.
+const HANDED_OVER: usize = 64;
+
+/// The listener cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// No certificate for it.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The TLS library refuses what it was given.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
+    /// The HTTP/2 server ended.
+    #[error("the link's server ended")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// What the link's server works with.
+pub struct Server<A, E, S> {
+    /// What every cluster shall hold.
+    pub fleetbox: Fleetbox,
+    /// Takes what the sessions say; bounded by its maker.
+    pub events: mpsc::Sender<LinkEvent>,
+    /// Who may join.
+    pub admission: Arc<A>,
+    /// The right to change spokes.
+    pub epochs: Arc<E>,
+    /// Signs.
+    pub authority: Arc<Authority>,
+    /// Lets new spokes ask.
+    pub tokens: Tokens<S>,
+    /// DNS names and IP addresses that spokes dial; `localhost` and `127.0.0.1` are added.
+    pub names: Vec<String>,
+    /// [`HEARTBEAT`], but for tests.
+    pub heartbeat: Duration,
+    /// Counts.
+    pub counters: Counters,
+}
+
+impl<A: Admission, E: EpochStore, S: Secrets> Server<A, E, S> {
+    /// Serves until `stop` is cancelled; then every session is told to come again, and the listener closes.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Result<(), ServeError> {
+        let Self { fleetbox, events, admission, epochs, authority, tokens, mut names, heartbeat, counters } =
+            self;
+        names.extend(["localhost".to_owned(), "127.0.0.1".to_owned()]);
+        let config = tls::config(&authority, &names, Timestamp::now())?;
+        let (accepted, connections) = mpsc::channel(HANDED_OVER);
+        let accepting = tls::accept(listener, config, accepted, counters.clone(), stop.clone());
+        let enrollment =
+            Enrollment { admission: admission.clone(), authority, tokens, counters: counters.clone() };
+        let stopped = stop.clone();
+        let sync = FleetSync { fleetbox, events, admission, epochs, heartbeat, counters, stop };
+        let serving = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .max_concurrent_streams(STREAMS)
+            .add_service(EnrollmentServer::new(enrollment).max_decoding_message_size(ENROLL_BYTES))
+            .add_service(FleetSyncServer::new(sync).max_decoding_message_size(proto::MAX_MESSAGE_BYTES))
+            .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped.cancelled_owned());
+        let ((), served) = tokio::join!(accepting, serving);
+        Ok(served?)
+    }
+}

@@ -1,0 +1,214 @@
+//! The protocol and the hub's own words: the one place that knows both.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use proto::v1;
+
+use super::message::{FromSpoke, Hello, Instance, ToSpoke};
+use super::object::{DesiredObject, GoAwayReason, Removal, RemovalPolicy};
+use crate::epoch::Epoch;
+use crate::fleet::{
+    Agent, Answer, CachedProfile, Capacity, HeldCache, HeldObject, ObjectCondition, ObjectRef, ObjectResult,
+    ObjectStatus, Platform, Pool, RejectionClass, Truth,
+};
+
+/// What a spoke said; `None` for a message that this hub does not know: the spoke is newer.
+pub(super) fn from_spoke(message: v1::SpokeMessage, received_at: Timestamp) -> Option<FromSpoke> {
+    use v1::spoke_message::Message;
+    Some(match message.message? {
+        Message::Hello(hello) => FromSpoke::Hello(from_hello(hello)),
+        Message::Index(index) => {
+            FromSpoke::Index { held: index.held.into_iter().map(from_held).collect(), last: index.last }
+        }
+        Message::Ack(ack) => FromSpoke::Ack {
+            delta: ack.delta_id,
+            results: ack.results.into_iter().filter_map(from_result).collect(),
+        },
+        Message::Status(batch) => FromSpoke::Status(batch.items.into_iter().map(from_status).collect()),
+        Message::Capacity(report) => FromSpoke::Capacity(from_capacity(report, received_at)),
+        Message::Heartbeat(v1::Heartbeat {}) => FromSpoke::Heartbeat,
+    })
+}
+
+fn from_hello(hello: v1::Hello) -> Hello {
+    Hello {
+        cluster: hello.cluster,
+        agent: Agent {
+            cluster_uid: hello.cluster_uid,
+            version: hello.agent_version,
+            capabilities: hello.capabilities,
+        },
+        instance: Instance { id: hello.instance, started_ms: hello.instance_started_ms },
+        highest_epoch: hello.highest_epoch.map(|epoch| Epoch {
+            hub_id: epoch.hub_id,
+            term: epoch.term,
+            incarnation: epoch.incarnation,
+        }),
+    }
+}
+
+fn from_object(object: Option<v1::ObjectRef>) -> ObjectRef {
+    let v1::ObjectRef { uid, api_version, kind, namespace, name } = object.unwrap_or_default();
+    ObjectRef { uid, api_version, kind, namespace, name }
+}
+
+fn from_held(held: v1::HeldObject) -> HeldObject {
+    HeldObject { object: from_object(held.object), generation: held.generation, hash: held.hash }
+}
+
+fn from_result(result: v1::Result) -> Option<ObjectResult> {
+    use v1::result::Outcome;
+    let answer = match result.outcome? {
+        Outcome::Accepted(v1::Accepted {}) => Answer::Accepted,
+        Outcome::Gone(v1::Gone {}) => Answer::Gone,
+        Outcome::Rejected(rejected) => Answer::Rejected {
+            class: match rejected.class() {
+                v1::RejectionClass::Conflict => RejectionClass::Conflict,
+                v1::RejectionClass::Unsupported => RejectionClass::Unsupported,
+                v1::RejectionClass::StaleEpoch => RejectionClass::StaleEpoch,
+                v1::RejectionClass::Invalid | v1::RejectionClass::Unspecified => RejectionClass::Invalid,
+            },
+            message: rejected.message,
+        },
+    };
+    Some(ObjectResult { uid: result.uid, hash: result.hash, answer })
+}
+
+fn from_status(status: v1::ObjectStatus) -> ObjectStatus {
+    ObjectStatus {
+        object: from_object(status.object),
+        generation: status.generation,
+        hash: status.hash,
+        state: status.state,
+        conditions: status.conditions.into_iter().map(from_condition).collect(),
+        ready_replicas: u32::try_from(status.ready_replicas).unwrap_or_default(),
+        wanted_replicas: u32::try_from(status.wanted_replicas).unwrap_or_default(),
+        observed_at: from_ms(status.observed_at_ms),
+        profiles: status
+            .profiles
+            .into_iter()
+            .map(|profile| CachedProfile { name: profile.name, tags: profile.tags.into_iter().collect() })
+            .collect(),
+    }
+}
+
+fn from_condition(condition: v1::Condition) -> ObjectCondition {
+    ObjectCondition {
+        kind: condition.r#type,
+        status: Truth::from(condition.status.as_str()),
+        reason: condition.reason,
+        message: condition.message,
+        last_transition: from_ms(condition.last_transition_ms),
+    }
+}
+
+fn from_capacity(report: v1::CapacityReport, received_at: Timestamp) -> Capacity {
+    Capacity {
+        observed_at: from_ms(report.observed_at_ms),
+        received_at,
+        kubernetes_version: report.kubernetes_version,
+        region: report.region,
+        zone: report.zone,
+        provider: report.provider,
+        pools: report.pools.into_iter().map(from_pool).collect(),
+        platforms: report
+            .platforms
+            .into_iter()
+            .map(|platform| Platform { name: platform.name, version: platform.version })
+            .collect(),
+        caches: report
+            .caches
+            .into_iter()
+            .map(|v1::HeldCache { namespace, name, model, profiles }| HeldCache {
+                namespace,
+                name,
+                model,
+                profiles,
+            })
+            .collect(),
+    }
+}
+
+fn from_pool(pool: v1::GpuPool) -> Pool {
+    Pool {
+        product: pool.product,
+        resource: pool.resource,
+        memory_mib: pool.memory_mib,
+        nodes: pool.nodes,
+        capacity: pool.capacity,
+        allocatable: pool.allocatable,
+        free: pool.free,
+        free_per_node: pool.free_per_node.into_iter().collect(),
+    }
+}
+
+/// A moment that no calendar has is a fault of the spoke's clock: the epoch's begin says "very old".
+fn from_ms(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// What the hub says.
+pub(super) fn to_spoke(message: ToSpoke, now: Timestamp) -> v1::HubMessage {
+    use v1::hub_message::Message;
+    let message = match message {
+        ToSpoke::Welcome { epoch, heartbeat } => Message::Welcome(v1::Welcome {
+            epoch: Some(to_epoch(epoch)),
+            heartbeat_seconds: to_seconds(heartbeat),
+            server_time_ms: now.as_millisecond(),
+        }),
+        ToSpoke::Delta { id, epoch, upserts, tombstones } => Message::Desired(v1::DesiredDelta {
+            delta_id: id,
+            epoch: Some(to_epoch(epoch)),
+            upserts: upserts.iter().map(|object| to_upsert(object)).collect(),
+            tombstones: tombstones.iter().map(|removal| to_tombstone(removal)).collect(),
+        }),
+        ToSpoke::Heartbeat => Message::Heartbeat(v1::Heartbeat {}),
+        ToSpoke::GoAway { reason, message, retry_after } => Message::GoAway(v1::GoAway {
+            reason: i32::from(match reason {
+                GoAwayReason::Unavailable => v1::GoAwayReason::Unavailable,
+                GoAwayReason::DuplicateInstance => v1::GoAwayReason::DuplicateInstance,
+                GoAwayReason::NotAccepted => v1::GoAwayReason::NotAccepted,
+                GoAwayReason::ProtocolError => v1::GoAwayReason::ProtocolError,
+            }),
+            message,
+            retry_after_seconds: to_seconds(retry_after),
+        }),
+    };
+    v1::HubMessage { message: Some(message) }
+}
+
+fn to_epoch(epoch: Epoch) -> v1::Epoch {
+    v1::Epoch { hub_id: epoch.hub_id, term: epoch.term, incarnation: epoch.incarnation }
+}
+
+fn to_object(object: &ObjectRef) -> v1::ObjectRef {
+    let ObjectRef { uid, api_version, kind, namespace, name } = object.clone();
+    v1::ObjectRef { uid, api_version, kind, namespace, name }
+}
+
+fn to_upsert(object: &DesiredObject) -> v1::Upsert {
+    v1::Upsert {
+        object: Some(to_object(&object.object)),
+        generation: object.generation,
+        hash: object.hash.clone(),
+        payload: object.payload.to_vec(),
+    }
+}
+
+fn to_tombstone(removal: &Removal) -> v1::Tombstone {
+    let policy = match removal.policy {
+        RemovalPolicy::Delete => v1::DeletionPolicy::Delete,
+        RemovalPolicy::Retain => v1::DeletionPolicy::Retain,
+    };
+    v1::Tombstone {
+        object: Some(to_object(&removal.object)),
+        policy: i32::from(policy),
+        reason: removal.reason.clone(),
+    }
+}
+
+/// Whole seconds, rounded up.
+fn to_seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,72 @@
+//! The one line that joins a cluster.
+
+use std::fmt;
+
+use super::token::Token;
+use crate::fleet::ClusterName;
+
+/// All that a new spoke needs to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinLine {
+    /// `host:port` that spokes dial.
+    pub address: String,
+    /// `sha256:` and hexadecimal digits.
+    pub ca_hash: String,
+    /// Single use.
+    pub token: Token,
+    /// The cluster it is for.
+    pub cluster: ClusterName,
+}
+
+impl JoinLine {
+    /// The same for programs: `{"address", "caHash", "token", "cluster"}`.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "address": self.address,
+            "caHash": self.ca_hash,
+            "token": self.token.to_string(),
+            "cluster": self.cluster.as_str(),
+        })
+    }
+}
+
+impl fmt::Display for JoinLine {
+    /// The helm command, ready to paste.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, ca_hash, token, cluster } = self;
+        write!(
+            f,
+            "helm upgrade --install nimfleet-spoke charts/nimfleet-spoke --namespace nimfleet --create-namespace \
+             --set hub.address={address} --set hub.caHash={ca_hash} --set hub.token={token} \
+             --set cluster.name={cluster}"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_and_the_json_say_the_same() {
+        let token = "abc123.abcdefghijklmnopqrstuvwxyz012345";
+        let line = JoinLine {
+            address: "hub:7443".to_owned(),
+            ca_hash: "sha256:00".to_owned(),
+            token: token.parse().unwrap(),
+            cluster: "east".parse().unwrap(),
+        };
+        assert_eq!(
+            line.to_string(),
+            "helm upgrade --install nimfleet-spoke charts/nimfleet-spoke --namespace nimfleet --create-namespace \
+             --set hub.address=hub:7443 --set hub.caHash=sha256:00 \
+             --set hub.token=abc123.abcdefghijklmnopqrstuvwxyz012345 --set cluster.name=east"
+        );
+        let json = line.json();
+        assert_eq!(json["address"], "hub:7443");
+        assert_eq!(json["caHash"], "sha256:00");
+        assert_eq!(json["token"], token);
+        assert_eq!(json["cluster"], "east");
+    }
+}

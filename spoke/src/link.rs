@@ -1,0 +1,14 @@
+//! The spoke's end of the link: dials out to the hub, enrols once, and keeps one session alive.
+//!
+//! `session` decides and knows no socket; `connect` runs one session on one stream; `wire` alone knows both the
+//! protocol and our own types. Whatever happens here, operator, facts and delivered objects go on.
+
+mod identity;
+mod run;
+mod settings;
+mod state;
+
+pub use identity::{Identity, IdentityError, IdentityStore, KubeIdentityStore};
+pub use run::Link;
+pub use settings::{CaHash, HubAddress, Settings, SettingsError};
+pub use state::{Counters, LinkState};

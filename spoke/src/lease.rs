@@ -95,7 +95,7 @@ pub async fn acquire(
                 }
             }
             Step::Unanswered(problem) => {
-                tracing::warn!(problem, "the lease cannot be read or written; tried again")
+                tracing::warn!(problem, "the lease cannot be read or written; tried again");
             }
         }
         tokio::select! {

@@ -2,7 +2,6 @@
 
 mod cluster;
 mod decision;
-#[allow(unreachable_pub, reason = "KubeSchema derives a copy of each struct inside a function")]
 mod placement;
 mod placement_status;
 

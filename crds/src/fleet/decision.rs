@@ -25,10 +25,10 @@ use serde::{Deserialize, Serialize};
 pub struct NIMPlacementDecisionSpec {
     /// The placement this slice belongs to, in the same namespace.
     pub placement_ref: PlacementRef,
-    /// One row per cluster.
+    /// One row per cluster and state: a cluster can run some objects and be emptied of others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["clusterName"]))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["clusterName", "state"]))]
     pub decisions: Vec<Decision>,
 }
 

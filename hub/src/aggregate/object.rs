@@ -1,0 +1,123 @@
+//! Status of a hub's NIM object: the fleet's, in the words of the NIM Operator.
+
+use crds::condition::{self, Finding, Truth};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde_json::{Map, Value, json};
+
+use super::{
+    Delivery, Place, Reason, View,
+    standing::{self, Stage, Standing},
+};
+
+/// States of a NIMCache on its way, the least advanced first.
+const CACHE_STATES: [&str; 6] = ["NotReady", "PVC-Created", "Started", "Pending", "InProgress", "Ready"];
+
+/// `status` of the NIM object `uid`, complete, for one server-side apply: `state`, the conditions `Ready` and `Failed`, and what the
+/// kind adds: `availableReplicas` of a NIMService, `profiles` of a NIMCache. `generation` is the object's; `stored` are its conditions,
+/// for their times: those of other types are left to whoever wrote them.
+#[must_use]
+pub fn object_status(view: &View<'_>, kind: &str, uid: &str, generation: i64, stored: &[Condition]) -> Value {
+    let places: Vec<(&Place<'_>, &Delivery<'_>, Standing)> = view
+        .places
+        .iter()
+        .filter_map(|place| {
+            let delivery = place.deliveries.iter().find(|delivery| delivery.object.uid == uid)?;
+            Some((place, delivery, standing::of(delivery, place.link)))
+        })
+        .collect();
+    let mut conditions: Vec<Condition> = stored
+        .iter()
+        .filter(|condition| ["Ready", "Failed"].contains(&condition.type_.as_str()))
+        .cloned()
+        .collect();
+    for finding in [ready(view, &places), failed(&places)] {
+        condition::set(&mut conditions, finding, Some(generation), view.now);
+    }
+    let ready = condition::is_true(&conditions, "Ready");
+    let failed = condition::is_true(&conditions, "Failed");
+    let mut status = Map::new();
+    status.insert("state".to_owned(), json!(state(kind, &places, ready, failed)));
+    status.insert("conditions".to_owned(), json!(conditions));
+    if kind == "NIMService" {
+        let available: u64 = places.iter().map(|(_, _, standing)| u64::from(standing.ready_replicas)).sum();
+        status.insert("availableReplicas".to_owned(), json!(i32::try_from(available).unwrap_or(i32::MAX)));
+    } else {
+        let profiles = profiles(&places);
+        if !profiles.is_empty() {
+            status.insert("profiles".to_owned(), json!(profiles));
+        }
+    }
+    Value::Object(status)
+}
+
+type Stood<'a> = (&'a Place<'a>, &'a Delivery<'a>, Standing);
+
+/// True if every cluster that is wanted has it ready; Unknown if only silent clusters stand in the way.
+fn ready(view: &View<'_>, places: &[Stood<'_>]) -> Finding<'static> {
+    let outcome = &view.decision.outcome;
+    let Some((_, _, worst)) = places.iter().min_by_key(|(_, _, standing)| standing.stage) else {
+        return Finding::new("Ready", false, outcome.reason.as_str(), outcome.message.clone());
+    };
+    if worst.stage == Stage::Ready {
+        if !outcome.complete {
+            return Finding::new("Ready", false, outcome.reason.as_str(), outcome.message.clone());
+        }
+        let clusters: Vec<_> = places.iter().take(10).map(|(place, ..)| place.cluster().as_str()).collect();
+        let message = format!("ready in {} clusters: {}", places.len(), clusters.join(", "));
+        return Finding::new("Ready", true, Reason::Ready.as_str(), message);
+    }
+    let unready = places.iter().filter(|(_, _, standing)| standing.stage != Stage::Ready);
+    let silent_only = unready.clone().all(|(_, _, standing)| standing.stage == Stage::Silent);
+    let truth = if silent_only && outcome.complete { Truth::Unknown } else { Truth::False };
+    let done = places.len() - unready.clone().count();
+    let sentences: Vec<_> = unready
+        .take(10)
+        .map(|(place, _, standing)| format!("{}: {}", place.cluster(), standing.message))
+        .collect();
+    let message = format!("ready in {done} of {} clusters; {}", places.len(), sentences.join("; "));
+    Finding::new("Ready", truth, worst.reason.as_str(), message)
+}
+
+fn failed(places: &[Stood<'_>]) -> Finding<'static> {
+    let broken: Vec<_> = places.iter().filter(|(_, _, standing)| standing.stage == Stage::Broken).collect();
+    match broken.first() {
+        None => Finding::new("Failed", false, Reason::AsExpected.as_str(), "failed in no cluster"),
+        Some((_, _, first)) => {
+            let sentence =
+                |(place, _, standing): &&Stood<'_>| format!("{}: {}", place.cluster(), standing.message);
+            let sentences: Vec<_> = broken.iter().take(10).map(sentence).collect();
+            Finding::new("Failed", true, first.reason.as_str(), sentences.join("; "))
+        }
+    }
+}
+
+/// The word of the NIM Operator for the whole fleet: of a NIMCache on its way, that of the least advanced cluster.
+fn state<'a>(kind: &str, places: &'a [Stood<'a>], ready: bool, failed: bool) -> &'a str {
+    if failed {
+        return "Failed";
+    }
+    if ready {
+        return "Ready";
+    }
+    if kind != "NIMCache" {
+        return "NotReady";
+    }
+    let states = places.iter().map(|(_, delivery, standing)| match (standing.stage, delivery.status) {
+        (Stage::Applied | Stage::Ready, Some(status)) => status.state.as_str(),
+        _ => "NotReady",
+    });
+    let rank = |state: &&str| CACHE_STATES.iter().position(|known| known == state).unwrap_or(0);
+    // All ready and yet not Ready: some cluster is still wanted.
+    states.min_by_key(rank).filter(|state| *state != "Ready").unwrap_or("NotReady")
+}
+
+/// Profiles that any cluster holds, by name, with the tags the first of them tells.
+fn profiles(places: &[Stood<'_>]) -> Vec<Value> {
+    let mut profiles = std::collections::BTreeMap::new();
+    for profile in
+        places.iter().filter_map(|(_, delivery, _)| delivery.status).flat_map(|status| &status.profiles)
+    {
+        profiles.entry(profile.name.as_str()).or_insert(&profile.tags);
+    }
+    profiles.into_iter().map(|(name, tags)| json!({"name": name, "config": tags})).collect()
+}

@@ -1,0 +1,179 @@
+//! Status of a NIMPlacement.
+
+use crds::{
+    condition::{self, Finding, Truth},
+    fleet::{DecisionSummary, NIMPlacementStatus, Refusal, Tally},
+};
+
+use super::{
+    Delivery, Place, Reason, View,
+    standing::{self, Stage, Standing},
+};
+
+/// Most rows and most refusals that a status shows; the schema says the same.
+const SHOWN: usize = 10;
+
+/// An object in a cluster, and how it stands there.
+type Stood<'a> = (&'a Place<'a>, &'a Delivery<'a>, Standing);
+
+/// Status of the NIMPlacement; `stored` is what it says now, for the times of its conditions.
+#[must_use]
+pub fn placement_status(view: &View<'_>, stored: Option<&NIMPlacementStatus>) -> NIMPlacementStatus {
+    let stood: Vec<Stood<'_>> = view
+        .places
+        .iter()
+        .flat_map(|place| place.deliveries.iter().map(move |delivery| (place, delivery)))
+        .map(|(place, delivery)| (place, delivery, standing::of(delivery, place.link)))
+        .collect();
+    let findings = findings(view, &stood);
+    let (phase, reason) = phase(&findings);
+    let mut conditions = stored.map(|status| status.conditions.clone()).unwrap_or_default();
+    for finding in findings {
+        condition::set(&mut conditions, finding, Some(view.generation), view.now);
+    }
+    let outcome = &view.decision.outcome;
+    let is_ready =
+        |place: &&Place<'_>| standing::of_place(place).is_some_and(|standing| standing.stage == Stage::Ready);
+    let ready_clusters = view.places.iter().filter(is_ready).count();
+    let clusters = Tally { ready: number(ready_clusters), wanted: number(outcome.wanted_clusters) };
+    let ready: u64 = stood.iter().map(|stood| u64::from(ready_replicas(stood))).sum();
+    let replicas = Tally { ready: number(ready), wanted: number(outcome.wanted_replicas) };
+    NIMPlacementStatus {
+        observed_generation: Some(view.generation),
+        phase: Some(phase.to_owned()),
+        reason: Some(reason),
+        conditions,
+        clusters_summary: Some(clusters.to_string()),
+        replicas_summary: Some(replicas.to_string()),
+        clusters: Some(clusters),
+        replicas: Some(replicas),
+        decisions: rows(view),
+        refusals: refusals(view),
+    }
+}
+
+/// Ready replicas of one object in one cluster that count: what an autoscaler adds is not what was asked for.
+fn ready_replicas((_, delivery, standing): &Stood<'_>) -> u32 {
+    delivery.replicas.map_or(0, |wanted| standing.ready_replicas.min(wanted))
+}
+
+fn findings<'a>(view: &View<'_>, stood: &[Stood<'_>]) -> Vec<Finding<'a>> {
+    let outcome = &view.decision.outcome;
+    let scheduled =
+        Finding::new("Scheduled", outcome.complete, outcome.reason.as_str(), outcome.message.clone());
+    if stood.is_empty() {
+        let nothing =
+            |kind| Finding::new(kind, false, Reason::NotScheduled.as_str(), "no cluster has been chosen");
+        let rest = ["Synchronized", "Applied", "Available", "Progressing", "Degraded"].map(nothing);
+        return std::iter::once(scheduled).chain(rest).collect();
+    }
+    let synchronized = all_of("Synchronized", stood, |standing| standing.persisted);
+    let applied = all_of("Applied", stood, |standing| standing.applied);
+    let mut available = all_of("Available", stood, |standing| standing.stage == Stage::Ready);
+    if !outcome.complete && available.truth == Truth::True {
+        available = Finding::new("Available", false, outcome.reason.as_str(), outcome.message.clone());
+    }
+    let moving = |stage| matches!(stage, Stage::Sent | Stage::Persisted | Stage::Applied);
+    let progressing = match worst(stood, |standing| moving(standing.stage)) {
+        Some((reason, message)) => Finding::new("Progressing", true, reason.as_str(), message),
+        None => Finding::new("Progressing", false, Reason::Complete.as_str(), "nothing is under way"),
+    };
+    let degraded = match worst(stood, |standing| standing.stage <= Stage::Silent) {
+        Some((reason, message)) => Finding::new("Degraded", true, reason.as_str(), message),
+        None => Finding::new(
+            "Degraded",
+            false,
+            Reason::AsExpected.as_str(),
+            "no object has failed, no cluster is silent",
+        ),
+    };
+    vec![scheduled, synchronized, applied, available, progressing, degraded]
+}
+
+/// True if `holds` for every object in every cluster; Unknown if what is missing is only what silent clusters would tell.
+fn all_of<'a>(kind: &'a str, stood: &[Stood<'_>], holds: impl Fn(&Standing) -> bool) -> Finding<'a> {
+    let done = stood.iter().filter(|(_, _, standing)| holds(standing)).count();
+    let Some((reason, message)) = worst(stood, |standing| !holds(standing)) else {
+        let message = format!("{done} of {done} objects in all chosen clusters");
+        return Finding::new(kind, true, Reason::Complete.as_str(), message);
+    };
+    let known = |standing: &Standing| standing.stage != Stage::Silent;
+    let denied = stood.iter().any(|(_, _, standing)| !holds(standing) && known(standing));
+    let truth = if denied { Truth::False } else { Truth::Unknown };
+    Finding::new(kind, truth, reason.as_str(), format!("{done} of {}; {message}", stood.len()))
+}
+
+/// Reason and sentence of the first object in the worst stage, of those that are asked for.
+fn worst(stood: &[Stood<'_>], asked: impl Fn(&Standing) -> bool) -> Option<(Reason, String)> {
+    let (place, delivery, standing) = stood
+        .iter()
+        .filter(|(_, _, standing)| asked(standing))
+        .min_by_key(|(_, _, standing)| standing.stage)?;
+    let (cluster, object) = (place.cluster(), delivery.object);
+    Some((standing.reason, format!("{cluster}: {} {}: {}", object.kind, object.name, standing.message)))
+}
+
+/// One word for the column, and the reason beside it: of the condition that made it so.
+fn phase(findings: &[Finding<'_>]) -> (&'static str, String) {
+    let find = |kind: &str| findings.iter().find(|finding| finding.kind == kind);
+    let is = |kind: &str, truth| find(kind).is_some_and(|finding| finding.truth == truth);
+    let nothing = find("Available").is_some_and(|finding| finding.reason == Reason::NotScheduled.as_str());
+    let (phase, kind) = if nothing {
+        ("Pending", "Scheduled")
+    } else if is("Degraded", Truth::True) {
+        ("Degraded", "Degraded")
+    } else if is("Scheduled", Truth::False) {
+        ("PartiallyScheduled", "Scheduled")
+    } else if is("Available", Truth::True) {
+        return ("Available", Reason::Ready.to_string());
+    } else {
+        ("Progressing", "Available")
+    };
+    (phase, find(kind).map(|finding| finding.reason.to_owned()).unwrap_or_default())
+}
+
+/// The worst clusters first, then by name.
+fn rows(view: &View<'_>) -> Vec<DecisionSummary> {
+    let mut places: Vec<_> =
+        view.places.iter().filter_map(|place| Some((standing::of_place(place)?, place))).collect();
+    places.sort_by(|(a, x), (b, y)| a.stage.cmp(&b.stage).then_with(|| x.cluster().cmp(y.cluster())));
+    places.into_iter().take(SHOWN).map(|(standing, place)| row(&standing, place)).collect()
+}
+
+fn row(standing: &Standing, place: &Place<'_>) -> DecisionSummary {
+    let wanted: u32 =
+        place.deliveries.iter().filter_map(|delivery| delivery.replicas).fold(0, u32::saturating_add);
+    let ready = place
+        .deliveries
+        .iter()
+        .map(|delivery| u64::from(ready_replicas(&(place, delivery, standing::of(delivery, place.link)))));
+    let (reason, message) = match standing.stage {
+        Stage::Ready => (place.row.reason.to_string(), place.row.message.clone()),
+        _ => (standing.reason.to_string(), standing.message.clone()),
+    };
+    DecisionSummary {
+        cluster_name: place.cluster().to_string(),
+        state: Some(standing.stage.as_str().to_owned()),
+        reason: Some(reason),
+        score: Some(i64::from(place.row.score)),
+        replicas: Some(number(wanted)),
+        ready_replicas: Some(number(ready.sum::<u64>())),
+        message: Some(message),
+    }
+}
+
+fn refusals(view: &View<'_>) -> Vec<Refusal> {
+    let summaries = view.decision.refusals().into_iter().take(SHOWN);
+    summaries
+        .map(|summary| Refusal {
+            reason: summary.reason.to_string(),
+            count: number(summary.count),
+            clusters: summary.clusters,
+            message: Some(summary.message),
+        })
+        .collect()
+}
+
+fn number(count: impl TryInto<i32>) -> i32 {
+    count.try_into().unwrap_or(i32::MAX)
+}

@@ -1,0 +1,83 @@
+//! The closed list of reasons of aggregated conditions, beside those of the scheduler.
+
+use std::fmt;
+
+/// Why an aggregated condition is what it is. The same word stands in condition, event and metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Everything that is wanted holds everywhere.
+    Complete,
+    /// Every replica is ready everywhere.
+    Ready,
+    /// Nothing speaks against it.
+    AsExpected,
+    /// No cluster has been chosen.
+    NotScheduled,
+    /// The object has no payload for a cluster: an override does not fit it.
+    OverrideFailed,
+    /// A spoke refused the object.
+    Rejected,
+    /// An object has failed in a cluster.
+    Failed,
+    /// A chosen cluster is silent.
+    Unreachable,
+    /// Sent, not answered yet.
+    AwaitingCluster,
+    /// In the cluster, not taken in by its operator yet.
+    AwaitingOperator,
+    /// Being brought up.
+    NotReady,
+    /// `spec.accepted` of a GPUCluster is true.
+    Accepted,
+    /// `spec.accepted` of a GPUCluster is not true.
+    NotAccepted,
+    /// A session is up.
+    Connected,
+    /// No spoke has ever connected under that name.
+    NeverConnected,
+    /// The last report is recent enough to place by.
+    ReportFresh,
+    /// The last report is too old to place by.
+    ReportStale,
+    /// There is no report.
+    NoReport,
+    /// The agent is of the hub's version.
+    SameVersion,
+    /// The agent is of another version.
+    OtherVersion,
+}
+
+impl Reason {
+    /// The word for conditions, events and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "Complete",
+            Self::Ready => "Ready",
+            Self::AsExpected => "AsExpected",
+            Self::NotScheduled => "NotScheduled",
+            Self::OverrideFailed => "OverrideFailed",
+            Self::Rejected => "Rejected",
+            Self::Failed => "Failed",
+            Self::Unreachable => "Unreachable",
+            Self::AwaitingCluster => "AwaitingCluster",
+            Self::AwaitingOperator => "AwaitingOperator",
+            Self::NotReady => "NotReady",
+            Self::Accepted => "Accepted",
+            Self::NotAccepted => "NotAccepted",
+            Self::Connected => "Connected",
+            Self::NeverConnected => "NeverConnected",
+            Self::ReportFresh => "ReportFresh",
+            Self::ReportStale => "ReportStale",
+            Self::NoReport => "NoReport",
+            Self::SameVersion => "SameVersion",
+            Self::OtherVersion => "OtherVersion",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -5,10 +5,11 @@
 //! API server ◄──status── controllers ◄──counts, conditions── aggregate ◄──LinkEvent── link ◄───────────────── spokes
 //! ```
 
+pub mod aggregate;
 pub mod epoch;
 pub mod fleet;
 pub mod link;
 pub mod need;
 pub mod pki;
-pub mod scheduler;
 pub mod resolve;
+pub mod scheduler;

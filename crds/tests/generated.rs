@@ -1,0 +1,82 @@
+//! The chart's definitions are those of the types. `UPDATE=1 cargo test -p crds --test generated` writes them anew.
+
+#![allow(clippy::unwrap_used, reason = "a test's own functions are tests too")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../charts/nimfleet-crds/crds-generated")
+}
+
+fn generated() -> BTreeMap<String, String> {
+    let files = crds::all().unwrap();
+    files.iter().map(|crd| (crds::schema::file_name(crd), crds::schema::document(crd).unwrap())).collect()
+}
+
+fn stored() -> BTreeMap<String, String> {
+    let Ok(entries) = fs::read_dir(folder()) else { return BTreeMap::new() };
+    entries
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap()))
+        .collect()
+}
+
+#[test]
+fn the_chart_holds_what_the_types_say() {
+    let generated = generated();
+    if std::env::var_os("UPDATE").is_some() {
+        fs::create_dir_all(folder()).unwrap();
+        for name in stored().keys().filter(|name| !generated.contains_key(*name)) {
+            fs::remove_file(folder().join(name)).unwrap();
+        }
+        for (name, text) in &generated {
+            fs::write(folder().join(name), text).unwrap();
+        }
+    }
+    let stored = stored();
+    let names = |files: &BTreeMap<String, String>| files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&stored), names(&generated), "run UPDATE=1 cargo test -p crds --test generated");
+    for (name, text) in &generated {
+        let differs = text.lines().zip(stored[name].lines()).position(|(new, old)| new != old);
+        assert!(
+            stored[name] == *text,
+            "{name} is out of date from line {}: run UPDATE=1 cargo test -p crds --test generated",
+            differs.map_or_else(|| "its end".to_owned(), |line| (line + 1).to_string())
+        );
+    }
+}
+
+#[test]
+fn definitions_read_back_as_they_were_written() {
+    for crd in crds::all().unwrap() {
+        let text = crds::schema::document(&crd).unwrap();
+        let read: k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition =
+            serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(read, crd);
+    }
+}
+
+/// The chart puts its annotation below this line.
+#[test]
+fn every_file_has_one_metadata_without_annotations() {
+    for (name, text) in generated() {
+        assert_eq!(text.matches("\nmetadata:\n").count(), 1, "{name}");
+        assert!(text.contains("\nmetadata:\n  name:"), "{name}");
+    }
+}
+
+#[test]
+fn every_kind_comes_once_and_nvidias_come_first() {
+    let all = crds::all().unwrap();
+    let groups: Vec<_> = all.iter().map(|crd| crd.spec.group.as_str()).collect();
+    assert!(groups.is_sorted(), "{groups:?}");
+    for crd in &all {
+        let names = &crd.spec.names;
+        assert_eq!(crd.metadata.name, Some(format!("{}.{}", names.plural, crd.spec.group)));
+        assert_eq!(names.list_kind, Some(format!("{}List", names.kind)));
+        assert!(crd.spec.conversion.is_none());
+    }
+    assert_eq!(generated().len(), all.len());
+}

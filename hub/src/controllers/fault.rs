@@ -1,0 +1,90 @@
+//! What can go wrong between the hub and its API server: one category for log, event and metric.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+/// Longest wait for an answer of the API server.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A reconcile that could not be finished. It is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    /// The API server said no, or the connection broke.
+    #[error("{what}: the API server did not carry it out")]
+    Api {
+        /// What was tried.
+        what: String,
+        /// What it said.
+        #[source]
+        source: kube::Error,
+    },
+    /// No answer in time.
+    #[error("{what}: no answer from the API server within {} s", CALL_TIMEOUT.as_secs())]
+    Timeout {
+        /// What was tried.
+        what: String,
+    },
+    /// An object cannot be written as JSON.
+    #[error("{what}: cannot be written as JSON")]
+    Json {
+        /// What it is.
+        what: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl Fault {
+    /// The category, for metrics.
+    pub(crate) fn category(&self) -> &'static str {
+        match self {
+            Self::Api { source: kube::Error::Api(status), .. } => match status.code {
+                403 => "Forbidden",
+                404 => "NotFound",
+                409 => "Conflict",
+                422 | 400 => "Invalid",
+                _ => "Refused",
+            },
+            Self::Api { .. } => "Unreachable",
+            Self::Timeout { .. } => "Timeout",
+            Self::Json { .. } => "Json",
+        }
+    }
+
+    /// Whether the object that was written is not there (any more).
+    pub(crate) fn is_gone(&self) -> bool {
+        match self {
+            // A uid that does not match is answered with a conflict: the object of that uid is gone.
+            Self::Api { source: kube::Error::Api(status), .. } => {
+                status.is_not_found() || (status.is_conflict() && status.message.contains("uid"))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The error and its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // kube repeats the cause in its own words.
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Bounds a call to the API server.
+pub(crate) async fn call<T>(what: impl Fn() -> String, call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
+    match timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(source)) => Err(Fault::Api { what: what(), source }),
+        Err(_) => Err(Fault::Timeout { what: what() }),
+    }
+}

@@ -1,0 +1,134 @@
+//! What the hub holds in memory about the fleet. All of it is rebuilt from objects and from what spokes say again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::Timestamp;
+
+use crate::fleet::{Answer, ClusterName, Fleet, FleetEvent, ObjectResult, PlacementKey};
+use crate::link::LinkEvent;
+
+/// Soft state of the hub.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    /// The model that scheduling and aggregation read.
+    pub(crate) fleet: Fleet,
+    /// Which placement has taken an object, by uid: known here before the label is seen.
+    pub(crate) claims: HashMap<String, PlacementKey>,
+    /// Placements that a change of capacity could help.
+    pub(crate) wanting: BTreeSet<PlacementKey>,
+    /// When each spoke was last heard and when its certificate ends.
+    pub(crate) sessions: BTreeMap<ClusterName, Session>,
+    answers: BTreeMap<ClusterName, BTreeMap<String, ObjectResult>>,
+    gone: BTreeSet<(String, String)>,
+}
+
+/// What is known of a cluster's session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Session {
+    /// When the spoke was last heard, by the hub's clock.
+    pub(crate) last_heard: Timestamp,
+    /// When its certificate ends.
+    pub(crate) certificate_expiry: Timestamp,
+}
+
+/// What has to be looked at after an event of the link.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Touched {
+    /// These placements.
+    pub(crate) placements: BTreeSet<PlacementKey>,
+    /// Whether the cluster's own status may have changed.
+    pub(crate) cluster: bool,
+    /// Whether more may fit now.
+    pub(crate) capacity: bool,
+}
+
+impl Live {
+    /// Takes in what a session says.
+    pub(crate) fn hear(&mut self, event: LinkEvent, now: Timestamp) -> Touched {
+        if let Some(session) = self.sessions.get_mut(event.cluster())
+            && !matches!(event, LinkEvent::Disconnected { .. })
+        {
+            session.last_heard = now;
+        }
+        let mut touched = Touched::default();
+        match event {
+            LinkEvent::Connected { cluster, agent, certificate_expiry } => {
+                self.sessions.insert(cluster.clone(), Session { last_heard: now, certificate_expiry });
+                touched.placements = self.placements_in(&cluster);
+                touched.cluster = true;
+                touched.capacity = true;
+                self.fleet.apply(FleetEvent::Connected { cluster, agent });
+            }
+            LinkEvent::Disconnected { cluster } => {
+                touched.placements = self.placements_in(&cluster);
+                touched.cluster = true;
+                self.fleet.apply(FleetEvent::Disconnected { cluster, at: now });
+            }
+            LinkEvent::Heard { .. } => touched.cluster = true,
+            LinkEvent::Capacity { cluster, capacity } => {
+                touched.cluster = true;
+                touched.capacity = true;
+                self.fleet.apply(FleetEvent::Capacity { cluster, capacity });
+            }
+            LinkEvent::Status { cluster, objects } => {
+                let owners = objects.iter().filter_map(|status| self.claims.get(&status.object.uid));
+                touched.placements = owners.cloned().collect();
+                self.fleet.apply(FleetEvent::Status { cluster, statuses: objects, at: now });
+            }
+            LinkEvent::Results { cluster, results } => {
+                for result in results {
+                    touched.placements.extend(self.claims.get(&result.uid).cloned());
+                    self.answered(&cluster, result);
+                }
+            }
+            LinkEvent::Orphans { cluster, objects } => {
+                for held in objects {
+                    let object = held.object;
+                    tracing::warn!(%cluster, kind = object.kind, namespace = object.namespace, name = object.name,
+                        "the cluster holds an object of this hub that the hub does not know; it is left alone");
+                }
+            }
+        }
+        touched
+    }
+
+    fn answered(&mut self, cluster: &ClusterName, result: ObjectResult) {
+        if result.answer == Answer::Gone {
+            self.gone.insert((cluster.to_string(), result.uid.clone()));
+            if let Some(answers) = self.answers.get_mut(cluster) {
+                answers.remove(&result.uid);
+            }
+            self.fleet.apply(FleetEvent::Gone { cluster: cluster.clone(), uid: result.uid });
+        } else {
+            self.answers.entry(cluster.clone()).or_default().insert(result.uid.clone(), result);
+        }
+    }
+
+    /// What a spoke last answered to an object it was sent.
+    pub(crate) fn answer(&self, cluster: &str, uid: &str) -> Option<&ObjectResult> {
+        self.answers.get(cluster)?.get(uid)
+    }
+
+    /// Whether a spoke has said that an object is gone.
+    pub(crate) fn is_gone(&self, cluster: &str, uid: &str) -> bool {
+        self.gone.contains(&(cluster.to_owned(), uid.to_owned()))
+    }
+
+    /// A spoke's word that an object is gone has been written down, or is void because the object shall run again.
+    pub(crate) fn settle(&mut self, cluster: &str, uid: &str) {
+        self.gone.remove(&(cluster.to_owned(), uid.to_owned()));
+    }
+
+    /// A cluster has left the fleet.
+    pub(crate) fn forget_cluster(&mut self, cluster: &ClusterName) {
+        self.fleet.apply(FleetEvent::Left { cluster: cluster.clone() });
+        self.answers.remove(cluster);
+        self.sessions.remove(cluster);
+        self.gone.retain(|(name, _)| name != cluster.as_str());
+    }
+
+    /// The placements that have something in a cluster.
+    pub(crate) fn placements_in(&self, cluster: &ClusterName) -> BTreeSet<PlacementKey> {
+        self.fleet.grants(cluster).into_iter().map(|(placement, _)| placement.clone()).collect()
+    }
+}

@@ -1,0 +1,210 @@
+//! The rows of one placement's NIMPlacementDecisions: what each cluster runs, and what has yet to leave it.
+
+use std::collections::BTreeMap;
+
+use crds::fleet::{Decision as Row, DecisionState, NIMPlacementDecision, PlacedObject, RemovalPolicy};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// Most rows of one slice; the schema says the same.
+const SLICE: usize = 100;
+
+/// All rows of one placement, by cluster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Rows {
+    /// What each cluster runs.
+    pub(crate) placed: BTreeMap<String, PlacedRow>,
+    /// What has yet to leave each cluster.
+    pub(crate) removing: BTreeMap<String, RemovingRow>,
+}
+
+/// What one cluster runs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PlacedRow {
+    /// Why the cluster was chosen.
+    pub(crate) reason: String,
+    /// How it scored when it was chosen.
+    pub(crate) score: i64,
+    /// When it was chosen.
+    pub(crate) since: Timestamp,
+    /// The objects, and the replicas each was granted.
+    pub(crate) objects: Vec<PlacedObject>,
+}
+
+/// What has yet to leave one cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RemovingRow {
+    /// Why it leaves.
+    pub(crate) reason: String,
+    /// When the first of it began to leave.
+    pub(crate) since: Timestamp,
+    /// The objects, each with its policy.
+    pub(crate) objects: Vec<PlacedObject>,
+}
+
+impl Rows {
+    /// Reads a placement's slices.
+    pub(crate) fn read<'a>(slices: impl IntoIterator<Item = &'a NIMPlacementDecision>) -> Self {
+        let mut rows = Self::default();
+        for row in slices.into_iter().flat_map(|slice| slice.spec.decisions.iter().cloned()) {
+            let (cluster, since, reason) = (row.cluster_name, row.since.0, row.reason.unwrap_or_default());
+            match row.state {
+                DecisionState::Placed => {
+                    let score = row.score.unwrap_or_default();
+                    rows.placed.insert(cluster, PlacedRow { reason, score, since, objects: row.objects });
+                }
+                DecisionState::Removing => {
+                    rows.removing.insert(cluster, RemovingRow { reason, since, objects: row.objects });
+                }
+            }
+        }
+        rows
+    }
+
+    /// The content of the slices, in their order.
+    pub(crate) fn slices(&self) -> Vec<Vec<Row>> {
+        let placed = self.placed.iter().map(|(cluster, row)| Row {
+            cluster_name: cluster.clone(),
+            state: DecisionState::Placed,
+            reason: Some(row.reason.clone()),
+            score: Some(row.score),
+            since: Time(row.since),
+            objects: row.objects.clone(),
+        });
+        let removing = self.removing.iter().map(|(cluster, row)| Row {
+            cluster_name: cluster.clone(),
+            state: DecisionState::Removing,
+            reason: Some(row.reason.clone()),
+            score: None,
+            since: Time(row.since),
+            objects: row.objects.clone(),
+        });
+        let mut all: Vec<Row> = placed.chain(removing).collect();
+        all.sort_by(|a, b| a.cluster_name.cmp(&b.cluster_name));
+        all.chunks(SLICE).map(<[Row]>::to_vec).collect()
+    }
+
+    /// Whether nothing is anywhere.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.placed.is_empty() && self.removing.is_empty()
+    }
+
+    /// Whether any cluster runs the object or has yet to let it go.
+    pub(crate) fn holds(&self, uid: &str) -> bool {
+        self.objects().any(|(_, object)| object.uid == uid)
+    }
+
+    /// Every object in every cluster, whatever its state.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (&str, &PlacedObject)> {
+        let placed = self.placed.iter().flat_map(|(cluster, row)| row.objects.iter().map(move |o| (cluster.as_str(), o)));
+        let removing =
+            self.removing.iter().flat_map(|(cluster, row)| row.objects.iter().map(move |o| (cluster.as_str(), o)));
+        placed.chain(removing)
+    }
+
+    /// Every object that has yet to leave its cluster.
+    pub(crate) fn leaving(&self) -> impl Iterator<Item = (&str, &RemovingRow, &PlacedObject)> {
+        self.removing
+            .iter()
+            .flat_map(|(cluster, row)| row.objects.iter().map(move |object| (cluster.as_str(), row, object)))
+    }
+}
+
+/// What the user did with an object that no longer belongs where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is there, but not selected or not in this cluster any more.
+    Unplaced,
+    /// It is being deleted on the hub.
+    Deleted,
+    /// It is not on the hub, and nobody was seen to delete it: the hub's data may have been damaged.
+    Unknown,
+}
+
+/// Why objects leave a cluster, and what becomes of each kind.
+fn policy(kind: &str, fate: Fate) -> RemovalPolicy {
+    match fate {
+        Fate::Deleted => RemovalPolicy::Delete,
+        // Absence is never deletion.
+        Fate::Unknown => RemovalPolicy::Retain,
+        // A model that took hours to fetch is worth keeping; a service elsewhere would serve twice.
+        Fate::Unplaced if kind == "NIMCache" => RemovalPolicy::Retain,
+        Fate::Unplaced => RemovalPolicy::Delete,
+    }
+}
+
+/// What [`plan`] works with.
+pub(crate) struct Input<'a> {
+    /// The rows as they are.
+    pub(crate) before: &'a Rows,
+    /// What shall run where.
+    pub(crate) target: BTreeMap<String, PlacedRow>,
+    /// Why a cluster is left, where the scheduler said so.
+    pub(crate) left: BTreeMap<String, String>,
+    /// What the user did with an object, by uid.
+    pub(crate) fate: &'a dyn Fn(&str) -> Fate,
+    /// Whether a spoke has said that an object which was to leave is gone: cluster, uid.
+    pub(crate) gone: &'a dyn Fn(&str, &str) -> bool,
+    /// Whether a GPUCluster of that name is there. Of others nothing can be asked, and nothing is waited for.
+    pub(crate) joined: &'a dyn Fn(&str) -> bool,
+    /// By the hub's clock.
+    pub(crate) now: Timestamp,
+}
+
+/// The rows that follow: the target, and whatever is elsewhere until its spoke says that it is gone.
+pub(crate) fn plan(input: Input<'_>) -> Rows {
+    let Input { before, target, left, fate, gone, joined, now } = input;
+    let mut removing: BTreeMap<String, RemovingRow> = BTreeMap::new();
+    for (cluster, row) in &before.removing {
+        for object in &row.objects {
+            if !joined(cluster) || gone(cluster, &object.uid) || stays(&target, cluster, &object.uid) {
+                continue;
+            }
+            let mut object = object.clone();
+            if fate(&object.uid) == Fate::Deleted {
+                object.policy = Some(RemovalPolicy::Delete);
+            }
+            leave(&mut removing, cluster, &row.reason, row.since, object);
+        }
+    }
+    for (cluster, row) in &before.placed {
+        for object in &row.objects {
+            if !joined(cluster) || stays(&target, cluster, &object.uid) {
+                continue;
+            }
+            let fate = fate(&object.uid);
+            let reason = match fate {
+                Fate::Deleted => "Deleted",
+                Fate::Unknown => "ObjectMissing",
+                Fate::Unplaced => left.get(cluster).map_or("NotSelected", String::as_str),
+            };
+            let policy = Some(policy(&object.kind, fate));
+            leave(&mut removing, cluster, reason, now, PlacedObject { policy, ..object.clone() });
+        }
+    }
+    Rows { placed: target.into_iter().filter(|(cluster, row)| joined(cluster) && !row.objects.is_empty()).collect(), removing }
+}
+
+fn stays(target: &BTreeMap<String, PlacedRow>, cluster: &str, uid: &str) -> bool {
+    target.get(cluster).is_some_and(|row| row.objects.iter().any(|object| object.uid == uid))
+}
+
+fn leave(
+    removing: &mut BTreeMap<String, RemovingRow>,
+    cluster: &str,
+    reason: &str,
+    since: Timestamp,
+    object: PlacedObject,
+) {
+    let row = removing.entry(cluster.to_owned()).or_insert_with(|| RemovingRow {
+        reason: reason.to_owned(),
+        since,
+        objects: Vec::new(),
+    });
+    if !row.objects.iter().any(|known| known.uid == object.uid) {
+        row.objects.push(object);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! What the rows become when clusters, objects and placements come and go.
+
+use super::*;
+
+fn object(kind: &str, uid: &str) -> PlacedObject {
+    PlacedObject { kind: kind.into(), name: format!("{uid}-name"), uid: uid.into(), replicas: None, policy: None }
+}
+
+fn placed(uids: &[(&str, &str)]) -> PlacedRow {
+    PlacedRow {
+        reason: "Placed".into(),
+        score: 7,
+        since: Timestamp::UNIX_EPOCH,
+        objects: uids.iter().map(|(kind, uid)| object(kind, uid)).collect(),
+    }
+}
+
+const BOTH: &[(&str, &str)] = &[("NIMService", "s"), ("NIMCache", "c")];
+
+fn rows(clusters: &[&str]) -> Rows {
+    Rows { placed: clusters.iter().map(|c| ((*c).to_owned(), placed(BOTH))).collect(), ..Rows::default() }
+}
+
+struct World {
+    fate: Fate,
+    gone: Vec<(&'static str, &'static str)>,
+    joined: Vec<&'static str>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self { fate: Fate::Unplaced, gone: Vec::new(), joined: vec!["east", "west"] }
+    }
+}
+
+fn next(before: &Rows, target: &[&str], world: &World) -> Rows {
+    plan(Input {
+        before,
+        target: rows(target).placed,
+        left: BTreeMap::from([("east".to_owned(), "NoExecute".to_owned())]),
+        fate: &|_| world.fate,
+        gone: &|cluster, uid| world.gone.contains(&(cluster, uid)),
+        joined: &|cluster| world.joined.contains(&cluster),
+        now: Timestamp::from_second(100).unwrap(),
+    })
+}
+
+fn leaving(rows: &Rows) -> Vec<(&str, &str, RemovalPolicy)> {
+    rows.leaving().map(|(cluster, _, o)| (cluster, o.uid.as_str(), o.policy.unwrap_or_default())).collect()
+}
+
+#[test]
+fn what_stays_is_untouched() {
+    let before = rows(&["east", "west"]);
+    assert_eq!(next(&before, &["east", "west"], &World::default()), before);
+}
+
+#[test]
+fn a_left_cluster_loses_services_and_keeps_caches() {
+    let after = next(&rows(&["east"]), &["west"], &World::default());
+    assert_eq!(after.placed.keys().collect::<Vec<_>>(), ["west"]);
+    assert_eq!(leaving(&after), [("east", "s", RemovalPolicy::Delete), ("east", "c", RemovalPolicy::Retain)]);
+    assert_eq!(after.removing["east"].reason, "NoExecute");
+    assert_eq!(after.removing["east"].since.as_second(), 100);
+}
+
+#[test]
+fn what_is_deleted_on_the_hub_is_deleted_everywhere_and_what_is_missing_is_retained() {
+    for (fate, expected) in [(Fate::Deleted, RemovalPolicy::Delete), (Fate::Unknown, RemovalPolicy::Retain)] {
+        let after = next(&rows(&["east"]), &[], &World { fate, ..World::default() });
+        assert_eq!(leaving(&after), [("east", "s", expected), ("east", "c", expected)], "{fate:?}");
+    }
+}
+
+#[test]
+fn a_row_goes_object_by_object_as_the_spoke_says_gone() {
+    let leaving_both = next(&rows(&["east"]), &[], &World::default());
+    let one = World { gone: vec![("east", "s"), ("west", "c")], ..World::default() };
+    let after = next(&leaving_both, &[], &one);
+    assert_eq!(leaving(&after), [("east", "c", RemovalPolicy::Retain)]);
+    assert_eq!(after.removing["east"].since.as_second(), 100, "waiting began when it began");
+    let all = World { gone: vec![("east", "s"), ("east", "c")], ..World::default() };
+    assert!(next(&after, &[], &all).is_empty());
+}
+
+#[test]
+fn gone_means_nothing_for_an_object_that_shall_run() {
+    let world = World { gone: vec![("east", "s"), ("east", "c")], ..World::default() };
+    let before = rows(&["east"]);
+    assert_eq!(next(&before, &["east"], &world), before);
+}
+
+#[test]
+fn an_object_that_comes_back_leaves_no_more() {
+    let leaving_both = next(&rows(&["east"]), &[], &World::default());
+    let after = next(&leaving_both, &["east"], &World::default());
+    assert!(after.removing.is_empty());
+    assert_eq!(after.placed.keys().collect::<Vec<_>>(), ["east"]);
+}
+
+#[test]
+fn a_retained_object_is_deleted_once_the_hub_deletes_it() {
+    let retained = next(&rows(&["east"]), &[], &World::default());
+    let after = next(&retained, &[], &World { fate: Fate::Deleted, ..World::default() });
+    assert!(leaving(&after).iter().all(|(_, _, policy)| *policy == RemovalPolicy::Delete));
+}
+
+#[test]
+fn a_cluster_that_left_the_fleet_blocks_nothing() {
+    let both = next(&rows(&["east"]), &["west"], &World::default());
+    let world = World { joined: vec!["west"], ..World::default() };
+    let after = next(&both, &["west"], &world);
+    assert!(after.removing.is_empty());
+    assert_eq!(after.placed.keys().collect::<Vec<_>>(), ["west"]);
+}
+
+#[test]
+fn slices_hold_a_hundred_rows_and_read_back_the_same() {
+    let names: Vec<String> = (0..150).map(|n| format!("c{n:03}")).collect();
+    let mut before = rows(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    before.removing.insert(
+        "c003".into(),
+        RemovingRow { reason: "NotSelected".into(), since: Timestamp::UNIX_EPOCH, objects: vec![object("NIMCache", "x")] },
+    );
+    let slices = before.slices();
+    assert_eq!(slices.iter().map(Vec::len).collect::<Vec<_>>(), [100, 51]);
+    let stored: Vec<_> = slices
+        .into_iter()
+        .map(|decisions| {
+            NIMPlacementDecision::new(
+                "p-0",
+                crds::fleet::NIMPlacementDecisionSpec { decisions, ..Default::default() },
+            )
+        })
+        .collect();
+    assert_eq!(Rows::read(&stored), before);
+}

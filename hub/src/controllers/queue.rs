@@ -1,0 +1,201 @@
+//! Work keyed by name: each key is worked on by one worker at a time, and once more if it was asked for meanwhile.
+//!
+//! A key that failed comes back later and later, with jitter; a success forgets its failures.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+/// First delay after a failure.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+/// Longest delay after failures: how long a repaired API server may go unnoticed.
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// Keys that wait for a worker.
+#[derive(Debug)]
+pub(crate) struct Queue<K> {
+    state: Mutex<State<K>>,
+    wake: Notify,
+}
+
+#[derive(Debug)]
+struct State<K> {
+    ready: VecDeque<K>,
+    queued: HashSet<K>,
+    working: HashSet<K>,
+    /// Asked for while it was worked on.
+    again: HashSet<K>,
+    later: BTreeSet<(Instant, K)>,
+    failures: HashMap<K, ExponentialBackoff>,
+}
+
+impl<K> Default for Queue<K> {
+    fn default() -> Self {
+        let state = State {
+            ready: VecDeque::new(),
+            queued: HashSet::new(),
+            working: HashSet::new(),
+            again: HashSet::new(),
+            later: BTreeSet::new(),
+            failures: HashMap::new(),
+        };
+        Self { state: Mutex::new(state), wake: Notify::new() }
+    }
+}
+
+impl<K: Clone + Eq + Hash + Ord> Queue<K> {
+    /// Asks for work on a key, as soon as a worker is free.
+    pub(crate) fn add(&self, key: K) {
+        self.lock().add(key);
+        self.wake.notify_one();
+    }
+
+    /// Asks for work on a key after some time. Several such wishes are served at their own times.
+    pub(crate) fn add_after(&self, key: K, delay: Duration) {
+        self.lock().later.insert((Instant::now() + delay, key));
+        self.wake.notify_one();
+    }
+
+    /// The next key. It is the caller's until [`Queue::done`].
+    pub(crate) async fn take(&self) -> K {
+        loop {
+            let next_due = {
+                let mut state = self.lock();
+                state.ripen(Instant::now());
+                if let Some(key) = state.ready.pop_front() {
+                    state.queued.remove(&key);
+                    state.working.insert(key.clone());
+                    if !state.ready.is_empty() {
+                        self.wake.notify_one();
+                    }
+                    return key;
+                }
+                state.later.first().map(|(due, _)| *due)
+            };
+            match next_due {
+                Some(due) => tokio::select! {
+                    () = sleep_until(due) => {}
+                    () = self.wake.notified() => {}
+                },
+                None => self.wake.notified().await,
+            }
+        }
+    }
+
+    /// Gives a key back. After a failure it comes back by itself.
+    pub(crate) fn done(&self, key: &K, succeeded: bool) {
+        let mut state = self.lock();
+        state.working.remove(key);
+        if succeeded {
+            state.failures.remove(key);
+        } else {
+            let delay = state.failures.entry(key.clone()).or_insert_with(backoff).next().unwrap_or(LAST_RETRY);
+            state.later.insert((Instant::now() + delay, key.clone()));
+        }
+        if state.again.remove(key) {
+            state.add(key.clone());
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Whether nothing is asked for or worked on now.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.ready.is_empty() && state.working.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Clone + Eq + Hash + Ord> State<K> {
+    fn add(&mut self, key: K) {
+        if self.working.contains(&key) {
+            self.again.insert(key);
+        } else if self.queued.insert(key.clone()) {
+            self.ready.push_back(key);
+        }
+    }
+
+    fn ripen(&mut self, now: Instant) {
+        while let Some((due, _)) = self.later.first()
+            && *due <= now
+        {
+            if let Some((_, key)) = self.later.pop_first() {
+                self.add(key);
+            }
+        }
+    }
+}
+
+fn backoff() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_RETRY)
+        .with_max_delay(LAST_RETRY)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_worked_on_by_one_and_again_if_asked_meanwhile() {
+        let queue = Queue::default();
+        queue.add("a");
+        queue.add("a");
+        assert_eq!(queue.take().await, "a");
+        assert!(queue.take().now_or_never().is_none(), "asked for twice is once");
+        queue.add("a");
+        assert!(queue.take().now_or_never().is_none(), "two workers on one key");
+        queue.done(&"a", true);
+        assert_eq!(queue.take().await, "a", "what was asked for meanwhile is lost");
+        queue.done(&"a", true);
+        assert!(queue.is_idle());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_come_back_later_and_later_and_success_forgets_them() {
+        let queue = Queue::default();
+        queue.add("a");
+        let mut last = Duration::ZERO;
+        for _ in 0..12 {
+            let before = Instant::now();
+            let key = queue.take().await;
+            last = before.elapsed();
+            queue.done(&key, false);
+        }
+        assert!(last >= LAST_RETRY && last <= LAST_RETRY * 2, "{last:?}");
+        let key = queue.take().await;
+        queue.done(&key, true);
+        queue.add("a");
+        let key = queue.take().await;
+        queue.done(&key, false);
+        let before = Instant::now();
+        queue.take().await;
+        assert!(before.elapsed() <= FIRST_RETRY * 2 + Duration::from_millis(2), "{:?}", before.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_later_wish_waits_its_time_and_others_pass() {
+        let queue = Queue::default();
+        let start = Instant::now();
+        queue.add_after("slow", Duration::from_secs(5));
+        queue.add("fast");
+        assert_eq!(queue.take().await, "fast");
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert_eq!(queue.take().await, "slow");
+        assert!(start.elapsed() >= Duration::from_secs(5));
+    }
+}

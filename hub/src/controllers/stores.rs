@@ -1,0 +1,212 @@
+//! What the hub watches, and where it is kept.
+//!
+//! NIM objects are kept as they are stored, field by field, since they are forwarded as they are; only what nobody
+//! reads is dropped to save memory.
+
+use std::sync::Arc;
+
+use crds::fleet::{GPUCluster, NIMPlacement, NIMPlacementDecision};
+use crds::marks::PLACEMENT_LABEL;
+use futures::StreamExt;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::{Config, Event};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+/// Group and version of the NIM kinds.
+pub(crate) const NIM_API_VERSION: &str = "apps.nvidia.com/v1alpha1";
+/// The kinds that a placement can take.
+pub(crate) const NIM_KINDS: [&str; 2] = ["NIMService", "NIMCache"];
+/// What kubectl keeps for itself; as large as the object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// The hub's view of its API server.
+#[derive(Clone)]
+pub(crate) struct Stores {
+    pub(crate) placements: Store<NIMPlacement>,
+    pub(crate) decisions: Store<NIMPlacementDecision>,
+    pub(crate) clusters: Store<GPUCluster>,
+    nim: [Store<DynamicObject>; 2],
+}
+
+/// The writing halves; given to the watches.
+pub(crate) struct Writers {
+    pub(crate) placements: Writer<NIMPlacement>,
+    pub(crate) decisions: Writer<NIMPlacementDecision>,
+    pub(crate) clusters: Writer<GPUCluster>,
+    pub(crate) nim: [Writer<DynamicObject>; 2],
+}
+
+/// How the API server knows a NIM kind.
+pub(crate) fn nim_resource(kind: &str) -> ApiResource {
+    let plural = format!("{}s", kind.to_ascii_lowercase());
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps.nvidia.com", "v1alpha1", kind), &plural)
+}
+
+impl Stores {
+    /// Empty stores.
+    pub(crate) fn new() -> (Self, Writers) {
+        let writers = Writers {
+            placements: Writer::default(),
+            decisions: Writer::default(),
+            clusters: Writer::default(),
+            nim: NIM_KINDS.map(|kind| Writer::new(nim_resource(kind))),
+        };
+        let stores = Self {
+            placements: writers.placements.as_reader(),
+            decisions: writers.decisions.as_reader(),
+            clusters: writers.clusters.as_reader(),
+            nim: [writers.nim[0].as_reader(), writers.nim[1].as_reader()],
+        };
+        (stores, writers)
+    }
+
+    /// Waits until everything has been read once. `false` if a watch has ended.
+    pub(crate) async fn synced(&self) -> bool {
+        self.placements.wait_until_ready().await.is_ok()
+            && self.decisions.wait_until_ready().await.is_ok()
+            && self.clusters.wait_until_ready().await.is_ok()
+            && self.nim[0].wait_until_ready().await.is_ok()
+            && self.nim[1].wait_until_ready().await.is_ok()
+    }
+
+    /// A placement.
+    pub(crate) fn placement(&self, namespace: &str, name: &str) -> Option<Arc<NIMPlacement>> {
+        self.placements.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// A cluster.
+    pub(crate) fn cluster(&self, name: &str) -> Option<Arc<GPUCluster>> {
+        self.clusters.get(&ObjectRef::new(name))
+    }
+
+    /// A NIM object.
+    pub(crate) fn object(&self, kind: &str, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
+        let store = self.of_kind(kind)?;
+        store.get(&ObjectRef::new_with(name, nim_resource(kind)).within(namespace))
+    }
+
+    /// All NIM objects of a kind in a namespace.
+    pub(crate) fn objects_of(&self, kind: &str, namespace: &str) -> Vec<Arc<DynamicObject>> {
+        let Some(store) = self.of_kind(kind) else { return Vec::new() };
+        store.state_filter(|object| object.metadata.namespace.as_deref() == Some(namespace))
+    }
+
+    /// All NIM objects that a placement has taken.
+    pub(crate) fn taken_by(&self, namespace: &str, placement: &str) -> Vec<(&'static str, Arc<DynamicObject>)> {
+        let mut taken = Vec::new();
+        for (kind, store) in NIM_KINDS.into_iter().zip(&self.nim) {
+            let of_kind = store.state_filter(|object| {
+                object.metadata.namespace.as_deref() == Some(namespace) && owner(object) == Some(placement)
+            });
+            taken.extend(of_kind.into_iter().map(|object| (kind, object)));
+        }
+        taken
+    }
+
+    fn of_kind(&self, kind: &str) -> Option<&Store<DynamicObject>> {
+        NIM_KINDS.iter().position(|known| *known == kind).map(|index| &self.nim[index])
+    }
+}
+
+/// The placement that has taken an object, by its label.
+pub(crate) fn owner(object: &impl ResourceExt) -> Option<&str> {
+    object.labels().get(PLACEMENT_LABEL).map(String::as_str)
+}
+
+/// The watched kinds behave alike but for how their API is made.
+pub(crate) trait Watched: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static {}
+impl<K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static> Watched for K {}
+
+/// Watches one kind into its store until cancelled, and tells `changed` of every object that is new, gone, or changed
+/// in anything but its status: before, after.
+pub(crate) async fn watch<K>(
+    api: Api<K>,
+    mut writer: Writer<K>,
+    dyntype: K::DynamicType,
+    changed: impl Fn(Option<&K>, Option<&K>),
+    stop: CancellationToken,
+) where
+    K: Watched,
+    K::DynamicType: Eq + std::hash::Hash + Clone,
+{
+    let reader = writer.as_reader();
+    let mut initial = Vec::new();
+    let stream = watcher(api, Config::default()).default_backoff().modify(|object| trim(object));
+    let mut stream = std::pin::pin!(stream.take_until(stop.cancelled_owned()));
+    while let Some(event) = stream.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::warn!(kind = %K::kind(&dyntype), error = %super::fault::chain(&error), "watch failed; trying again");
+                continue;
+            }
+        };
+        match &event {
+            Event::Init => {
+                initial = reader.state();
+                writer.apply_watcher_event(&event);
+            }
+            Event::InitApply(_) => writer.apply_watcher_event(&event),
+            Event::InitDone => {
+                writer.apply_watcher_event(&event);
+                relisted(&std::mem::take(&mut initial), &reader, &dyntype, &changed);
+            }
+            Event::Apply(object) => {
+                let before = reader.get(&ObjectRef::from_obj_with(object, dyntype.clone()));
+                writer.apply_watcher_event(&event);
+                if before.as_ref().is_none_or(|before| differs(before.as_ref(), object)) {
+                    changed(before.as_deref(), Some(object));
+                }
+            }
+            Event::Delete(object) => {
+                writer.apply_watcher_event(&event);
+                changed(Some(object), None);
+            }
+        }
+    }
+}
+
+/// A list takes the place of what was known: whatever vanished unseen is told as well.
+fn relisted<K>(before: &[Arc<K>], reader: &Store<K>, dyntype: &K::DynamicType, changed: &impl Fn(Option<&K>, Option<&K>))
+where
+    K: Watched,
+    K::DynamicType: Eq + std::hash::Hash + Clone,
+{
+    for object in reader.state() {
+        changed(None, Some(&object));
+    }
+    for object in before {
+        if reader.get(&ObjectRef::from_obj_with(object.as_ref(), dyntype.clone())).is_none() {
+            changed(Some(object), None);
+        }
+    }
+}
+
+fn differs<K: Resource>(before: &K, after: &K) -> bool {
+    let (a, b) = (before.meta(), after.meta());
+    a.uid != b.uid
+        || a.generation.is_none()
+        || a.generation != b.generation
+        || a.deletion_timestamp != b.deletion_timestamp
+        || a.labels != b.labels
+        || a.annotations != b.annotations
+        || a.finalizers != b.finalizers
+}
+
+fn trim(object: &mut impl Resource) {
+    let meta = object.meta_mut();
+    meta.managed_fields = None;
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+}
+
+/// Every object of a kind, in all namespaces.
+pub(crate) fn everywhere<K: Resource<DynamicType = ()>>(client: &Client) -> Api<K> {
+    Api::all(client.clone())
+}

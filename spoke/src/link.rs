@@ -3,10 +3,20 @@
 //! `session` decides and knows no socket; `connect` runs one session on one stream; `wire` alone knows both the
 //! protocol and our own types. Whatever happens here, operator, facts and delivered objects go on.
 
+mod backoff;
+mod connect;
+mod dial;
+mod enroll;
 mod identity;
+mod message;
+mod news;
 mod run;
+mod session;
 mod settings;
 mod state;
+mod tls;
+mod wire;
+mod work;
 
 pub use identity::{Identity, IdentityError, IdentityStore, KubeIdentityStore};
 pub use run::Link;

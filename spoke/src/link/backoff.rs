@@ -1,0 +1,65 @@
+//! How long to wait before the next attempt.
+
+use std::time::Duration;
+
+/// Ceiling of the first wait.
+const BASE: Duration = Duration::from_millis(500);
+/// Ceiling of every wait: a hub that is back is found within this.
+const CAP: Duration = Duration::from_secs(15);
+/// A session that lived this long was healthy: what follows is a new trouble.
+const HEALTHY: Duration = Duration::from_secs(10);
+
+/// Full jitter: each wait is anywhere between nothing and a ceiling that doubles, so that a fleet whose hub restarts
+/// does not come back as one.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    attempts: u32,
+}
+
+impl Backoff {
+    /// The next wait; `random` is in `0.0..1.0`.
+    pub(super) fn next(&mut self, random: f64) -> Duration {
+        let ceiling = BASE.saturating_mul(2_u32.saturating_pow(self.attempts)).min(CAP);
+        self.attempts = self.attempts.saturating_add(1);
+        ceiling.mul_f64(random)
+    }
+
+    /// A session was up for this long.
+    pub(super) fn lived(&mut self, time: Duration) {
+        if time >= HEALTHY {
+            self.attempts = 0;
+        }
+    }
+
+    /// The wait while somebody has to act: long, but not the same for all.
+    pub(super) fn slow(random: f64) -> Duration {
+        CAP.mul_f64(0.5 + random / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ceilings_double_up_to_the_cap_and_fall_back_after_health() {
+        let mut backoff = Backoff::default();
+        let ceilings: Vec<_> = (0..8).map(|_| backoff.next(1.0).as_millis()).collect();
+        assert_eq!(ceilings, [500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]);
+        backoff.lived(Duration::from_secs(9));
+        assert_eq!(backoff.next(1.0), CAP);
+        backoff.lived(HEALTHY);
+        assert_eq!(backoff.next(0.5), BASE / 2);
+    }
+
+    #[test]
+    fn very_many_attempts_do_not_overflow() {
+        let mut backoff = Backoff { attempts: u32::MAX };
+        assert_eq!(backoff.next(1.0), CAP);
+    }
+
+    #[test]
+    fn slow_is_slow() {
+        assert!(Backoff::slow(0.0) >= CAP / 2 && Backoff::slow(1.0) <= CAP);
+    }
+}

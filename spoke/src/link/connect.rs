@@ -1,0 +1,180 @@
+//! Runs one session on one stream.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{PollNext, select_with_strategy};
+use proto::v1;
+use proto::v1::fleet_sync_client::FleetSyncClient;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use super::news::News;
+use super::session::{Effect, End, Event, Judgement, Session};
+use super::work::Workers;
+use super::{Counters, LinkState, Settings, wire};
+use crate::deliver::{AcceptError, Deliver};
+use crate::facts::CapacityReport;
+use crate::report::Outbox;
+
+/// Answers, signs of life and the index. The hub limits how much it waits for, and it is read first.
+const CONTROL: usize = 8192;
+/// Statuses and capacity: what waits longer is better joined at the source.
+const BULK: usize = 2;
+/// For the hub to open its side of the stream.
+const OPENING: Duration = Duration::from_secs(15);
+
+/// What a session works with.
+pub(super) struct Connection<'a, D> {
+    pub(super) settings: &'a Settings,
+    pub(super) deliver: &'a Arc<D>,
+    pub(super) statuses: &'a Outbox,
+    pub(super) capacity: &'a watch::Receiver<Option<CapacityReport>>,
+    pub(super) state: &'a watch::Sender<LinkState>,
+    pub(super) counters: &'a Counters,
+}
+
+struct Wires {
+    control: mpsc::Sender<v1::SpokeMessage>,
+    bulk: mpsc::Sender<v1::SpokeMessage>,
+    inbound: Streaming<v1::HubMessage>,
+}
+
+impl<D: Deliver> Connection<'_, D> {
+    /// Runs until the session ends, for whatever reason; also says how long it was live.
+    pub(super) async fn run(self, channel: Channel, stop: &CancellationToken) -> (End, Duration) {
+        let highest = match self.deliver.highest_epoch().await {
+            Ok(highest) => highest,
+            Err(error) => return (End::Lost(error.to_string()), Duration::ZERO),
+        };
+        let (mut session, hello) = Session::new(highest, Instant::now().into_std());
+        let (done, mut events) = mpsc::unbounded_channel();
+        let workers = Workers::new(self.deliver.clone(), done.clone(), self.counters.clone());
+        let mut wires = match self.open(channel, hello).await {
+            Ok(wires) => wires,
+            Err(end) => return (end, Duration::ZERO),
+        };
+        let (mut live_since, mut news) = (None, None);
+        let end = loop {
+            if session.is_live() && live_since.is_none() {
+                live_since = Some(Instant::now());
+                news = Some(self.live());
+            }
+            let event = tokio::select! {
+                biased;
+                () = stop.cancelled() => break End::Lost("this spoke stops".to_owned()),
+                Some(event) = events.recv() => event,
+                said = wires.inbound.message() => match said {
+                    Ok(Some(message)) => match wire::from_hub(message) {
+                        Some(said) => Event::Said(said),
+                        None => continue,
+                    },
+                    Ok(None) => break End::Lost("the hub closed the stream".to_owned()),
+                    Err(status) => break End::Lost(format!("the stream broke: {}", status.message())),
+                },
+                () = sleep_until(Instant::from_std(session.wake_at())) => Event::Tick,
+                end = tell(&mut news, &wires.bulk, self.settings) => break end,
+            };
+            if let Some(end) = self.take(&mut session, event, &workers, &done, &wires).await {
+                break end;
+            }
+        };
+        drop(wires);
+        workers.end().await;
+        (end, live_since.map(|since| since.elapsed()).unwrap_or_default())
+    }
+
+    async fn open(&self, channel: Channel, hello: Vec<Effect>) -> Result<Wires, End> {
+        let (control, answers) = mpsc::channel(CONTROL);
+        let (bulk, news) = mpsc::channel(BULK);
+        for effect in hello {
+            if let Effect::Send(message) = effect {
+                // The channel is new and empty.
+                drop(control.try_send(wire::to_hub(message, self.settings)));
+            }
+        }
+        let outbound =
+            select_with_strategy(ReceiverStream::new(answers), ReceiverStream::new(news), |(): &mut ()| {
+                PollNext::Left
+            });
+        let mut client = FleetSyncClient::new(channel).max_decoding_message_size(proto::MAX_MESSAGE_BYTES);
+        let opened = timeout(OPENING, client.connect(outbound)).await;
+        match opened {
+            Ok(Ok(inbound)) => Ok(Wires { control, bulk, inbound: inbound.into_inner() }),
+            Ok(Err(status)) => Err(End::Lost(format!("the hub does not connect: {}", status.message()))),
+            Err(_) => Err(End::Lost(format!("the hub does not connect within {} s", OPENING.as_secs()))),
+        }
+    }
+
+    fn live(&self) -> News {
+        tracing::info!(hub = %self.settings.address, cluster = self.settings.cluster, "connected to the hub");
+        self.counters.sessions.inc();
+        self.state.send_replace(LinkState::Connected);
+        News::new(self.statuses.clone(), self.capacity.clone())
+    }
+
+    /// Takes an event with all that follows from it; gives the end if the session is over.
+    async fn take(
+        &self,
+        session: &mut Session,
+        event: Event,
+        workers: &Workers<D>,
+        done: &mpsc::UnboundedSender<Event>,
+        wires: &Wires,
+    ) -> Option<End> {
+        let now = || Instant::now().into_std();
+        let mut effects = VecDeque::from(session.on(event, now()));
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::Send(message) => {
+                    let message = wire::to_hub(message, self.settings);
+                    if wires.control.try_send(message).is_err() {
+                        return Some(End::Lost("the hub does not read, or has gone".to_owned()));
+                    }
+                }
+                Effect::Deliver(work, epoch) => workers.start(work, epoch),
+                Effect::AcceptEpoch(epoch) => {
+                    let event = match self.deliver.accept_epoch(&epoch).await {
+                        Ok(()) => Event::EpochJudged(Judgement::Obeyed),
+                        Err(AcceptError::Refused(refused)) => {
+                            self.counters.epochs_refused.inc();
+                            tracing::error!(%epoch, hub_id = epoch.hub_id, %refused, "hub refused");
+                            Event::EpochJudged(Judgement::Refused(refused.to_string()))
+                        }
+                        Err(AcceptError::Store(error)) => Event::Failed(error.to_string()),
+                    };
+                    effects.extend(session.on(event, now()));
+                }
+                Effect::ReadHeld => {
+                    // Many objects may take a while to list; the hub's signs of life are read meanwhile.
+                    let (deliver, done) = (self.deliver.clone(), done.clone());
+                    tokio::spawn(async move {
+                        let event = match deliver.held().await {
+                            Ok(held) => Event::Held(held),
+                            Err(error) => Event::Failed(error.to_string()),
+                        };
+                        // Fails only when the session has ended.
+                        drop(done.send(event));
+                    });
+                }
+                Effect::Close(end) => return Some(end),
+            }
+        }
+        None
+    }
+}
+
+/// Sends what is news, ends only with the stream. May be dropped at any wait.
+async fn tell(news: &mut Option<News>, bulk: &mpsc::Sender<v1::SpokeMessage>, settings: &Settings) -> End {
+    let Some(news) = news else { return pending().await };
+    loop {
+        let Ok(permit) = bulk.reserve().await else { return End::Lost("the stream ended".to_owned()) };
+        permit.send(wire::to_hub(news.next().await, settings));
+    }
+}

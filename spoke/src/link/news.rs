@@ -1,0 +1,107 @@
+//! What a live session tells unasked: statuses and capacity, as they change and no faster than is useful.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::message::ToHub;
+use crate::facts::CapacityReport;
+use crate::report::Outbox;
+
+/// Statuses of one message, and the least time between two: what changes in between travels once.
+const STATUSES: usize = 200;
+const STATUS_EVERY: Duration = Duration::from_millis(50);
+/// Capacity is sent when it changes, and this often all the same: the hub doubts what is older than three of these.
+const CAPACITY_EVERY: Duration = Duration::from_secs(600);
+
+/// What one session has told and when.
+pub(super) struct News {
+    statuses: Outbox,
+    capacity: watch::Receiver<Option<CapacityReport>>,
+    told: Option<CapacityReport>,
+    next_status: Instant,
+    next_capacity: Instant,
+}
+
+impl News {
+    /// Everything is news to a new session.
+    pub(super) fn new(statuses: Outbox, mut capacity: watch::Receiver<Option<CapacityReport>>) -> Self {
+        statuses.resend_all();
+        capacity.mark_changed();
+        let now = Instant::now();
+        Self { statuses, capacity, told: None, next_status: now, next_capacity: now + CAPACITY_EVERY }
+    }
+
+    /// The next message. Safe to cancel: nothing is taken before the last wait is over.
+    pub(super) async fn next(&mut self) -> ToHub {
+        loop {
+            tokio::select! {
+                statuses = next_statuses(&self.statuses, self.next_status) => {
+                    self.next_status = Instant::now() + STATUS_EVERY;
+                    return ToHub::Status(statuses);
+                }
+                () = next_capacity(&mut self.capacity, self.next_capacity) => {
+                    let report = self.capacity.borrow_and_update().clone();
+                    let due = Instant::now() >= self.next_capacity;
+                    if due {
+                        self.next_capacity = Instant::now() + CAPACITY_EVERY;
+                    }
+                    if let Some(report) = report
+                        && (due || self.told.as_ref().is_none_or(|told| !same_but_for_time(told, &report)))
+                    {
+                        self.next_capacity = Instant::now() + CAPACITY_EVERY;
+                        self.told = Some(report.clone());
+                        return ToHub::Capacity(report);
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn next_statuses(statuses: &Outbox, not_before: Instant) -> Vec<crate::report::ObjectStatus> {
+    sleep_until(not_before).await;
+    statuses.take(STATUSES).await
+}
+
+async fn next_capacity(capacity: &mut watch::Receiver<Option<CapacityReport>>, due: Instant) {
+    tokio::select! {
+        () = sleep_until(due) => {}
+        changed = capacity.changed() => if changed.is_err() {
+            // Nobody observes any more: what is known stays, and is repeated.
+            sleep_until(due).await;
+        }
+    }
+}
+
+fn same_but_for_time(old: &CapacityReport, new: &CapacityReport) -> bool {
+    *old == CapacityReport { observed_at_ms: old.observed_at_ms, ..new.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(nodes: &str, at: i64) -> CapacityReport {
+        CapacityReport { region: nodes.to_owned(), observed_at_ms: at, ..CapacityReport::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn capacity_is_told_at_once_on_change_and_every_ten_minutes() {
+        let (facts, capacity) = watch::channel(Some(report("a", 1)));
+        let mut news = News::new(Outbox::default(), capacity);
+        let start = Instant::now();
+        assert_eq!(news.next().await, ToHub::Capacity(report("a", 1)));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        facts.send_replace(Some(report("a", 2)));
+        assert_eq!(news.next().await, ToHub::Capacity(report("a", 2)), "time alone is no news");
+        assert_eq!(start.elapsed().as_secs(), 600);
+        facts.send_replace(Some(report("b", 3)));
+        assert_eq!(news.next().await, ToHub::Capacity(report("b", 3)));
+        assert_eq!(start.elapsed().as_secs(), 600);
+        drop(facts);
+        assert_eq!(news.next().await, ToHub::Capacity(report("b", 3)), "facts have ended, the link has not");
+        assert_eq!(start.elapsed().as_secs(), 1200);
+    }
+}

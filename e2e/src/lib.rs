@@ -1,1 +1,14 @@
-//! placeholder
+//! Real Kubernetes control planes, and the fleet on top of them, for tests and the demo.
+//!
+//! ```text
+//! controlplane   builds etcd, kube-apiserver, … once per machine
+//! process        starts a program that dies with us, however we die
+//! cluster        one Kubernetes cluster on loopback: API server, controllers, scheduler, kwok as every kubelet
+//! fleet          a hub and its spokes, as real processes, on real clusters
+//! ```
+
+pub mod cluster;
+pub mod controlplane;
+pub mod failure;
+pub mod port;
+pub mod process;

@@ -1,0 +1,90 @@
+//! What is built, from which Go modules, under which key it is kept.
+
+use sha2::{Digest, Sha256};
+
+/// One Go module of `e2e/controlplane`; they are apart because their dependencies disagree.
+pub(super) struct Module {
+    pub(super) folder: &'static str,
+    go_mod: &'static str,
+    go_sum: &'static str,
+    pub(super) programs: &'static [Program],
+}
+
+/// One program of a module.
+pub(super) struct Program {
+    pub(super) name: &'static str,
+    pub(super) package: &'static str,
+    /// Whether the folder named by `KUBEBUILDER_ASSETS` may supply it.
+    pub(super) in_assets: bool,
+}
+
+macro_rules! module {
+    ($folder:literal, $programs:expr) => {
+        Module {
+            folder: $folder,
+            go_mod: include_str!(concat!("../../controlplane/", $folder, "/go.mod")),
+            go_sum: include_str!(concat!("../../controlplane/", $folder, "/go.sum")),
+            programs: $programs,
+        }
+    };
+}
+
+const fn built(name: &'static str, package: &'static str) -> Program {
+    Program { name, package, in_assets: false }
+}
+
+const fn supplied(name: &'static str, package: &'static str) -> Program {
+    Program { name, package, in_assets: true }
+}
+
+pub(super) const MODULES: [Module; 3] = [
+    module!(
+        "kubernetes",
+        &[
+            supplied("etcd", "go.etcd.io/etcd/server/v3"),
+            supplied("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+            built("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+            built("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+            built("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+        ]
+    ),
+    module!("kwok", &[built("kwok", "sigs.k8s.io/kwok/cmd/kwok")]),
+    module!("helm", &[built("helm", "helm.sh/helm/v3/cmd/helm")]),
+];
+
+/// The module whose folder holds kwok's stage files.
+pub(super) const KWOK: &str = "sigs.k8s.io/kwok";
+
+/// Flags of every `go build`: reproducible, static enough to run anywhere, no look at the repository around.
+pub(super) fn flags() -> Vec<String> {
+    let version = kubernetes_version(MODULES[0].go_mod).unwrap_or("v0.0.0");
+    let mut parts = version.trim_start_matches('v').split('.');
+    let (major, minor) = (parts.next().unwrap_or("0"), parts.next().unwrap_or("0"));
+    // Kubernetes refuses to talk versions unless its linker was told its own.
+    let at = "k8s.io/component-base/version";
+    let link =
+        format!("-s -w -X {at}.gitVersion={version} -X {at}.gitMajor={major} -X {at}.gitMinor={minor}");
+    ["-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags", &link].map(String::from).to_vec()
+}
+
+fn kubernetes_version(go_mod: &str) -> Option<&str> {
+    let mut words = go_mod.split_whitespace().skip_while(|word| *word != "k8s.io/kubernetes");
+    words.nth(1)
+}
+
+/// Names what the modules build: another dependency or flag, another folder in the cache.
+pub(super) fn fingerprint() -> String {
+    let mut hash = Sha256::new();
+    for module in &MODULES {
+        for program in module.programs {
+            hash.update(program.package);
+        }
+        hash.update(module.go_mod);
+        hash.update(module.go_sum);
+    }
+    for flag in flags() {
+        hash.update(flag);
+    }
+    let digest = hash.finalize();
+    hex::encode(&digest[..8])
+}

@@ -1,0 +1,3 @@
+//! The promises of the fleet, one per module, each proved on real Kubernetes API servers.
+
+mod control_plane;

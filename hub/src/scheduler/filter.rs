@@ -34,11 +34,11 @@ fn refuse(reason: Reason, message: String) -> Verdict {
     Err(Refusal { reason, message, settles_at: None })
 }
 
-/// Whether a placement may come to a cluster it is not in. Gives the room that is left after `demand` replicas of each object.
+/// Whether a placement may come to a cluster it is not in. Gives the room that is left: after all of it if it is duplicated, after what is
+/// not divided if it is.
 pub(super) fn may_come<'a>(
     request: &Request,
     workloads: &[Workload],
-    demand: impl Fn(&Workload) -> u32,
     fleet: &Fleet,
     cluster: &'a Cluster,
 ) -> Result<Left<'a>, Refusal> {
@@ -49,7 +49,9 @@ pub(super) fn may_come<'a>(
     platform::check(workloads, capacity)?;
     gpu_kind::check(workloads, capacity)?;
     let mut left = packing::left(request, fleet, cluster, capacity);
-    free_block::check(workloads, demand, &mut left)?;
+    let division = request.policy.division;
+    free_block::check(workloads, |workload| workload.least(division), &mut left.clone())?;
+    free_block::check(workloads, |workload| workload.undivided(division), &mut left)?;
     Ok(left)
 }
 

@@ -64,12 +64,11 @@ type Candidates<'a> = (Vec<Candidate<'a>>, Vec<Refused>, Option<jiff::Timestamp>
 /// Sorts the clusters that the placement is not in: those that could take it, the best first, and those that cannot, by name.
 fn candidates<'a>(request: &'a Request, workloads: &[Workload], fleet: &'a Fleet) -> Candidates<'a> {
     let (mut candidates, mut refused, mut settles) = (Vec::new(), missing(request, fleet), Vec::new());
-    let demand = |workload: &Workload| workload.demand(request.policy.division);
     for cluster in fleet.clusters() {
         if request.previous.iter().any(|row| row.cluster == cluster.name) {
             continue;
         }
-        match filter::may_come(request, workloads, demand, fleet, cluster) {
+        match filter::may_come(request, workloads, fleet, cluster) {
             Ok(left) => {
                 let score = score::score(workloads, cluster, Some(&left), false);
                 candidates.push(Candidate { cluster, left, score });

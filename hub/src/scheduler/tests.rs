@@ -1,1 +1,7 @@
-//! Tables and properties of whole decisions.
+//! Whole decisions: tables, stability, and properties.
+
+pub(super) mod builder;
+mod decisions;
+mod division;
+mod overcommit;
+mod stability;

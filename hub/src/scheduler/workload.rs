@@ -11,11 +11,17 @@ impl Workload {
     }
 
     /// Replicas that a cluster must have room for to be chosen at all.
-    pub(super) fn demand(&self, division: Division) -> u32 {
-        match division {
-            Division::Divided if self.need.divisible() => self.need.replicas.min(1),
-            _ => self.need.replicas,
-        }
+    pub(super) fn least(&self, division: Division) -> u32 {
+        if self.is_divided(division) { self.need.replicas.min(1) } else { self.need.replicas }
+    }
+
+    /// Replicas that every chosen cluster runs.
+    pub(super) fn undivided(&self, division: Division) -> u32 {
+        if self.is_divided(division) { 0 } else { self.need.replicas }
+    }
+
+    fn is_divided(&self, division: Division) -> bool {
+        division == Division::Divided && self.need.divisible()
     }
 
     /// The objects by the GPUs of one pod, the largest first: small ones fit into what large ones leave.

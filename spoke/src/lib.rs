@@ -1,8 +1,14 @@
 //! The agent and NIM operator of one GPU cluster.
 
+pub mod admin;
+pub mod app;
+pub mod args;
 pub mod deliver;
 pub mod facts;
 pub mod lease;
 pub mod link;
+pub mod metrics;
+pub mod operator;
 pub mod report;
+pub mod telemetry;
 mod watch;

@@ -1,2 +1,18 @@
-//! placeholder
-fn main() {}
+//! `nimfleet-spoke`: reads the command line and runs the spoke.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use spoke::args::Args;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match spoke::app::run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

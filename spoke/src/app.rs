@@ -1,0 +1,92 @@
+//! The spoke, wired together.
+
+pub mod agent;
+mod cluster;
+mod hub;
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Stage};
+use crate::args::Args;
+use crate::metrics::Metrics;
+use crate::operator::Operator;
+use crate::telemetry;
+
+pub use cluster::ConfigError;
+
+/// Why the spoke does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The cluster's API server is not known.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The admin port cannot be had.
+    #[error("metrics address: {address}: {source}: choose another with --metrics-addr")]
+    Admin {
+        /// As given.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A flag about the hub cannot be used.
+    #[error("{0}")]
+    Hub(String),
+    /// Signals cannot be listened to.
+    #[error("signals: {0}: run on a system with SIGTERM")]
+    Signals(io::Error),
+}
+
+/// Runs the spoke until SIGTERM or SIGINT.
+pub async fn run(args: Args) -> Result<(), AppError> {
+    telemetry::start(args.log_format);
+    let client = cluster::connect(args.kubeconfig.as_deref()).await?;
+    let hub = hub::wanted(&args).map_err(AppError::Hub)?;
+    let address = args.metrics_addr;
+    let listener = TcpListener::bind(address).await.map_err(|source| AppError::Admin { address, source })?;
+    let stop = CancellationToken::new();
+    stop_on_signal(stop.clone()).map_err(AppError::Signals)?;
+    let operator = Operator::new(client.clone());
+    let (stage, staged) = watch::channel(Stage::Syncing);
+    let metrics = Metrics::new(vec![Box::new(operator.gauges())]);
+    let synced = operator.synced();
+    let ready = {
+        let stop = stop.clone();
+        async move {
+            if stop.run_until_cancelled(synced).await.is_some() {
+                tracing::info!("the caches are filled");
+                stage.send_replace(Stage::Ready);
+            }
+            stop.cancelled().await;
+            stage.send_replace(Stage::Stopping);
+        }
+    };
+    // The admin port answers until everything else has ended.
+    let ended = CancellationToken::new();
+    let admin = admin::serve(listener, staged, metrics, ended.clone());
+    let work = async {
+        tokio::join!(operator.run(stop.clone()), ready, hub::run(hub, client, &args.namespace, stop.clone()));
+        ended.cancel();
+    };
+    let (served, ()) = tokio::join!(admin, work);
+    served.map_err(|source| AppError::Admin { address, source })
+}
+
+fn stop_on_signal(stop: CancellationToken) -> io::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+        tracing::info!("asked to stop");
+        stop.cancel();
+    });
+    Ok(())
+}

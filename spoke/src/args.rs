@@ -1,0 +1,70 @@
+//! The command line of `nimfleet-spoke`. Every flag has a variable `NIMFLEET_…` of the same meaning.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// The agent and NIM operator of one cluster.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "nimfleet-spoke", version, about)]
+pub struct Args {
+    /// Kubeconfig of this cluster [default: in-cluster, or the file KUBECONFIG names].
+    #[arg(long, env = "NIMFLEET_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace of the spoke itself: its identity and its state.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "nimfleet")]
+    pub namespace: String,
+    /// Where /livez, /readyz and /metrics are served.
+    #[arg(long, env = "NIMFLEET_METRICS_ADDR", default_value = "[::]:8080", value_name = "ADDRESS:PORT")]
+    pub metrics_addr: SocketAddr,
+    /// How log lines look.
+    #[arg(long, env = "NIMFLEET_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
+    pub log_format: LogFormat,
+    /// Run the NIM operator alone, without a hub.
+    #[arg(long, env = "NIMFLEET_NO_HUB", conflicts_with_all = ["hub_address", "hub_ca_hash", "hub_token", "cluster_name"])]
+    pub no_hub: bool,
+    /// Where the hub listens.
+    #[arg(long, env = "NIMFLEET_HUB_ADDRESS", value_name = "HOST:PORT", required_unless_present = "no_hub")]
+    pub hub_address: Option<String>,
+    /// What the hub's CA hashes to, as join-command prints it.
+    #[arg(long, env = "NIMFLEET_HUB_CA_HASH", value_name = "sha256:HEX", required_unless_present = "no_hub")]
+    pub hub_ca_hash: Option<String>,
+    /// Join token; needed until this cluster has its certificate.
+    #[arg(long, env = "NIMFLEET_HUB_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub hub_token: Option<String>,
+    /// This cluster's name on the hub.
+    #[arg(long, env = "NIMFLEET_CLUSTER_NAME", value_name = "NAME", required_unless_present = "no_hub")]
+    pub cluster_name: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Args as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_hub_or_none_has_to_be_named() {
+        let parse = |flags: &[&str]| Args::try_parse_from(std::iter::once(&"nimfleet-spoke").chain(flags));
+        assert!(parse(&["--no-hub"]).is_ok());
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["--no-hub", "--hub-address", "h:1"]).is_err());
+        let hub = ["--hub-address", "h:1", "--hub-ca-hash", "sha256:00", "--cluster-name", "c"];
+        assert!(parse(&hub).is_ok(), "a token is not needed once there is a certificate");
+    }
+}

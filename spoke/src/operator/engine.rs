@@ -1,0 +1,18 @@
+//! The engine that runs every kind of NIM object.
+//!
+//! Desired objects are a pure function of the object, what it points at and facts of the cluster. One shell observes,
+//! renders, applies and reports; a kind plugs in by the trait [`kind::Kind`]. Everything is driven by watches: in steady
+//! state nothing is written and nothing is asked.
+
+pub(crate) mod apply;
+pub(crate) mod call;
+pub(crate) mod child;
+pub(crate) mod compare;
+pub(crate) mod condition;
+pub(crate) mod decide;
+pub(crate) mod events;
+pub(crate) mod kind;
+pub(crate) mod retry;
+pub(crate) mod shell;
+pub(crate) mod watch;
+pub(crate) mod world;

@@ -1,0 +1,67 @@
+//! Calls to the API server: each with a time limit and with words that say what was tried.
+
+use std::future::Future;
+use std::time::Duration;
+
+/// How long one call may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a call did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// The API server refused, or was not reached.
+    #[error("{what}: {}", explain(source))]
+    Api { what: String, source: Box<kube::Error> },
+    /// No answer in time.
+    #[error("{what}: no answer from the API server within {} s", LIMIT.as_secs())]
+    Timeout { what: String },
+}
+
+impl CallError {
+    /// True when the object was changed by someone else in between: try again, nothing is wrong.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.code() == Some(409)
+    }
+
+    /// The HTTP status the API server answered with.
+    pub(crate) fn code(&self) -> Option<u16> {
+        match self {
+            Self::Api { source, .. } => match source.as_ref() {
+                kube::Error::Api(response) => Some(response.code),
+                _ => None,
+            },
+            Self::Timeout { .. } => None,
+        }
+    }
+}
+
+fn explain(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(response) => format!("{} ({})", response.message, response.reason),
+        other => other.to_string(),
+    }
+}
+
+/// Runs one call within the time limit.
+pub(crate) async fn call<T>(
+    what: impl FnOnce() -> String,
+    future: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, CallError> {
+    match tokio::time::timeout(LIMIT, future).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(source)) => Err(CallError::Api { what: what(), source: Box::new(source) }),
+        Err(_) => Err(CallError::Timeout { what: what() }),
+    }
+}
+
+/// The same, where absence is an answer.
+pub(crate) async fn call_opt<T>(
+    what: impl FnOnce() -> String,
+    future: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<Option<T>, CallError> {
+    match call(what, future).await {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.code() == Some(404) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

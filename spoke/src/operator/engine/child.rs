@@ -1,0 +1,157 @@
+//! Objects that the operator makes: their kinds, and one desired object of such a kind.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::core::ApiResource;
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// On every child: SHA-256 of what was rendered, so that a field that is no longer rendered is noticed.
+pub(crate) const DESIRED_HASH: &str = "nimfleet.io/desired-hash";
+
+/// Label on everything the operator makes; watches are filtered by it.
+pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "k8s-nim-operator");
+
+/// Kinds of objects that the operator makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum ChildKind {
+    ServiceAccount,
+    Role,
+    RoleBinding,
+    Service,
+    PersistentVolumeClaim,
+    ConfigMap,
+    Pod,
+    Job,
+    Deployment,
+}
+
+impl ChildKind {
+    pub(crate) const ALL: &'static [Self] = &[
+        Self::ServiceAccount,
+        Self::Role,
+        Self::RoleBinding,
+        Self::Service,
+        Self::PersistentVolumeClaim,
+        Self::ConfigMap,
+        Self::Pod,
+        Self::Job,
+        Self::Deployment,
+    ];
+
+    /// How the API server calls it.
+    pub(crate) fn resource(self) -> ApiResource {
+        match self {
+            Self::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
+            Self::Role => ApiResource::erase::<Role>(&()),
+            Self::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
+            Self::Service => ApiResource::erase::<Service>(&()),
+            Self::PersistentVolumeClaim => ApiResource::erase::<PersistentVolumeClaim>(&()),
+            Self::ConfigMap => ApiResource::erase::<ConfigMap>(&()),
+            Self::Pod => ApiResource::erase::<Pod>(&()),
+            Self::Job => ApiResource::erase::<Job>(&()),
+            Self::Deployment => ApiResource::erase::<Deployment>(&()),
+        }
+    }
+
+    /// The label selector of its watch. Pods of served models are many and not looked at: their Deployment tells.
+    pub(crate) fn selector(self) -> String {
+        let (key, value) = MANAGED_BY;
+        match self {
+            Self::Pod => format!("{key}={value},app={value}"),
+            _ => format!("{key}={value}"),
+        }
+    }
+
+    /// The part of a condition's reason that names it: `DeploymentFailed`, `PVCFailed`.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::ServiceAccount => "ServiceAccount",
+            Self::Role => "Role",
+            Self::RoleBinding => "RoleBinding",
+            Self::Service => "Service",
+            Self::PersistentVolumeClaim => "PVC",
+            Self::ConfigMap => "ConfigMap",
+            Self::Pod => "Pod",
+            Self::Job => "Job",
+            Self::Deployment => "Deployment",
+        }
+    }
+}
+
+/// Whose a child is and how far it is kept as rendered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Owned by the rendered object; every rendered field is kept, drift is healed.
+    Owned,
+    /// Owned; made when absent and then left alone, since its fields may not change.
+    OwnedOnce,
+    /// Made, owned, when absent; an object of that name, whoever made it, is used as it is.
+    MadeOrFound,
+    /// Shared by all objects of a namespace: owned by none, kept as rendered.
+    Shared,
+}
+
+/// One desired object.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Child {
+    pub(crate) kind: ChildKind,
+    pub(crate) name: String,
+    pub(crate) keep: Keep,
+    /// As it is sent, without owner and hash.
+    pub(crate) body: Value,
+}
+
+impl Child {
+    /// Takes a typed object. Serialising an API type cannot fail; should it ever, the empty body is refused by the
+    /// API server and shows as the object's failure.
+    pub(crate) fn new(kind: ChildKind, name: &str, keep: Keep, object: &impl Serialize) -> Self {
+        let body = serde_json::to_value(object).unwrap_or_default();
+        Self { kind, name: name.to_owned(), keep, body }
+    }
+
+    /// What is applied: the body with its owner and the hash of both.
+    pub(crate) fn stamped(&self, owner: &Owner) -> Stamped {
+        let mut body = self.body.clone();
+        if self.keep != Keep::Shared {
+            body["metadata"]["ownerReferences"] = serde_json::json!([owner.reference()]);
+        }
+        let hash = hex::encode(Sha256::digest(body.to_string()));
+        body["metadata"]["annotations"][DESIRED_HASH] = Value::from(hash.as_str());
+        Stamped { body, hash }
+    }
+}
+
+/// A child with owner and hash.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamped {
+    pub(crate) body: Value,
+    pub(crate) hash: String,
+}
+
+/// Who owns the children: the rendered object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) generation: i64,
+}
+
+impl Owner {
+    fn reference(&self) -> Value {
+        serde_json::json!({
+            "apiVersion": self.api_version,
+            "kind": self.kind,
+            "name": self.name,
+            "uid": self.uid,
+            "controller": true,
+            "blockOwnerDeletion": true,
+        })
+    }
+}

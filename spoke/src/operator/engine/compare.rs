@@ -1,0 +1,178 @@
+//! Does a live object already hold what is desired? Extra fields of others do not matter.
+
+use serde_json::Value;
+
+/// Keys that identify an item of a list, most telling first: the merge keys of the Kubernetes API.
+const ITEM_KEYS: &[&str] = &["name", "mountPath", "containerPort", "port", "type", "uid", "key"];
+
+/// Maps below which every value is a quantity.
+const QUANTITY_MAPS: &[&str] = &["limits", "requests", "capacity"];
+
+/// True when everything that `desired` says is so in `live`.
+///
+/// Empty maps, lists and strings are equal to absence, since the API server drops them; quantities are compared by
+/// amount; list items are found by their merge key where they have one, by position otherwise.
+pub(crate) fn holds(desired: &Value, live: &Value) -> bool {
+    covers(desired, Some(live), false)
+}
+
+fn covers(desired: &Value, live: Option<&Value>, quantity: bool) -> bool {
+    let Some(live) = live else { return is_empty(desired) };
+    match (desired, live) {
+        (Value::Object(wanted), Value::Object(found)) => wanted.iter().all(|(key, value)| {
+            let amounts = quantity || key == "sizeLimit";
+            covers(value, found.get(key), amounts || QUANTITY_MAPS.contains(&key.as_str()))
+        }),
+        (Value::Array(wanted), Value::Array(found)) => covers_list(wanted, found),
+        (Value::Null, _) => true,
+        _ if desired == live => true,
+        _ if quantity => matches!((amount(desired), amount(live)), (Some(a), Some(b)) if a == b),
+        _ => false,
+    }
+}
+
+fn covers_list(wanted: &[Value], found: &[Value]) -> bool {
+    let key = ITEM_KEYS
+        .iter()
+        .find(|key| !wanted.is_empty() && wanted.iter().all(|item| item.get(**key).is_some()));
+    match key {
+        Some(key) => wanted.iter().all(|item| {
+            let twin = found.iter().find(|other| other.get(*key) == item.get(*key));
+            twin.is_some_and(|twin| covers(item, Some(twin), false))
+        }),
+        None => {
+            wanted.len() == found.len()
+                && wanted.iter().zip(found).all(|(item, other)| covers(item, Some(other), false))
+        }
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_empty),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// The amount of a quantity in billionths; `None` when it is not one.
+fn amount(value: &Value) -> Option<i128> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    let split =
+        text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '-' | '+')).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(split);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() || fraction.len() > 9 {
+        return None;
+    }
+    let digits: i128 = format!("{whole}{fraction:0<9}").parse().ok()?;
+    let billion = 1_000_000_000;
+    let factor = match suffix {
+        "n" => return Some(digits / billion),
+        "u" => return Some(digits / 1_000_000),
+        "m" => return Some(digits / 1000),
+        "" => 1,
+        "k" => 1000,
+        "M" => 1000_i128.pow(2),
+        "G" => 1000_i128.pow(3),
+        "T" => 1000_i128.pow(4),
+        "P" => 1000_i128.pow(5),
+        "E" => 1000_i128.pow(6),
+        "Ki" => 1024,
+        "Mi" => 1024_i128.pow(2),
+        "Gi" => 1024_i128.pow(3),
+        "Ti" => 1024_i128.pow(4),
+        "Pi" => 1024_i128.pow(5),
+        "Ei" => 1024_i128.pow(6),
+        _ => {
+            let exponent: u32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
+            10_i128.checked_pow(exponent)?
+        }
+    };
+    digits.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_table_of_what_holds() {
+        for (desired, live, expected) in [
+            (json!({"a": 1}), json!({"a": 1, "b": 2}), true),
+            (json!({"a": 1}), json!({"a": 2}), false),
+            (json!({"a": 1}), json!({}), false),
+            (json!({"a": {}, "b": [], "c": "", "d": null}), json!({}), true),
+            (json!({"emptyDir": {}}), json!({"emptyDir": {}}), true),
+            (json!({"limits": {"cpu": "1000m"}}), json!({"limits": {"cpu": "1"}}), true),
+            (json!({"limits": {"memory": "1Gi"}}), json!({"limits": {"memory": "1024Mi"}}), true),
+            (json!({"limits": {"gpu": 1}}), json!({"limits": {"gpu": "1"}}), true),
+            (json!({"limits": {"gpu": "2"}}), json!({"limits": {"gpu": "1"}}), false),
+            (json!({"requests": {"storage": "5e3"}}), json!({"requests": {"storage": "5k"}}), true),
+            (json!({"sizeLimit": "0.5Gi"}), json!({"sizeLimit": "512Mi"}), true),
+            (json!({"value": "1000m"}), json!({"value": "1"}), false),
+            (json!(["a", "b"]), json!(["a", "b"]), true),
+            (json!(["a", "b"]), json!(["b", "a"]), false),
+            (json!(["a"]), json!(["a", "b"]), false),
+            (json!([]), json!(["left"]), false),
+        ] {
+            assert_eq!(holds(&desired, &live), expected, "{desired} in {live}");
+        }
+    }
+
+    #[test]
+    fn items_are_found_by_their_key_among_those_of_others() {
+        let live = json!([{"name": "mesh", "image": "x"}, {"name": "main", "image": "y", "tty": false}]);
+        assert!(holds(&json!([{"name": "main", "image": "y"}]), &live));
+        assert!(!holds(&json!([{"name": "main", "image": "z"}]), &live));
+        assert!(!holds(&json!([{"name": "gone"}]), &live));
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            "[a-z]{0,3}".prop_map(Value::from),
+            any::<i32>().prop_map(Value::from)
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[a-d]", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn everything_holds_in_itself(value in any_json()) {
+            prop_assert!(holds(&value, &value));
+        }
+
+        #[test]
+        fn a_foreign_field_never_unsettles(value in any_json()) {
+            let mut live = value.clone();
+            if let Value::Object(fields) = &mut live {
+                fields.insert("foreign".into(), json!({"x": 1}));
+            }
+            prop_assert!(holds(&value, &live));
+        }
+
+        #[test]
+        fn a_changed_field_is_seen(value in any_json(), was in 0..9) {
+            let desired = json!({"a": value, "n": was});
+            let mut live = desired.clone();
+            live["n"] = json!(was + 1);
+            prop_assert!(!holds(&desired, &live));
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The one shell of all kinds: observe, render, apply, report.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crds::marks::PLACEMENT_LABEL;
+use futures::StreamExt;
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::core::DynamicObject;
+use kube::runtime::controller::{Action, Config, applier};
+use kube::runtime::reflector::ObjectRef;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use super::apply::{Applier, MANAGER};
+use super::call::{CallError, call};
+use super::child::Owner;
+use super::condition::status_patch;
+use super::events::Announcer;
+use super::kind::{Again, GROUP, Kind, Report, Subject, VERSION};
+use super::retry::{Key, Retries, Settled};
+use super::world::World;
+
+/// Changes within this time are one reconcile.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Objects of one kind worked on at the same time.
+const CONCURRENCY: u16 = 8;
+
+/// Runs one kind.
+pub(crate) struct Shell<K: Kind> {
+    world: World,
+    settled: Settled,
+    retries: Retries,
+    announcer: Announcer,
+    kind: std::marker::PhantomData<K>,
+}
+
+impl<K: Kind> Shell<K> {
+    pub(crate) fn new(world: World) -> Self {
+        let announcer = Announcer::new(world.client.clone(), K::REPORTER);
+        Self {
+            world,
+            settled: Settled::default(),
+            retries: Retries::default(),
+            announcer,
+            kind: std::marker::PhantomData,
+        }
+    }
+
+    /// Works off the queue until stopped. Begins when every cache has been filled.
+    pub(crate) async fn run(
+        self,
+        queue: mpsc::UnboundedReceiver<ObjectRef<DynamicObject>>,
+        stop: CancellationToken,
+    ) {
+        let Some(store) = self.world.subjects.get(K::KIND).map(|cache| cache.store.clone()) else { return };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = self.world.synced() => {}
+        }
+        let queue = UnboundedReceiverStream::new(queue)
+            .take_until(stop.cancelled_owned())
+            .map(Ok::<_, std::convert::Infallible>);
+        let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
+        let reconcile = |object: Arc<DynamicObject>, shell: Arc<Self>| {
+            Box::pin(async move { shell.reconcile(&object).await })
+        };
+        let failed = |object: Arc<DynamicObject>, error: &CallError, shell: Arc<Self>| {
+            let key = key(&object);
+            let delay = shell.retries.next(&key);
+            if error.is_conflict() {
+                tracing::debug!(kind = K::KIND, namespace = key.0, name = key.1, %error, "changed meanwhile");
+            } else {
+                tracing::warn!(kind = K::KIND, namespace = key.0, name = key.1, %error, retry_in = ?delay, "not carried out");
+            }
+            Action::requeue(delay)
+        };
+        let mut results = applier(reconcile, failed, Arc::new(self), store, queue, config).boxed();
+        while results.next().await.is_some() {}
+    }
+
+    async fn reconcile(&self, object: &DynamicObject) -> Result<Action, CallError> {
+        let key = key(object);
+        let intent =
+            object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(PLACEMENT_LABEL));
+        if object.metadata.deletion_timestamp.is_some() {
+            self.retries.reset(&key);
+            self.set_finalizer(object, false).await?;
+            return Ok(Action::await_change());
+        }
+        if intent {
+            return Ok(Action::await_change());
+        }
+        let fresh = self.set_finalizer(object, true).await?;
+        let object = fresh.as_ref().unwrap_or(object);
+        let mut subject = subject::<K>(object);
+        let report = match parse::<K>(object) {
+            Ok(typed) => self.carry_out(&typed, &mut subject, object).await?,
+            Err(error) => K::unreadable(&subject, "InvalidSpec", &error),
+        };
+        self.publish(object, &subject, &report).await?;
+        Ok(match report.again {
+            Again::Backoff => Action::requeue(self.retries.next(&key)),
+            Again::After(delay) => {
+                self.retries.reset(&key);
+                Action::requeue(delay)
+            }
+            Again::No => {
+                self.retries.reset(&key);
+                Action::await_change()
+            }
+        })
+    }
+
+    async fn carry_out(
+        &self,
+        typed: &K::Object,
+        subject: &mut Subject,
+        object: &DynamicObject,
+    ) -> Result<Report, CallError> {
+        let refs = K::observe(typed, subject, &self.world).await?;
+        let facts = self.world.facts.borrow().clone();
+        let rendered = K::render(typed, subject, &refs, &facts);
+        if let Some((annotation, value)) = &rendered.note {
+            self.annotate(object, annotation, value.as_deref()).await?;
+        }
+        let applier = Applier { world: &self.world, settled: &self.settled, owner: &subject.owner };
+        let outcome = applier.apply(&rendered, K::PRUNED).await;
+        Ok(K::report(typed, subject, &refs, &rendered, &outcome))
+    }
+
+    /// Writes the status if it differs, and tells of it.
+    async fn publish(
+        &self,
+        object: &DynamicObject,
+        subject: &Subject,
+        report: &Report,
+    ) -> Result<(), CallError> {
+        let Some(patch) = status_patch(&subject.status, &report.status) else { return Ok(()) };
+        let Owner { namespace, name, .. } = &subject.owner;
+        let api = self.world.api(namespace, &K::resource());
+        let patch = Patch::Merge(json!({ "status": patch }));
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let what = || format!("write the status of {} {name}", K::KIND);
+        call(what, api.patch_status(name, &params, &patch)).await?;
+        for notice in &report.notices {
+            self.announcer.tell(&K::resource(), object, notice).await;
+        }
+        Ok(())
+    }
+
+    /// Puts the finalizer on or takes it off; returns the object as it is then, if it was written.
+    async fn set_finalizer(
+        &self,
+        object: &DynamicObject,
+        wanted: bool,
+    ) -> Result<Option<DynamicObject>, CallError> {
+        let mut all = object.metadata.finalizers.clone().unwrap_or_default();
+        if all.iter().any(|one| one == K::FINALIZER) == wanted {
+            return Ok(None);
+        }
+        if wanted {
+            all.push(K::FINALIZER.to_owned());
+        } else {
+            all.retain(|one| one != K::FINALIZER);
+        }
+        self.patch_metadata(object, json!({ "finalizers": all })).await
+    }
+
+    async fn annotate(
+        &self,
+        object: &DynamicObject,
+        annotation: &str,
+        value: Option<&str>,
+    ) -> Result<(), CallError> {
+        let stored = object.metadata.annotations.as_ref().and_then(|all| all.get(annotation));
+        if stored.map(String::as_str) == value {
+            return Ok(());
+        }
+        self.patch_metadata(object, json!({ "annotations": { annotation: value } })).await.map(drop)
+    }
+
+    async fn patch_metadata(
+        &self,
+        object: &DynamicObject,
+        mut metadata: Value,
+    ) -> Result<Option<DynamicObject>, CallError> {
+        let (namespace, name) = key(object);
+        metadata["resourceVersion"] = json!(object.metadata.resource_version);
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let api = self.world.api(&namespace, &K::resource());
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        let what = || format!("write the metadata of {} {name}", K::KIND);
+        super::call::call_opt(what, api.patch(&name, &params, &patch)).await
+    }
+}
+
+/// Namespace and name.
+fn key(object: &DynamicObject) -> Key {
+    (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone().unwrap_or_default())
+}
+
+/// The object apart from its spec.
+fn subject<K: Kind>(object: &DynamicObject) -> Subject {
+    let (namespace, name) = key(object);
+    Subject {
+        owner: Owner {
+            api_version: format!("{GROUP}/{VERSION}"),
+            kind: K::KIND.to_owned(),
+            namespace,
+            name,
+            uid: object.metadata.uid.clone().unwrap_or_default(),
+            generation: object.metadata.generation.unwrap_or_default(),
+        },
+        status: object.data.get("status").cloned().unwrap_or_default(),
+        annotations: object.metadata.annotations.clone().unwrap_or_default(),
+        now: Timestamp::now(),
+    }
+}
+
+/// Reads the object without its status: a status that someone else broke does not stop it.
+pub(crate) fn parse<K: Kind>(object: &DynamicObject) -> Result<K::Object, String> {
+    let mut data = object.data.clone();
+    if let Value::Object(fields) = &mut data {
+        fields.remove("status");
+    }
+    let whole = DynamicObject { types: object.types.clone(), metadata: object.metadata.clone(), data };
+    let value = serde_json::to_value(whole).map_err(|error| error.to_string())?;
+    serde_json::from_value(value).map_err(|error| format!("the spec cannot be read: {error}"))
+}

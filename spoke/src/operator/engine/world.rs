@@ -1,0 +1,73 @@
+//! What the operator sees: watch caches of NIM objects and of what was made for them, and facts of the cluster.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kube::core::{ApiResource, DynamicObject};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::child::ChildKind;
+use crate::operator::cluster::ClusterFacts;
+
+/// A watch cache and how its kind is called.
+#[derive(Clone)]
+pub(crate) struct Cache {
+    pub(crate) resource: ApiResource,
+    pub(crate) store: Store<DynamicObject>,
+    /// Cancelled once the cache has been filled: any number may wait for it, which the store's own signal forbids.
+    pub(crate) filled: CancellationToken,
+}
+
+impl Cache {
+    /// The object of that name, if the cache has it.
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
+        self.store.get(&ObjectRef::new_with(name, self.resource.clone()).within(namespace))
+    }
+
+    /// All objects of one namespace that satisfy the predicate.
+    pub(crate) fn of_namespace(
+        &self,
+        namespace: &str,
+        wanted: impl Fn(&DynamicObject) -> bool,
+    ) -> Vec<Arc<DynamicObject>> {
+        self.store
+            .state_filter(|object| object.metadata.namespace.as_deref() == Some(namespace) && wanted(object))
+    }
+}
+
+/// Everything that is observed. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) client: Client,
+    pub(crate) children: Arc<BTreeMap<ChildKind, Cache>>,
+    /// NIM objects by kind.
+    pub(crate) subjects: Arc<BTreeMap<&'static str, Cache>>,
+    pub(crate) facts: watch::Receiver<ClusterFacts>,
+}
+
+impl World {
+    /// A child, if the cache has it.
+    pub(crate) fn child(&self, kind: ChildKind, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
+        self.children.get(&kind)?.get(namespace, name)
+    }
+
+    /// A NIM object, if the cache has it.
+    pub(crate) fn subject(&self, kind: &str, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
+        self.subjects.get(kind)?.get(namespace, name)
+    }
+
+    /// Direct access to objects of a kind.
+    pub(crate) fn api(&self, namespace: &str, resource: &ApiResource) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, resource)
+    }
+
+    /// Waits until every cache has been filled once.
+    pub(crate) async fn synced(&self) {
+        for cache in self.children.values().chain(self.subjects.values()) {
+            cache.filled.cancelled().await;
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Counts of NIM objects by state, taken from the watch caches when they are asked for.
+
+use std::collections::BTreeMap;
+
+use kube::core::DynamicObject;
+use kube::runtime::reflector::Store;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::engine::kind::Kind;
+use super::engine::world::World;
+
+/// One gauge per kind, with a series per state, `Unknown` for none, and `all`.
+#[derive(Debug)]
+pub struct StateGauges {
+    rows: Vec<Row>,
+}
+
+/// One kind.
+pub(super) struct Row {
+    gauge: &'static str,
+    states: &'static [&'static str],
+    store: Option<Store<DynamicObject>>,
+}
+
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.gauge)
+    }
+}
+
+impl Row {
+    pub(super) fn of<K: Kind>(world: &World) -> Self {
+        let store = world.subjects.get(K::KIND).map(|cache| cache.store.clone());
+        Self { gauge: K::GAUGE, states: K::STATES, store }
+    }
+}
+
+impl StateGauges {
+    pub(super) fn new(rows: Vec<Row>) -> Self {
+        Self { rows }
+    }
+}
+
+impl Collector for StateGauges {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for row in &self.rows {
+            let objects = row.store.as_ref().map(Store::state).unwrap_or_default();
+            let counts = count(
+                row.states,
+                objects.iter().map(|o| o.data["status"]["state"].as_str().unwrap_or_default()),
+            );
+            let mut family =
+                encoder.encode_descriptor(row.gauge, "Objects by state", None, MetricType::Gauge)?;
+            for (state, count) in counts {
+                ConstGauge::new(count).encode(family.encode_family(&[("status", state)])?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Objects per state. Every known state has a number, so that no series is left behind when its last object goes.
+fn count<'a>(states: &[&'static str], objects: impl Iterator<Item = &'a str>) -> BTreeMap<&'static str, i64> {
+    let mut counts: BTreeMap<&'static str, i64> = states.iter().map(|state| (*state, 0)).collect();
+    counts.extend([("Unknown", 0), ("all", 0)]);
+    for state in objects {
+        let known = states.iter().find(|known| **known == state).copied().unwrap_or("Unknown");
+        *counts.entry(known).or_default() += 1;
+        *counts.entry("all").or_default() += 1;
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_is_counted_and_unknown_ones_too() {
+        let counts = count(&["Ready", "Failed"], ["Ready", "", "Ready", "other"].into_iter());
+        let expected = BTreeMap::from([("Ready", 2), ("Failed", 0), ("Unknown", 2), ("all", 4)]);
+        assert_eq!(counts, expected);
+    }
+}

@@ -1,0 +1,147 @@
+//! What a NIMCache points at and what became of it so far.
+
+use std::sync::Arc;
+
+use crds::nim::NIMCache;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::Api;
+use kube::api::LogParams;
+use kube::core::DynamicObject;
+use serde_json::Value;
+
+use super::extraction::{self, KEY};
+use super::manifest::{self, Manifest};
+use super::{NimCaches, job, pods};
+use crate::operator::engine::call::{CallError, call, call_opt};
+use crate::operator::engine::child::ChildKind;
+use crate::operator::engine::kind::{Kind, Subject};
+use crate::operator::engine::world::World;
+
+/// Longest manifest that is read, in bytes. Those of today are some hundred KiB.
+const LONGEST: i64 = 16 * 1024 * 1024;
+
+/// On the NIMCache: profiles that a user chose by hand, as a JSON list.
+const CHOSEN: &str = "nvidia.com/selected-profiles";
+
+/// Everything observed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refs {
+    /// A claim that is not ours to make exists, or need not be looked for any more.
+    pub(super) claim_found: bool,
+    /// Some NIMCache of the namespace uses a proxy.
+    pub(super) proxies: bool,
+    /// The manifest as kept or as printed.
+    pub(super) manifest: Option<String>,
+    /// The image has said that it has none.
+    pub(super) model_free: bool,
+    pub(super) job: Option<Value>,
+    pub(super) job_pods: Vec<Value>,
+}
+
+impl Refs {
+    /// True when the model is stored.
+    pub(super) fn is_ready(&self, subject: &Subject) -> bool {
+        subject.status["state"] == "Ready"
+    }
+
+    /// `model-free` where that is known.
+    pub(super) fn kind(&self) -> &'static str {
+        if self.model_free { "model-free" } else { "" }
+    }
+
+    pub(super) fn read_manifest(&self) -> Result<Option<Manifest>, String> {
+        self.manifest.as_deref().map(manifest::parse).transpose().map_err(|error| error.to_string())
+    }
+
+    /// The profiles that the job downloads.
+    pub(super) fn selected_by_job(&self) -> Option<Vec<String>> {
+        let annotation = self.job.as_ref()?["metadata"]["annotations"][job::SELECTED].as_str()?.to_owned();
+        serde_json::from_str(&annotation).ok()
+    }
+
+    /// The profiles that a user chose by annotation.
+    pub(super) fn selected_by_user(&self, subject: &Subject) -> Option<Vec<String>> {
+        let ids: Vec<String> = serde_json::from_str(subject.annotations.get(CHOSEN)?).ok()?;
+        (!ids.is_empty()).then_some(ids)
+    }
+}
+
+/// Gathers it. The API server is asked only until the download has begun.
+pub(super) async fn observe(object: &NIMCache, subject: &Subject, world: &World) -> Result<Refs, CallError> {
+    let (namespace, name) = (&subject.owner.namespace, &subject.owner.name);
+    let ours = |object: &Arc<DynamicObject>| {
+        object.metadata.owner_references.iter().flatten().any(|owner| owner.uid == subject.owner.uid)
+    };
+    let child =
+        |kind, name: &str| world.child(kind, namespace, name).filter(ours).map(|object| to_value(&object));
+    let mut refs = Refs {
+        job: child(ChildKind::Job, &job::name(subject)),
+        proxies: proxies(world, namespace),
+        ..Refs::default()
+    };
+    if refs.is_ready(subject) {
+        refs.claim_found = true;
+        return Ok(refs);
+    }
+    refs.job_pods = refs.job.as_ref().map(|job| job_pods(world, namespace, job)).unwrap_or_default();
+    refs.claim_found = refs.job.is_some() || claim_exists(object, namespace, name, world).await?;
+    let config = child(ChildKind::ConfigMap, &extraction::config_name(subject));
+    refs.manifest = config.and_then(|config| config["data"][KEY].as_str().map(str::to_owned));
+    refs.model_free = subject.status["type"] == "model-free";
+    if refs.manifest.is_none() && !refs.model_free {
+        let pod = child(ChildKind::Pod, &extraction::pod_name(subject));
+        if pod.is_some_and(|pod| extraction::waiting(&pod).is_none()) {
+            let printed = printed(subject, world).await?;
+            refs.model_free = extraction::says_absent(&printed);
+            refs.manifest = (!refs.model_free && !printed.trim().is_empty()).then_some(printed);
+        }
+    }
+    Ok(refs)
+}
+
+/// Is a claim there that the NIMCache names but does not make?
+async fn claim_exists(
+    object: &NIMCache,
+    namespace: &str,
+    name: &str,
+    world: &World,
+) -> Result<bool, CallError> {
+    if super::creates_claim(&object.spec) {
+        return Ok(true);
+    }
+    let claim = object.spec.claim_name(name);
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(world.client.clone(), namespace);
+    let what = || format!("get PersistentVolumeClaim {claim}");
+    Ok(call_opt(what, api.get_metadata(&claim)).await?.is_some())
+}
+
+/// What the manifest pod has printed so far.
+async fn printed(subject: &Subject, world: &World) -> Result<String, CallError> {
+    let pod = extraction::pod_name(subject);
+    let api: Api<Pod> = Api::namespaced(world.client.clone(), &subject.owner.namespace);
+    let params = LogParams {
+        container: Some(pods::CONTAINER.to_owned()),
+        limit_bytes: Some(LONGEST),
+        ..LogParams::default()
+    };
+    call(|| format!("read the log of pod {pod}"), api.logs(&pod, &params)).await
+}
+
+fn job_pods(world: &World, namespace: &str, job: &Value) -> Vec<Value> {
+    let uid = job["metadata"]["uid"].as_str().unwrap_or_default();
+    let Some(cache) = world.children.get(&ChildKind::Pod) else { return Vec::new() };
+    let owned =
+        |pod: &DynamicObject| pod.metadata.owner_references.iter().flatten().any(|owner| owner.uid == uid);
+    let mut pods = cache.of_namespace(namespace, owned);
+    pods.sort_by_key(|pod| pod.metadata.creation_timestamp.clone());
+    pods.iter().map(to_value).collect()
+}
+
+fn proxies(world: &World, namespace: &str) -> bool {
+    let Some(cache) = world.subjects.get(NimCaches::KIND) else { return false };
+    !cache.of_namespace(namespace, |cache| cache.data["spec"]["proxy"].is_object()).is_empty()
+}
+
+fn to_value(object: &Arc<DynamicObject>) -> Value {
+    serde_json::to_value(object.as_ref()).unwrap_or_default()
+}

@@ -1,0 +1,74 @@
+//! What the manifest pod and the download job have in common: identity, security, placement, proxy.
+
+use std::collections::BTreeMap;
+
+use crds::nim::NIMCacheSpec;
+use k8s_openapi::api::core::v1::{
+    Capabilities, LocalObjectReference, PodSecurityContext, PodSpec, ResourceRequirements, SecurityContext,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use super::shared::ACCOUNT;
+use crate::operator::engine::child::MANAGED_BY;
+use crate::operator::engine::kind::Subject;
+
+/// Name of the one container that matters.
+pub(super) const CONTAINER: &str = "nim-cache-ctr";
+
+/// Node label of machines with an NVIDIA device; where downloads run unless the NIMCache says otherwise.
+const NVIDIA_NODE: (&str, &str) = ("feature.node.kubernetes.io/pci-10de.present", "true");
+
+/// Labels of pods.
+pub(super) fn labels(subject: &Subject) -> BTreeMap<String, String> {
+    let pairs = [("app", MANAGED_BY.1), ("app.kubernetes.io/name", &subject.owner.name), MANAGED_BY];
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// A pod as both have it, without containers.
+pub(super) fn pod(spec: &NIMCacheSpec, pull_secret: Option<&str>) -> PodSpec {
+    let selector = spec
+        .node_selector
+        .clone()
+        .unwrap_or_else(|| BTreeMap::from([(NVIDIA_NODE.0.to_owned(), NVIDIA_NODE.1.to_owned())]));
+    let secret = pull_secret.filter(|name| !name.is_empty());
+    PodSpec {
+        service_account_name: Some(ACCOUNT.to_owned()),
+        runtime_class_name: spec.runtime_class_name.clone().filter(|name| !name.is_empty()),
+        tolerations: spec.tolerations.clone().filter(|list| !list.is_empty()),
+        node_selector: Some(selector).filter(|map| !map.is_empty()),
+        image_pull_secrets: secret.map(|name| vec![LocalObjectReference { name: name.to_owned() }]),
+        security_context: Some(PodSecurityContext {
+            run_as_user: Some(spec.user()),
+            run_as_non_root: Some(true),
+            fs_group: Some(spec.group()),
+            ..PodSecurityContext::default()
+        }),
+        ..PodSpec::default()
+    }
+}
+
+/// The container's security.
+pub(super) fn security(spec: &NIMCacheSpec) -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+        run_as_non_root: Some(true),
+        run_as_user: Some(spec.user()),
+        run_as_group: Some(spec.group()),
+        ..SecurityContext::default()
+    }
+}
+
+/// The container's resources: limits and requests alike, nought where nothing is said.
+pub(super) fn resources(spec: &NIMCacheSpec) -> ResourceRequirements {
+    let given = spec.resources.clone().unwrap_or_default();
+    let amount = |given: Option<Quantity>| given.unwrap_or_else(|| Quantity("0".to_owned()));
+    let map =
+        BTreeMap::from([("cpu".to_owned(), amount(given.cpu)), ("memory".to_owned(), amount(given.memory))]);
+    ResourceRequirements { limits: Some(map.clone()), requests: Some(map), claims: None }
+}
+
+/// The security context constraints that the pods need.
+pub(super) fn scc(spec: &NIMCacheSpec) -> &'static str {
+    if spec.proxy.is_some() { "anyuid" } else { "nonroot" }
+}

@@ -1,11 +1,12 @@
-//! Folds what spokes report into the status that users read on the hub: of NIMPlacements, of NIM objects, of GPUClusters.
+//! Folds what spokes report into the status that users read on the hub: of NIMPlacements, of NIM objects, of
+//! GPUClusters.
 //!
-//! Pure: time is an argument. Messages hold moments, not ages, so that a status does not change while nothing does. Partial is never True,
-//! and what a silent cluster said last is never shown as if it held now.
+//! Pure: time is an argument. Messages hold moments, not ages, so that a status does not change while nothing
+//! does. Partial is never True, and what a silent cluster said last is never shown as if it held now.
 //!
-//! A controller builds one [`View`] per placement, and gets [`placement_status`] for the NIMPlacement, [`object_status`] for each of
-//! its NIM objects, and [`cluster_conditions`] for each GPUCluster. Each takes the conditions stored last, for their transition times;
-//! a result equal to what is stored needs no write.
+//! A controller builds one [`View`] per placement, and gets [`placement_status`] for the NIMPlacement,
+//! [`object_status`] for each of its NIM objects, and [`cluster_conditions`] for each GPUCluster. Each takes
+//! the conditions stored last, for their transition times; a result equal to what is stored needs no write.
 
 mod cluster;
 mod object;

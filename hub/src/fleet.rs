@@ -100,8 +100,8 @@ pub enum FleetEvent {
 }
 
 impl Fleet {
-    /// Takes one event in. An event about a cluster whose GPUCluster is not known makes no cluster: it is dropped,
-    /// except for grants, which outlive their cluster.
+    /// Takes one event in. An event about a cluster whose GPUCluster is not known makes no cluster: it is
+    /// dropped, except for grants, which outlive their cluster.
     pub fn apply(&mut self, event: FleetEvent) {
         match event {
             FleetEvent::Admin { cluster, admin } => {

@@ -61,7 +61,8 @@ impl GpuNeed {
 /// Which GPUs will do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GpuKind {
-    /// Products as somebody named them (`h100`, `NVIDIA-H100-80GB-HBM3`): of every list, one must fit. Lists are never empty.
+    /// Products as somebody named them (`h100`, `NVIDIA-H100-80GB-HBM3`): of every list, one must fit. Lists
+    /// are never empty.
     pub products: Vec<Vec<String>>,
     /// Least memory of one GPU, MiB; 0: any.
     pub min_memory_mib: u64,
@@ -118,7 +119,8 @@ pub enum NeedError {
     },
 }
 
-/// What `object` takes. `cache` is the NIMCache that a NIMService names in `spec.storage.nimCache.name`, where the hub has it.
+/// What `object` takes. `cache` is the NIMCache that a NIMService names in `spec.storage.nimCache.name`,
+/// where the hub has it.
 pub fn need(object: &Value, cache: Option<&Value>) -> Result<Need, NeedError> {
     match text(object, "/kind") {
         "NIMService" => service::need(object, cache),

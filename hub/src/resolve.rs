@@ -1,17 +1,20 @@
-//! The object that one cluster is sent: the hub's object as stored, changed for that cluster, as canonical bytes.
+//! The object that one cluster is sent: the hub's object as stored, changed for that cluster, as canonical
+//! bytes.
 //!
-//! The spec is never read through a typed struct, so nothing is lost or added on the way: only overrides and, where replicas are divided,
-//! `spec.replicas` change it.
+//! The spec is never read through a typed struct, so nothing is lost or added on the way: only overrides and,
+//! where replicas are divided, `spec.replicas` change it.
 
 mod canonical;
 mod overrides;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::fleet::{Cluster, PlacementKey};
+use crate::fleet::{Cluster, ClusterName, PlacementKey};
 
 pub use overrides::{Override, read};
 
@@ -62,11 +65,12 @@ pub enum ResolveError {
     },
     /// An operation that does not work on this object.
     #[error(
-        "{placement}: spec.overrides[{index}].jsonPatch[{operation}] at {path}: {reason} in {kind} {name} for cluster {cluster}"
+        "{}: spec.overrides[{index}].jsonPatch[{operation}] at {path}: {reason} in {subject}",
+        subject.placement
     )]
     Patch {
-        /// The placement.
-        placement: PlacementKey,
+        /// What was resolved.
+        subject: Box<Subject>,
         /// Which override.
         index: usize,
         /// Which operation.
@@ -75,29 +79,34 @@ pub enum ResolveError {
         path: String,
         /// What is wrong.
         reason: String,
-        /// Kind of the object.
-        kind: String,
-        /// Its name.
-        name: String,
-        /// The cluster it was resolved for.
-        cluster: String,
     },
     /// An override that makes another object of it.
-    #[error(
-        "{placement}: spec.overrides changes {field} of {kind} {name} for cluster {cluster}: it must stay"
-    )]
+    #[error("{}: spec.overrides changes {field} of {subject}: it must stay", subject.placement)]
     Identity {
-        /// The placement.
-        placement: PlacementKey,
+        /// What was resolved.
+        subject: Box<Subject>,
         /// What it changes.
         field: &'static str,
-        /// Kind of the object.
-        kind: String,
-        /// Its name.
-        name: String,
-        /// The cluster it was resolved for.
-        cluster: String,
     },
+}
+
+/// An object that was resolved for a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The placement that asked for it.
+    pub placement: PlacementKey,
+    /// Kind of the object.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The cluster.
+    pub cluster: ClusterName,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} for cluster {}", self.kind, self.name, self.cluster)
+    }
 }
 
 /// The payload of `object`, as stored on the hub, for `cluster`. `replicas` is set where they are divided.
@@ -109,28 +118,23 @@ pub fn resolve(
     overrides: &[Override],
 ) -> Result<Payload, ResolveError> {
     let original = forwarded(object)?;
+    let subject = || {
+        let (kind, name) = (text(&original, "/kind"), text(&original, "/metadata/name"));
+        Box::new(Subject { placement: placement.clone(), kind, name, cluster: cluster.name.clone() })
+    };
     let mut resolved = original.clone();
     for (index, one) in overrides.iter().enumerate().filter(|(_, one)| one.concerns(cluster)) {
         one.apply(&mut resolved).map_err(|failed| ResolveError::Patch {
-            placement: placement.clone(),
+            subject: subject(),
             index,
             operation: failed.operation,
             path: failed.path,
             reason: failed.reason,
-            kind: text(&original, "/kind"),
-            name: text(&original, "/metadata/name"),
-            cluster: cluster.name.to_string(),
         })?;
     }
     for (pointer, field) in IDENTITY {
         if resolved.pointer(pointer) != original.pointer(pointer) {
-            return Err(ResolveError::Identity {
-                placement: placement.clone(),
-                field,
-                kind: text(&original, "/kind"),
-                name: text(&original, "/metadata/name"),
-                cluster: cluster.name.to_string(),
-            });
+            return Err(ResolveError::Identity { subject: subject(), field });
         }
     }
     // After the overrides, which may have put a status or an owner in.
@@ -152,7 +156,8 @@ const IDENTITY: [(&str, &str); 4] = [
     ("/metadata/name", "metadata.name"),
 ];
 
-/// The part of an object that is its user's: neither what the API server keeps, nor status, nor our own marks.
+/// The part of an object that is its user's: neither what the API server keeps, nor status, nor our own
+/// marks.
 fn forwarded(object: &Value) -> Result<Value, ResolveError> {
     let mut forwarded = Map::new();
     for field in ["apiVersion", "kind"] {

@@ -3,17 +3,20 @@
 //! How a controller uses it:
 //!
 //! 1. Read the placement: `Policy::try_from(&spec)` turns a NIMPlacementSpec into a [`Policy`].
-//! 2. For every selected object (and the NIMCaches its services bring): [`crate::need::need`], giving a [`Workload`].
+//! 2. For every selected object (and the NIMCaches its services bring): [`crate::need::need`], giving a
+//!    [`Workload`].
 //! 3. Rows of the placement's NIMPlacementDecisions in state Placed become [`Previous`], by cluster.
-//! 4. [`schedule`] with the current [`Fleet`] and time. Same input, same output: no clock, no randomness, no memory.
-//! 5. Write [`Decision::chosen`] as rows in state Placed (with [`Granted::replicas`] of every replicated object, whether or not the
-//!    payload's replicas are overridden), and [`Decision::removed`] as rows in state Removing, which stay until the spoke says Gone.
-//! 6. Feed all rows, Placed and Removing, back as [`crate::fleet::FleetEvent::Granted`] (made by [`Request::grants`]) before the next
-//!    placement is scheduled: that is what keeps two placements off the same GPUs. After a start, feed the rows of *all* placements
-//!    before the first is scheduled.
+//! 4. [`schedule`] with the current [`Fleet`] and time. Same input, same output: no clock, no randomness, no
+//!    memory.
+//! 5. Write [`Decision::chosen`] as rows in state Placed (with [`Granted::replicas`] of every replicated
+//!    object, whether or not the payload's replicas are overridden), and [`Decision::removed`] as rows in
+//!    state Removing, which stay until the spoke says Gone.
+//! 6. Feed all rows, Placed and Removing, back as [`crate::fleet::FleetEvent::Granted`] (made by
+//!    [`Request::grants`]) before the next placement is scheduled: that is what keeps two placements off the
+//!    same GPUs. After a start, feed the rows of *all* placements before the first is scheduled.
 //!
-//! A placement is scheduled again when it, its objects or the set of clusters change, on capacity reports while something of it is refused,
-//! and at [`Decision::retry_at`].
+//! A placement is scheduled again when it, its objects or the set of clusters change, on capacity reports
+//! while something of it is refused, and at [`Decision::retry_at`].
 
 mod divide;
 mod duplicate;
@@ -86,9 +89,11 @@ pub struct Previous {
 pub struct Granted {
     /// `metadata.uid` of the object on the hub.
     pub uid: String,
-    /// Replicas that have their GPUs there. For a service that no longer fits after a scale-up this is less than it asks for.
+    /// Replicas that have their GPUs there. For a service that no longer fits after a scale-up this is less
+    /// than it asks for.
     pub replicas: u32,
-    /// Whether the payload's `spec.replicas` is to be set to `replicas` (Divided); otherwise the spec stays as it is.
+    /// Whether the payload's `spec.replicas` is to be set to `replicas` (Divided); otherwise the spec stays
+    /// as it is.
     pub divided: bool,
 }
 
@@ -99,13 +104,15 @@ pub struct Decision {
     pub chosen: Vec<Chosen>,
     /// Clusters it leaves, by name.
     pub removed: Vec<Removed>,
-    /// Clusters that cannot take it, by name, each with the first filter that failed. Clusters that could but are not needed are not here.
+    /// Clusters that cannot take it, by name, each with the first filter that failed. Clusters that could but
+    /// are not needed are not here.
     pub refused: Vec<Refused>,
     /// Clusters that could take it and are not needed, by name.
     pub spare: Vec<ClusterName>,
     /// How it went as a whole: status, reason and message of the condition `Scheduled`.
     pub outcome: Outcome,
-    /// When time alone may change the decision: the earliest end of a failover's patience or of a report's settling.
+    /// When time alone may change the decision: the earliest end of a failover's patience or of a report's
+    /// settling.
     pub retry_at: Option<Timestamp>,
 }
 

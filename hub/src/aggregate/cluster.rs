@@ -7,7 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::Reason;
 use crate::fleet::{Cluster, Link};
 
-/// `Accepted`, `Connected`, `CapacityFresh` and `AgentUpToDate` of a cluster. `stored` are its conditions, for their times.
+/// `Accepted`, `Connected`, `CapacityFresh` and `AgentUpToDate` of a cluster. `stored` are its conditions,
+/// for their times.
 #[must_use]
 pub fn cluster_conditions(
     cluster: &Cluster,

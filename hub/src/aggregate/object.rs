@@ -12,9 +12,10 @@ use super::{
 /// States of a NIMCache on its way, the least advanced first.
 const CACHE_STATES: [&str; 6] = ["NotReady", "PVC-Created", "Started", "Pending", "InProgress", "Ready"];
 
-/// `status` of the NIM object `uid`, complete, for one server-side apply: `state`, the conditions `Ready` and `Failed`, and what the
-/// kind adds: `availableReplicas` of a NIMService, `profiles` of a NIMCache. `generation` is the object's; `stored` are its conditions,
-/// for their times: those of other types are left to whoever wrote them.
+/// `status` of the NIM object `uid`, complete, for one server-side apply: `state`, the conditions `Ready` and
+/// `Failed`, and what the kind adds: `availableReplicas` of a NIMService, `profiles` of a NIMCache.
+/// `generation` is the object's; `stored` are its conditions, for their times: those of other types are left
+/// to whoever wrote them.
 #[must_use]
 pub fn object_status(view: &View<'_>, kind: &str, uid: &str, generation: i64, stored: &[Condition]) -> Value {
     let places: Vec<(&Place<'_>, &Delivery<'_>, Standing)> = view
@@ -91,7 +92,8 @@ fn failed(places: &[Stood<'_>]) -> Finding<'static> {
     }
 }
 
-/// The word of the NIM Operator for the whole fleet: of a NIMCache on its way, that of the least advanced cluster.
+/// The word of the NIM Operator for the whole fleet: of a NIMCache on its way, that of the least advanced
+/// cluster.
 fn state<'a>(kind: &str, places: &'a [Stood<'a>], ready: bool, failed: bool) -> &'a str {
     if failed {
         return "Failed";

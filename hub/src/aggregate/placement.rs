@@ -90,7 +90,8 @@ fn findings<'a>(view: &View<'_>, stood: &[Stood<'_>]) -> Vec<Finding<'a>> {
     vec![scheduled, synchronized, applied, available, progressing, degraded]
 }
 
-/// True if `holds` for every object in every cluster; Unknown if what is missing is only what silent clusters would tell.
+/// True if `holds` for every object in every cluster; Unknown if what is missing is only what silent clusters
+/// would tell.
 fn all_of<'a>(kind: &'a str, stood: &[Stood<'_>], holds: impl Fn(&Standing) -> bool) -> Finding<'a> {
     let done = stood.iter().filter(|(_, _, standing)| holds(standing)).count();
     let Some((reason, message)) = worst(stood, |standing| !holds(standing)) else {

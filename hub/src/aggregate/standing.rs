@@ -3,7 +3,8 @@
 use super::{Delivery, Place, Reason};
 use crate::fleet::{Answer, Link, ObjectStatus, Truth};
 
-/// How far an object has come in a cluster. The order is the order of telling: the first is what a user must know first.
+/// How far an object has come in a cluster. The order is the order of telling: the first is what a user must
+/// know first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     /// No payload, refused by the spoke, or failed.

@@ -1,1 +1,384 @@
-//! Tables of folded status.
+//! Tables of folded status. One placement of a NIMService and a NIMCache in two clusters.
+
+use crds::condition::find;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde_json::Value;
+
+use super::*;
+use crate::{
+    fleet::{Cluster, ObjectCondition, Pool, RejectionClass, Truth},
+    scheduler::{Outcome, Reason as Scheduling, Refused},
+};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+fn object(kind: &str) -> ObjectRef {
+    ObjectRef {
+        uid: kind.to_ascii_lowercase(),
+        api_version: "apps.nvidia.com/v1alpha1".into(),
+        kind: kind.to_owned(),
+        namespace: "nim".into(),
+        name: "llm".into(),
+    }
+}
+
+fn said(kind: &str, hash: &str, state: &str, ready: u32) -> ObjectStatus {
+    ObjectStatus {
+        object: object(kind),
+        generation: 1,
+        hash: hash.into(),
+        state: state.into(),
+        conditions: Vec::new(),
+        ready_replicas: ready,
+        wanted_replicas: 1,
+        observed_at: at(1),
+        profiles: Vec::new(),
+    }
+}
+
+fn decision(complete: bool) -> Decision {
+    let chosen = |name: &str| Chosen {
+        cluster: name.parse().unwrap(),
+        reason: Scheduling::Placed,
+        score: 50,
+        since: at(0),
+        replicas: Vec::new(),
+        message: "fits, score 50".into(),
+    };
+    let reason = if complete { Scheduling::Placed } else { Scheduling::PartiallyScheduled };
+    Decision {
+        chosen: vec![chosen("east"), chosen("west")],
+        removed: Vec::new(),
+        refused: vec![Refused {
+            cluster: "north".into(),
+            reason: Scheduling::NoGPU,
+            message: "the cluster has no GPU".into(),
+        }],
+        spare: Vec::new(),
+        outcome: Outcome {
+            complete,
+            reason,
+            message: "2 clusters".into(),
+            wanted_clusters: if complete { 2 } else { 3 },
+            wanted_replicas: if complete { 2 } else { 3 },
+            given_replicas: 2,
+        },
+        retry_at: None,
+    }
+}
+
+/// What one cluster says: link, answer and status of the service; its cache is ready unless the cluster says
+/// nothing.
+struct Said {
+    link: Link,
+    payload: Result<&'static str, String>,
+    answer: Option<Answer>,
+    service: Option<ObjectStatus>,
+}
+
+fn ready() -> Said {
+    let service = Some(said("NIMService", "h", "Ready", 1));
+    Said { link: Link::Connected, payload: Ok("h"), answer: Some(Answer::Accepted), service }
+}
+
+fn place<'a>(
+    row: &'a Chosen,
+    said: &'a Said,
+    [service, cache]: [&'a ObjectRef; 2],
+    cached: &'a ObjectStatus,
+) -> Place<'a> {
+    let of_service = Delivery {
+        object: service,
+        replicas: Some(1),
+        payload: said.payload.clone(),
+        answer: said.answer.as_ref(),
+        status: said.service.as_ref(),
+    };
+    let of_cache =
+        Delivery { object: cache, replicas: None, payload: Ok("h"), answer: None, status: Some(cached) };
+    Place { row, link: said.link, deliveries: vec![of_service, of_cache] }
+}
+
+/// Status of the placement, and `state` and conditions of the service, with `west` ready and `east` as given.
+fn fold(east: &Said, complete: bool) -> (crds::fleet::NIMPlacementStatus, Value) {
+    let (decision, west) = (decision(complete), ready());
+    let (service, cache) = (object("NIMService"), object("NIMCache"));
+    let cached = said("NIMCache", "h", "Ready", 0);
+    let place = |(row, said)| place(row, said, [&service, &cache], &cached);
+    let places = decision.chosen.iter().zip([east, &west]).map(place).collect();
+    let view = View { generation: 4, decision: &decision, places, now: at(100) };
+    (placement_status(&view, None), object_status(&view, "NIMService", "nimservice", 7, &[]))
+}
+
+fn words(conditions: &[Condition]) -> String {
+    let words: Vec<_> = conditions
+        .iter()
+        .map(|condition| format!("{}={}/{}", condition.type_, condition.status, condition.reason))
+        .collect();
+    words.join(" ")
+}
+
+fn conditions(status: &Value) -> Vec<Condition> {
+    serde_json::from_value(status["conditions"].clone()).unwrap()
+}
+
+#[test]
+fn ready_everywhere_is_ready() {
+    let (placement, service) = fold(&ready(), true);
+    assert_eq!(
+        words(&placement.conditions),
+        "Scheduled=True/Placed Synchronized=True/Complete Applied=True/Complete Available=True/Complete \
+         Progressing=False/Complete Degraded=False/AsExpected"
+    );
+    assert_eq!((placement.phase.as_deref(), placement.reason.as_deref()), (Some("Available"), Some("Ready")));
+    assert_eq!(placement.clusters_summary.as_deref(), Some("2/2"));
+    assert_eq!(placement.replicas_summary.as_deref(), Some("2/2"));
+    assert_eq!(service["state"], "Ready");
+    assert_eq!(service["availableReplicas"], 2);
+    let conditions = conditions(&service);
+    assert_eq!(words(&conditions), "Ready=True/Ready Failed=False/AsExpected");
+    assert!(conditions.iter().all(|condition| condition.observed_generation == Some(7)));
+    assert_eq!(placement.refusals[0].reason, "NoGPU");
+    assert_eq!(placement.refusals[0].message.as_deref(), Some("north: the cluster has no GPU"));
+}
+
+#[test]
+fn one_cluster_behind_makes_the_whole_not_ready() {
+    let silent = Link::Unreachable { since: at(60) };
+    let not_ready = || Some(said("NIMService", "h", "NotReady", 0));
+    let rejected =
+        Answer::Rejected { class: RejectionClass::Conflict, message: "llm is not the fleet's".into() };
+    let cases: [(&str, Said, &str, &str); 8] = [
+        (
+            "sent",
+            Said { answer: None, service: None, ..ready() },
+            "Progressing/AwaitingCluster",
+            "False/AwaitingCluster",
+        ),
+        (
+            "persisted",
+            Said { service: Some(said("NIMService", "h", "", 0)), ..ready() },
+            "Progressing/AwaitingOperator",
+            "False/AwaitingOperator",
+        ),
+        (
+            "an older payload is ready",
+            Said { answer: None, service: Some(said("NIMService", "older", "Ready", 1)), ..ready() },
+            "Progressing/AwaitingCluster",
+            "False/AwaitingCluster",
+        ),
+        ("starting", Said { service: not_ready(), ..ready() }, "Progressing/NotReady", "False/NotReady"),
+        (
+            "failed",
+            Said { service: Some(said("NIMService", "h", "Failed", 0)), ..ready() },
+            "Degraded/Failed",
+            "False/Failed",
+        ),
+        (
+            "rejected",
+            Said { answer: Some(rejected), service: None, ..ready() },
+            "Degraded/Rejected",
+            "False/Rejected",
+        ),
+        (
+            "no payload",
+            Said { payload: Err("spec.overrides[0] does not fit".into()), ..ready() },
+            "Degraded/OverrideFailed",
+            "False/OverrideFailed",
+        ),
+        ("silent", Said { link: silent, ..ready() }, "Degraded/Unreachable", "Unknown/Unreachable"),
+    ];
+    for (what, said, phase, ready) in cases {
+        let (placement, service) = fold(&said, true);
+        let told = format!("{}/{}", placement.phase.unwrap(), placement.reason.unwrap());
+        assert_eq!(told, phase, "{what}");
+        let conditions = conditions(&service);
+        let condition = find(&conditions, "Ready").unwrap();
+        assert_eq!(format!("{}/{}", condition.status, condition.reason), ready, "{what}");
+        assert!(condition.message.starts_with("ready in 1 of 2 clusters; east: "), "{}", condition.message);
+        assert_ne!(service["state"], "Ready", "{what}");
+        let available = find(&placement.conditions, "Available").unwrap();
+        assert_ne!(available.status, "True", "{what}");
+        assert_eq!(placement.clusters_summary.as_deref(), Some("1/2"), "{what}");
+        assert_eq!(placement.decisions[0].cluster_name, "east", "{what}: the worst comes first");
+    }
+}
+
+#[test]
+fn a_silent_cluster_tells_what_was_known_last_and_counts_no_replica() {
+    let (placement, service) = fold(&Said { link: Link::Unreachable { since: at(60) }, ..ready() }, true);
+    let message = find(&conditions(&service), "Ready").unwrap().message.clone();
+    assert!(message.contains("east: silent since 1970-01-01T00:01:00Z, last known: Ready"), "{message}");
+    assert_eq!(service["availableReplicas"], 1);
+    assert_eq!(placement.replicas_summary.as_deref(), Some("1/2"));
+    assert_eq!(find(&placement.conditions, "Available").unwrap().status, "Unknown");
+    // It was delivered and taken in before: silence does not undo that.
+    assert_eq!(find(&placement.conditions, "Applied").unwrap().status, "True");
+}
+
+#[test]
+fn ready_where_it_is_placed_is_not_ready_while_more_is_wanted() {
+    let (placement, service) = fold(&ready(), false);
+    for kind in ["Scheduled", "Available"] {
+        let condition = find(&placement.conditions, kind).unwrap();
+        assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "PartiallyScheduled"));
+    }
+    assert_eq!(placement.phase.as_deref(), Some("PartiallyScheduled"));
+    assert_eq!(placement.clusters_summary.as_deref(), Some("2/3"));
+    assert_eq!(words(&conditions(&service)), "Ready=False/PartiallyScheduled Failed=False/AsExpected");
+    assert_eq!(service["state"], "NotReady");
+}
+
+#[test]
+fn what_is_nowhere_is_not_ready_for_the_schedulers_reason() {
+    let mut nowhere = decision(false);
+    nowhere.chosen.clear();
+    nowhere.outcome.reason = Scheduling::NoClusterFits;
+    let view = View { generation: 1, decision: &nowhere, places: Vec::new(), now: at(1) };
+    let placement = placement_status(&view, None);
+    assert_eq!(
+        (placement.phase.as_deref(), placement.reason.as_deref()),
+        (Some("Pending"), Some("NoClusterFits"))
+    );
+    let service = object_status(&view, "NIMService", "nimservice", 1, &[]);
+    assert_eq!(words(&conditions(&service)), "Ready=False/NoClusterFits Failed=False/AsExpected");
+}
+
+#[test]
+fn the_operators_own_words_reach_the_user() {
+    let mut service = said("NIMService", "h", "NotReady", 0);
+    service.conditions.push(ObjectCondition {
+        kind: "Ready".into(),
+        status: Truth::False,
+        reason: "NIMCacheNotReady".into(),
+        message: "NIMCache weights not ready\n".into(),
+        last_transition: at(1),
+    });
+    let (placement, _) = fold(&Said { service: Some(service), ..ready() }, true);
+    let row = &placement.decisions[0];
+    assert_eq!(row.message.as_deref(), Some("NIMService llm: NotReady: NIMCache weights not ready"));
+}
+
+#[test]
+fn a_cache_has_a_ready_condition_the_least_advanced_state_and_the_profiles() {
+    let decision = decision(true);
+    let cache = object("NIMCache");
+    let mut done = said("NIMCache", "h", "Ready", 0);
+    let tags = [("tp".to_owned(), "2".to_owned())].into();
+    done.profiles = vec![crate::fleet::CachedProfile { name: "p1".into(), tags }];
+    let status = |state: &str| {
+        let other = said("NIMCache", "h", state, 0);
+        let place = |row, status| Place {
+            row,
+            link: Link::Connected,
+            deliveries: vec![Delivery {
+                object: &cache,
+                replicas: None,
+                payload: Ok("h"),
+                answer: None,
+                status: Some(status),
+            }],
+        };
+        let places = vec![place(&decision.chosen[0], &other), place(&decision.chosen[1], &done)];
+        let view = View { generation: 1, decision: &decision, places, now: at(1) };
+        object_status(&view, "NIMCache", "nimcache", 1, &[])
+    };
+    for (state, expected, truth) in [
+        ("Ready", "Ready", "True"),
+        ("InProgress", "InProgress", "False"),
+        ("PVC-Created", "PVC-Created", "False"),
+        ("", "NotReady", "False"),
+        ("Failed", "Failed", "False"),
+    ] {
+        let status = status(state);
+        assert_eq!(status["state"], expected, "{state}");
+        assert_eq!(find(&conditions(&status), "Ready").unwrap().status, truth, "{state}");
+        assert_eq!(status["profiles"], serde_json::json!([{"name": "p1", "config": {"tp": "2"}}]));
+    }
+}
+
+#[test]
+fn nothing_changes_while_nothing_does() {
+    let decision = decision(true);
+    let service = object("NIMService");
+    let status = said("NIMService", "h", "Ready", 1);
+    let view = |now| View {
+        generation: 4,
+        decision: &decision,
+        places: decision
+            .chosen
+            .iter()
+            .map(|row| Place {
+                row,
+                link: Link::Unreachable { since: at(50) },
+                deliveries: vec![Delivery {
+                    object: &service,
+                    replicas: Some(1),
+                    payload: Ok("h"),
+                    answer: None,
+                    status: Some(&status),
+                }],
+            })
+            .collect(),
+        now: at(now),
+    };
+    let first = placement_status(&view(100), None);
+    assert_eq!(placement_status(&view(5000), Some(&first)), first);
+    let object = object_status(&view(100), "NIMService", "nimservice", 1, &[]);
+    assert_eq!(object_status(&view(5000), "NIMService", "nimservice", 1, &conditions(&object)), object);
+}
+
+#[test]
+fn a_cluster_has_four_conditions() {
+    let capacity = crate::fleet::Capacity {
+        observed_at: at(0),
+        received_at: at(0),
+        kubernetes_version: String::new(),
+        region: String::new(),
+        zone: String::new(),
+        provider: String::new(),
+        pools: vec![Pool::default()],
+        platforms: Vec::new(),
+        caches: Vec::new(),
+    };
+    let agent = |version: &str| crate::fleet::Agent { version: version.into(), ..<_>::default() };
+    let new = Cluster::new("east".parse().unwrap());
+    let up = Cluster {
+        accepted: true,
+        link: Link::Connected,
+        capacity: Some(capacity),
+        agent: Some(agent("1.0")),
+        ..new.clone()
+    };
+    let lost = Cluster { link: Link::Unreachable { since: at(5) }, ..up.clone() };
+    let old = Cluster { agent: Some(agent("0.9")), ..up.clone() };
+    for (cluster, now, expected) in [
+        (
+            &new,
+            1,
+            "Accepted=False/NotAccepted Connected=False/NeverConnected CapacityFresh=False/NoReport \
+             AgentUpToDate=Unknown/NeverConnected",
+        ),
+        (
+            &up,
+            60,
+            "Accepted=True/Accepted Connected=True/Connected CapacityFresh=True/ReportFresh AgentUpToDate=True/SameVersion",
+        ),
+        (
+            &lost,
+            60,
+            "Accepted=True/Accepted Connected=False/Unreachable CapacityFresh=Unknown/Unreachable \
+             AgentUpToDate=True/SameVersion",
+        ),
+        (
+            &old,
+            3600,
+            "Accepted=True/Accepted Connected=True/Connected CapacityFresh=False/ReportStale \
+             AgentUpToDate=False/OtherVersion",
+        ),
+    ] {
+        assert_eq!(words(&cluster_conditions(cluster, "1.0", Some(1), &[], at(now))), expected);
+    }
+}

@@ -13,7 +13,8 @@ pub enum Link {
     Connected,
     /// No session; by the hub's clock.
     Unreachable {
-        /// End of the last session, or the start of this hub if that is later: a hub that was away blames no spoke.
+        /// End of the last session, or the start of this hub if that is later: a hub that was away blames no
+        /// spoke.
         since: Timestamp,
     },
     /// No spoke has ever joined under this name.

@@ -36,7 +36,8 @@ impl From<&crd::GPUCluster> for Admin {
 }
 
 impl Capacity {
-    /// Writes the report into a GPUCluster's status: what was observed, and nothing that changes while nothing does.
+    /// Writes the report into a GPUCluster's status: what was observed, and nothing that changes while
+    /// nothing does.
     pub fn write(&self, status: &mut crd::GPUClusterStatus) {
         let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         status.kubernetes_version = text(&self.kubernetes_version);

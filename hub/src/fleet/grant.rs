@@ -24,8 +24,8 @@ impl std::fmt::Display for PlacementKey {
     }
 }
 
-/// What one placement has been given in one cluster. It stands from the decision on until the spoke has said that
-/// the objects are gone, so a row of a decision in state Removing still counts.
+/// What one placement has been given in one cluster. It stands from the decision on until the spoke has said
+/// that the objects are gone, so a row of a decision in state Removing still counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The cluster.
@@ -56,8 +56,8 @@ pub struct GrantedObject {
 }
 
 impl GrantedObject {
-    /// Replicas that the cluster's report of free GPUs already counts as used. Only ready ones are known to be bound to a
-    /// node, so a replica that still starts is counted twice rather than not at all.
+    /// Replicas that the cluster's report of free GPUs already counts as used. Only ready ones are known to
+    /// be bound to a node, so a replica that still starts is counted twice rather than not at all.
     #[must_use]
     pub fn seen(&self, heard: Option<&Heard>, observed_at: Timestamp, now: Timestamp) -> u32 {
         let Some(heard) = heard else { return 0 };

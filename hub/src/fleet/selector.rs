@@ -87,8 +87,8 @@ impl TryFrom<&LabelSelector> for Selector {
 mod tests {
     use super::*;
 
-    fn parse(yaml: serde_json::Value) -> Result<Selector, InvalidSelector> {
-        Selector::try_from(&serde_json::from_value::<LabelSelector>(yaml).unwrap())
+    fn parse(json: &serde_json::Value) -> Result<Selector, InvalidSelector> {
+        Selector::try_from(&serde_json::from_value::<LabelSelector>(json.clone()).unwrap())
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
             ("DoesNotExist", vec![], "zone", true),
             ("DoesNotExist", vec![], "tier", false),
         ] {
-            let selector = parse(serde_json::json!({"matchExpressions": [
+            let selector = parse(&serde_json::json!({"matchExpressions": [
                 {"key": key, "operator": operator, "values": values}]}))
             .unwrap();
             assert_eq!(selector.matches(&labels), matches, "{key} {operator} {values:?}");
@@ -116,16 +116,16 @@ mod tests {
     #[test]
     fn all_requirements_must_hold_and_none_holds_always() {
         let labels = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
-        assert!(parse(serde_json::json!({})).unwrap().matches(&labels));
-        let both = parse(serde_json::json!({"matchLabels": {"a": "1", "b": "2"}})).unwrap();
+        assert!(parse(&serde_json::json!({})).unwrap().matches(&labels));
+        let both = parse(&serde_json::json!({"matchLabels": {"a": "1", "b": "2"}})).unwrap();
         assert!(!both.matches(&labels));
     }
 
     #[test]
     fn what_cannot_be_understood_is_named() {
-        let error = parse(serde_json::json!({"matchExpressions": [{"key": "a", "operator": "Like"}]}));
+        let error = parse(&serde_json::json!({"matchExpressions": [{"key": "a", "operator": "Like"}]}));
         assert!(error.unwrap_err().to_string().contains("\"Like\""));
-        let error = parse(serde_json::json!({"matchExpressions": [{"key": "a", "operator": "In"}]}));
+        let error = parse(&serde_json::json!({"matchExpressions": [{"key": "a", "operator": "In"}]}));
         assert!(error.unwrap_err().to_string().contains("at least one value"));
     }
 }

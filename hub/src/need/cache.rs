@@ -7,7 +7,8 @@ use super::{GpuKind, Need, text};
 /// Node label of GPU Feature Discovery that names the product.
 pub(super) const PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
 
-/// Need of a NIMCache. Its pods go to nodes with a GPU unless its node selector says otherwise: the operator's default.
+/// Need of a NIMCache. Its pods go to nodes with a GPU unless its node selector says otherwise: the
+/// operator's default.
 pub(super) fn need(cache: &Value) -> Need {
     let free_choice = cache.pointer("/spec/nodeSelector").is_none_or(Value::is_null);
     let kind = kind(cache);

@@ -10,7 +10,8 @@ pub(super) const DEFAULT_RESOURCE: &str = "nvidia.com/gpu";
 /// Largest number of GPUs or replicas that is believed: far above any real one, far below overflow.
 const MOST: u32 = 100_000;
 
-/// Resource and number of GPUs of one pod. Limits win over requests: Kubernetes wants them equal for extended resources.
+/// Resource and number of GPUs of one pod. Limits win over requests: Kubernetes wants them equal for extended
+/// resources.
 pub(super) fn of_pod(object: &Value) -> Result<Option<(String, u32)>, NeedError> {
     for path in ["/spec/resources/limits", "/spec/resources/requests"] {
         let Some(resources) = object.pointer(path).and_then(Value::as_object) else { continue };

@@ -38,7 +38,8 @@ pub(super) fn need(service: &Value, cache: Option<&Value>) -> Result<Need, NeedE
     })
 }
 
-/// GPUs of one pod: what the user says, else what the operator assigns to a service that picks a cached profile.
+/// GPUs of one pod: what the user says, else what the operator assigns to a service that picks a cached
+/// profile.
 fn gpus_of_pod(
     service: &Value,
     cache: Option<&Value>,

@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn service(spec: Value) -> Value {
+fn service(spec: &Value) -> Value {
     json!({"kind": "NIMService", "metadata": {"name": "llm"}, "spec": spec})
 }
 
-fn cache(model: Value, profiles: Value) -> Value {
+fn cache(model: &Value, profiles: &Value) -> Value {
     json!({"kind": "NIMCache", "metadata": {"name": "weights"},
            "spec": {"source": {"ngc": {"model": model}}}, "status": {"profiles": profiles}})
 }
@@ -35,31 +35,31 @@ fn gpus_come_from_limits_then_requests() {
         (json!({"limits": {"nvidia.com/hostdev": 1}}), None),
     ] {
         let expected = expected.map(|(name, count)| (name.to_owned(), count, 1));
-        assert_eq!(gpus(&service(json!({"resources": resources})), None), expected, "{resources}");
+        assert_eq!(gpus(&service(&json!({"resources": resources})), None), expected, "{resources}");
     }
 }
 
 #[test]
 fn a_cached_profile_assigns_gpus_where_the_user_says_nothing() {
-    let cached = cache(json!({}), json!([{"name": "p1", "config": {"tp": "4", "gpu": "H100"}}]));
-    let with = |extra: Value| {
+    let cached = cache(&json!({}), &json!([{"name": "p1", "config": {"tp": "4", "gpu": "H100"}}]));
+    let with = |extra: &Value| {
         let mut spec = json!({"storage": {"nimCache": {"name": "weights", "profile": "p1"}}});
         spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        service(spec)
+        service(&spec)
     };
     let one = |count| Some(("nvidia.com/gpu".to_owned(), count, 1));
-    assert_eq!(gpus(&with(json!({})), Some(&cached)), one(4));
-    assert_eq!(gpus(&with(json!({})), None), one(1), "profile not known yet");
-    assert_eq!(gpus(&with(json!({"resources": {"limits": {"nvidia.com/gpu": 2}}})), Some(&cached)), one(2));
-    assert_eq!(gpus(&with(json!({"resources": {"limits": {"nvidia.com/gpu": 0}}})), Some(&cached)), None);
-    assert_eq!(gpus(&with(json!({"draResources": [{"resourceClaimName": "x"}]})), Some(&cached)), None);
+    assert_eq!(gpus(&with(&json!({})), Some(&cached)), one(4));
+    assert_eq!(gpus(&with(&json!({})), None), one(1), "profile not known yet");
+    assert_eq!(gpus(&with(&json!({"resources": {"limits": {"nvidia.com/gpu": 2}}})), Some(&cached)), one(2));
+    assert_eq!(gpus(&with(&json!({"resources": {"limits": {"nvidia.com/gpu": 0}}})), Some(&cached)), None);
+    assert_eq!(gpus(&with(&json!({"draResources": [{"resourceClaimName": "x"}]})), Some(&cached)), None);
     assert_eq!(
-        gpus(&with(json!({"multiNode": {"parallelism": {"tensor": 8, "pipeline": 2}}})), Some(&cached)),
+        gpus(&with(&json!({"multiNode": {"parallelism": {"tensor": 8, "pipeline": 2}}})), Some(&cached)),
         Some(("nvidia.com/gpu".to_owned(), 8, 2))
     );
     let universal = json!({"kind": "NIMCache", "spec": {"source": {"hf": {}}}});
-    assert_eq!(gpus(&with(json!({})), Some(&universal)), None);
-    assert_eq!(need(&with(json!({})), Some(&cached)).unwrap().kind.products, [["H100"]]);
+    assert_eq!(gpus(&with(&json!({})), Some(&universal)), None);
+    assert_eq!(need(&with(&json!({})), Some(&cached)).unwrap().kind.products, [["H100"]]);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn replicas_and_who_owns_them() {
         (json!({"scale": {"enabled": true, "hpa": {"minReplicas": 2, "maxReplicas": 4}}}), 2, true),
         (json!({"replicas": 2, "scale": {"enabled": false}}), 2, false),
     ] {
-        let need = need(&service(spec.clone()), None).unwrap();
+        let need = need(&service(&spec), None).unwrap();
         assert_eq!(
             (need.replicas, need.autoscaled, need.divisible()),
             (replicas, autoscaled, !autoscaled),
@@ -89,7 +89,7 @@ fn platforms_follow_the_kind_of_service() {
         (json!({"multiNode": {"parallelism": {"pipeline": 2}}}), vec!["lws"]),
         (json!({"multiNode": {"parallelism": {"pipeline": 1}}}), vec![]),
     ] {
-        let platforms = need(&service(spec.clone()), None).unwrap().platforms;
+        let platforms = need(&service(&spec), None).unwrap().platforms;
         assert_eq!(platforms.into_iter().collect::<Vec<_>>(), expected, "{spec}");
     }
 }
@@ -97,13 +97,13 @@ fn platforms_follow_the_kind_of_service() {
 #[test]
 fn a_cache_takes_no_gpu_but_wants_gpu_nodes_and_fixes_the_product() {
     let need_of = |cache: &Value| need(cache, None).unwrap();
-    let plain = need_of(&cache(json!({}), json!([])));
+    let plain = need_of(&cache(&json!({}), &json!([])));
     assert!(plain.gpu.is_none() && plain.gpu_nodes && !plain.replicated);
 
     let named =
-        cache(json!({"gpus": [{"product": "h100"}, {"product": "l40s"}, {"ids": ["2330"]}]}), json!([]));
+        cache(&json!({"gpus": [{"product": "h100"}, {"product": "l40s"}, {"ids": ["2330"]}]}), &json!([]));
     assert_eq!(need_of(&named).kind.products, [["h100", "l40s"]]);
-    let mut free = cache(json!({}), json!([]));
+    let mut free = cache(&json!({}), &json!([]));
     free["spec"]["nodeSelector"] = json!({});
     assert!(!need_of(&free).gpu_nodes, "an empty node selector takes the operator's default away");
 }
@@ -111,7 +111,8 @@ fn a_cache_takes_no_gpu_but_wants_gpu_nodes_and_fixes_the_product() {
 #[test]
 fn a_service_takes_the_products_of_its_cache_and_of_its_node_selector() {
     let spec = json!({"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}});
-    let need = need(&service(spec), Some(&cache(json!({"gpus": [{"product": "h100"}]}), json!([])))).unwrap();
+    let need =
+        need(&service(&spec), Some(&cache(&json!({"gpus": [{"product": "h100"}]}), &json!([])))).unwrap();
     assert_eq!(need.kind.products, [["h100"], ["NVIDIA-H100-80GB-HBM3"]]);
 }
 
@@ -136,15 +137,15 @@ fn bad_numbers_are_named_with_path_and_value() {
             ["spec.resources.limits", "nvidia.com/mig-1g.10gb"],
         ),
     ] {
-        let message = need(&service(spec), None).unwrap_err().to_string();
+        let message = need(&service(&spec), None).unwrap_err().to_string();
         assert!(words.iter().all(|word| message.contains(word)) && message.contains("llm"), "{message}");
     }
 }
 
 #[test]
 fn the_cache_of_a_service_has_a_name() {
-    assert_eq!(cache_name(&service(json!({"storage": {"nimCache": {"name": "weights"}}}))), Some("weights"));
-    assert_eq!(cache_name(&service(json!({"storage": {"pvc": {"create": true}}}))), None);
+    assert_eq!(cache_name(&service(&json!({"storage": {"nimCache": {"name": "weights"}}}))), Some("weights"));
+    assert_eq!(cache_name(&service(&json!({"storage": {"pvc": {"create": true}}}))), None);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::ResolveError;
 use crate::fleet::{Cluster, PlacementKey, Selector};
 
-/// One override. A patch that begins with `test` operations concerns only objects that pass them all: so one placement of a NIMService
-/// and a NIMCache can change either (`test /kind`).
+/// One override. A patch that begins with `test` operations concerns only objects that pass them all: so one
+/// placement of a NIMService and a NIMCache can change either (`test /kind`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override {
     clusters: Vec<String>,

@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 
-/// Shares `total` out in proportion to `weights`, never more than `caps` allow (one of each per cluster, same order).
-/// Largest remainder; ties go to the earlier cluster, so the caller's order must be stable. Where every weight is 0, all weigh the
-/// same. The sum is `total`, or the sum of `caps` if that is less.
+/// Shares `total` out in proportion to `weights`, never more than `caps` allow (one of each per cluster, same
+/// order). Largest remainder; ties go to the earlier cluster, so the caller's order must be stable. Where
+/// every weight is 0, all weigh the same. The sum is `total`, or the sum of `caps` if that is less.
 pub(super) fn apportion(total: u32, weights: &[u32], caps: &[u32]) -> Vec<u32> {
     let mut shares = vec![0u32; caps.len()];
     let mut rest = u64::from(total).min(caps.iter().map(|cap| u64::from(*cap)).sum());

@@ -7,7 +7,8 @@ use super::{
     run::{Candidate, Spread},
 };
 
-/// Keeps what stays, adds the best candidates up to the number that is wanted, then replaces lost clusters by further ones.
+/// Keeps what stays, adds the best candidates up to the number that is wanted, then replaces lost clusters by
+/// further ones.
 pub(super) fn spread<'a>(
     request: &Request,
     workloads: &[Workload],
@@ -50,7 +51,8 @@ pub(super) fn spread<'a>(
     spread
 }
 
-/// What an object is granted where it stays: what it has, and the rest if there is room; if not, that is said and nothing moves.
+/// What an object is granted where it stays: what it has, and the rest if there is room; if not, that is said
+/// and nothing moves.
 fn grow(stays: &mut Kept<'_>, workload: &Workload, shortfalls: &mut Vec<String>) -> Granted {
     let (uid, wanted) = (workload.object.uid.clone(), workload.need.replicas);
     let has = stays.row.granted(&uid).min(wanted);

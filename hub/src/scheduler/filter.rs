@@ -1,4 +1,5 @@
-//! Which clusters can take a placement: one predicate per file, asked in a fixed order; the first that fails is the reason.
+//! Which clusters can take a placement: one predicate per file, asked in a fixed order; the first that fails
+//! is the reason.
 
 mod affinity;
 pub(super) mod free_block;
@@ -34,8 +35,8 @@ fn refuse(reason: Reason, message: String) -> Verdict {
     Err(Refusal { reason, message, settles_at: None })
 }
 
-/// Whether a placement may come to a cluster it is not in. Gives the room that is left: after all of it if it is duplicated, after what is
-/// not divided if it is.
+/// Whether a placement may come to a cluster it is not in. Gives the room that is left: after all of it if it
+/// is duplicated, after what is not divided if it is.
 pub(super) fn may_come<'a>(
     request: &Request,
     workloads: &[Workload],
@@ -55,8 +56,8 @@ pub(super) fn may_come<'a>(
     Ok(left)
 }
 
-/// Whether a placement may stay in a cluster it is in. Only what its users said can end that: a cluster that fills up, falls silent or is no
-/// longer accepted keeps what it runs.
+/// Whether a placement may stay in a cluster it is in. Only what its users said can end that: a cluster that
+/// fills up, falls silent or is no longer accepted keeps what it runs.
 pub(super) fn may_stay(request: &Request, cluster: &Cluster) -> Verdict {
     affinity::check(&request.policy.affinity, cluster)?;
     taint::keeps(&request.policy.tolerations, cluster)

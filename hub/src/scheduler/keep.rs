@@ -58,7 +58,8 @@ pub(super) fn lost_at(request: &Request, cluster: &Cluster) -> Option<Timestamp>
     }
 }
 
-/// Takes the least useful clusters out until `wanted` remain: lost ones first, then silent ones, then by score and by name from the end.
+/// Takes the least useful clusters out until `wanted` remain: lost ones first, then silent ones, then by
+/// score and by name from the end.
 pub(super) fn surplus(kept: &mut Vec<Kept<'_>>, wanted: usize) -> Vec<Removed> {
     let mut removed = Vec::new();
     while kept.len() > wanted {

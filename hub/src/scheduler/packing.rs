@@ -16,8 +16,8 @@ pub(super) struct Left<'a> {
     pub(super) settles_at: Option<Timestamp>,
 }
 
-/// Free GPUs of the report, less what has been given, to others and to this placement, and is not seen in use yet. The oldest
-/// grant is served first, as it was when it was made.
+/// Free GPUs of the report, less what has been given, to others and to this placement, and is not seen in use
+/// yet. The oldest grant is served first, as it was when it was made.
 pub(super) fn left<'a>(
     request: &Request,
     fleet: &Fleet,
@@ -28,7 +28,8 @@ pub(super) fn left<'a>(
     let own = request.previous.iter().find(|row| row.cluster == cluster.name).map(|row| request.grant(row));
     let mut grants: Vec<(&PlacementKey, &Grant)> = fleet.grants(&cluster.name);
     if let Some(own) = &own {
-        // The request says itself what it keeps here; what it no longer has but still leaves behind, the fleet says.
+        // The request says itself what it keeps here; what it no longer has but still leaves behind, the
+        // fleet says.
         grants.push((&request.placement, own));
         grants.sort_by_key(|(placement, grant)| (grant.since, *placement));
     }
@@ -53,8 +54,8 @@ pub(super) fn left<'a>(
 }
 
 impl Request {
-    /// What rows of the placement's decision give away, for [`crate::fleet::FleetEvent::Granted`]: rows in state Placed and rows in
-    /// state Removing.
+    /// What rows of the placement's decision give away, for [`crate::fleet::FleetEvent::Granted`]: rows in
+    /// state Placed and rows in state Removing.
     #[must_use]
     pub fn grants(&self, rows: &[Previous]) -> Vec<Grant> {
         rows.iter().map(|row| self.grant(row)).collect()

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// Why a cluster was chosen, left or refused, or how scheduling went. The same word stands in condition, event and metric.
+/// Why a cluster was chosen, left or refused, or how scheduling went. The same word stands in condition,
+/// event and metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// Chosen now.

@@ -46,8 +46,8 @@ impl<'a> Room<'a> {
         Self { pools: pools.map(|pool| Free { pool, nodes: pool.free_per_node.clone() }).collect() }
     }
 
-    /// Gives up to `replicas` replicas their GPUs, and says how many got them. Each replica's pods go to nodes of one
-    /// product, each to the fullest node that still has room, so that large blocks stay whole.
+    /// Gives up to `replicas` replicas their GPUs, and says how many got them. Each replica's pods go to
+    /// nodes of one product, each to the fullest node that still has room, so that large blocks stay whole.
     pub(super) fn take(&mut self, need: &Need, replicas: u32) -> u32 {
         let Some(gpu) = &need.gpu else { return replicas };
         (0..replicas).find(|_| !self.take_one(gpu, &need.kind)).unwrap_or(replicas)
@@ -58,7 +58,8 @@ impl<'a> Room<'a> {
         self.clone().take(need, limit)
     }
 
-    /// Sets aside what others have been given. What no longer fits as a whole is set aside in pieces: it is owed before anything new.
+    /// Sets aside what others have been given. What no longer fits as a whole is set aside in pieces: it is
+    /// owed before anything new.
     pub(super) fn owe(&mut self, need: &Need, replicas: u32) {
         let Some(gpu) = &need.gpu else { return };
         let taken = self.take(need, replicas);

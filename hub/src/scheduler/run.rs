@@ -13,7 +13,8 @@ use crate::fleet::{Cluster, Fleet};
 #[derive(Clone, Debug)]
 pub(super) struct Candidate<'a> {
     pub(super) cluster: &'a Cluster,
-    /// What is left there: for Duplicated after the placement, for Divided after all of it that is not divided.
+    /// What is left there: for Duplicated after the placement, for Divided after all of it that is not
+    /// divided.
     pub(super) left: Left<'a>,
     pub(super) score: i32,
 }
@@ -44,7 +45,7 @@ pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
     let names: Vec<_> = candidates.iter().map(|candidate| candidate.cluster.name.clone()).collect();
     let mut spread = match request.policy.division {
         Division::Duplicated => duplicate::spread(request, &workloads, kept, candidates),
-        Division::Divided => share::spread(request, &workloads, kept, candidates),
+        Division::Divided => share::spread(request, &workloads, kept, &candidates),
     };
     removed.append(&mut spread.removed);
     removed.sort_by(|a, b| a.cluster.cmp(&b.cluster));
@@ -61,7 +62,8 @@ pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
 
 type Candidates<'a> = (Vec<Candidate<'a>>, Vec<Refused>, Option<jiff::Timestamp>);
 
-/// Sorts the clusters that the placement is not in: those that could take it, the best first, and those that cannot, by name.
+/// Sorts the clusters that the placement is not in: those that could take it, the best first, and those that
+/// cannot, by name.
 fn candidates<'a>(request: &'a Request, workloads: &[Workload], fleet: &'a Fleet) -> Candidates<'a> {
     let (mut candidates, mut refused, mut settles) = (Vec::new(), missing(request, fleet), Vec::new());
     for cluster in fleet.clusters() {

@@ -24,13 +24,14 @@ struct Shared<'a> {
     missing: u32,
 }
 
-/// Replicas stay where they are; what is new, or lost its cluster, goes to free GPUs, in as few clusters as it takes unless a number of
-/// clusters is wanted. A lost cluster gives its replicas up only if all of them find a place elsewhere.
+/// Replicas stay where they are; what is new, or lost its cluster, goes to free GPUs, in as few clusters as
+/// it takes unless a number of clusters is wanted. A lost cluster gives its replicas up only if all of them
+/// find a place elsewhere.
 pub(super) fn spread<'a>(
     request: &Request,
     workloads: &[Workload],
     mut kept: Vec<Kept<'a>>,
-    candidates: Vec<Candidate<'a>>,
+    candidates: &[Candidate<'a>],
 ) -> Spread {
     let divisible: Vec<&Workload> =
         Workload::largest_first(workloads).into_iter().filter(|workload| workload.need.divisible()).collect();
@@ -43,12 +44,12 @@ pub(super) fn spread<'a>(
     if let Some(limit) = limit {
         spread.removed = keep::surplus(&mut kept, usize::try_from(limit).unwrap_or(usize::MAX));
     }
-    let mut best = grow(&divisible, kept.clone(), &candidates, limit);
+    let mut best = grow(&divisible, kept.clone(), candidates, limit);
     let losing: Vec<_> = kept.iter().filter(|kept| kept.lost).map(|kept| kept.row).collect();
     for row in losing {
         let mut without = kept.clone();
         without.retain(|kept| kept.row.cluster != row.cluster);
-        let attempt = grow(&divisible, without.clone(), &candidates, limit);
+        let attempt = grow(&divisible, without.clone(), candidates, limit);
         if attempt.missing == 0 && !attempt.members.is_empty() {
             let message = "silent beyond spec.failover.lostAfter; its replicas run elsewhere".to_owned();
             spread.removed.push(row.removed(Reason::Unreachable, message));
@@ -74,7 +75,8 @@ pub(super) fn spread<'a>(
     spread
 }
 
-/// Shares among those that stay and the best candidates: up to `limit` clusters, or as few as give every replica a place.
+/// Shares among those that stay and the best candidates: up to `limit` clusters, or as few as give every
+/// replica a place.
 fn grow<'a>(
     divisible: &[&Workload],
     kept: Vec<Kept<'a>>,

@@ -3,7 +3,8 @@
 use super::{Reason, Refusal, Verdict};
 use crate::scheduler::{Workload, packing::Left};
 
-/// Takes the GPUs of `demand` replicas of each object out of `left`, the largest pods first; or says what is missing.
+/// Takes the GPUs of `demand` replicas of each object out of `left`, the largest pods first; or says what is
+/// missing.
 pub(in crate::scheduler) fn check(
     workloads: &[Workload],
     demand: impl Fn(&Workload) -> u32,

@@ -1,4 +1,5 @@
-//! One filter at a time: what is refused, why, with which numbers, and that repairing only that lets the cluster in.
+//! One filter at a time: what is refused, why, with which numbers, and that repairing only that lets the
+//! cluster in.
 
 use crate::{
     fleet::{Effect, Fleet, Platform, Selector},

@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    fn policy(extra: serde_json::Value) -> Result<Policy, InvalidPolicy> {
+    fn policy(extra: &serde_json::Value) -> Result<Policy, InvalidPolicy> {
         let mut spec = json!({"resourceSelectors": [{"kind": "NIMService", "name": "llm"}]});
         spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         Policy::try_from(&serde_json::from_value::<crd::NIMPlacementSpec>(spec).unwrap())
@@ -127,12 +127,12 @@ mod tests {
 
     #[test]
     fn what_is_not_said_has_its_default() {
-        assert_eq!(policy(json!({})).unwrap(), Policy::default());
+        assert_eq!(policy(&json!({})).unwrap(), Policy::default());
     }
 
     #[test]
     fn every_part_arrives() {
-        let policy = policy(json!({
+        let policy = policy(&json!({
             "clusterAffinity": {"required": [{"matchLabels": {"tier": "gold"}}], "clusterNames": ["a"], "exclude": ["b"]},
             "tolerations": [{"key": "k", "operator": "Exists", "effect": "NoExecute"}, {"key": "q", "value": "v"}],
             "gpu": {"products": ["NVIDIA-L40S"], "minMemory": "40Gi"},
@@ -176,7 +176,7 @@ mod tests {
                 "Gt",
             ),
         ] {
-            let message = policy(extra).unwrap_err().to_string();
+            let message = policy(&extra).unwrap_err().to_string();
             assert!(message.contains(path) && message.contains(value), "{message}");
         }
     }

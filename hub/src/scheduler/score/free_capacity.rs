@@ -5,7 +5,8 @@ use crate::{
     scheduler::{Workload, packing::Left, room},
 };
 
-/// Percent of the offered GPUs that remain free for the object that would be tightest; 0 where no object takes a GPU.
+/// Percent of the offered GPUs that remain free for the object that would be tightest; 0 where no object
+/// takes a GPU.
 pub(super) fn score(workloads: &[Workload], cluster: &Cluster, left: &Left<'_>) -> i32 {
     let pools = cluster.capacity.iter().flat_map(|capacity| &capacity.pools);
     let shares = workloads.iter().filter_map(|workload| {

@@ -12,7 +12,7 @@ use crate::{
 
 const NODE: u32 = 8;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Create {
         gpus: u32,
@@ -121,11 +121,6 @@ impl World {
         adopt(&mut self.fleet, wants, &decision);
     }
 
-    fn granted(&self, cluster: usize, wants: &Request) -> u32 {
-        let row = wants.previous.iter().find(|row| row.cluster == name(&cluster_name(cluster)));
-        row.map_or(0, |row| row.granted(&wants.placement.name))
-    }
-
     fn free(&self, cluster: usize) -> Vec<u32> {
         let mut free = vec![NODE; self.nodes[cluster]];
         for wants in &self.placements {
@@ -140,7 +135,7 @@ impl World {
     fn bind(&mut self, cluster: usize, from: usize) {
         for wants in self.placements.clone() {
             let per_pod = wants.workloads[0].need.gpu.as_ref().unwrap().per_pod;
-            let wanted = self.granted(cluster, &wants) as usize;
+            let wanted = granted(cluster, &wants) as usize;
             let key = (cluster, wants.placement.name.clone());
             self.bound.entry(key.clone()).or_default().truncate(wanted);
             while self.bound[&key].len() < wanted {
@@ -177,13 +172,17 @@ impl World {
     fn check(&self) -> Result<(), TestCaseError> {
         for (cluster, nodes) in self.nodes.iter().enumerate() {
             let gpus = |wants: &Request| wants.workloads[0].need.gpu.as_ref().unwrap().per_pod;
-            let given: u32 =
-                self.placements.iter().map(|wants| self.granted(cluster, wants) * gpus(wants)).sum();
+            let given: u32 = self.placements.iter().map(|wants| granted(cluster, wants) * gpus(wants)).sum();
             let all = u32::try_from(*nodes).unwrap() * NODE;
             prop_assert!(given <= all, "cluster {} has {} GPUs and gave {}", cluster, all, given);
         }
         Ok(())
     }
+}
+
+fn granted(cluster: usize, wants: &Request) -> u32 {
+    let row = wants.previous.iter().find(|row| row.cluster == name(&cluster_name(cluster)));
+    row.map_or(0, |row| row.granted(&wants.placement.name))
 }
 
 fn cluster_name(cluster: usize) -> String {

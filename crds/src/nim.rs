@@ -5,6 +5,7 @@
 //! never breaks a watch.
 
 mod cache;
+#[allow(dead_code, reason = "KubeSchema derives an unread copy of the spec")]
 mod service;
 mod shared;
 

@@ -47,6 +47,10 @@ use storage::NIMServiceStorage;
     printcolumn = r#"{"name":"Age","type":"date","format":"date-time","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[x_kube(validation = (
+    "(has(self.draResources) && has(oldSelf.draResources) && self.draResources == oldSelf.draResources) || (!has(self.draResources) && !has(oldSelf.draResources))",
+    "spec.draResources is immutable"
+))]
+#[x_kube(validation = (
     "!(has(self.multiNode) && has(self.scale) && has(self.scale.enabled) && self.scale.enabled)",
     "autoScaling must be nil or disabled when multiNode is set"
 ))]

@@ -57,6 +57,7 @@ impl Kind for NimCaches {
     const GAUGE: &'static str = "nimCache_status_total";
     const STATES: &'static [&'static str] =
         &["NotReady", "PVC-Created", "Started", "Pending", "InProgress", "Ready", "Failed"];
+    const SHARED: &'static [(ChildKind, &'static str)] = shared::NAMES;
     // A claim holds the model and a job may not be replaced: neither is ever pruned.
     const PRUNED: &'static [ChildKind] = &[];
 
@@ -92,12 +93,11 @@ impl Kind for NimCaches {
             (None, Verdict::Extracting) => {
                 let live = outcome.live.get(&(ChildKind::Pod, extraction::pod_name(subject)));
                 let pod = live.and_then(|pod| serde_json::to_value(pod.as_ref()).ok()).unwrap_or_default();
-                match extraction::waiting(&pod) {
-                    Some(why) => (Standing::Extracting(why), Again::No),
-                    None => {
-                        let why = Failure::new("ManifestPending", "the pod has not printed it yet");
-                        (Standing::Extracting(why), Again::After(ASK_AGAIN))
-                    }
+                if let Some(why) = extraction::waiting(&pod) {
+                    (Standing::Extracting(why), Again::No)
+                } else {
+                    let why = Failure::new("ManifestPending", "the pod has not printed it yet");
+                    (Standing::Extracting(why), Again::After(ASK_AGAIN))
                 }
             }
             (None, Verdict::Downloading { selected }) => {
@@ -152,7 +152,7 @@ impl Plan<'_> {
                 format!("PersistentVolumeClaim {name} not found: create it, or set spec.storage.pvc.create");
             return self.blocked(children, Failure::new("PVCNotFound", message), Again::Backoff);
         }
-        if self.refs.is_ready(self.subject) {
+        if observe::is_ready(self.subject) {
             return self.rendered(children, Verdict::StillReady);
         }
         match self.refs.read_manifest() {
@@ -220,7 +220,7 @@ impl Plan<'_> {
         }
         let listed =
             ngc.model.as_ref().and_then(|model| model.profiles.clone()).filter(|list| !list.is_empty());
-        if let Some(listed) = listed.or_else(|| self.refs.selected_by_user(self.subject)) {
+        if let Some(listed) = listed.or_else(|| observe::selected_by_user(self.subject)) {
             return Ok(Selection::of_ids(listed));
         }
         let Some(manifest) = manifest else {
@@ -284,8 +284,8 @@ fn described(manifest: Option<&Manifest>, selection: &Selection) -> Vec<Value> {
         .collect()
 }
 
-/// The attempts that are known, with the job that is there counted if it has failed.
 impl Refs {
+    /// The attempts that are known, with the job that is there counted if it has failed.
     fn attempts(&self, subject: &Subject) -> Attempts {
         let stored = Attempts::read(subject.annotations.get(attempts::ANNOTATION), subject.owner.generation);
         match &self.job {

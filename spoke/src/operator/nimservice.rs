@@ -58,6 +58,7 @@ impl Kind for NimServices {
     const REPORTER: &'static str = "nimservice-controller";
     const GAUGE: &'static str = "nimService_status_total";
     const STATES: &'static [&'static str] = &["Pending", "NotReady", "Ready", "Failed"];
+    const SHARED: &'static [(ChildKind, &'static str)] = &[];
     const PRUNED: &'static [ChildKind] = &[
         ChildKind::Deployment,
         ChildKind::Service,

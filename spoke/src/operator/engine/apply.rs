@@ -111,10 +111,7 @@ impl Applier<'_> {
         {
             let resource = kind.resource();
             let api = self.world.api(&self.owner.namespace, &resource);
-            let params = DeleteParams {
-                preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: None }),
-                ..DeleteParams::background()
-            };
+            let params = by_uid(Some(uid.clone()));
             let what = || format!("delete {} {name}", resource.kind);
             call_opt(what, api.delete(&name, &params))
                 .await
@@ -137,4 +134,10 @@ impl Applier<'_> {
             self.settled.remember(uid, hash, version);
         }
     }
+}
+
+/// Deletes this very object, not another that has taken its name.
+pub(crate) fn by_uid(uid: Option<String>) -> DeleteParams {
+    let preconditions = uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
+    DeleteParams { preconditions, ..DeleteParams::background() }
 }

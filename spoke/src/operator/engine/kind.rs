@@ -40,6 +40,8 @@ pub(crate) trait Kind: Send + Sync + Sized + 'static {
     const GAUGE: &'static str;
     /// The states that are counted.
     const STATES: &'static [&'static str];
+    /// Children that all objects of a namespace share; they go with the last of these.
+    const SHARED: &'static [(ChildKind, &'static str)];
     /// Kinds of children that are removed when they are no longer rendered.
     const PRUNED: &'static [ChildKind];
 

@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::apply::{Applier, MANAGER};
-use super::call::{CallError, call};
+use super::apply::{Applier, MANAGER, by_uid};
+use super::call::{CallError, call, call_opt};
 use super::child::Owner;
 use super::condition::status_patch;
 use super::events::Announcer;
@@ -88,6 +88,9 @@ impl<K: Kind> Shell<K> {
             object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(PLACEMENT_LABEL));
         if object.metadata.deletion_timestamp.is_some() {
             self.retries.reset(&key);
+            if object.metadata.finalizers.iter().flatten().any(|one| one == K::FINALIZER) {
+                self.clear_shared(&key.0).await;
+            }
             self.set_finalizer(object, false).await?;
             return Ok(Action::await_change());
         }
@@ -130,6 +133,25 @@ impl<K: Kind> Shell<K> {
         let applier = Applier { world: &self.world, settled: &self.settled, owner: &subject.owner };
         let outcome = applier.apply(&rendered, K::PRUNED).await;
         Ok(K::report(typed, subject, &refs, &rendered, &outcome))
+    }
+
+    /// Removes what the objects of a namespace share when none of them stays. It never holds up a deletion.
+    async fn clear_shared(&self, namespace: &str) {
+        let stays = |object: &DynamicObject| object.metadata.deletion_timestamp.is_none();
+        let cache = self.world.subjects.get(K::KIND);
+        if cache.is_none_or(|cache| !cache.of_namespace(namespace, stays).is_empty()) {
+            return;
+        }
+        for (kind, name) in K::SHARED {
+            let Some(live) = self.world.child(*kind, namespace, name) else { continue };
+            let params = by_uid(live.metadata.uid.clone());
+            let api = self.world.api(namespace, &kind.resource());
+            if let Err(error) =
+                call_opt(|| format!("delete {} {name}", kind.word()), api.delete(name, &params)).await
+            {
+                tracing::warn!(%error, namespace, "left behind");
+            }
+        }
     }
 
     /// Writes the status if it differs, and tells of it.
@@ -194,7 +216,7 @@ impl<K: Kind> Shell<K> {
         let api = self.world.api(&namespace, &K::resource());
         let patch = Patch::Merge(json!({ "metadata": metadata }));
         let what = || format!("write the metadata of {} {name}", K::KIND);
-        super::call::call_opt(what, api.patch(&name, &params, &patch)).await
+        call_opt(what, api.patch(&name, &params, &patch)).await
     }
 }
 

@@ -34,8 +34,7 @@ impl Watch {
         changed: impl Fn(&DynamicObject) + Send,
     ) {
         let api: Api<DynamicObject> = Api::all_with(client, &self.cache.resource);
-        let mut config = watcher::Config::default();
-        config.label_selector = self.selector.take();
+        let config = watcher::Config { label_selector: self.selector.take(), ..watcher::Config::default() };
         let mut events = watch_objects(api, config).default_backoff().boxed();
         let kind = self.cache.resource.kind.clone();
         loop {
@@ -46,21 +45,23 @@ impl Watch {
             match next {
                 None => return,
                 Some(Err(error)) => tracing::warn!(%kind, %error, "the watch failed and is begun anew"),
-                Some(Ok(event)) => self.take(event.modify(trim), &changed),
+                Some(Ok(event)) => self.take(&event.modify(trim), &changed),
             }
         }
     }
 
-    fn take(&mut self, event: Event<DynamicObject>, changed: &impl Fn(&DynamicObject)) {
+    fn take(&mut self, event: &Event<DynamicObject>, changed: &impl Fn(&DynamicObject)) {
         // What went away while the watch was down is seen only by comparing before and after.
         let before = if matches!(event, Event::InitDone) { self.cache.store.state() } else { Vec::new() };
-        self.writer.apply_watcher_event(&event);
-        match &event {
+        self.writer.apply_watcher_event(event);
+        match event {
             Event::Apply(object) | Event::Delete(object) => changed(object),
             Event::InitDone => {
                 self.cache.filled.cancel();
                 let after = self.cache.store.state();
-                after.iter().for_each(|object| changed(object));
+                for object in &after {
+                    changed(object);
+                }
                 for gone in before {
                     let (namespace, name) =
                         (gone.metadata.namespace.as_deref(), gone.metadata.name.as_deref());

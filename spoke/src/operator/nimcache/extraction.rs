@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crds::nim::NIMCacheSpec;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
@@ -19,10 +20,16 @@ pub(super) const KEY: &str = "model_manifest.yaml";
 /// What the pod prints when the image has no manifest.
 const ABSENT: &str = "model_manifest.yaml not found";
 
+/// What it prints last. A log is read while it is written, and half a manifest may well be a manifest.
+const END: &str = "# end of manifest";
+
+/// How long a pod without that line has to have run before what it printed is taken for whole.
+const LONG_ENOUGH: SignedDuration = SignedDuration::from_secs(2);
+
 /// Prints the manifest from where images have it, and stays so that it can be read.
 const SCRIPT: &str = "\
 for file in /opt/nim/etc/default/model_manifest.yaml /etc/nim/config/model_manifest.yaml; do
-  if [ -f \"$file\" ]; then cat \"$file\"; exec sleep infinity; fi
+  if [ -f \"$file\" ]; then cat \"$file\"; echo; echo '# end of manifest'; exec sleep infinity; fi
 done
 echo 'model_manifest.yaml not found'
 exec sleep infinity
@@ -41,6 +48,17 @@ pub(super) fn config_name(subject: &Subject) -> String {
 /// True when what was printed says that the image has no manifest.
 pub(super) fn says_absent(printed: &str) -> bool {
     printed.contains(ABSENT)
+}
+
+/// True when nothing more is to be expected of the pod.
+pub(super) fn is_whole(printed: &str, pod: &Value, now: Timestamp) -> bool {
+    if says_absent(printed) || printed.trim_end().ends_with(END) {
+        return true;
+    }
+    let started = &pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"];
+    let started: Option<Timestamp> = started.as_str().and_then(|at| at.parse().ok());
+    !printed.trim().is_empty()
+        && started.is_none_or(|started| now.duration_since(started).abs() >= LONG_ENOUGH)
 }
 
 /// The pod.
@@ -113,8 +131,8 @@ pub(super) fn waiting(pod: &Value) -> Option<Failure> {
         return None;
     }
     let containers = ["initContainerStatuses", "containerStatuses"];
-    let mut states = containers.iter().filter_map(|field| status[*field].as_array()).flatten();
-    if let Some(state) = states.find_map(|container| container["state"]["waiting"].as_object())
+    let mut all = containers.iter().filter_map(|field| status[*field].as_array()).flatten();
+    if let Some(state) = all.find_map(|container| container["state"]["waiting"].as_object())
         && let Some(reason) = state.get("reason").and_then(Value::as_str)
     {
         let message = state.get("message").and_then(Value::as_str).unwrap_or_default();
@@ -127,4 +145,40 @@ pub(super) fn waiting(pod: &Value) -> Option<Failure> {
         Failure::new(text("reason", "Unschedulable"), text("message", ""))
     });
     Some(why.unwrap_or_else(|| Failure::new("PodPending", "the pod has not started yet")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn half_a_manifest_is_not_taken_for_a_whole_one() {
+        let pod = json!({"status": {"containerStatuses": [{"state": {"running": {"startedAt": "1970-01-01T00:01:40Z"}}}]}});
+        for (printed, second, whole) in [
+            ("", 1000, false),
+            ("a: {}", 100, false),
+            ("a: {}", 102, true),
+            ("a: {}\n# end of manifest\n", 100, true),
+            ("model_manifest.yaml not found\n", 100, true),
+        ] {
+            assert_eq!(is_whole(printed, &pod, at(second)), whole, "{printed:?} at {second}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_does_not_run_says_why() {
+        let waits = json!({"status": {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "denied"}}}]}});
+        let nowhere = json!({"status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]}});
+        for (pod, reason) in [(waits, "ErrImagePull"), (nowhere, "Unschedulable"), (json!({}), "PodPending")]
+        {
+            assert_eq!(waiting(&pod).unwrap().reason, reason);
+        }
+        assert_eq!(waiting(&json!({"status": {"phase": "Running"}})), None);
+    }
 }

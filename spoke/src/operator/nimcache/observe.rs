@@ -39,11 +39,6 @@ pub(crate) struct Refs {
 }
 
 impl Refs {
-    /// True when the model is stored.
-    pub(super) fn is_ready(&self, subject: &Subject) -> bool {
-        subject.status["state"] == "Ready"
-    }
-
     /// `model-free` where that is known.
     pub(super) fn kind(&self) -> &'static str {
         if self.model_free { "model-free" } else { "" }
@@ -58,12 +53,17 @@ impl Refs {
         let annotation = self.job.as_ref()?["metadata"]["annotations"][job::SELECTED].as_str()?.to_owned();
         serde_json::from_str(&annotation).ok()
     }
+}
 
-    /// The profiles that a user chose by annotation.
-    pub(super) fn selected_by_user(&self, subject: &Subject) -> Option<Vec<String>> {
-        let ids: Vec<String> = serde_json::from_str(subject.annotations.get(CHOSEN)?).ok()?;
-        (!ids.is_empty()).then_some(ids)
-    }
+/// True when the model is stored.
+pub(super) fn is_ready(subject: &Subject) -> bool {
+    subject.status["state"] == "Ready"
+}
+
+/// The profiles that a user chose by annotation.
+pub(super) fn selected_by_user(subject: &Subject) -> Option<Vec<String>> {
+    let ids: Vec<String> = serde_json::from_str(subject.annotations.get(CHOSEN)?).ok()?;
+    (!ids.is_empty()).then_some(ids)
 }
 
 /// Gathers it. The API server is asked only until the download has begun.
@@ -79,7 +79,7 @@ pub(super) async fn observe(object: &NIMCache, subject: &Subject, world: &World)
         proxies: proxies(world, namespace),
         ..Refs::default()
     };
-    if refs.is_ready(subject) {
+    if is_ready(subject) {
         refs.claim_found = true;
         return Ok(refs);
     }
@@ -90,10 +90,11 @@ pub(super) async fn observe(object: &NIMCache, subject: &Subject, world: &World)
     refs.model_free = subject.status["type"] == "model-free";
     if refs.manifest.is_none() && !refs.model_free {
         let pod = child(ChildKind::Pod, &extraction::pod_name(subject));
-        if pod.is_some_and(|pod| extraction::waiting(&pod).is_none()) {
+        if let Some(pod) = pod.filter(|pod| extraction::waiting(pod).is_none()) {
             let printed = printed(subject, world).await?;
             refs.model_free = extraction::says_absent(&printed);
-            refs.manifest = (!refs.model_free && !printed.trim().is_empty()).then_some(printed);
+            let whole = !refs.model_free && extraction::is_whole(&printed, &pod, subject.now);
+            refs.manifest = whole.then_some(printed);
         }
     }
     Ok(refs)

@@ -48,14 +48,14 @@ fn why(failed: &Value, pods: &[Value]) -> String {
         let list = pod["status"]["containerStatuses"].as_array().map(Vec::as_slice).unwrap_or_default();
         list.iter().map(|container| &container["state"]["terminated"])
     });
-    let said = said.filter(|end| end["exitCode"].as_i64().is_some_and(|code| code != 0)).find_map(|end| {
+    let mut said = said.filter(|end| end["exitCode"].as_i64().is_some_and(|code| code != 0)).map(|end| {
         let message = end["message"].as_str().unwrap_or_default().trim();
         let text = format!("exit code {}: {message}", end["exitCode"]);
-        Some(text.trim_end_matches([':', ' ']).to_owned())
+        text.trim_end_matches([':', ' ']).to_owned()
     });
     let text = |field: &str| failed[field].as_str().unwrap_or_default();
     let own = format!("{}: {}", text("reason"), text("message"));
-    match said {
+    match said.next() {
         Some(said) => format!("{own}; {said}"),
         None => own,
     }

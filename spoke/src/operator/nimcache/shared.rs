@@ -14,6 +14,10 @@ pub(super) const ACCOUNT: &str = "nim-cache-sa";
 const ROLE: &str = "nim-cache-role";
 const BINDING: &str = "nim-cache-rolebinding";
 
+/// All of them. They go with the last NIMCache of their namespace.
+pub(super) const NAMES: &[(ChildKind, &str)] =
+    &[(ChildKind::RoleBinding, BINDING), (ChildKind::Role, ROLE), (ChildKind::ServiceAccount, ACCOUNT)];
+
 /// The three objects. `proxies` says that some NIMCache of the namespace uses a proxy: its pods need more, and since
 /// the role is shared it grants what any of them needs instead of going back and forth.
 pub(super) fn children(namespace: &str, proxies: bool) -> [Child; 3] {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const FIRST: &str = r#"
+const FIRST: &str = r"
 1a00:
   model: meta/llama
   release: '1.8.3'
@@ -27,7 +27,7 @@ const FIRST: &str = r#"
 0b00:
   model: meta/llama
   tags: {llm_engine: vllm, llm_engine: tensorrt_llm}
-"#;
+";
 
 const SECOND: &str = r#"
 schema_version: "2.0"

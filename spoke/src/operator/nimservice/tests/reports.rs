@@ -1,0 +1,86 @@
+//! What is reported of a NIMService.
+
+use std::sync::Arc;
+
+use super::*;
+
+fn outcome(available: i64) -> Outcome {
+    let mut outcome = Outcome::default();
+    let deployment = json!({
+        "metadata": {"name": "llama", "generation": 1}, "spec": {"replicas": 1},
+        "status": {"observedGeneration": 1, "updatedReplicas": 1, "availableReplicas": available},
+    });
+    let service = json!({"metadata": {"name": "llama"}, "spec": {"clusterIP": "10.0.0.9"}});
+    for (kind, object) in [(ChildKind::Deployment, deployment), (ChildKind::Service, service)] {
+        outcome.live.insert((kind, "llama".into()), Arc::new(serde_json::from_value(object).unwrap()));
+    }
+    outcome
+}
+
+fn report(subject: &Subject, outcome: &Outcome) -> Report {
+    let service = service(json!({}));
+    let rendered = NimServices::render(&service, subject, &None, &ClusterFacts::default());
+    NimServices::report(&service, subject, &None, &rendered, outcome)
+}
+
+fn condition<'a>(report: &'a Report, kind: &str) -> &'a Value {
+    report.status["conditions"].as_array().unwrap().iter().find(|one| one["type"] == kind).unwrap()
+}
+
+#[test]
+fn ready_follows_the_workload_and_tells_where_the_model_is() {
+    let report = report(&subject(), &outcome(1));
+    assert_eq!(report.status["state"], "Ready");
+    assert_eq!(report.status["availableReplicas"], 1);
+    assert_eq!(report.status["model"]["clusterEndpoint"], "10.0.0.9:8000");
+    assert_eq!(
+        (&condition(&report, "Ready")["status"], &condition(&report, "Failed")["status"]),
+        (&json!("True"), &json!("False"))
+    );
+    assert_eq!(condition(&report, "Ready")["observedGeneration"], 3);
+    assert_eq!(report.again, Again::No, "watches tell, nothing polls");
+}
+
+#[test]
+fn the_model_is_forgotten_when_it_is_no_longer_served() {
+    let mut subject = subject();
+    subject.status = report(&subject, &outcome(1)).status;
+    let report = report(&subject, &outcome(0));
+    assert_eq!(report.status["state"], "NotReady");
+    assert_eq!((report.status.get("model"), report.status.get("availableReplicas")), (None, None));
+}
+
+#[test]
+fn events_are_told_on_transitions_only() {
+    let mut subject = subject();
+    let first = report(&subject, &outcome(1));
+    assert_eq!(first.notices.len(), 1);
+    subject.status = first.status.clone();
+    subject.now = jiff::Timestamp::from_second(500).unwrap();
+    let second = report(&subject, &outcome(1));
+    assert_eq!((second.notices.len(), &second.status), (0, &first.status), "nothing is written either");
+}
+
+#[test]
+fn the_reason_of_a_failure_is_kept() {
+    let failure = Some(Failure::new("DeploymentFailed", "quota"));
+    let report = report(&subject(), &Outcome { failure, ..Outcome::default() });
+    assert_eq!(report.status["state"], "Failed");
+    for kind in ["Ready", "Failed"] {
+        assert_eq!(condition(&report, kind)["reason"], "DeploymentFailed");
+    }
+    assert_eq!((report.notices[0].warning, report.again), (true, Again::Backoff));
+}
+
+#[test]
+fn not_ready_does_not_call_the_failed_condition_ready() {
+    let report = report(&subject(), &outcome(0));
+    assert_eq!(condition(&report, "Failed")["reason"], "NotReady");
+}
+
+#[test]
+fn an_unreadable_object_says_so() {
+    let report = NimServices::unreadable(&subject(), "InvalidSpec", "spec.replicas: not a number");
+    assert_eq!(condition(&report, "Ready")["reason"], "InvalidSpec");
+    assert_eq!(report.status["state"], "Failed");
+}

@@ -134,6 +134,7 @@ fn structural(mut schema: Map<String, Value>) -> Result<Map<String, Value>, Sche
         Some(Value::Object(definitions)) => definitions,
         _ => Map::new(),
     };
+    raw::drop_kubernetes_descriptions(&mut definitions);
     facts::apply(&facts::table()?, &mut definitions)?;
     inline::inline(&mut schema, &definitions)?;
     Ok(schema)

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep};
 
 pub use ground::Ground;
 
+use crate::command::{self, CommandError};
 use crate::port::{self, NoFreePort};
 use crate::process::{Process, ProcessError, Program, last_lines};
 use audit::AuditLog;
@@ -130,6 +131,7 @@ impl Shape {
 pub struct Cluster {
     name: String,
     folder: PathBuf,
+    kubectl: PathBuf,
     address: SocketAddr,
     authority: PathBuf,
     api_program: Program,
@@ -151,6 +153,7 @@ impl Cluster {
         let mut cluster = Self {
             name: name.to_owned(),
             folder,
+            kubectl: ground.programs().path("kubectl"),
             address,
             authority,
             api_program,
@@ -181,6 +184,13 @@ impl Cluster {
     #[must_use]
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// Runs kubectl with every right, `input` on its stdin; returns what it printed.
+    pub async fn kubectl(&self, arguments: &[&str], input: Option<&str>) -> Result<String, CommandError> {
+        let kubeconfig = self.kubeconfig();
+        let kubeconfig = kubeconfig.to_string_lossy();
+        command::run(&self.kubectl, &[&["--kubeconfig", &*kubeconfig], arguments].concat(), input).await
     }
 
     /// A kubeconfig file with every right.

@@ -8,7 +8,12 @@
 //! ```
 
 pub mod cluster;
+pub mod command;
 pub mod controlplane;
 pub mod failure;
+pub mod fault_proxy;
+pub mod fleet;
+pub mod objects;
 pub mod port;
 pub mod process;
+pub mod sample;

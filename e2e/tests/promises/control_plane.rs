@@ -30,7 +30,7 @@ where
     K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let wait = await_condition(api.clone(), name, condition);
-    tokio::time::timeout(Duration::from_secs(60), wait).await??;
+    tokio::time::timeout(Duration::from_mins(1), wait).await??;
     Ok(())
 }
 

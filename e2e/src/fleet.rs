@@ -1,0 +1,220 @@
+//! A hub and its spokes, as the processes and under the roles that the charts give them, on real clusters.
+//!
+//! ```text
+//! let fleet = Fleet::new().cluster("east").gpus(H100, 8, 4).cluster("west").gpus(L40S, 4, 2).start().await?;
+//! fleet.hub().kill();
+//! fleet.cluster("east")?.link().cut().await;
+//! ```
+
+mod binaries;
+mod daemon;
+mod evidence;
+mod hub;
+mod install;
+mod member;
+
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use tokio::time::{Instant, sleep};
+
+pub use binaries::{Binaries, BinariesError};
+pub use daemon::{Daemon, DaemonError};
+pub use hub::{Hub, Invitation};
+pub use member::Member;
+
+use crate::cluster::{ClusterError, Ground, Shape};
+use crate::command::CommandError;
+use crate::failure::Failure;
+
+/// Namespace of hub and spokes, as in the README.
+pub const NAMESPACE: &str = "nimfleet";
+/// How long joining may take.
+const JOINED_WITHIN: Duration = Duration::from_mins(1);
+/// How often something awaited is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A fleet could not be started or steered.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// A cluster failed.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// kubectl, helm or a program of ours refused.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// Hub and spoke could not be built.
+    #[error(transparent)]
+    Binaries(#[from] BinariesError),
+    /// Hub or spoke did not start.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    /// The proxy between a spoke and the hub could not listen.
+    #[error("the link of {cluster}: {source}")]
+    Link {
+        /// Whose link.
+        cluster: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// What `join-command` printed is not what it promises.
+    #[error("join-command printed {printed:?}: {source}")]
+    Invitation {
+        /// What it printed.
+        printed: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A cluster that the fleet does not have.
+    #[error("the fleet has no cluster {0:?}")]
+    NoSuchCluster(String),
+}
+
+/// What a fleet is to have.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    members: Vec<Planned>,
+    audited: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Planned {
+    name: String,
+    shape: Shape,
+    joins: bool,
+}
+
+impl Plan {
+    /// Adds a cluster; what follows says more about it.
+    #[must_use]
+    pub fn cluster(mut self, name: &str) -> Self {
+        self.members.push(Planned { name: name.to_owned(), shape: Shape::new(), joins: true });
+        self
+    }
+
+    /// Gives the last cluster `nodes` nodes with `per_node` GPUs of `product` each.
+    #[must_use]
+    pub fn gpus(self, product: &str, per_node: u32, nodes: u32) -> Self {
+        self.last(|planned| planned.shape = planned.shape.clone().gpus(product, per_node, nodes))
+    }
+
+    /// Gives the last cluster nodes without GPUs.
+    #[must_use]
+    pub fn cpu_nodes(self, nodes: u32) -> Self {
+        self.last(|planned| planned.shape = planned.shape.clone().cpu_nodes(nodes))
+    }
+
+    /// Leaves the last cluster outside the fleet: it has the CRDs and the roles, but no spoke runs yet.
+    #[must_use]
+    pub fn not_joined(self) -> Self {
+        self.last(|planned| planned.joins = false)
+    }
+
+    /// Keeps an audit log on every cluster.
+    #[must_use]
+    pub fn audited(mut self) -> Self {
+        self.audited = true;
+        self
+    }
+
+    /// Starts everything and waits until the hub sees every joined cluster as connected.
+    pub async fn start(self) -> Result<Fleet, Failure> {
+        let ground = Ground::prepare().await?;
+        let binaries = tokio::task::spawn_blocking(Binaries::ready).await??;
+        let audit = |shape: Shape| if self.audited { shape.audited() } else { shape };
+        let link = hub::loopback()?;
+        let hub_shape = audit(Shape::new());
+        let hub = Hub::start(&ground, &binaries, &hub_shape, link);
+        let members = try_join_all(self.members.iter().map(|planned| {
+            let shape = audit(planned.shape.clone())
+                .container_logs(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/model_manifest.yaml"));
+            let (ground, binaries) = (&ground, &binaries);
+            async move { Member::start(ground, binaries, &planned.name, &shape, link).await }
+        }));
+        let (hub, members) = tokio::try_join!(hub, members)?;
+        let fleet = Fleet { hub, members, ground };
+        fleet.eventually("the hub is ready", JOINED_WITHIN, || fleet.hub.ready()).await?;
+        for planned in self.members.iter().filter(|planned| planned.joins) {
+            fleet.join(&planned.name).await?;
+        }
+        Ok(fleet)
+    }
+
+    fn last(mut self, change: impl FnOnce(&mut Planned)) -> Self {
+        if let Some(planned) = self.members.last_mut() {
+            change(planned);
+        }
+        self
+    }
+}
+
+/// A running fleet. Dropping it ends every process and removes every file of it.
+pub struct Fleet {
+    // Processes first, the ground under them last.
+    hub: Hub,
+    members: Vec<Member>,
+    ground: Ground,
+}
+
+impl Fleet {
+    /// A fleet of a hub alone; the plan's methods add clusters.
+    #[allow(clippy::new_ret_no_self, reason = "a fleet is planned before it is started")]
+    #[must_use]
+    pub fn new() -> Plan {
+        Plan::default()
+    }
+
+    /// The hub.
+    #[must_use]
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// A cluster of the fleet.
+    pub fn cluster(&self, name: &str) -> Result<&Member, FleetError> {
+        self.members
+            .iter()
+            .find(|m| m.name() == name)
+            .ok_or_else(|| FleetError::NoSuchCluster(name.to_owned()))
+    }
+
+    /// Every cluster of the fleet.
+    #[must_use]
+    pub fn clusters(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// What the fleet stands on.
+    #[must_use]
+    pub fn ground(&self) -> &Ground {
+        &self.ground
+    }
+
+    /// Joins a cluster as the README says: token, spoke, acceptance; returns when the hub sees it connected.
+    pub async fn join(&self, name: &str) -> Result<(), Failure> {
+        let member = self.cluster(name)?;
+        member.start_spoke(&self.hub.invite(name).await?)?;
+        self.eventually(&format!("{name} knocks"), JOINED_WITHIN, || self.hub.accept(name)).await?;
+        self.eventually(&format!("{name} is connected"), JOINED_WITHIN, || self.hub.connected(name)).await
+    }
+
+    /// Looks again and again until `check` succeeds and gives back what it found. After `within` it fails with what
+    /// `check` last said and with everything that may tell why.
+    pub async fn eventually<T, F, C>(&self, what: &str, within: Duration, mut check: F) -> Result<T, Failure>
+    where
+        F: FnMut() -> C,
+        C: Future<Output = Result<T, Failure>>,
+    {
+        let until = Instant::now() + within;
+        loop {
+            match check().await {
+                Ok(found) => return Ok(found),
+                Err(last) if Instant::now() > until => {
+                    let evidence = evidence::collect(self).await;
+                    return Err(Failure::new(format!("not within {within:?}: {what}: {last}\n{evidence}")));
+                }
+                Err(_) => sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The hub of a fleet: its cluster and its process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crds::fleet::GPUCluster;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::daemon::{Daemon, DaemonError};
+use super::{Binaries, FleetError, NAMESPACE, install};
+use crate::cluster::{Cluster, ClusterError, Ground, Shape};
+use crate::command;
+use crate::failure::Failure;
+use crate::port;
+use crate::process::Program;
+
+/// The chart of the hub, and the name of its ServiceAccount.
+const CHART: &str = "nimfleet-hub";
+
+/// What `nimfleet-hub join-command` gives to one cluster.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Invitation {
+    /// Where the hub is reached.
+    pub address: String,
+    /// What its CA hashes to.
+    pub ca_hash: String,
+    /// The single-use token.
+    pub token: String,
+    /// For whom it is.
+    pub cluster: String,
+}
+
+/// A hub.
+pub struct Hub {
+    daemon: Daemon,
+    cluster: Cluster,
+    program: PathBuf,
+    kubeconfig: PathBuf,
+    link: SocketAddr,
+}
+
+impl Hub {
+    pub(super) async fn start(
+        ground: &Ground,
+        binaries: &Binaries,
+        shape: &Shape,
+        link: SocketAddr,
+    ) -> Result<Self, FleetError> {
+        let cluster = Cluster::start(ground, "hub", shape).await?;
+        install::crds(ground, &cluster).await?;
+        let kubeconfig = install::identity(ground, &cluster, CHART).await?;
+        let admin = loopback()?;
+        let program = Program::new(&binaries.hub, cluster.folder().join("nimfleet-hub.log"))
+            .arg("serve")
+            .flag("kubeconfig", kubeconfig.display())
+            .flag("namespace", NAMESPACE)
+            .flag("listen", link)
+            .flag("advertise", link)
+            .flag("metrics-addr", admin)
+            .env("RUST_LOG", "info,hub=debug");
+        let daemon = Daemon::new(CHART, program, admin);
+        daemon.start()?;
+        Ok(Self { daemon, cluster, program: binaries.hub.clone(), kubeconfig, link })
+    }
+
+    /// The hub's cluster.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The hub's process.
+    #[must_use]
+    pub fn daemon(&self) -> &Daemon {
+        &self.daemon
+    }
+
+    /// Kills the hub's process, as a crash of its machine would.
+    pub fn kill(&self) {
+        self.daemon.kill();
+    }
+
+    /// Starts the hub's process again.
+    pub fn restart(&self) -> Result<(), DaemonError> {
+        self.daemon.start()
+    }
+
+    /// Succeeds when the hub says that it is ready.
+    pub async fn ready(&self) -> Result<(), Failure> {
+        Ok(self.daemon.ready().await?)
+    }
+
+    /// Where spokes reach it.
+    #[must_use]
+    pub fn link(&self) -> SocketAddr {
+        self.link
+    }
+
+    /// Makes a token for one cluster, as an admin does.
+    pub async fn invite(&self, cluster: &str) -> Result<Invitation, FleetError> {
+        self.invite_for(cluster, "1h").await
+    }
+
+    /// Makes a token for one cluster that can be used for `ttl`, for example `1s`.
+    pub async fn invite_for(&self, cluster: &str, ttl: &str) -> Result<Invitation, FleetError> {
+        let kubeconfig = self.kubeconfig.to_string_lossy();
+        let link = self.link.to_string();
+        let arguments = [
+            "join-command",
+            cluster,
+            "--ttl",
+            ttl,
+            "--output",
+            "json",
+            "--kubeconfig",
+            &kubeconfig,
+            "--namespace",
+            NAMESPACE,
+            "--advertise",
+            &link,
+        ];
+        let printed = command::run(&self.program, &arguments, None).await?;
+        serde_json::from_str(&printed).map_err(|source| FleetError::Invitation { printed, source })
+    }
+
+    /// The admin's half of joining; fails while the cluster has not shown up.
+    pub async fn accept(&self, cluster: &str) -> Result<(), Failure> {
+        let yes = json!({"spec": {"accepted": true}});
+        self.gpu_clusters().patch(cluster, &PatchParams::default(), &Patch::Merge(&yes)).await?;
+        Ok(())
+    }
+
+    /// Succeeds when the hub says that the cluster is connected.
+    pub async fn connected(&self, cluster: &str) -> Result<(), Failure> {
+        let found = self.gpu_clusters().get(cluster).await?;
+        let conditions = found.status.map(|status| status.conditions).unwrap_or_default();
+        match conditions.iter().find(|c| c.type_ == "Connected") {
+            Some(c) if c.status == "True" => Ok(()),
+            Some(c) => Err(Failure::new(format!("Connected is {}: {}: {}", c.status, c.reason, c.message))),
+            None => Err(Failure::new("no condition Connected")),
+        }
+    }
+
+    fn gpu_clusters(&self) -> Api<GPUCluster> {
+        Api::all(self.cluster.client())
+    }
+}
+
+pub(super) fn loopback() -> Result<SocketAddr, ClusterError> {
+    Ok(SocketAddr::from(([127, 0, 0, 1], port::free()?)))
+}

@@ -1,0 +1,50 @@
+//! Puts on a cluster what the charts put there, but for the pods: those are processes of ours.
+
+use std::path::{Path, PathBuf};
+
+use super::{FleetError, NAMESPACE};
+use crate::cluster::{Cluster, Ground};
+use crate::command;
+
+/// What a chart needs to be rendered, whatever the cluster; none of it is in the roles.
+const VALUES: [&str; 4] = [
+    "cluster.name=e2e",
+    "hub.address=hub.example.com:7443",
+    "hub.caHash=sha256:0000000000000000000000000000000000000000000000000000000000000000",
+    "link.advertise=hub.example.com:7443",
+];
+/// The templates that say what a program may do.
+const ROLES: [&str; 3] = ["templates/serviceaccount.yaml", "templates/roles.yaml", "templates/bindings.yaml"];
+/// How long the identity lasts: longer than any test, and than a demo that is left running overnight.
+const TOKEN_LASTS: &str = "24h";
+
+/// Installs the CRDs of `nimfleet-crds` and waits until they are served.
+pub(super) async fn crds(ground: &Ground, cluster: &Cluster) -> Result<(), FleetError> {
+    let manifests = helm(ground, "nimfleet-crds", &[]).await?;
+    cluster.kubectl(&["apply", "--server-side", "-f", "-"], Some(&manifests)).await?;
+    cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], None).await?;
+    Ok(())
+}
+
+/// Installs the roles of `chart` and returns a kubeconfig of its ServiceAccount: exactly what its pod would have.
+pub(super) async fn identity(ground: &Ground, cluster: &Cluster, chart: &str) -> Result<PathBuf, FleetError> {
+    cluster.kubectl(&["create", "namespace", NAMESPACE], None).await?;
+    let manifests = helm(ground, chart, &ROLES).await?;
+    cluster.kubectl(&["apply", "--server-side", "-f", "-"], Some(&manifests)).await?;
+    let token = cluster
+        .kubectl(&["create", "token", chart, "-n", NAMESPACE, "--duration", TOKEN_LASTS], None)
+        .await?;
+    Ok(cluster.kubeconfig_for(chart, token.trim())?)
+}
+
+/// The chart's manifests; only those of `templates`, where there are any.
+async fn helm(ground: &Ground, chart: &str, templates: &[&str]) -> Result<String, FleetError> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts").join(chart);
+    let folder = folder.to_string_lossy();
+    let mut arguments = vec!["template", "nimfleet", &folder, "--namespace", NAMESPACE];
+    if !templates.is_empty() {
+        arguments.extend(VALUES.iter().flat_map(|value| ["--set", value]));
+    }
+    arguments.extend(templates.iter().flat_map(|template| ["--show-only", template]));
+    Ok(command::run(&ground.programs().path("helm"), &arguments, None).await?)
+}

@@ -1,0 +1,89 @@
+//! A cluster of the fleet: its control plane, its spoke and its link to the hub.
+
+use std::net::SocketAddr;
+
+use super::daemon::{Daemon, DaemonError};
+use super::hub::{Invitation, loopback};
+use super::{Binaries, FleetError, NAMESPACE, install};
+use crate::cluster::{Cluster, Ground, Shape};
+use crate::fault_proxy::FaultProxy;
+use crate::process::Program;
+
+/// The chart of the spoke, and the name of its ServiceAccount.
+const CHART: &str = "nimfleet-spoke";
+
+/// One GPU cluster.
+pub struct Member {
+    spoke: Daemon,
+    /// How the spoke is started whatever it is told about a hub.
+    program: Program,
+    link: FaultProxy,
+    cluster: Cluster,
+}
+
+impl Member {
+    pub(super) async fn start(
+        ground: &Ground,
+        binaries: &Binaries,
+        name: &str,
+        shape: &Shape,
+        hub: SocketAddr,
+    ) -> Result<Self, FleetError> {
+        let cluster = Cluster::start(ground, name, shape).await?;
+        install::crds(ground, &cluster).await?;
+        let kubeconfig = install::identity(ground, &cluster, CHART).await?;
+        let link = FaultProxy::start(loopback()?, hub)
+            .await
+            .map_err(|source| FleetError::Link { cluster: name.to_owned(), source })?;
+        let admin = loopback()?;
+        let program = Program::new(&binaries.spoke, cluster.folder().join("nimfleet-spoke.log"))
+            .flag("kubeconfig", kubeconfig.display())
+            .flag("namespace", NAMESPACE)
+            .flag("metrics-addr", admin)
+            .env("RUST_LOG", "info,spoke=debug");
+        let spoke = Daemon::new(&format!("nimfleet-spoke of {name}"), program.clone(), admin);
+        Ok(Self { spoke, program, link, cluster })
+    }
+
+    /// The cluster's name, here and on the hub.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.cluster.name()
+    }
+
+    /// The cluster itself.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The spoke's process.
+    #[must_use]
+    pub fn spoke(&self) -> &Daemon {
+        &self.spoke
+    }
+
+    /// The line between spoke and hub.
+    #[must_use]
+    pub fn link(&self) -> &FaultProxy {
+        &self.link
+    }
+
+    /// Starts the spoke with what `join-command` gave, through this cluster's own link.
+    pub fn start_spoke(&self, invitation: &Invitation) -> Result<(), DaemonError> {
+        let program = self
+            .program
+            .clone()
+            .flag("hub-address", self.link.address())
+            .flag("hub-ca-hash", &invitation.ca_hash)
+            .flag("cluster-name", &invitation.cluster)
+            // A token on the command line could be read by everybody on the machine.
+            .env("NIMFLEET_HUB_TOKEN", &invitation.token);
+        self.spoke.start_as(program)
+    }
+
+    /// Starts the spoke as a NIM operator alone.
+    pub fn start_operator(&self) -> Result<(), DaemonError> {
+        self.spoke.start_as(self.program.clone().arg("--no-hub"))
+    }
+}

@@ -73,7 +73,7 @@ pub enum SchemaError {
 enum Spec {
     /// It does not, as the Rust type says.
     AsTyped,
-    /// It does, as NVIDIA's definitions do.
+    /// It does, as NVIDIA's definitions do, and where an empty spec has a meaning.
     Optional,
 }
 
@@ -85,7 +85,7 @@ pub fn all() -> Result<Vec<CustomResourceDefinition>, SchemaError> {
     Ok(vec![
         definition::<NIMCache>(Spec::Optional)?,
         definition::<NIMService>(Spec::Optional)?,
-        definition::<GPUCluster>(Spec::AsTyped)?,
+        definition::<GPUCluster>(Spec::Optional)?,
         definition::<NIMPlacement>(Spec::AsTyped)?,
         definition::<NIMPlacementDecision>(Spec::AsTyped)?,
     ])

@@ -8,7 +8,7 @@ use spoke::args::Args;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match spoke::app::run(Args::parse()).await {
+    match Box::pin(spoke::app::run(Args::parse())).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

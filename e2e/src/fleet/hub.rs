@@ -61,6 +61,8 @@ impl Hub {
             .flag("listen", link)
             .flag("advertise", link)
             .flag("metrics-addr", admin)
+            .flag("log-format", "text")
+            .env("NO_COLOR", "1")
             .env("RUST_LOG", "info,hub=debug");
         let daemon = Daemon::new(CHART, program, admin);
         daemon.start()?;

@@ -6,12 +6,11 @@ use super::{FleetError, NAMESPACE};
 use crate::cluster::{Cluster, Ground};
 use crate::command;
 
-/// What a chart needs to be rendered, whatever the cluster; none of it is in the roles.
-const VALUES: [&str; 4] = [
+/// What the spoke's chart insists on; none of it is in the roles.
+const SPOKE_VALUES: [&str; 3] = [
     "cluster.name=e2e",
     "hub.address=hub.example.com:7443",
     "hub.caHash=sha256:0000000000000000000000000000000000000000000000000000000000000000",
-    "link.advertise=hub.example.com:7443",
 ];
 /// The templates that say what a program may do.
 const ROLES: [&str; 3] = ["templates/serviceaccount.yaml", "templates/roles.yaml", "templates/bindings.yaml"];
@@ -42,8 +41,8 @@ async fn helm(ground: &Ground, chart: &str, templates: &[&str]) -> Result<String
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts").join(chart);
     let folder = folder.to_string_lossy();
     let mut arguments = vec!["template", "nimfleet", &folder, "--namespace", NAMESPACE];
-    if !templates.is_empty() {
-        arguments.extend(VALUES.iter().flat_map(|value| ["--set", value]));
+    if chart == "nimfleet-spoke" {
+        arguments.extend(SPOKE_VALUES.iter().flat_map(|value| ["--set", value]));
     }
     arguments.extend(templates.iter().flat_map(|template| ["--show-only", template]));
     Ok(command::run(&ground.programs().path("helm"), &arguments, None).await?)

@@ -40,6 +40,8 @@ impl Member {
             .flag("kubeconfig", kubeconfig.display())
             .flag("namespace", NAMESPACE)
             .flag("metrics-addr", admin)
+            .flag("log-format", "text")
+            .env("NO_COLOR", "1")
             .env("RUST_LOG", "info,spoke=debug");
         let spoke = Daemon::new(&format!("nimfleet-spoke of {name}"), program.clone(), admin);
         Ok(Self { spoke, program, link, cluster })

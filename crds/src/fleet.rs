@@ -4,6 +4,8 @@ mod cluster;
 mod decision;
 mod placement;
 mod placement_status;
+#[cfg(test)]
+mod tests;
 
 pub use cluster::{
     GPUCluster, GPUClusterSpec, GPUClusterStatus, GPUPool, HeldCache, Platform, Taint, TaintEffect,

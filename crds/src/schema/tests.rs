@@ -1,3 +1,5 @@
+//! Schemas of small types, facts that fit and facts that do not.
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMapKeySelector, ContainerPort};

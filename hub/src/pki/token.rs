@@ -88,7 +88,7 @@ pub struct TokenRecord {
 pub enum TokenRefused {
     /// There is no such token, or its secret is another.
     #[error(
-        "the join token is not one of this hub: get a new one with `nimfleet-hub join-command <cluster>`"
+        "the join token is wrong, this hub knows no such one: get a new one with `nimfleet-hub join-command <cluster>`"
     )]
     Wrong,
     /// Another key has used it.
@@ -113,10 +113,12 @@ pub enum TokenRefused {
     },
     /// It is for another cluster.
     #[error(
-        "the join token is not for cluster {presented}: get one with `nimfleet-hub join-command {presented}`, or \
-         correct cluster.name"
+        "the join token is for cluster {cluster}, not {presented}: get one with `nimfleet-hub join-command \
+         {presented}`, or correct cluster.name"
     )]
     ForeignCluster {
+        /// The cluster it is for.
+        cluster: ClusterName,
         /// The name that the spoke gave.
         presented: ClusterName,
     },
@@ -135,7 +137,10 @@ pub fn check(
         return Err(TokenRefused::Wrong);
     }
     if record.cluster != *cluster {
-        return Err(TokenRefused::ForeignCluster { presented: cluster.clone() });
+        return Err(TokenRefused::ForeignCluster {
+            cluster: record.cluster.clone(),
+            presented: cluster.clone(),
+        });
     }
     match &record.used_by {
         Some(user) if same(user, key) => Ok(()),
@@ -188,7 +193,7 @@ mod tests {
                 A,
                 &west,
                 99,
-                Err(TokenRefused::ForeignCluster { presented: name("west") }),
+                Err(TokenRefused::ForeignCluster { cluster: name("east"), presented: name("west") }),
             ),
             (
                 "at its end",
@@ -215,7 +220,7 @@ mod tests {
                 A,
                 &west,
                 99,
-                Err(TokenRefused::ForeignCluster { presented: name("west") }),
+                Err(TokenRefused::ForeignCluster { cluster: name("east"), presented: name("west") }),
             ),
         ];
         for (case, record, presented, cluster, now, expected) in table {
@@ -229,7 +234,7 @@ mod tests {
             TokenRefused::Wrong,
             TokenRefused::Used { cluster: name("east") },
             TokenRefused::Expired { cluster: name("east"), expired: at(0) },
-            TokenRefused::ForeignCluster { presented: name("east") },
+            TokenRefused::ForeignCluster { cluster: name("west"), presented: name("east") },
         ];
         for refused in refusals {
             assert!(refused.to_string().contains("nimfleet-hub join-command"), "{refused}");

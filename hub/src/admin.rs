@@ -64,12 +64,14 @@ mod tests {
     use axum::body::to_bytes;
 
     use super::*;
+    use crate::link::Counters;
 
     #[tokio::test]
     async fn ready_only_while_working() {
         for (stage, code) in [(Stage::Syncing, 503), (Stage::Ready, 200), (Stage::Stopping, 503)] {
             let (_keep, receiver) = watch::channel(stage);
-            let answer = readyz(State(Admin { stage: receiver, metrics: Metrics::default() })).await;
+            let answer =
+                readyz(State(Admin { stage: receiver, metrics: Metrics::new(&Counters::default()) })).await;
             assert_eq!(answer.0.as_u16(), code, "{stage:?}");
         }
     }
@@ -77,7 +79,9 @@ mod tests {
     #[tokio::test]
     async fn metrics_are_exposed() {
         let (_keep, stage) = watch::channel(Stage::Ready);
-        let answer = exposition(State(Admin { stage, metrics: Metrics::default() })).await.into_response();
+        let answer = exposition(State(Admin { stage, metrics: Metrics::new(&Counters::default()) }))
+            .await
+            .into_response();
         let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
         assert!(String::from_utf8_lossy(&body).contains("nimfleet_hub_connected_clusters 0"));
     }

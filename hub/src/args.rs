@@ -93,8 +93,9 @@ pub enum LogFormat {
 
 /// Reads a duration such as `30s`, `5m` or `1h30m`; plain numbers are refused, since their unit is a guess.
 fn duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration =
-        text.parse().map_err(|_| format!("{text:?} is not a duration: write for example 30s, 5m or 1h30m"))?;
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a duration: write for example 30s, 5m or 1h30m"))?;
     match Duration::try_from(span) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err(format!("{text:?} is not above zero")),

@@ -40,7 +40,11 @@ impl Epoch {
 
     /// The epoch that follows, at least `term`.
     fn next(&self, term: u64) -> Self {
-        Self { hub_id: self.hub_id.clone(), term: term.max(self.term.saturating_add(1)), incarnation: random() }
+        Self {
+            hub_id: self.hub_id.clone(),
+            term: term.max(self.term.saturating_add(1)),
+            incarnation: random(),
+        }
     }
 
     fn data(&self) -> BTreeMap<String, String> {
@@ -137,7 +141,8 @@ async fn advance(api: &Api<ConfigMap>, term: u64) -> Result<Epoch, EpochError> {
         let version = stored.and_then(|map| map.metadata.resource_version);
         match write(api, &epoch, version).await {
             Ok(()) => return Ok(epoch),
-            Err(EpochError::Api(kube::Error::Api(status))) if status.is_conflict() || status.is_already_exists() => {}
+            Err(EpochError::Api(kube::Error::Api(status)))
+                if status.is_conflict() || status.is_already_exists() => {}
             Err(error) => return Err(error),
         }
     }
@@ -147,7 +152,11 @@ async fn advance(api: &Api<ConfigMap>, term: u64) -> Result<Epoch, EpochError> {
 async fn write(api: &Api<ConfigMap>, epoch: &Epoch, version: Option<String>) -> Result<(), EpochError> {
     let create = version.is_none();
     let map = ConfigMap {
-        metadata: ObjectMeta { name: Some(STATE.to_owned()), resource_version: version, ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(STATE.to_owned()),
+            resource_version: version,
+            ..ObjectMeta::default()
+        },
         data: Some(epoch.data()),
         ..ConfigMap::default()
     };

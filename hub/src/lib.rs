@@ -5,11 +5,17 @@
 //! API server ◄──status── controllers ◄──counts, conditions── aggregate ◄──LinkEvent── link ◄───────────────── spokes
 //! ```
 
+pub mod admin;
 pub mod aggregate;
+pub mod app;
+pub mod args;
+mod controllers;
 pub mod epoch;
 pub mod fleet;
 pub mod link;
+pub mod metrics;
 pub mod need;
 pub mod pki;
 pub mod resolve;
 pub mod scheduler;
+pub mod telemetry;

@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::link::Counters;
+
 /// Label `reason`: one of the reasons that conditions and events carry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByReason {
@@ -28,13 +30,8 @@ struct ByFault {
     fault: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByVerdict {
-    verdict: &'static str,
-}
-
 /// All metrics of the hub. Cheap to clone; all clones are one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     families: Arc<Families>,
 }
@@ -43,32 +40,27 @@ pub struct Metrics {
 struct Families {
     registry: Registry,
     connected_clusters: Gauge,
-    sessions: Counter,
     placements: Family<ByReason, Gauge>,
     reconciles: Family<ByController, Histogram>,
     faults: Family<ByFault, Counter>,
-    results: Family<ByVerdict, Counter>,
     writes: Counter,
 }
 
-impl Default for Families {
-    fn default() -> Self {
+impl Families {
+    fn new(link: &Counters) -> Self {
         let mut registry = Registry::with_prefix("nimfleet_hub");
+        link.register(&mut registry);
         let connected_clusters = Gauge::default();
         registry.register("connected_clusters", "Clusters whose session is up", connected_clusters.clone());
-        let sessions = Counter::default();
-        registry.register("sessions", "Sessions that spokes have begun", sessions.clone());
         let placements = Family::<ByReason, Gauge>::default();
         registry.register("placements", "Placements, by the reason they show", placements.clone());
         let reconciles = Family::new_with_constructor(histogram as fn() -> Histogram);
         registry.register("reconcile_duration_seconds", "Time of one reconcile", reconciles.clone());
         let faults = Family::<ByFault, Counter>::default();
         registry.register("reconcile_faults", "Reconciles that failed, by what failed", faults.clone());
-        let results = Family::<ByVerdict, Counter>::default();
-        registry.register("object_results", "Answers of spokes to objects they were sent", results.clone());
         let writes = Counter::default();
         registry.register("writes", "Writes to the hub's API server", writes.clone());
-        Self { registry, connected_clusters, sessions, placements, reconciles, faults, results, writes }
+        Self { registry, connected_clusters, placements, reconciles, faults, writes }
     }
 }
 
@@ -78,14 +70,15 @@ fn histogram() -> Histogram {
 }
 
 impl Metrics {
+    /// All metrics, with those of the link among them.
+    #[must_use]
+    pub fn new(link: &Counters) -> Self {
+        Self { families: Arc::new(Families::new(link)) }
+    }
+
     /// The number of sessions that are up.
     pub fn set_connected(&self, clusters: usize) {
         self.families.connected_clusters.set(i64::try_from(clusters).unwrap_or(i64::MAX));
-    }
-
-    /// A session began.
-    pub fn session_began(&self) {
-        self.families.sessions.inc();
     }
 
     /// A placement shows another reason than before; `None` is a placement not known before, or gone.
@@ -93,7 +86,9 @@ impl Metrics {
         if before == after {
             return;
         }
-        let gauge = |reason: &str| self.families.placements.get_or_create_owned(&ByReason { reason: reason.to_owned() });
+        let gauge = |reason: &str| {
+            self.families.placements.get_or_create_owned(&ByReason { reason: reason.to_owned() })
+        };
         if let Some(before) = before {
             gauge(before).dec();
         }
@@ -110,11 +105,6 @@ impl Metrics {
     /// A reconcile failed.
     pub fn fault(&self, controller: &'static str, fault: &'static str) {
         self.families.faults.get_or_create(&ByFault { controller, fault }).inc();
-    }
-
-    /// A spoke answered: accepted, gone or rejected.
-    pub fn result(&self, verdict: &'static str) {
-        self.families.results.get_or_create(&ByVerdict { verdict }).inc();
     }
 
     /// An object of the hub's cluster was written.
@@ -136,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_placement_is_counted_under_one_reason() {
-        let metrics = Metrics::default();
+        let metrics = Metrics::new(&Counters::default());
         metrics.placement_reason(None, Some("NoFit"));
         metrics.placement_reason(Some("NoFit"), Some("Scheduled"));
         let text = metrics.encode().unwrap();

@@ -22,7 +22,9 @@ pub fn start(format: LogFormat) {
     };
     let registry = tracing_subscriber::registry().with(filter);
     let started = if json {
-        registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(io::stderr)).try_init()
+        registry
+            .with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(io::stderr))
+            .try_init()
     } else {
         registry.with(tracing_subscriber::fmt::layer().with_ansi(terminal).with_writer(io::stderr)).try_init()
     };

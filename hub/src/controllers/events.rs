@@ -30,7 +30,14 @@ impl Events {
     }
 
     /// Publishes an event about an object. `reason` is the word that the condition carries.
-    pub(crate) fn publish(&self, about: ObjectReference, warning: bool, action: &str, reason: &str, note: &str) {
+    pub(crate) fn publish(
+        &self,
+        about: ObjectReference,
+        warning: bool,
+        action: &str,
+        reason: &str,
+        note: &str,
+    ) {
         let event = Event {
             type_: if warning { EventType::Warning } else { EventType::Normal },
             reason: reason.to_owned(),
@@ -46,7 +53,8 @@ impl Events {
 
 /// Writes events until cancelled.
 pub(crate) async fn write(client: Client, mut waiting: mpsc::Receiver<Item>, stop: CancellationToken) {
-    let reporter = Reporter { controller: "nimfleet-hub".to_owned(), instance: std::env::var("POD_NAME").ok() };
+    let reporter =
+        Reporter { controller: "nimfleet-hub".to_owned(), instance: std::env::var("POD_NAME").ok() };
     let recorder = Recorder::new(client, reporter);
     loop {
         let (about, event) = tokio::select! {

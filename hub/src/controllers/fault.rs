@@ -81,7 +81,10 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Bounds a call to the API server.
-pub(crate) async fn call<T>(what: impl Fn() -> String, call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
+pub(crate) async fn call<T>(
+    what: impl Fn() -> String,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Fault> {
     match timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(source)) => Err(Fault::Api { what: what(), source }),

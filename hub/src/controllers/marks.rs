@@ -18,7 +18,12 @@ pub(crate) fn is_held(object: &impl ResourceExt) -> bool {
 }
 
 /// Takes an object for a placement. `false` if it carries the marks already.
-pub(crate) async fn take(client: &Client, kind: &str, object: &DynamicObject, placement: &str) -> Result<bool, Fault> {
+pub(crate) async fn take(
+    client: &Client,
+    kind: &str,
+    object: &DynamicObject,
+    placement: &str,
+) -> Result<bool, Fault> {
     if is_held(object) && owner(object) == Some(placement) {
         return Ok(false);
     }
@@ -47,7 +52,10 @@ pub(crate) async fn hold_placement(api: &Api<NIMPlacement>, placement: &NIMPlace
 }
 
 /// Lets a placement go.
-pub(crate) async fn release_placement(api: &Api<NIMPlacement>, placement: &NIMPlacement) -> Result<(), Fault> {
+pub(crate) async fn release_placement(
+    api: &Api<NIMPlacement>,
+    placement: &NIMPlacement,
+) -> Result<(), Fault> {
     if is_held(placement) {
         strip(api, &NIMPlacement::api_version(&()), &NIMPlacement::kind(&()), placement).await?;
     }
@@ -87,7 +95,8 @@ where
     if !is_held(&stripped) && owner(&stripped).is_none() {
         return Ok(());
     }
-    let finalizers: Vec<_> = stripped.finalizers().iter().filter(|f| *f != FLEET_FINALIZER).cloned().collect();
+    let finalizers: Vec<_> =
+        stripped.finalizers().iter().filter(|f| *f != FLEET_FINALIZER).cloned().collect();
     let patch = json!({"metadata": {
         "uid": stripped.uid(), "resourceVersion": stripped.resource_version(),
         "labels": {PLACEMENT_LABEL: null}, "finalizers": finalizers,

@@ -94,7 +94,8 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         if succeeded {
             state.failures.remove(key);
         } else {
-            let delay = state.failures.entry(key.clone()).or_insert_with(backoff).next().unwrap_or(LAST_RETRY);
+            let delay =
+                state.failures.entry(key.clone()).or_insert_with(backoff).next().unwrap_or(LAST_RETRY);
             state.later.insert((Instant::now() + delay, key.clone()));
         }
         if state.again.remove(key) {

@@ -97,7 +97,11 @@ impl Stores {
     }
 
     /// All NIM objects that a placement has taken.
-    pub(crate) fn taken_by(&self, namespace: &str, placement: &str) -> Vec<(&'static str, Arc<DynamicObject>)> {
+    pub(crate) fn taken_by(
+        &self,
+        namespace: &str,
+        placement: &str,
+    ) -> Vec<(&'static str, Arc<DynamicObject>)> {
         let mut taken = Vec::new();
         for (kind, store) in NIM_KINDS.into_iter().zip(&self.nim) {
             let of_kind = store.state_filter(|object| {
@@ -119,7 +123,10 @@ pub(crate) fn owner(object: &impl ResourceExt) -> Option<&str> {
 }
 
 /// The watched kinds behave alike but for how their API is made.
-pub(crate) trait Watched: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static {}
+pub(crate) trait Watched:
+    Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static
+{
+}
 impl<K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static> Watched for K {}
 
 /// Watches one kind into its store until cancelled, and tells `changed` of every object that is new, gone, or changed
@@ -172,8 +179,12 @@ pub(crate) async fn watch<K>(
 }
 
 /// A list takes the place of what was known: whatever vanished unseen is told as well.
-fn relisted<K>(before: &[Arc<K>], reader: &Store<K>, dyntype: &K::DynamicType, changed: &impl Fn(Option<&K>, Option<&K>))
-where
+fn relisted<K>(
+    before: &[Arc<K>],
+    reader: &Store<K>,
+    dyntype: &K::DynamicType,
+    changed: &impl Fn(Option<&K>, Option<&K>),
+) where
     K: Watched,
     K::DynamicType: Eq + std::hash::Hash + Clone,
 {

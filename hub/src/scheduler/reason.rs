@@ -44,6 +44,12 @@ pub enum Reason {
     PartiallyScheduled,
     /// The placement selects no object.
     NothingSelected,
+    /// Another placement has taken an object that this one selects.
+    ObjectTaken,
+    /// The placement asks for something that means nothing.
+    InvalidPlacement,
+    /// An object asks for something that means nothing.
+    InvalidObject,
 }
 
 impl Reason {
@@ -69,7 +75,10 @@ impl Reason {
             Self::CapacityStale => "CapacityStale",
             Self::NoClusterFits => "NoClusterFits",
             Self::PartiallyScheduled => "PartiallyScheduled",
-            Self::NothingSelected => "NothingSelected",
+            Self::NothingSelected => "NoObjectsSelected",
+            Self::ObjectTaken => "ObjectTaken",
+            Self::InvalidPlacement => "InvalidPlacement",
+            Self::InvalidObject => "InvalidObject",
         }
     }
 }

@@ -96,9 +96,14 @@ impl Rows {
 
     /// Every object in every cluster, whatever its state.
     pub(crate) fn objects(&self) -> impl Iterator<Item = (&str, &PlacedObject)> {
-        let placed = self.placed.iter().flat_map(|(cluster, row)| row.objects.iter().map(move |o| (cluster.as_str(), o)));
-        let removing =
-            self.removing.iter().flat_map(|(cluster, row)| row.objects.iter().map(move |o| (cluster.as_str(), o)));
+        let placed = self
+            .placed
+            .iter()
+            .flat_map(|(cluster, row)| row.objects.iter().map(move |o| (cluster.as_str(), o)));
+        let removing = self
+            .removing
+            .iter()
+            .flat_map(|(cluster, row)| row.objects.iter().map(move |o| (cluster.as_str(), o)));
         placed.chain(removing)
     }
 
@@ -182,7 +187,13 @@ pub(crate) fn plan(input: Input<'_>) -> Rows {
             leave(&mut removing, cluster, reason, now, PlacedObject { policy, ..object.clone() });
         }
     }
-    Rows { placed: target.into_iter().filter(|(cluster, row)| joined(cluster) && !row.objects.is_empty()).collect(), removing }
+    Rows {
+        placed: target
+            .into_iter()
+            .filter(|(cluster, row)| joined(cluster) && !row.objects.is_empty())
+            .collect(),
+        removing,
+    }
 }
 
 fn stays(target: &BTreeMap<String, PlacedRow>, cluster: &str, uid: &str) -> bool {

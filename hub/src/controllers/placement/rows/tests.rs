@@ -3,7 +3,13 @@
 use super::*;
 
 fn object(kind: &str, uid: &str) -> PlacedObject {
-    PlacedObject { kind: kind.into(), name: format!("{uid}-name"), uid: uid.into(), replicas: None, policy: None }
+    PlacedObject {
+        kind: kind.into(),
+        name: format!("{uid}-name"),
+        uid: uid.into(),
+        replicas: None,
+        policy: None,
+    }
 }
 
 fn placed(uids: &[(&str, &str)]) -> PlacedRow {
@@ -120,7 +126,11 @@ fn slices_hold_a_hundred_rows_and_read_back_the_same() {
     let mut before = rows(&names.iter().map(String::as_str).collect::<Vec<_>>());
     before.removing.insert(
         "c003".into(),
-        RemovingRow { reason: "NotSelected".into(), since: Timestamp::UNIX_EPOCH, objects: vec![object("NIMCache", "x")] },
+        RemovingRow {
+            reason: "NotSelected".into(),
+            since: Timestamp::UNIX_EPOCH,
+            objects: vec![object("NIMCache", "x")],
+        },
     );
     let slices = before.slices();
     assert_eq!(slices.iter().map(Vec::len).collect::<Vec<_>>(), [100, 51]);

@@ -1,0 +1,102 @@
+//! The process: what starts in which order, and how it ends.
+
+mod connect;
+mod join;
+mod serve;
+
+use std::net::SocketAddr;
+
+use crate::args::{Args, Command};
+use crate::epoch::EpochError;
+use crate::fleet::InvalidClusterName;
+use crate::link::ServeError;
+use crate::pki::{AuthorityError, JoinError};
+use crate::telemetry;
+
+/// Why the hub does not start, or ended. One line: what, value, remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The kubeconfig cannot be used.
+    #[error("kubeconfig: {path}: {problem}: name a readable file with --kubeconfig, or KUBECONFIG")]
+    Kubeconfig {
+        /// Where it was looked for.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The API server does not answer as it should.
+    #[error("API server: {url}: {problem}: check the address and the credentials in the kubeconfig")]
+    ApiServer {
+        /// Its address.
+        url: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Kinds are missing.
+    #[error(
+        "CRDs: {missing}: not installed in {url}: install them with `helm install nimfleet-crds charts/nimfleet-crds`"
+    )]
+    Kinds {
+        /// Address of the API server.
+        url: String,
+        /// Which.
+        missing: String,
+    },
+    /// A port cannot be listened on.
+    #[error("{flag}: {address}: {problem}: choose another address or port with {flag}")]
+    Listen {
+        /// Flag that chooses it.
+        flag: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The address for spokes cannot be used.
+    #[error(
+        "--advertise: {value}: {problem}: give the host:port that spokes reach the hub at, for example hub.example.com:7443"
+    )]
+    Advertise {
+        /// What was given.
+        value: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// The name of a cluster cannot be used.
+    #[error(transparent)]
+    ClusterName(#[from] InvalidClusterName),
+    /// The epoch cannot be had.
+    #[error("state: {}", crate::app::line(.0))]
+    Epoch(EpochError),
+    /// The CA cannot be had.
+    #[error("certificate authority: {}", crate::app::line(.0))]
+    Authority(AuthorityError),
+    /// The token cannot be made.
+    #[error("join token: {}", crate::app::line(.0))]
+    Join(JoinError),
+    /// The link's server ended.
+    #[error("link: {}", crate::app::line(.0))]
+    Link(ServeError),
+    /// Output cannot be written.
+    #[error("standard output: {0}: check where it is sent to")]
+    Output(std::io::Error),
+    /// The process cannot listen for signals, or a part of it has ended.
+    #[error("process: {0}: restart the hub; if it happens again, its log says more")]
+    Process(String),
+}
+
+/// An error and its causes on one line.
+fn line(error: &dyn std::error::Error) -> String {
+    crate::controllers::chain(error).replace('\n', " ")
+}
+
+/// Runs the command.
+pub async fn run(args: Args) -> Result<(), AppError> {
+    telemetry::start(args.common.log_format);
+    // Only the first call in a process can succeed; the others find it done.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    match args.command {
+        Command::Serve(serve) => serve::serve(&args.common, &serve).await,
+        Command::JoinCommand(join) => join::print(&args.common, &join).await,
+    }
+}

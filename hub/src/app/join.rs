@@ -1,0 +1,63 @@
+//! `nimfleet-hub join-command`.
+
+use std::io::Write;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::AppError;
+use super::connect::connect;
+use crate::args::{CommonArgs, JoinArgs, Output};
+use crate::pki::{Authority, JoinLine, KubeSecrets, Tokens};
+
+/// Makes a token and prints how to use it.
+pub(super) async fn print(common: &CommonArgs, args: &JoinArgs) -> Result<(), AppError> {
+    let cluster = args.cluster.parse()?;
+    let address = common
+        .advertise
+        .clone()
+        .ok_or(AppError::Advertise { value: String::new(), problem: "is not set" })?;
+    host(&address)?;
+    let (client, _) = connect(common.kubeconfig.as_deref()).await?;
+    let secrets = KubeSecrets::new(client, &common.namespace);
+    let now = Timestamp::now();
+    let authority = Authority::load_or_create(&secrets, now).await.map_err(AppError::Authority)?;
+    let ttl = SignedDuration::try_from(args.ttl).unwrap_or(crate::pki::DEFAULT_TTL);
+    let token = Tokens::new(secrets).create(&cluster, ttl, now).await.map_err(AppError::Join)?;
+    tracing::info!(target: "audit", action = "token", %cluster, "a join token was made");
+    let line = JoinLine { address, ca_hash: authority.hash(), token, cluster };
+    let text = match args.output {
+        Output::Helm => line.to_string(),
+        Output::Json => line.json().to_string(),
+    };
+    writeln!(std::io::stdout(), "{text}").map_err(AppError::Output)
+}
+
+/// The host of `host:port`, without the brackets of an IPv6 address.
+pub(super) fn host(address: &str) -> Result<String, AppError> {
+    let invalid = |problem| AppError::Advertise { value: address.to_owned(), problem };
+    let (host, port) = address.rsplit_once(':').ok_or_else(|| invalid("has no port"))?;
+    port.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(|| invalid("has no valid port"))?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if host.is_empty() {
+        return Err(invalid("has no host"));
+    }
+    Ok(host.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_what_the_certificate_names() {
+        for (address, expected) in [("hub:7443", "hub"), ("10.0.0.1:1", "10.0.0.1"), ("[::1]:7443", "::1")] {
+            assert_eq!(host(address).unwrap(), expected);
+        }
+        for (address, problem) in
+            [("hub", "no port"), ("hub:x", "valid port"), (":7443", "no host"), ("hub:0", "valid port")]
+        {
+            let message = host(address).unwrap_err().to_string();
+            assert!(message.contains(problem) && message.contains(address), "{message}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The IO shell around the pure rooms: watches, work queues, writes.
+//!
+//! ```text
+//! watches, link events ──► queue of placements ──► observe → plan (schedule) → apply (slices, then link) → report
+//!                      └─► queue of clusters   ──► status of GPUClusters
+//! ```
+//!
+//! Slices are the truth: what is in memory here is what was written there, and nothing is sent before it is written.
+
+mod admission;
+mod cluster;
+mod events;
+mod fault;
+mod live;
+mod marks;
+mod placement;
+mod queue;
+mod run;
+mod stores;
+mod triggers;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::Client;
+
+use crate::fleet::{ClusterName, PlacementKey};
+use crate::link::Fleetbox;
+use crate::metrics::Metrics;
+
+pub(crate) use admission::Doorkeeper;
+pub(crate) use fault::chain;
+pub(crate) use run::{Setup, run};
+
+use events::Events;
+use live::Live;
+use placement::Book;
+use queue::Queue;
+use stores::Stores;
+
+/// What all controllers share.
+pub(crate) struct Hub {
+    client: Client,
+    stores: Stores,
+    live: Mutex<Live>,
+    books: Mutex<HashMap<PlacementKey, Arc<tokio::sync::Mutex<Book>>>>,
+    fleetbox: Fleetbox,
+    placements: Queue<PlacementKey>,
+    clusters: Queue<ClusterName>,
+    cluster_memory: Mutex<HashMap<ClusterName, cluster::Memory>>,
+    metrics: Metrics,
+    events: Events,
+    started: Timestamp,
+    unreachable_after: SignedDuration,
+}
+
+impl Hub {
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn book(&self, key: &PlacementKey) -> Arc<tokio::sync::Mutex<Book>> {
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        books.entry(key.clone()).or_default().clone()
+    }
+
+    fn forget_book(&self, key: &PlacementKey) {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.live().wanting.remove(key);
+    }
+
+    /// Whether spokes may still be on their way back after a start of this hub: until then their silence means nothing.
+    fn is_settling(&self, now: Timestamp) -> bool {
+        now.duration_since(self.started) < self.unreachable_after
+    }
+}

@@ -1,0 +1,181 @@
+//! Status of GPUClusters: conditions, facts from the agent, and when it was last heard.
+
+use crds::fleet::{GPUCluster, GPUClusterStatus};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource, ResourceExt};
+use serde_json::json;
+
+use super::Hub;
+use super::fault::{Fault, call};
+use crate::aggregate::cluster_conditions;
+use crate::fleet::{Cluster, ClusterName, Link};
+
+const FIELD_MANAGER: &str = "nimfleet-hub-status";
+/// `lastSeen` is written at most this often while all is well: a heartbeat must not become a write.
+const SEEN_EVERY: SignedDuration = SignedDuration::from_mins(5);
+
+/// What the hub has written of one cluster.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    written: Option<GPUClusterStatus>,
+}
+
+/// One turn on one cluster.
+pub(super) async fn reconcile(hub: &Hub, name: &ClusterName) -> Result<(), Fault> {
+    let Some(stored) = hub.stores.cluster(name.as_str()) else {
+        hub.cluster_memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(name);
+        return Ok(());
+    };
+    let now = Timestamp::now();
+    let known = {
+        let memory = hub.cluster_memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        memory
+            .get(name)
+            .and_then(|memory| memory.written.clone())
+            .or_else(|| stored.status.clone())
+            .unwrap_or_default()
+    };
+    let Some(next) = status(hub, name, &stored, &known, now) else { return Ok(()) };
+    if !is_worth_writing(&known, &next) {
+        return Ok(());
+    }
+    let patch = json!({
+        "apiVersion": GPUCluster::api_version(&()), "kind": GPUCluster::kind(&()),
+        "metadata": {"name": name.as_str(), "uid": stored.uid()}, "status": next,
+    });
+    let api: Api<GPUCluster> = Api::all(hub.client.clone());
+    let (params, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(&patch));
+    match call(|| format!("status of GPUCluster {name}"), api.patch_status(name.as_str(), &params, &patch))
+        .await
+    {
+        Err(fault) if !fault.is_gone() => return Err(fault),
+        _ => hub.metrics.wrote(),
+    }
+    for condition in &next.conditions {
+        let old = known.conditions.iter().find(|old| old.type_ == condition.type_);
+        if ["Accepted", "Connected"].contains(&condition.type_.as_str())
+            && old.is_none_or(|old| old.status != condition.status || old.reason != condition.reason)
+        {
+            let warning = condition.type_ == "Connected" && condition.status != "True" && old.is_some();
+            let about = stored.object_ref(&());
+            hub.events.publish(about, warning, &condition.type_, &condition.reason, &condition.message);
+        }
+    }
+    let mut memory = hub.cluster_memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    memory.insert(name.clone(), Memory { written: Some(next) });
+    Ok(())
+}
+
+/// The status that follows; none while it is too early to say.
+fn status(
+    hub: &Hub,
+    name: &ClusterName,
+    stored: &GPUCluster,
+    known: &GPUClusterStatus,
+    now: Timestamp,
+) -> Option<GPUClusterStatus> {
+    let live = hub.live();
+    let cluster = live.fleet.cluster(name.as_str())?;
+    let session = live.sessions.get(name).copied();
+    let models = u64::try_from(live.placements_in(name).len()).unwrap_or_default();
+    let mut shown = cluster.clone();
+    if let Link::Unreachable { since } = cluster.link {
+        let left = hub.unreachable_after - now.duration_since(since);
+        if left > SignedDuration::ZERO {
+            // Not silent for long enough to say so: what was said of the connection holds until then.
+            hub.clusters.add_after(name.clone(), std::time::Duration::try_from(left).unwrap_or_default());
+            if !known.conditions.is_empty() {
+                shown.link = Link::Connected;
+                if shown.capacity.is_none() || shown.agent.is_none() {
+                    return None;
+                }
+            }
+        }
+    }
+    Some(next(&shown, stored, known, session, models, now))
+}
+
+fn next(
+    cluster: &Cluster,
+    stored: &GPUCluster,
+    known: &GPUClusterStatus,
+    session: Option<super::live::Session>,
+    models: u64,
+    now: Timestamp,
+) -> GPUClusterStatus {
+    let mut next = known.clone();
+    let before = known.conditions.clone();
+    next.conditions =
+        cluster_conditions(cluster, env!("CARGO_PKG_VERSION"), stored.metadata.generation, &before, now);
+    if cluster.capacity.is_none() && matches!(cluster.link, Link::Connected) && !before.is_empty() {
+        // A session has begun and its first report is on its way: what was known of it holds until then.
+        keep(&mut next, &before, "CapacityFresh");
+    }
+    if let Some(agent) = &cluster.agent {
+        next.cluster_uid = Some(agent.cluster_uid.clone());
+        next.agent_version = Some(agent.version.clone());
+        next.capabilities.clone_from(&agent.capabilities);
+    }
+    if let Some(capacity) = &cluster.capacity {
+        capacity.write(&mut next);
+    }
+    next.models = Some(i32::try_from(models).unwrap_or(i32::MAX));
+    if let Some(session) = session {
+        next.certificate_expiry = Some(Time(whole(session.certificate_expiry)));
+        next.last_seen = Some(Time(whole(session.last_heard)));
+    }
+    next
+}
+
+fn keep(
+    next: &mut GPUClusterStatus,
+    before: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
+    kind: &str,
+) {
+    if let Some(old) = before.iter().find(|old| old.type_ == kind)
+        && let Some(condition) = next.conditions.iter_mut().find(|condition| condition.type_ == kind)
+    {
+        condition.clone_from(old);
+    }
+}
+
+fn whole(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
+/// Anything but `lastSeen`, or that once it is old.
+fn is_worth_writing(known: &GPUClusterStatus, next: &GPUClusterStatus) -> bool {
+    let aside = |status: &GPUClusterStatus| GPUClusterStatus { last_seen: None, ..status.clone() };
+    if aside(known) != aside(next) {
+        return true;
+    }
+    match (&known.last_seen, &next.last_seen) {
+        (Some(known), Some(next)) => next.0.duration_since(known.0) >= SEEN_EVERY,
+        (None, Some(_)) => true,
+        (_, None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_is_no_reason_to_write_but_for_once_in_a_while() {
+        let at = |second| Some(Time(Timestamp::from_second(second).unwrap()));
+        let status = |seen| GPUClusterStatus { last_seen: seen, ..Default::default() };
+        for (known, next, worth) in
+            [(at(0), at(299), false), (at(0), at(300), true), (None, at(0), true), (at(0), None, false)]
+        {
+            assert_eq!(
+                is_worth_writing(&status(known.clone()), &status(next.clone())),
+                worth,
+                "{known:?} {next:?}"
+            );
+        }
+        let free = GPUClusterStatus { gpu_summary: Some("1/8".into()), ..status(at(0)) };
+        assert!(is_worth_writing(&status(at(0)), &free));
+    }
+}

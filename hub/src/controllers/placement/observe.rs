@@ -1,0 +1,198 @@
+//! Observe: a placement, and the objects it is about.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crds::fleet::{NIMPlacement, ResourceSelector};
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use serde_json::Value;
+
+use super::super::Hub;
+use super::super::fault::chain;
+use super::super::stores::{NIM_API_VERSION, owner};
+use crate::fleet::{ObjectRef, PlacementKey, Selector};
+use crate::need;
+use crate::scheduler::Reason;
+
+/// A placement as the hub's API server shows it.
+pub(super) struct Observed {
+    pub(super) key: PlacementKey,
+    pub(super) placement: Arc<NIMPlacement>,
+    /// Selected, there and free to take, by kind and name.
+    pub(super) selected: Vec<Selected>,
+    /// All objects that carry the placement's label, whether or not they are selected.
+    pub(super) taken: Vec<(&'static str, Arc<DynamicObject>)>,
+    /// Why it cannot be scheduled.
+    pub(super) block: Option<Block>,
+}
+
+/// One object that a placement shall run.
+pub(super) struct Selected {
+    pub(super) object: ObjectRef,
+    pub(super) stored: Arc<DynamicObject>,
+    /// The same as plain JSON, as the API server would show it.
+    pub(super) json: Value,
+}
+
+/// Why a placement cannot be scheduled. What it has placed stays.
+#[derive(Clone, Debug)]
+pub(super) struct Block {
+    pub(super) reason: Reason,
+    pub(super) message: String,
+}
+
+impl Observed {
+    /// Whether the placement is being deleted.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.placement.metadata.deletion_timestamp.is_some()
+    }
+}
+
+/// Reads all of it from the stores. `None`: there is no such placement.
+pub(super) fn observe(hub: &Hub, key: &PlacementKey) -> Option<Observed> {
+    let placement = hub.stores.placement(&key.namespace, &key.name)?;
+    let taken = hub.stores.taken_by(&key.namespace, &key.name);
+    let mut observed =
+        Observed { key: key.clone(), placement: placement.clone(), selected: Vec::new(), taken, block: None };
+    if observed.is_leaving() {
+        return Some(observed);
+    }
+    let mut found = BTreeMap::new();
+    for (index, selector) in placement.spec.resource_selectors.iter().enumerate() {
+        match matching(hub, key, selector) {
+            Ok(objects) => found.extend(objects),
+            Err(message) => {
+                let message = format!("spec.resourceSelectors[{index}]: {message}");
+                observed.block = Some(Block { reason: Reason::InvalidPlacement, message });
+            }
+        }
+    }
+    if observed.block.is_some() {
+        // A selector that cannot be read says nothing about what shall go.
+        for (kind, object) in observed.taken.iter().filter(|(_, o)| o.metadata.deletion_timestamp.is_none()) {
+            found.insert((*kind, object.name_any()), object.clone());
+        }
+    }
+    if placement.spec.propagate_dependencies {
+        dependencies(hub, key, &mut found);
+    }
+    if found.is_empty() && observed.block.is_none() {
+        let message = nothing(&placement);
+        observed.block = Some(Block { reason: Reason::NothingSelected, message });
+    }
+    observed.claim(hub, found);
+    Some(observed)
+}
+
+type Found = BTreeMap<(&'static str, String), Arc<DynamicObject>>;
+
+fn matching(hub: &Hub, key: &PlacementKey, selector: &ResourceSelector) -> Result<Found, String> {
+    let kind = selector.kind.as_str();
+    let mut found = Found::new();
+    if let Some(name) = &selector.name {
+        found.extend(
+            hub.stores.object(kind, &key.namespace, name).map(|object| ((kind, name.clone()), object)),
+        );
+    }
+    if let Some(labels) = &selector.label_selector {
+        let labels = Selector::try_from(labels).map_err(|error| chain(&error))?;
+        for object in hub.stores.objects_of(kind, &key.namespace) {
+            if labels.matches(object.labels()) {
+                found.insert((kind, object.name_any()), object);
+            }
+        }
+    }
+    found.retain(|_, object| object.metadata.deletion_timestamp.is_none());
+    Ok(found)
+}
+
+/// A NIMService brings the NIMCache it names.
+fn dependencies(hub: &Hub, key: &PlacementKey, found: &mut Found) {
+    let caches: Vec<String> = found
+        .values()
+        .filter_map(|object| object.data.pointer("/spec/storage/nimCache/name").and_then(Value::as_str))
+        .filter(|name| !name.is_empty())
+        .map(ToOwned::to_owned)
+        .collect();
+    for name in caches {
+        if let Some(cache) = hub.stores.object("NIMCache", &key.namespace, &name)
+            && cache.metadata.deletion_timestamp.is_none()
+        {
+            found.insert(("NIMCache", name), cache);
+        }
+    }
+}
+
+/// What the selectors ask for, in words.
+fn nothing(placement: &NIMPlacement) -> String {
+    let selectors: Vec<String> = placement
+        .spec
+        .resource_selectors
+        .iter()
+        .map(|selector| match (&selector.name, &selector.label_selector) {
+            (Some(name), _) => format!("{} {name}", selector.kind.as_str()),
+            (None, Some(labels)) => {
+                let labels = serde_json::to_string(labels).unwrap_or_default();
+                format!("{} with labels {labels}", selector.kind.as_str())
+            }
+            (None, None) => selector.kind.as_str().to_owned(),
+        })
+        .collect();
+    format!(
+        "spec.resourceSelectors match nothing in namespace {}: {}: create the object, or correct the selector",
+        placement.namespace().unwrap_or_default(),
+        selectors.join(", ")
+    )
+}
+
+impl Observed {
+    /// Claims what is free. Claims are made under one lock, so that of two placements only one gets an object.
+    fn claim(&mut self, hub: &Hub, found: Found) {
+        let mut live = hub.live();
+        for ((kind, name), stored) in found {
+            let Some(uid) = stored.uid() else { continue };
+            let claimed = live.claims.get(&uid).cloned();
+            let labelled = owner(stored.as_ref())
+                .map(|name| PlacementKey { namespace: self.key.namespace.clone(), name: name.to_owned() });
+            if let Some(other) = claimed.or(labelled).filter(|other| *other != self.key)
+                && hub.stores.placement(&other.namespace, &other.name).is_some()
+            {
+                let message = format!(
+                    "{kind} {name} is taken by NIMPlacement {}: select it in one placement only",
+                    other.name
+                );
+                self.block = Some(Block { reason: Reason::ObjectTaken, message });
+                continue;
+            }
+            live.claims.insert(uid.clone(), self.key.clone());
+            let object = ObjectRef {
+                uid,
+                api_version: NIM_API_VERSION.to_owned(),
+                kind: kind.to_owned(),
+                namespace: self.key.namespace.clone(),
+                name,
+            };
+            let json = plain(&stored, kind);
+            self.selected.push(Selected { object, stored, json });
+        }
+    }
+
+    /// The NIMCache that a service runs from, where it is selected too.
+    pub(super) fn cache_of(&self, service: &Value) -> Option<&Value> {
+        let name = need::cache_name(service)?;
+        let is_it = |one: &&Selected| one.object.kind == "NIMCache" && one.object.name == name;
+        self.selected.iter().find(is_it).map(|one| &one.json)
+    }
+}
+
+/// The object as the API server would show it; a watch leaves kind and version out.
+pub(in super::super) fn plain(stored: &DynamicObject, kind: &str) -> Value {
+    let mut json = stored.data.clone();
+    if let Value::Object(fields) = &mut json {
+        fields.insert("apiVersion".to_owned(), Value::from(NIM_API_VERSION));
+        fields.insert("kind".to_owned(), Value::from(kind));
+        fields.insert("metadata".to_owned(), serde_json::to_value(&stored.metadata).unwrap_or_default());
+    }
+    json
+}

@@ -1,0 +1,209 @@
+//! Plan: what the scheduler decides, as rows and as grants.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crds::fleet::PlacedObject;
+use jiff::Timestamp;
+
+use super::super::Hub;
+use super::super::live::Live;
+use super::super::stores::NIM_API_VERSION;
+use super::Book;
+use super::observe::{Block, Observed};
+use super::rows::{self, Fate, Input, PlacedRow, Rows};
+use crate::fleet::{FleetEvent, Grant, GrantedObject, PlacementKey};
+use crate::need::{Need, need};
+use crate::scheduler::{
+    Chosen, Decision, Granted, Outcome, Policy, Previous, Reason, Request, Workload, schedule,
+};
+
+/// What follows from what was observed.
+pub(super) struct Planned {
+    pub(super) decision: Decision,
+    pub(super) rows: Rows,
+    /// Nothing could be decided: what is placed stays as it was sent.
+    pub(super) blocked: bool,
+}
+
+/// Decides, and reserves at once what was decided: two placements never get the same GPUs.
+pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> Planned {
+    let asked = request(observed, book, now);
+    let is_blocked = asked.is_err();
+    let mut live = hub.live();
+    let decision = match asked {
+        Ok(request) => stable(schedule(&request, &live.fleet), &book.rows),
+        Err(block) => blocked(&block, observed, &book.rows),
+    };
+    let rows = follow(hub, &live, observed, book, &decision, is_blocked, now);
+    let grants = grants(&rows, &book.needs);
+    live.fleet.apply(FleetEvent::Granted { placement: observed.key.clone(), grants });
+    if observed.is_leaving() || decision.outcome.complete {
+        live.wanting.remove(&observed.key);
+    } else {
+        live.wanting.insert(observed.key.clone());
+    }
+    Planned { decision, rows, blocked: is_blocked }
+}
+
+fn request(observed: &Observed, book: &mut Book, now: Timestamp) -> Result<Request, Block> {
+    if let Some(block) = &observed.block {
+        return Err(block.clone());
+    }
+    let policy = Policy::try_from(&observed.placement.spec)
+        .map_err(|error| Block { reason: Reason::InvalidPlacement, message: error.to_string() })?;
+    let mut workloads = Vec::new();
+    for one in &observed.selected {
+        let need = need(&one.json, observed.cache_of(&one.json))
+            .map_err(|error| Block { reason: Reason::InvalidObject, message: error.to_string() })?;
+        book.needs.insert(one.object.uid.clone(), policy.narrow(&need));
+        workloads.push(Workload { object: one.object.clone(), need });
+    }
+    let previous = book.rows.placed.iter().filter_map(|(cluster, row)| {
+        Some(Previous { cluster: cluster.parse().ok()?, since: row.since, replicas: granted(&row.objects) })
+    });
+    Ok(Request { placement: observed.key.clone(), policy, workloads, previous: previous.collect(), now })
+}
+
+fn granted(objects: &[PlacedObject]) -> Vec<Granted> {
+    let granted = objects.iter().filter_map(|object| {
+        let replicas = u32::try_from(object.replicas?).ok()?;
+        Some(Granted { uid: object.uid.clone(), replicas, divided: false })
+    });
+    granted.collect()
+}
+
+/// A cluster that stays keeps the score it was chosen by: it must not change with every report of free GPUs.
+fn stable(mut decision: Decision, before: &Rows) -> Decision {
+    for chosen in &mut decision.chosen {
+        if let Some(row) = before.placed.get(chosen.cluster.as_str()) {
+            chosen.score = i32::try_from(row.score).unwrap_or(chosen.score);
+            chosen.reason = Reason::Placed;
+        }
+    }
+    decision
+}
+
+/// Nothing can be decided: what is placed stays as it is, but for objects that are no longer selected.
+fn blocked(block: &Block, observed: &Observed, before: &Rows) -> Decision {
+    let stays = |object: &&PlacedObject| observed.selected.iter().any(|one| one.object.uid == object.uid);
+    let chosen = before.placed.iter().filter_map(|(cluster, row)| {
+        let objects: Vec<PlacedObject> = row.objects.iter().filter(stays).cloned().collect();
+        (!objects.is_empty()).then_some(())?;
+        Some(Chosen {
+            cluster: cluster.parse().ok()?,
+            reason: Reason::Placed,
+            score: i32::try_from(row.score).unwrap_or_default(),
+            since: row.since,
+            replicas: granted(&objects),
+            message: block.message.clone(),
+        })
+    });
+    let chosen: Vec<Chosen> = chosen.collect();
+    let outcome = Outcome {
+        complete: false,
+        reason: block.reason,
+        message: block.message.clone(),
+        wanted_clusters: u32::try_from(chosen.len()).unwrap_or(u32::MAX),
+        wanted_replicas: 0,
+        given_replicas: 0,
+    };
+    Decision { chosen, removed: Vec::new(), refused: Vec::new(), spare: Vec::new(), outcome, retry_at: None }
+}
+
+/// The rows that follow from the decision.
+fn follow(
+    hub: &Hub,
+    live: &Live,
+    observed: &Observed,
+    book: &Book,
+    decision: &Decision,
+    blocked: bool,
+    now: Timestamp,
+) -> Rows {
+    let held = |cluster: &str, uid: &str| {
+        book.rows.placed.get(cluster).is_some_and(|row| row.objects.iter().any(|object| object.uid == uid))
+    };
+    let target: BTreeMap<String, PlacedRow> = decision
+        .chosen
+        .iter()
+        .map(|chosen| {
+            let cluster = chosen.cluster.to_string();
+            let objects = observed
+                .selected
+                .iter()
+                // A placement that cannot be scheduled brings nothing new anywhere.
+                .filter(|one| !blocked || held(&cluster, &one.object.uid))
+                .map(|one| PlacedObject {
+                    kind: one.object.kind.clone(),
+                    name: one.object.name.clone(),
+                    uid: one.object.uid.clone(),
+                    replicas: replicas(chosen, &one.object.uid),
+                    policy: None,
+                })
+                .collect();
+            let reason = chosen.reason.as_str().to_owned();
+            let row = PlacedRow { reason, score: i64::from(chosen.score), since: chosen.since, objects };
+            (cluster, row)
+        })
+        .collect();
+    let reason = |reason: Reason| if observed.is_leaving() { "PlacementDeleted" } else { reason.as_str() };
+    let removed = decision.removed.iter().map(|one| (one.cluster.to_string(), reason(one.reason).to_owned()));
+    rows::plan(Input {
+        before: &book.rows,
+        target,
+        left: removed.collect(),
+        fate: &|uid| fate(observed, uid),
+        gone: &|cluster, uid| live.is_gone(cluster, uid),
+        joined: &|cluster| hub.stores.cluster(cluster).is_some(),
+        now,
+    })
+}
+
+fn replicas(chosen: &Chosen, uid: &str) -> Option<i32> {
+    let granted = chosen.replicas.iter().find(|granted| granted.uid == uid)?;
+    Some(i32::try_from(granted.replicas).unwrap_or(i32::MAX))
+}
+
+fn fate(observed: &Observed, uid: &str) -> Fate {
+    let is_it = |object: &kube::api::DynamicObject| object.metadata.uid.as_deref() == Some(uid);
+    if observed.selected.iter().any(|one| one.object.uid == uid) {
+        return Fate::Unplaced;
+    }
+    match observed.taken.iter().find(|(_, object)| is_it(object)) {
+        Some((_, object)) if object.metadata.deletion_timestamp.is_some() => Fate::Deleted,
+        Some(_) => Fate::Unplaced,
+        None => Fate::Unknown,
+    }
+}
+
+/// What rows take from the clusters, leaving ones included: their GPUs are free when the spoke says that they are gone.
+pub(in super::super) fn grants(rows: &Rows, needs: &HashMap<String, Need>) -> Vec<Grant> {
+    let mut grants: BTreeMap<&str, (Timestamp, Vec<GrantedObject>)> = BTreeMap::new();
+    let since = |cluster: &str| {
+        let placed = rows.placed.get(cluster).map(|row| row.since);
+        placed.or_else(|| rows.removing.get(cluster).map(|row| row.since)).unwrap_or_default()
+    };
+    for (cluster, object) in rows.objects() {
+        let granted = GrantedObject {
+            uid: object.uid.clone(),
+            need: needs.get(&object.uid).cloned().unwrap_or_default(),
+            replicas: object.replicas.and_then(|replicas| u32::try_from(replicas).ok()).unwrap_or(1),
+        };
+        grants.entry(cluster).or_insert_with(|| (since(cluster), Vec::new())).1.push(granted);
+    }
+    let grants = grants.into_iter().filter_map(|(cluster, (since, objects))| {
+        Some(Grant { cluster: cluster.parse().ok()?, since, objects })
+    });
+    grants.collect()
+}
+
+/// The object of a row, as the link knows it.
+pub(super) fn object_ref(key: &PlacementKey, object: &PlacedObject) -> crate::fleet::ObjectRef {
+    crate::fleet::ObjectRef {
+        uid: object.uid.clone(),
+        api_version: NIM_API_VERSION.to_owned(),
+        kind: object.kind.clone(),
+        namespace: key.namespace.clone(),
+        name: object.name.clone(),
+    }
+}

@@ -1,0 +1,116 @@
+//! Push: rows become what the link holds for each cluster.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crds::fleet::RemovalPolicy as Policy;
+
+use super::super::Hub;
+use super::observe::{Observed, Selected};
+use super::plan::{Planned, object_ref};
+use super::{Book, Rows};
+use crate::fleet::{Cluster, PlacementKey};
+use crate::link::{DesiredObject, Removal, RemovalPolicy};
+use crate::resolve::{self, Override, resolve};
+use crate::scheduler::Chosen;
+
+/// What was sent for each cluster and uid: the hash, or why nothing.
+pub(super) type Sent = BTreeMap<(String, String), Result<String, String>>;
+
+/// Tells the link what every cluster shall hold and what shall leave it.
+pub(super) fn push(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut Book) -> Sent {
+    let mut sent = Sent::new();
+    let mut listed = HashSet::new();
+    let overrides =
+        resolve::read(&observed.key, &observed.placement.spec.overrides).map_err(|error| error.to_string());
+    for chosen in &planned.decision.chosen {
+        let name = chosen.cluster.to_string();
+        let Some(cluster) = hub.live().fleet.cluster(&name).cloned() else { continue };
+        let Some(row) = book.rows.placed.get(&name) else { continue };
+        for one in observed.selected.iter().filter(|one| row.objects.iter().any(|o| o.uid == one.object.uid))
+        {
+            let key = (name.clone(), one.object.uid.clone());
+            let outcome = match (&overrides, planned.blocked) {
+                (_, true) => {
+                    book.sent.get(&key).cloned().ok_or_else(|| planned.decision.outcome.message.clone())
+                }
+                (Err(message), false) => Err(message.clone()),
+                (Ok(overrides), false) => upsert(hub, &observed.key, one, &cluster, chosen, overrides),
+            };
+            if let Ok(hash) = &outcome
+                && book.sent.insert(key.clone(), hash.clone()).as_ref() != Some(hash)
+            {
+                tracing::info!(target: "audit", action = "place", placement = %observed.key, cluster = name,
+                    kind = one.object.kind, name = one.object.name, hash, "an object is sent");
+            }
+            listed.insert(key.clone());
+            sent.insert(key, outcome);
+        }
+    }
+    remove(hub, &observed.key, &book.rows, &mut listed, &book.listed);
+    for (cluster, uid) in book.listed.difference(&listed) {
+        if let Ok(cluster) = cluster.parse() {
+            hub.fleetbox.forget(&cluster, uid);
+        }
+    }
+    book.sent.retain(|key, _| listed.contains(key));
+    book.listed = listed;
+    sent
+}
+
+fn upsert(
+    hub: &Hub,
+    key: &PlacementKey,
+    one: &Selected,
+    cluster: &Cluster,
+    chosen: &Chosen,
+    overrides: &[Override],
+) -> Result<String, String> {
+    let granted = chosen.replicas.iter().find(|granted| granted.uid == one.object.uid);
+    let replicas = granted.filter(|granted| granted.divided).map(|granted| granted.replicas);
+    let payload = resolve(key, &one.json, cluster, replicas, overrides).map_err(|error| error.to_string())?;
+    hub.fleetbox.set_desired(
+        &cluster.name,
+        DesiredObject {
+            object: one.object.clone(),
+            generation: one.stored.metadata.generation.unwrap_or_default(),
+            hash: payload.hash.clone(),
+            payload: payload.bytes.into(),
+        },
+    );
+    Ok(payload.hash)
+}
+
+fn remove(
+    hub: &Hub,
+    key: &PlacementKey,
+    rows: &Rows,
+    listed: &mut HashSet<(String, String)>,
+    before: &HashSet<(String, String)>,
+) {
+    for (cluster, row, object) in rows.leaving() {
+        let Ok(name) = cluster.parse() else { continue };
+        let policy = match object.policy.unwrap_or_default() {
+            Policy::Delete => RemovalPolicy::Delete,
+            Policy::Retain => RemovalPolicy::Retain,
+        };
+        let reason = format!("NIMPlacement {key}: {}", row.reason);
+        hub.fleetbox.set_removal(&name, Removal { object: object_ref(key, object), policy, reason });
+        let entry = (cluster.to_owned(), object.uid.clone());
+        if !before.contains(&entry) || row.since.as_second() >= jiff::Timestamp::now().as_second() {
+            tracing::info!(target: "audit", action = "remove", placement = %key, cluster, kind = object.kind,
+                name = object.name, ?policy, reason = row.reason, "an object shall leave");
+        }
+        listed.insert(entry);
+    }
+}
+
+/// Takes everything of a placement out of the link; nothing is sent.
+pub(super) fn forget_all(hub: &Hub, book: &mut Book) {
+    for (cluster, uid) in book.listed.drain() {
+        if let Ok(cluster) = cluster.parse() {
+            hub.fleetbox.forget(&cluster, &uid);
+        }
+    }
+    book.sent.clear();
+    book.rows = Rows::default();
+}

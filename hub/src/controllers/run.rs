@@ -1,0 +1,226 @@
+//! The order of start: watch, read what was decided, decide once, then let spokes in.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::{mpsc, watch as signal};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::events::Events;
+use super::fault::{Fault, chain};
+use super::live::Live;
+use super::placement::{Rows, grants};
+use super::queue::Queue;
+use super::stores::{NIM_KINDS, Stores, Writers, everywhere, nim_resource, owner, watch};
+use super::{Hub, cluster, events, placement};
+use crate::admin::Stage;
+use crate::fleet::{FleetEvent, PlacementKey};
+use crate::link::{Fleetbox, LinkEvent};
+use crate::metrics::Metrics;
+use crate::need::need;
+use crate::scheduler::Policy;
+
+/// Placements worked on at once: their turns mostly wait for the API server.
+const WORKERS: usize = 16;
+/// Clusters worked on at once.
+const CLUSTER_WORKERS: usize = 4;
+
+/// What the controllers are given.
+pub(crate) struct Setup {
+    pub(crate) client: Client,
+    pub(crate) fleetbox: Fleetbox,
+    pub(crate) metrics: Metrics,
+    pub(crate) unreachable_after: SignedDuration,
+}
+
+/// Starts everything; returns at once. `stage` becomes Ready when spokes are let in.
+pub(crate) fn run(
+    setup: Setup,
+    heard: mpsc::Receiver<LinkEvent>,
+    stage: signal::Sender<Stage>,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Arc<Hub> {
+    let (stores, writers) = Stores::new();
+    let (events, waiting) = Events::new();
+    let hub = Arc::new(Hub {
+        client: setup.client.clone(),
+        stores,
+        live: Mutex::new(Live::default()),
+        books: Mutex::new(HashMap::new()),
+        fleetbox: setup.fleetbox,
+        placements: Queue::default(),
+        clusters: Queue::default(),
+        cluster_memory: Mutex::new(HashMap::new()),
+        metrics: setup.metrics,
+        events,
+        started: Timestamp::now(),
+        unreachable_after: setup.unreachable_after,
+    });
+    tasks.spawn(events::write(setup.client, waiting, stop.clone()));
+    watches(&hub, writers, tasks, stop);
+    tasks.spawn(work(hub.clone(), heard, stage, stop.clone()));
+    hub
+}
+
+fn watches(hub: &Arc<Hub>, writers: Writers, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+    let Writers { placements, decisions, clusters, nim } = writers;
+    let (h, s) = (hub.clone(), stop.clone());
+    let api = everywhere(&hub.client);
+    tasks.spawn(async move { watch(api, clusters, (), |b, a| h.cluster_changed(b, a), s).await });
+    let (h, s) = (hub.clone(), stop.clone());
+    let api = everywhere(&hub.client);
+    tasks.spawn(async move { watch(api, placements, (), |b, a| h.placement_changed(b, a), s).await });
+    let (h, s) = (hub.clone(), stop.clone());
+    let api = everywhere(&hub.client);
+    tasks.spawn(async move { watch(api, decisions, (), |b, a| h.slice_changed(b, a), s).await });
+    for (kind, writer) in NIM_KINDS.into_iter().zip(nim) {
+        let (h, s) = (hub.clone(), stop.clone());
+        let api = Api::all_with(hub.client.clone(), &nim_resource(kind));
+        tasks.spawn(
+            async move { watch(api, writer, nim_resource(kind), |b, a| h.object_changed(b, a), s).await },
+        );
+    }
+}
+
+/// Reads back what was decided, works through every placement once, and lets spokes in.
+async fn work(
+    hub: Arc<Hub>,
+    mut heard: mpsc::Receiver<LinkEvent>,
+    stage: signal::Sender<Stage>,
+    stop: CancellationToken,
+) {
+    let synced = tokio::select! {
+        synced = hub.stores.synced() => synced,
+        () = stop.cancelled() => return,
+    };
+    if !synced {
+        return;
+    }
+    restore(&hub);
+    for placement in hub.stores.placements.state() {
+        hub.placements.add(key(placement.as_ref(), placement.name_any()));
+    }
+    let mut workers = JoinSet::new();
+    for _ in 0..WORKERS {
+        let hub = hub.clone();
+        workers.spawn(async move { placements(&hub).await });
+    }
+    for _ in 0..CLUSTER_WORKERS {
+        let hub = hub.clone();
+        workers.spawn(async move { clusters(&hub).await });
+    }
+    while !hub.placements.is_idle() && !stop.is_cancelled() {
+        // Start only: one look every few milliseconds until everything has had its first turn.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    hub.fleetbox.open();
+    stage.send_replace(Stage::Ready);
+    tracing::info!(
+        placements = hub.stores.placements.len(),
+        clusters = hub.stores.clusters.len(),
+        "ready; spokes are let in"
+    );
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            event = heard.recv() => match event {
+                Some(event) => hub.heard(event),
+                None => break,
+            },
+        }
+    }
+    stage.send_replace(Stage::Stopping);
+    workers.shutdown().await;
+}
+
+async fn placements(hub: &Hub) {
+    loop {
+        let key = hub.placements.take().await;
+        let started = Instant::now();
+        let outcome = placement::reconcile(hub, &key).await;
+        finish(hub, "placement", &key.to_string(), started, &outcome);
+        hub.placements.done(&key, outcome.is_ok());
+    }
+}
+
+async fn clusters(hub: &Hub) {
+    loop {
+        let name = hub.clusters.take().await;
+        let started = Instant::now();
+        let outcome = cluster::reconcile(hub, &name).await;
+        finish(hub, "cluster", name.as_str(), started, &outcome);
+        hub.clusters.done(&name, outcome.is_ok());
+    }
+}
+
+fn finish(hub: &Hub, controller: &'static str, key: &str, started: Instant, outcome: &Result<(), Fault>) {
+    hub.metrics.reconciled(controller, started.elapsed());
+    if let Err(fault) = outcome {
+        hub.metrics.fault(controller, fault.category());
+        tracing::warn!(
+            controller,
+            key,
+            fault = fault.category(),
+            error = chain(fault),
+            "reconcile failed; trying again"
+        );
+    }
+}
+
+/// What the slices say is in force again: as memory, as reservations, and as claims of objects.
+fn restore(hub: &Hub) {
+    for slice in hub.stores.decisions.state() {
+        let key = key(slice.as_ref(), slice.spec.placement_ref.name.clone());
+        let book = hub.book(&key);
+        if let Ok(mut book) = book.try_lock() {
+            book.slices.insert(slice.name_any(), slice.spec.decisions.clone());
+            let rows = Rows::read([slice.as_ref()]);
+            book.rows.placed.extend(rows.placed);
+            book.rows.removing.extend(rows.removing);
+        }
+    }
+    for kind in NIM_KINDS {
+        for placement in hub.stores.placements.state() {
+            let namespace = placement.namespace().unwrap_or_default();
+            for object in hub.stores.objects_of(kind, &namespace) {
+                restore_object(hub, kind, &namespace, &object);
+            }
+        }
+    }
+    let books: Vec<_> = {
+        let books = hub.books.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        books.iter().map(|(key, book)| (key.clone(), book.clone())).collect()
+    };
+    for (placement, book) in books {
+        if let Ok(book) = book.try_lock() {
+            let grants = grants(&book.rows, &book.needs);
+            hub.live().fleet.apply(FleetEvent::Granted { placement, grants });
+        }
+    }
+}
+
+fn restore_object(hub: &Hub, kind: &str, namespace: &str, object: &kube::api::DynamicObject) {
+    let (Some(name), Some(uid)) = (owner(object), object.uid()) else { return };
+    let owner = PlacementKey { namespace: namespace.to_owned(), name: name.to_owned() };
+    let book = hub.book(&owner);
+    hub.live().claims.insert(uid.clone(), owner);
+    let cache = object.data.pointer("/spec/storage/nimCache/name").and_then(serde_json::Value::as_str);
+    let cache = cache.and_then(|cache| hub.stores.object("NIMCache", namespace, cache));
+    let cache = cache.map(|cache| placement::plain(&cache, "NIMCache"));
+    let policy =
+        hub.stores.placement(namespace, name).and_then(|placement| Policy::try_from(&placement.spec).ok());
+    if let (Ok(need), Ok(mut book)) = (need(&placement::plain(object, kind), cache.as_ref()), book.try_lock())
+    {
+        book.needs.insert(uid, policy.unwrap_or_default().narrow(&need));
+    }
+}
+
+fn key(object: &impl ResourceExt, name: String) -> PlacementKey {
+    PlacementKey { namespace: object.namespace().unwrap_or_default(), name }
+}

@@ -1,0 +1,158 @@
+//! What wakes which work.
+
+use std::time::Duration;
+
+use crds::fleet::{GPUCluster, NIMPlacement, NIMPlacementDecision};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use serde_json::Value;
+
+use super::Hub;
+use super::placement::Rows;
+use super::stores::owner;
+use crate::fleet::{Admin, FleetEvent, PlacementKey};
+use crate::link::{GoAwayReason, LinkEvent};
+
+/// Changes of clusters and of capacity come in showers; one look after them is enough.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+
+impl Hub {
+    /// A placement is new, gone or changed.
+    pub(super) fn placement_changed(&self, before: Option<&NIMPlacement>, after: Option<&NIMPlacement>) {
+        if let Some(placement) = after.or(before) {
+            self.placements.add(key_of(placement, placement.name_any()));
+        }
+    }
+
+    /// A slice changed. What the hub wrote itself is what it remembers; anything else is put right.
+    pub(super) fn slice_changed(
+        &self,
+        before: Option<&NIMPlacementDecision>,
+        after: Option<&NIMPlacementDecision>,
+    ) {
+        let Some(slice) = after.or(before) else { return };
+        let key = key_of(slice, slice.spec.placement_ref.name.clone());
+        // A book that is in use is being written: its own turn sees to it.
+        if let Ok(mut book) = self.book(&key).try_lock() {
+            let name = slice.name_any();
+            let stored = after.map(|slice| Rows::read([slice]));
+            let written = book.slices.get(&name).map(|rows| {
+                let mut ours = slice.clone();
+                ours.spec.decisions.clone_from(rows);
+                Rows::read([&ours])
+            });
+            if written.is_some() && stored != written {
+                book.slices.insert(name, Vec::new());
+                self.placements.add(key);
+            }
+        }
+    }
+
+    /// A NIM object is new, gone or changed: its owner is woken, and whoever may select it.
+    pub(super) fn object_changed(&self, before: Option<&DynamicObject>, after: Option<&DynamicObject>) {
+        let Some(object) = after.or(before) else { return };
+        let namespace = object.namespace().unwrap_or_default();
+        if after.is_none()
+            && let Some(uid) = object.uid()
+            && let Some(key) = self.live().claims.remove(&uid)
+        {
+            self.placements.add(key);
+        }
+        for one in [before, after].into_iter().flatten() {
+            if let Some(name) = owner(one) {
+                self.placements.add(PlacementKey { namespace: namespace.clone(), name: name.to_owned() });
+            }
+        }
+        // Selectors and references are cheap to ask again, and a reconcile without a change writes nothing.
+        for placement in self.stores.placements.state() {
+            if placement.namespace().as_deref() == Some(&namespace) && may_concern(&placement, object) {
+                self.placements.add(key_of(placement.as_ref(), placement.name_any()));
+            }
+        }
+    }
+
+    /// A GPUCluster is new, gone or changed.
+    pub(super) fn cluster_changed(&self, before: Option<&GPUCluster>, after: Option<&GPUCluster>) {
+        let Some(cluster) = after.or(before) else { return };
+        let Ok(name) = cluster.name_any().parse::<crate::fleet::ClusterName>() else {
+            tracing::warn!(cluster = cluster.name_any(), "GPUCluster is ignored: its name is no DNS label");
+            return;
+        };
+        let mut concerned = self.live().placements_in(&name);
+        match after {
+            Some(cluster) => {
+                let is_new = self.live().fleet.cluster(name.as_str()).is_none();
+                let accepted = cluster.spec.accepted;
+                if is_new || before.is_none_or(|before| before.spec.accepted != accepted) {
+                    tracing::info!(target: "audit", action = "accept", cluster = %name, accepted, "GPUCluster");
+                }
+                self.live()
+                    .fleet
+                    .apply(FleetEvent::Admin { cluster: name.clone(), admin: Admin::from(cluster) });
+                if is_new && cluster.status.as_ref().is_some_and(|status| status.cluster_uid.is_some()) {
+                    let at = Timestamp::now();
+                    self.live().fleet.apply(FleetEvent::Disconnected { cluster: name.clone(), at });
+                }
+                if !accepted {
+                    self.fleetbox.disconnect(
+                        &name,
+                        GoAwayReason::NotAccepted,
+                        "spec.accepted of the GPUCluster is not true",
+                    );
+                }
+            }
+            None => {
+                self.live().forget_cluster(&name);
+                self.fleetbox.disconnect(
+                    &name,
+                    GoAwayReason::NotAccepted,
+                    "the GPUCluster was deleted on the hub",
+                );
+                tracing::info!(target: "audit", action = "leave", cluster = %name, "GPUCluster deleted");
+            }
+        }
+        self.clusters.add(name);
+        let everyone = self.stores.placements.state();
+        concerned.extend(everyone.iter().map(|placement| key_of(placement.as_ref(), placement.name_any())));
+        for key in concerned {
+            self.placements.add_after(key, DEBOUNCE);
+        }
+    }
+
+    /// A session has said something.
+    pub(super) fn heard(&self, event: LinkEvent) {
+        let cluster = event.cluster().clone();
+        let (touched, wanting) = {
+            let mut live = self.live();
+            let touched = live.hear(event, Timestamp::now());
+            let wanting =
+                if touched.capacity { live.wanting.clone() } else { std::collections::BTreeSet::new() };
+            (touched, wanting)
+        };
+        self.metrics.set_connected(self.fleetbox.connected().len());
+        if touched.cluster {
+            self.clusters.add(cluster);
+        }
+        for key in touched.placements {
+            self.placements.add(key);
+        }
+        for key in wanting {
+            self.placements.add_after(key, DEBOUNCE);
+        }
+    }
+}
+
+fn key_of(object: &impl ResourceExt, name: String) -> PlacementKey {
+    PlacementKey { namespace: object.namespace().unwrap_or_default(), name }
+}
+
+/// Whether a placement could select the object, or bring it along: by kind alone, since labels may just have changed.
+fn may_concern(placement: &NIMPlacement, object: &DynamicObject) -> bool {
+    let name = object.name_any();
+    let by_name =
+        |selector: &crds::fleet::ResourceSelector| selector.name.as_deref().is_none_or(|n| n == name);
+    let is_cache = object.data.pointer("/spec/source").is_some_and(Value::is_object);
+    (is_cache && placement.spec.propagate_dependencies)
+        || placement.spec.resource_selectors.iter().any(by_name)
+}

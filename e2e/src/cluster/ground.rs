@@ -15,6 +15,9 @@ use crate::process::{Process, Program};
 /// Fleets at work at a time in one process: an API server takes some 275 MB and, while it starts, a core.
 const AT_A_TIME: usize = 2;
 
+/// How the folders of fleets begin; the id of their process follows.
+const PREFIX: &str = "nimfleet-e2e-";
+
 /// Shared by the clusters of one fleet; outlive them. Dropping it ends etcd and removes every file.
 #[derive(Debug)]
 pub struct Ground {
@@ -34,10 +37,10 @@ impl Ground {
         let turns = TURNS.get_or_init(|| Semaphore::new(AT_A_TIME));
         let turn = turns.acquire().await.map_err(|_| never_closed())?;
         let programs = tokio::task::spawn_blocking(Programs::ready).await.map_err(|_| never_closed())??;
-        let folder = tempfile::Builder::new()
-            .prefix("nimfleet-")
-            .tempdir()
-            .map_err(at(Path::new("temporary folder")))?;
+        sweep();
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let folder =
+            tempfile::Builder::new().prefix(&prefix).tempdir().map_err(at(Path::new("temporary folder")))?;
         let authority = Authority::create(folder.path())?;
         let (clients, peers) = (port::free()?, port::free()?);
         let etcd_url = format!("http://127.0.0.1:{clients}");
@@ -70,6 +73,23 @@ impl Ground {
 
     pub(crate) fn etcd(&self) -> &str {
         &self.etcd_url
+    }
+}
+
+/// Removes folders of processes that were killed before they could: theirs carry their id.
+fn sweep() {
+    // Without /proc nobody knows who still lives.
+    if !Path::new("/proc/self").exists() {
+        return;
+    }
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner =
+            name.to_str().and_then(|n| n.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists()) {
+            // Another process may be sweeping too.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -80,37 +80,32 @@ impl Hub {
             return;
         };
         let mut concerned = self.live().placements_in(&name);
-        match after {
-            Some(cluster) => {
-                let is_new = self.live().fleet.cluster(name.as_str()).is_none();
-                let accepted = cluster.spec.accepted;
-                if is_new || before.is_none_or(|before| before.spec.accepted != accepted) {
-                    tracing::info!(target: "audit", action = "accept", cluster = %name, accepted, "GPUCluster");
-                }
-                self.live()
-                    .fleet
-                    .apply(FleetEvent::Admin { cluster: name.clone(), admin: Admin::from(cluster) });
-                if is_new && cluster.status.as_ref().is_some_and(|status| status.cluster_uid.is_some()) {
-                    let at = Timestamp::now();
-                    self.live().fleet.apply(FleetEvent::Disconnected { cluster: name.clone(), at });
-                }
-                if !accepted {
-                    self.fleetbox.disconnect(
-                        &name,
-                        GoAwayReason::NotAccepted,
-                        "spec.accepted of the GPUCluster is not true",
-                    );
-                }
+        if let Some(cluster) = after {
+            let is_new = self.live().fleet.cluster(name.as_str()).is_none();
+            let accepted = cluster.spec.accepted;
+            if is_new || before.is_none_or(|before| before.spec.accepted != accepted) {
+                tracing::info!(target: "audit", action = "accept", cluster = %name, accepted, "GPUCluster");
             }
-            None => {
-                self.live().forget_cluster(&name);
+            self.live().fleet.apply(FleetEvent::Admin { cluster: name.clone(), admin: Admin::from(cluster) });
+            if is_new && cluster.status.as_ref().is_some_and(|status| status.cluster_uid.is_some()) {
+                let at = Timestamp::now();
+                self.live().fleet.apply(FleetEvent::Disconnected { cluster: name.clone(), at });
+            }
+            if !accepted {
                 self.fleetbox.disconnect(
                     &name,
                     GoAwayReason::NotAccepted,
-                    "the GPUCluster was deleted on the hub",
+                    "spec.accepted of the GPUCluster is not true",
                 );
-                tracing::info!(target: "audit", action = "leave", cluster = %name, "GPUCluster deleted");
             }
+        } else {
+            self.live().forget_cluster(&name);
+            self.fleetbox.disconnect(
+                &name,
+                GoAwayReason::NotAccepted,
+                "the GPUCluster was deleted on the hub",
+            );
+            tracing::info!(target: "audit", action = "leave", cluster = %name, "GPUCluster deleted");
         }
         self.clusters.add(name);
         let everyone = self.stores.placements.state();

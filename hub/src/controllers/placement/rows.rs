@@ -129,12 +129,11 @@ pub(crate) enum Fate {
 /// Why objects leave a cluster, and what becomes of each kind.
 fn policy(kind: &str, fate: Fate) -> RemovalPolicy {
     match fate {
-        Fate::Deleted => RemovalPolicy::Delete,
         // Absence is never deletion.
         Fate::Unknown => RemovalPolicy::Retain,
         // A model that took hours to fetch is worth keeping; a service elsewhere would serve twice.
         Fate::Unplaced if kind == "NIMCache" => RemovalPolicy::Retain,
-        Fate::Unplaced => RemovalPolicy::Delete,
+        Fate::Deleted | Fate::Unplaced => RemovalPolicy::Delete,
     }
 }
 

@@ -77,10 +77,7 @@ impl<A: Admission, E: EpochStore> v1::fleet_sync_server::FleetSync for FleetSync
 impl<A: Admission, E: EpochStore> FleetSync<A, E> {
     /// Why a spoke may not come in now, if it may not.
     async fn gate(&self, cluster: &ClusterName) -> Option<ToSpoke> {
-        let (reason, message, seconds) = if !self.fleetbox.is_open() {
-            let message = "the hub is starting: it has not read its own state yet".to_owned();
-            (GoAwayReason::Unavailable, message, 1)
-        } else {
+        let (reason, message, seconds) = if self.fleetbox.is_open() {
             match self.admission.standing(cluster).await {
                 Ok(Standing::Accepted) => return None,
                 Ok(Standing::Pending) => {
@@ -90,6 +87,9 @@ impl<A: Admission, E: EpochStore> FleetSync<A, E> {
                 Ok(Standing::Refused(message)) => (GoAwayReason::NotAccepted, message, 15),
                 Err(error) => (GoAwayReason::Unavailable, format!("the hub could not look: {error}"), 2),
             }
+        } else {
+            let message = "the hub is starting: it has not read its own state yet".to_owned();
+            (GoAwayReason::Unavailable, message, 1)
         };
         Some(ToSpoke::GoAway { reason, message, retry_after: Duration::from_secs(seconds) })
     }

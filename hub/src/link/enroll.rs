@@ -56,7 +56,7 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
             }
             Standing::Refused(message) => Err(Status::permission_denied(message)),
             Standing::Accepted => {
-                let issued = self.authority.issue(&key, &cluster, now).map_err(internal)?;
+                let issued = self.authority.issue(&key, &cluster, now).map_err(|error| internal(&error))?;
                 self.counters.certificates.inc();
                 tracing::info!(%cluster, expires = %issued.expires, "certificate issued");
                 Ok(v1::enroll_response::Outcome::Certificate(v1::Certificate {
@@ -72,7 +72,7 @@ fn invalid(error: impl std::fmt::Display) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
-fn internal(error: AuthorityError) -> Status {
+fn internal(error: &AuthorityError) -> Status {
     tracing::error!(%error, "a certificate could not be made");
     Status::internal(error.to_string())
 }

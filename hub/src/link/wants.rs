@@ -27,7 +27,7 @@ impl Want {
 /// All that is wanted of one cluster, by uid.
 #[derive(Debug, Default)]
 pub(super) struct Wants {
-    wants: HashMap<String, Want>,
+    by_uid: HashMap<String, Want>,
     dirty: BTreeSet<String>,
     /// Hash that the spoke refused, by uid.
     refused: HashMap<String, String>,
@@ -37,7 +37,7 @@ impl Wants {
     /// The cluster shall hold this object; says whether that is news.
     pub(super) fn set_desired(&mut self, object: DesiredObject) -> bool {
         let uid = object.object.uid.clone();
-        if matches!(self.wants.get(&uid), Some(Want::Keep(known)) if known.hash == object.hash) {
+        if matches!(self.by_uid.get(&uid), Some(Want::Keep(known)) if known.hash == object.hash) {
             return false;
         }
         self.set(uid, Want::Keep(Arc::new(object)));
@@ -47,7 +47,7 @@ impl Wants {
     /// The cluster shall hold this object no longer; says whether that is news.
     pub(super) fn set_removal(&mut self, removal: Removal) -> bool {
         let uid = removal.object.uid.clone();
-        if matches!(self.wants.get(&uid), Some(Want::Remove(known)) if known.policy == removal.policy) {
+        if matches!(self.by_uid.get(&uid), Some(Want::Remove(known)) if known.policy == removal.policy) {
             return false;
         }
         self.set(uid, Want::Remove(Arc::new(removal)));
@@ -57,24 +57,24 @@ impl Wants {
     fn set(&mut self, uid: String, want: Want) {
         self.refused.remove(&uid);
         self.dirty.insert(uid.clone());
-        self.wants.insert(uid, want);
+        self.by_uid.insert(uid, want);
     }
 
     /// The object is nobody's concern any more.
     pub(super) fn forget(&mut self, uid: &str) {
-        self.wants.remove(uid);
+        self.by_uid.remove(uid);
         self.dirty.remove(uid);
         self.refused.remove(uid);
     }
 
     /// What is wanted of one object.
     pub(super) fn get(&self, uid: &str) -> Option<&Want> {
-        self.wants.get(uid)
+        self.by_uid.get(uid)
     }
 
     /// Every uid and what is wanted of it, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Want)> {
-        self.wants.iter()
+        self.by_uid.iter()
     }
 
     /// The uids that changed since the last call.

@@ -146,11 +146,8 @@ fn read(stored: &Stored) -> Option<TokenRecord> {
         let mut hash = [0; 32];
         hex::decode_to_slice(text(field)?, &mut hash).ok().map(|()| hash)
     };
-    let used_by = match stored.data.contains_key(USED_BY) {
-        // Unreadable is not unused.
-        true => Some(hash(USED_BY)?),
-        false => None,
-    };
+    // Unreadable is not unused.
+    let used_by = if stored.data.contains_key(USED_BY) { Some(hash(USED_BY)?) } else { None };
     Some(TokenRecord {
         digest: hash(DIGEST)?,
         cluster: text(CLUSTER)?.parse().ok()?,

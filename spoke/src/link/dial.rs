@@ -56,7 +56,7 @@ impl DialError {
 pub(super) async fn dial(
     address: &HubAddress,
     ca_hash: CaHash,
-    config: ClientConfig,
+    config: Arc<ClientConfig>,
 ) -> Result<Channel, DialError> {
     let tcp_problem = |problem| DialError::Tcp { address: address.clone(), problem };
     let tls_problem = |problem| DialError::Tls { address: address.clone(), problem };
@@ -67,7 +67,7 @@ pub(super) async fn dial(
         .map_err(|error| tcp_problem(error.to_string()))?;
     // Acks are small, and the hub waits for them.
     tcp.set_nodelay(true).map_err(|error| tcp_problem(error.to_string()))?;
-    let connector = TlsConnector::from(Arc::new(config));
+    let connector = TlsConnector::from(config);
     let tls = timeout(STEP, connector.connect(address.server_name(), tcp))
         .await
         .map_err(|_| tls_problem(late()))?

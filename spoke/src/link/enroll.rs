@@ -1,5 +1,6 @@
 //! From a token and a key to a certificate.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proto::v1;
@@ -72,7 +73,7 @@ pub(super) async fn enroll(settings: &Settings, key_pem: &str) -> Result<Enrolle
         csr_pem: csr.pem()?,
         cluster_uid: settings.cluster_uid.clone(),
     };
-    let channel = dial(&settings.address, settings.ca_hash, pinned(settings.ca_hash)?).await?;
+    let channel = dial(&settings.address, settings.ca_hash, Arc::new(pinned(settings.ca_hash)?)).await?;
     let answer = timeout(ANSWER, EnrollmentClient::new(channel).enroll(request))
         .await
         .map_err(|_| EnrollError::Unavailable(format!("no answer within {} s", ANSWER.as_secs())))?

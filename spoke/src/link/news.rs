@@ -13,7 +13,7 @@ use crate::report::Outbox;
 const STATUSES: usize = 200;
 const STATUS_EVERY: Duration = Duration::from_millis(50);
 /// Capacity is sent when it changes, and this often all the same: the hub doubts what is older than three of these.
-const CAPACITY_EVERY: Duration = Duration::from_secs(600);
+const CAPACITY_EVERY: Duration = Duration::from_mins(10);
 
 /// What one session has told and when.
 pub(super) struct News {

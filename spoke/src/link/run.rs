@@ -46,12 +46,12 @@ impl<D: Deliver, S: IdentityStore> Link<D, S> {
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
-            identity = self.enrolled() => self.sessions(&identity, &stop).await,
+            tls = self.enrolled() => self.sessions(&tls, &stop).await,
         }
     }
 
     /// Has a certificate, sooner or later.
-    async fn enrolled(&self) -> Enrolment {
+    async fn enrolled(&self) -> Arc<ClientConfig> {
         let mut backoff = Backoff::default();
         loop {
             let wait = match self.try_enrol().await {
@@ -72,19 +72,17 @@ impl<D: Deliver, S: IdentityStore> Link<D, S> {
     }
 
     async fn try_enrol(&self) -> Result<Attempt, Trouble> {
-        let stored = self.identity.load().await?;
-        let mut identity = match stored {
-            Some(identity) => identity,
-            None => {
-                // Kept before it is used: the token is bound to the key by its first use.
-                let identity = Identity { key_pem: new_key()?, certificate: None };
-                self.identity.save(&identity).await?;
-                identity
-            }
+        let mut identity = if let Some(identity) = self.identity.load().await? {
+            identity
+        } else {
+            // Kept before it is used: the token is bound to the key by its first use.
+            let identity = Identity { key_pem: new_key()?, certificate: None };
+            self.identity.save(&identity).await?;
+            identity
         };
         if let Some((certificate_pem, ca_pem)) = &identity.certificate {
             let config = mutual(&identity.key_pem, certificate_pem, ca_pem)?;
-            return Ok(Attempt::Enrolled(Enrolment { config }));
+            return Ok(Attempt::Enrolled(Arc::new(config)));
         }
         match enroll(&self.settings, &identity.key_pem).await? {
             Enrolled::Pending { message, retry_after } => Ok(Attempt::Pending(message, retry_after)),
@@ -93,17 +91,17 @@ impl<D: Deliver, S: IdentityStore> Link<D, S> {
                 identity.certificate = Some((certificate_pem, ca_pem));
                 self.identity.save(&identity).await?;
                 tracing::info!(hub = %self.settings.address, cluster = self.settings.cluster, "enrolled");
-                Ok(Attempt::Enrolled(Enrolment { config }))
+                Ok(Attempt::Enrolled(Arc::new(config)))
             }
         }
     }
 
-    async fn sessions(&self, enrolment: &Enrolment, stop: &CancellationToken) {
+    async fn sessions(&self, tls: &Arc<ClientConfig>, stop: &CancellationToken) {
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() {
             let dialled = tokio::select! {
                 () = stop.cancelled() => return,
-                dialled = dial(&self.settings.address, self.settings.ca_hash, enrolment.config.clone()) => dialled,
+                dialled = dial(&self.settings.address, self.settings.ca_hash, tls.clone()) => dialled,
             };
             let wait = match dialled {
                 Err(error) => {
@@ -155,13 +153,9 @@ impl<D: Deliver, S: IdentityStore> Link<D, S> {
     }
 }
 
-/// What enrolment leads to.
-struct Enrolment {
-    config: ClientConfig,
-}
-
+/// What an attempt to enrol came to: TLS settings with our certificate, or a wait for the admin.
 enum Attempt {
-    Enrolled(Enrolment),
+    Enrolled(Arc<ClientConfig>),
     Pending(String, Duration),
 }
 

@@ -4,6 +4,7 @@
 //! Greeting ──Welcome──► Accepting ──epoch obeyed──► Reading ──what is held──► Live
 //! ```
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -187,7 +188,7 @@ impl Session {
                 effects.push(Effect::ReadHeld);
             }
             (Judgement::Refused(message), Phase::Accepting) => {
-                self.close(End::EpochRefused(message), effects)
+                self.close(End::EpochRefused(message), effects);
             }
             (Judgement::Obeyed, _) => {
                 self.epoch = Some(epoch);
@@ -233,12 +234,12 @@ impl Session {
     }
 
     fn start(&mut self, delta: u64, work: Work, epoch: &Epoch, effects: &mut Vec<Effect>) {
-        let uid = work.uid().to_owned();
-        if self.under_way.contains_key(&uid) {
-            self.next.insert(uid, (delta, work));
-        } else {
-            self.under_way.insert(uid, (delta, work.hash().to_owned()));
-            effects.push(Effect::Deliver(work, epoch.clone()));
+        match self.under_way.entry(work.uid().to_owned()) {
+            Entry::Occupied(busy) => drop(self.next.insert(busy.key().clone(), (delta, work))),
+            Entry::Vacant(free) => {
+                free.insert((delta, work.hash().to_owned()));
+                effects.push(Effect::Deliver(work, epoch.clone()));
+            }
         }
     }
 

@@ -156,8 +156,8 @@ impl Delivery {
                 Want::Remove(_) => ENVELOPE_BYTES,
             };
             let full = size + bytes > DELTA_BYTES && size > 0;
-            let waits = self.under_way_bytes + bytes > UNDER_WAY_BYTES && !self.under_way.is_empty();
-            if full || waits {
+            let no_room = self.under_way_bytes + bytes > UNDER_WAY_BYTES && !self.under_way.is_empty();
+            if full || no_room {
                 break;
             }
             match want {

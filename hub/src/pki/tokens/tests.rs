@@ -186,8 +186,8 @@ async fn a_damaged_ca_is_named_with_its_remedy_and_not_replaced() {
     let other = Memory::default();
     Authority::load_or_create(&other, at(0)).await.unwrap();
     let foreign_key = other.secrets.lock().unwrap()["nimfleet-hub-ca"].data["tls.key"].clone();
-    let damages = [("tls.key", b"?".to_vec()), ("tls.crt", b"?".to_vec()), ("tls.key", foreign_key)];
-    for (field, value) in damages {
+    let cases = [("tls.key", b"?".to_vec()), ("tls.crt", b"?".to_vec()), ("tls.key", foreign_key)];
+    for (field, value) in cases {
         let damaged = Memory::default();
         *damaged.secrets.lock().unwrap() = memory.secrets.lock().unwrap().clone();
         damaged.secrets.lock().unwrap().get_mut("nimfleet-hub-ca").unwrap().data.insert(field.into(), value);

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What outlives a hub: its Secrets, its epoch, and what its admin says.
 #[derive(Clone)]
-pub struct World {
+pub(crate) struct World {
     secrets: Memory,
     state: Arc<Mutex<State>>,
 }
@@ -34,22 +34,22 @@ struct State {
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let epoch = Epoch { hub_id: "hub".to_owned(), term: 1, incarnation: "i1".to_owned() };
         let state = State { epoch, standing: Standing::Accepted };
         Self { secrets: Memory::default(), state: Arc::new(Mutex::new(state)) }
     }
 
-    pub fn stand(&self, standing: Standing) {
+    pub(crate) fn stand(&self, standing: Standing) {
         self.state.lock().unwrap().standing = standing;
     }
 
-    pub fn epoch(&self) -> Epoch {
+    pub(crate) fn epoch(&self) -> Epoch {
         self.state.lock().unwrap().epoch.clone()
     }
 
     /// As a hub does when it starts.
-    pub fn raise(&self) {
+    pub(crate) fn raise(&self) {
         let term = self.epoch().term;
         self.raise_to(term + 1);
     }
@@ -120,11 +120,11 @@ impl Secrets for Memory {
 }
 
 /// A hub that listens.
-pub struct Hub {
-    pub world: World,
-    pub address: SocketAddr,
-    pub fleetbox: Fleetbox,
-    pub counters: Counters,
+pub(crate) struct Hub {
+    pub(crate) world: World,
+    pub(crate) address: SocketAddr,
+    pub(crate) fleetbox: Fleetbox,
+    pub(crate) counters: Counters,
     authority: Arc<Authority>,
     events: mpsc::Receiver<LinkEvent>,
     stop: CancellationToken,
@@ -132,17 +132,17 @@ pub struct Hub {
 }
 
 impl Hub {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(World::new(), SocketAddr::from(([127, 0, 0, 1], 0))).await
     }
 
-    pub async fn start_with(world: World, address: SocketAddr) -> Self {
+    pub(crate) async fn start_with(world: World, address: SocketAddr) -> Self {
         let hub = Self::start_closed(world, address).await;
         hub.fleetbox.open();
         hub
     }
 
-    pub async fn start_closed(world: World, address: SocketAddr) -> Self {
+    pub(crate) async fn start_closed(world: World, address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let authority = Arc::new(Authority::load_or_create(&world.secrets, Timestamp::now()).await.unwrap());
@@ -165,14 +165,14 @@ impl Hub {
     }
 
     /// Ends as on SIGTERM, and leaves what outlives it.
-    pub async fn stop(mut self) -> World {
+    pub(crate) async fn stop(mut self) -> World {
         self.stop.cancel();
         self.events.close();
         tokio::time::timeout(PATIENCE, self.task).await.expect("the hub stops").unwrap();
         self.world
     }
 
-    pub async fn join(&self, cluster: &str) -> JoinLine {
+    pub(crate) async fn join(&self, cluster: &str) -> JoinLine {
         let cluster: ClusterName = cluster.parse().unwrap();
         let tokens = Tokens::new(self.world.secrets.clone());
         let token = tokens.create(&cluster, DEFAULT_TTL, Timestamp::now()).await.unwrap();
@@ -180,7 +180,7 @@ impl Hub {
     }
 
     /// The first event of that kind from now on.
-    pub async fn until(&mut self, what: &str, is_it: impl Fn(&LinkEvent) -> bool) -> LinkEvent {
+    pub(crate) async fn until(&mut self, what: &str, is_it: impl Fn(&LinkEvent) -> bool) -> LinkEvent {
         let mut seen = Vec::new();
         let found = tokio::time::timeout(PATIENCE, async {
             loop {
@@ -195,7 +195,7 @@ impl Hub {
         found.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}; seen: {seen:#?}"))
     }
 
-    pub async fn dial_without_certificate(&self) -> Channel {
+    pub(crate) async fn dial_without_certificate(&self) -> Channel {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.authority.certificate().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A cluster that remembers what it was told.
 #[derive(Default)]
-pub struct Cluster(Mutex<Memory>);
+pub(crate) struct Cluster(Mutex<Memory>);
 
 #[derive(Default)]
 struct Memory {
@@ -30,25 +30,25 @@ struct Memory {
 }
 
 impl Cluster {
-    pub fn hash_of(&self, uid: &str) -> Option<String> {
+    pub(crate) fn hash_of(&self, uid: &str) -> Option<String> {
         self.0.lock().unwrap().held.get(uid).map(|held| held.hash.clone())
     }
 
     /// Objects applied or removed so far.
-    pub fn calls(&self) -> u32 {
+    pub(crate) fn calls(&self) -> u32 {
         self.0.lock().unwrap().calls
     }
 
-    pub fn accept(&self, epoch: Epoch) {
+    pub(crate) fn accept(&self, epoch: Epoch) {
         self.0.lock().unwrap().epoch = Some(epoch);
     }
 
-    pub fn epoch(&self) -> Option<Epoch> {
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
         self.0.lock().unwrap().epoch.clone()
     }
 
     /// The API server does not answer this many calls.
-    pub fn fail_next(&self, calls: u32) {
+    pub(crate) fn fail_next(&self, calls: u32) {
         self.0.lock().unwrap().failures = calls;
     }
 
@@ -116,18 +116,18 @@ impl IdentityStore for Kept {
 }
 
 /// A spoke's link that can be started and stopped.
-pub struct Spoke {
-    pub settings: Settings,
-    pub cluster: Arc<Cluster>,
-    pub statuses: Outbox,
-    pub counters: Counters,
+pub(crate) struct Spoke {
+    pub(crate) settings: Settings,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) statuses: Outbox,
+    pub(crate) counters: Counters,
     identity: Kept,
     state: watch::Receiver<LinkState>,
     running: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
 impl Spoke {
-    pub fn of(join: &JoinLine) -> Self {
+    pub(crate) fn of(join: &JoinLine) -> Self {
         let settings = Settings {
             address: join.address.parse().unwrap(),
             ca_hash: join.ca_hash.parse().unwrap(),
@@ -149,7 +149,7 @@ impl Spoke {
     }
 
     /// Another process with the same identity, started that much later.
-    pub fn twin(&self, later_ms: i64) -> Self {
+    pub(crate) fn twin(&self, later_ms: i64) -> Self {
         let instance = ("twin".to_owned(), self.settings.instance.1 + later_ms);
         Self {
             settings: Settings { instance, ..self.settings.clone() },
@@ -162,7 +162,7 @@ impl Spoke {
         }
     }
 
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let (told, state) = watch::channel(LinkState::Connecting { problem: String::new() });
         let link = Link {
             settings: self.settings.clone(),
@@ -178,7 +178,7 @@ impl Spoke {
         self.running = Some((stop.clone(), tokio::spawn(link.run(stop))));
     }
 
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         if let Some((stop, task)) = self.running.take() {
             stop.cancel();
             tokio::time::timeout(PATIENCE, task).await.expect("the spoke stops").unwrap();
@@ -186,14 +186,14 @@ impl Spoke {
     }
 
     /// Waits for a state of the link.
-    pub async fn until(&mut self, what: &str, is_it: impl Fn(&LinkState) -> bool) {
+    pub(crate) async fn until(&mut self, what: &str, is_it: impl Fn(&LinkState) -> bool) {
         let found =
             tokio::time::timeout(PATIENCE, self.state.wait_for(is_it)).await.map(|state| state.is_ok());
         assert_eq!(found, Ok(true), "{what}; last: {:?}", *self.state.borrow());
     }
 }
 
-pub fn status(uid: &str, state: &str) -> ObjectStatus {
+pub(crate) fn status(uid: &str, state: &str) -> ObjectStatus {
     ObjectStatus {
         object: ObjectRef {
             uid: uid.to_owned(),

@@ -14,6 +14,8 @@ use crate::metrics::Metrics;
 /// How far the spoke has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// Waits for another instance to give up its lease.
+    Waiting,
     /// Fills its caches.
     Syncing,
     /// Does its work.
@@ -45,6 +47,7 @@ pub async fn serve(
 
 async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
     match *admin.stage.borrow() {
+        Stage::Waiting => (StatusCode::SERVICE_UNAVAILABLE, "the spoke waits for its lease\n"),
         Stage::Syncing => (StatusCode::SERVICE_UNAVAILABLE, "the spoke fills its caches\n"),
         Stage::Ready => (StatusCode::OK, "ok\n"),
         Stage::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "the spoke stops\n"),
@@ -65,9 +68,11 @@ mod tests {
 
     #[tokio::test]
     async fn ready_only_while_working() {
-        for (stage, code) in [(Stage::Syncing, 503), (Stage::Ready, 200), (Stage::Stopping, 503)] {
+        for (stage, code) in
+            [(Stage::Waiting, 503), (Stage::Syncing, 503), (Stage::Ready, 200), (Stage::Stopping, 503)]
+        {
             let (_keep, receiver) = watch::channel(stage);
-            let answer = readyz(State(Admin { stage: receiver, metrics: Metrics::new(Vec::new()) })).await;
+            let answer = readyz(State(Admin { stage: receiver, metrics: Metrics::default() })).await;
             assert_eq!(answer.0.as_u16(), code, "{stage:?}");
         }
     }

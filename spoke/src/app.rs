@@ -3,6 +3,7 @@
 pub mod agent;
 mod cluster;
 mod hub;
+mod tenure;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Stage};
 use crate::args::Args;
+use crate::lease::LeaseError;
+use crate::link::Counters;
 use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::telemetry;
@@ -37,6 +40,9 @@ pub enum AppError {
     /// A flag about the hub cannot be used.
     #[error("{0}")]
     Hub(String),
+    /// This instance may not work in this cluster.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// Signals cannot be listened to.
     #[error("signals: {0}: run on a system with SIGTERM")]
     Signals(io::Error),
@@ -52,29 +58,48 @@ pub async fn run(args: Args) -> Result<(), AppError> {
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone()).map_err(AppError::Signals)?;
     let operator = Operator::new(client.clone());
-    let (stage, staged) = watch::channel(Stage::Syncing);
-    let metrics = Metrics::new(vec![Box::new(operator.gauges())]);
-    let synced = operator.synced();
-    let ready = {
-        let stop = stop.clone();
-        async move {
-            if stop.run_until_cancelled(synced).await.is_some() {
-                tracing::info!("the caches are filled");
-                stage.send_replace(Stage::Ready);
-            }
-            stop.cancelled().await;
-            stage.send_replace(Stage::Stopping);
-        }
-    };
+    let counters = Counters::default();
+    let metrics = Metrics::new(operator.gauges(), hub.is_some().then_some(&counters));
+    let (stage, staged) = watch::channel(Stage::Waiting);
     // The admin port answers until everything else has ended.
     let ended = CancellationToken::new();
     let admin = admin::serve(listener, staged, metrics, ended.clone());
     let work = async {
-        tokio::join!(operator.run(stop.clone()), ready, hub::run(hub, client, &args.namespace, stop.clone()));
+        let tenure = tenure::acquire(&client, &args, &stop).await;
+        let outcome = match tenure {
+            Ok(Some(tenure)) => {
+                stage.send_replace(Stage::Syncing);
+                let ((), kept, (), ()) = tokio::join!(
+                    tell_stage(operator.synced(), &stage, &stop),
+                    tenure.keep(&stop),
+                    hub::run(hub, client, &args.namespace, counters, stop.clone()),
+                    operator.run(stop.clone()),
+                );
+                kept
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
         ended.cancel();
+        outcome
     };
-    let (served, ()) = tokio::join!(admin, work);
+    let (served, worked) = tokio::join!(admin, work);
+    worked?;
     served.map_err(|source| AppError::Admin { address, source })
+}
+
+/// Tells the admin port how far the spoke has come, until it is stopped.
+async fn tell_stage(
+    synced: impl Future<Output = ()>,
+    stage: &watch::Sender<Stage>,
+    stop: &CancellationToken,
+) {
+    if stop.run_until_cancelled(synced).await.is_some() {
+        tracing::info!("the caches are filled");
+        stage.send_replace(Stage::Ready);
+    }
+    stop.cancelled().await;
+    stage.send_replace(Stage::Stopping);
 }
 
 fn stop_on_signal(stop: CancellationToken) -> io::Result<()> {

@@ -7,19 +7,22 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
+use crate::link::Counters;
+
 /// All metrics of the spoke. Cheap to clone; all clones are one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Metrics {
     registry: Arc<Registry>,
 }
 
 impl Metrics {
-    /// Metrics of these collectors, each asked when the metrics are.
+    /// The operator's gauges, asked when the metrics are, and what the link counts if there is one.
     #[must_use]
-    pub fn new(collectors: Vec<Box<dyn Collector>>) -> Self {
+    pub fn new(operator: impl Collector, link: Option<&Counters>) -> Self {
         let mut registry = Registry::default();
-        for collector in collectors {
-            registry.register_collector(collector);
+        registry.register_collector(Box::new(operator));
+        if let Some(link) = link {
+            link.register(registry.sub_registry_with_prefix("nimfleet_spoke"));
         }
         Self { registry: Arc::new(registry) }
     }

@@ -38,7 +38,13 @@ fn read<T: FromStr<Err: Display>>(flag: Option<&str>) -> Result<T, String> {
 }
 
 /// Runs the agent until stopped; without a hub there is nothing to run.
-pub(super) async fn run(hub: Option<Hub>, client: Client, namespace: &str, stop: CancellationToken) {
+pub(super) async fn run(
+    hub: Option<Hub>,
+    client: Client,
+    namespace: &str,
+    counters: Counters,
+    stop: CancellationToken,
+) {
     let Some(hub) = hub else { return };
     let (state, _) = watch::channel(LinkState::Connecting { problem: String::new() });
     let agent = Agent {
@@ -50,7 +56,7 @@ pub(super) async fn run(hub: Option<Hub>, client: Client, namespace: &str, stop:
         cluster: hub.cluster,
         instance: Uuid::new_v4().to_string(),
         state,
-        counters: Counters::default(),
+        counters,
     };
     agent.run(stop).await;
 }

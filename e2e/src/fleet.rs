@@ -134,9 +134,8 @@ impl Plan {
         let (hub, members) = tokio::try_join!(hub, members)?;
         let fleet = Fleet { hub, members, ground };
         fleet.eventually("the hub is ready", JOINED_WITHIN, || fleet.hub.ready()).await?;
-        for planned in self.members.iter().filter(|planned| planned.joins) {
-            fleet.join(&planned.name).await?;
-        }
+        try_join_all(self.members.iter().filter(|p| p.joins).map(|planned| fleet.join(&planned.name)))
+            .await?;
         Ok(fleet)
     }
 

@@ -6,11 +6,15 @@ use super::daemon::{Daemon, DaemonError};
 use super::hub::{Invitation, loopback};
 use super::{Binaries, FleetError, NAMESPACE, install};
 use crate::cluster::{Cluster, Ground, Shape};
+use crate::command::CommandError;
 use crate::fault_proxy::FaultProxy;
 use crate::process::Program;
 
 /// The chart of the spoke, and the name of its ServiceAccount.
 const CHART: &str = "nimfleet-spoke";
+
+/// The Secret with the spoke's key and certificate.
+const IDENTITY: &str = "nimfleet-spoke-identity";
 
 /// One GPU cluster.
 pub struct Member {
@@ -72,7 +76,7 @@ impl Member {
     }
 
     /// Starts the spoke with what `join-command` gave, through this cluster's own link.
-    pub fn start_spoke(&self, invitation: &Invitation) -> Result<(), DaemonError> {
+    pub fn start_spoke(&self, invitation: &Invitation) -> Result<&Daemon, DaemonError> {
         let program = self
             .program
             .clone()
@@ -81,7 +85,24 @@ impl Member {
             .flag("cluster-name", &invitation.cluster)
             // A token on the command line could be read by everybody on the machine.
             .env("NIMFLEET_HUB_TOKEN", &invitation.token);
-        self.spoke.start_as(program)
+        self.spoke.start_as(program)?;
+        Ok(&self.spoke)
+    }
+
+    /// Kills the spoke's process, as a crash of its node would.
+    pub fn kill_spoke(&self) {
+        self.spoke.kill();
+    }
+
+    /// Starts the spoke's process again, told what it was told before.
+    pub fn restart_spoke(&self) -> Result<(), DaemonError> {
+        self.spoke.start()
+    }
+
+    /// Deletes the spoke's key and certificate, so that it has to join anew.
+    pub async fn forget_identity(&self) -> Result<(), CommandError> {
+        let arguments = ["delete", "secret", IDENTITY, "--namespace", NAMESPACE, "--ignore-not-found"];
+        self.cluster.kubectl(&arguments, None).await.map(drop)
     }
 
     /// Starts the spoke as a NIM operator alone.

@@ -76,6 +76,7 @@ pub(super) fn observe(hub: &Hub, key: &PlacementKey) -> Option<Observed> {
     }
     if placement.spec.propagate_dependencies {
         dependencies(hub, key, &mut found);
+        brought(&observed.taken, &mut found);
     }
     if found.is_empty() && observed.block.is_none() {
         let message = nothing(&placement);
@@ -121,6 +122,17 @@ fn dependencies(hub: &Hub, key: &PlacementKey, found: &mut Found) {
         {
             found.insert(("NIMCache", name), cache);
         }
+    }
+}
+
+/// A NIMCache that was brought stays as long as it exists on the hub, also when its service is gone: `kubectl delete`
+/// of a manifest removes the service first and the cache a moment later, and means both.
+fn brought(taken: &[(&'static str, Arc<DynamicObject>)], found: &mut Found) {
+    let caches = taken
+        .iter()
+        .filter(|(kind, cache)| *kind == "NIMCache" && cache.metadata.deletion_timestamp.is_none());
+    for (kind, cache) in caches {
+        found.entry((*kind, cache.name_any())).or_insert_with(|| cache.clone());
     }
 }
 

@@ -58,7 +58,10 @@ pub(super) async fn reconcile(hub: &Hub, name: &ClusterName) -> Result<(), Fault
         if ["Accepted", "Connected"].contains(&condition.type_.as_str())
             && old.is_none_or(|old| old.status != condition.status || old.reason != condition.reason)
         {
-            let warning = condition.type_ == "Connected" && condition.status != "True" && old.is_some();
+            if old.is_none() && condition.status != "True" {
+                continue;
+            }
+            let warning = condition.type_ == "Connected" && condition.status != "True";
             let about = stored.object_ref(&());
             hub.events.publish(about, warning, &condition.type_, &condition.reason, &condition.message);
         }
@@ -79,7 +82,8 @@ fn status(
     let live = hub.live();
     let cluster = live.fleet.cluster(name.as_str())?;
     let session = live.sessions.get(name).copied();
-    let models = u64::try_from(live.placements_in(name).len()).unwrap_or_default();
+    let granted = live.fleet.grants(name).into_iter().flat_map(|(_, grant)| &grant.objects);
+    let models = granted.filter(|object| object.need.replicated).count();
     let mut shown = cluster.clone();
     if let Link::Unreachable { since } = cluster.link {
         let left = hub.unreachable_after - now.duration_since(since);
@@ -102,7 +106,7 @@ fn next(
     stored: &GPUCluster,
     known: &GPUClusterStatus,
     session: Option<super::live::Session>,
-    models: u64,
+    models: usize,
     now: Timestamp,
 ) -> GPUClusterStatus {
     let mut next = known.clone();

@@ -37,6 +37,8 @@ pub(super) struct Book {
     sent: HashMap<(String, String), String>,
     /// Objects given to the link, so that what no row names any longer is taken out of it.
     listed: HashSet<(String, String)>,
+    /// What is on its way out, by cluster and uid.
+    leaving: HashSet<(String, String)>,
     timer: Option<Timestamp>,
     reason: Option<String>,
 }
@@ -53,6 +55,7 @@ pub(super) async fn reconcile(hub: &Hub, key: &PlacementKey) -> Result<(), Fault
     apply::slices(hub, &observed, &mut book, &planned.rows).await?;
     let before = std::mem::replace(&mut book.rows, planned.rows.clone());
     apply::settle(hub, &before, &book.rows);
+    touch_clusters(hub, &before, &book.rows);
     let sent = push::push(hub, &observed, &planned, &mut book);
     apply::release(hub, &observed, &book.rows).await?;
     if observed.is_leaving() && book.rows.is_empty() {
@@ -71,6 +74,17 @@ async fn vanished(hub: &Hub, key: &PlacementKey, book: &mut Book) -> Result<(), 
     hub.live().claims.retain(|_, owner| owner != key);
     hub.forget_book(key);
     Ok(())
+}
+
+/// A cluster's status counts the models that are placed there.
+fn touch_clusters(hub: &Hub, before: &Rows, after: &Rows) {
+    let names = before.placed.keys().chain(after.placed.keys());
+    let turned = names.filter(|name| before.placed.contains_key(*name) != after.placed.contains_key(*name));
+    for name in turned.collect::<std::collections::BTreeSet<_>>() {
+        if let Ok(name) = name.parse() {
+            hub.clusters.add(name);
+        }
+    }
 }
 
 /// Comes back when time alone may change the decision; once per moment.

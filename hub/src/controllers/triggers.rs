@@ -83,8 +83,8 @@ impl Hub {
         if let Some(cluster) = after {
             let is_new = self.live().fleet.cluster(name.as_str()).is_none();
             let accepted = cluster.spec.accepted;
-            if is_new || before.is_none_or(|before| before.spec.accepted != accepted) {
-                tracing::info!(target: "audit", action = "accept", cluster = %name, accepted, "GPUCluster");
+            if before.is_some_and(|before| before.spec.accepted != accepted) {
+                tracing::info!(target: "audit", action = "accept", cluster = %name, accepted, "spec.accepted was changed");
             }
             self.live().fleet.apply(FleetEvent::Admin { cluster: name.clone(), admin: Admin::from(cluster) });
             if is_new && cluster.status.as_ref().is_some_and(|status| status.cluster_uid.is_some()) {

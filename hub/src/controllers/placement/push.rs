@@ -38,6 +38,7 @@ pub(super) fn push(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut
             };
             if let Ok(hash) = &outcome
                 && book.sent.insert(key.clone(), hash.clone()).as_ref() != Some(hash)
+                && hub.fleetbox.is_open()
             {
                 tracing::info!(target: "audit", action = "place", placement = %observed.key, cluster = name,
                     kind = one.object.kind, name = one.object.name, hash, "an object is sent");
@@ -46,7 +47,9 @@ pub(super) fn push(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut
             sent.insert(key, outcome);
         }
     }
-    remove(hub, &observed.key, &book.rows, &mut listed, &book.listed);
+    let leaving = remove(hub, &observed.key, &book.rows, &book.leaving);
+    listed.extend(leaving.iter().cloned());
+    book.leaving = leaving;
     for (cluster, uid) in book.listed.difference(&listed) {
         if let Ok(cluster) = cluster.parse() {
             hub.fleetbox.forget(&cluster, uid);
@@ -80,13 +83,14 @@ fn upsert(
     Ok(payload.hash)
 }
 
+/// Tells the link what shall leave, and returns it; `before` is what left already.
 fn remove(
     hub: &Hub,
     key: &PlacementKey,
     rows: &Rows,
-    listed: &mut HashSet<(String, String)>,
     before: &HashSet<(String, String)>,
-) {
+) -> HashSet<(String, String)> {
+    let mut leaving = HashSet::new();
     for (cluster, row, object) in rows.leaving() {
         let Ok(name) = cluster.parse() else { continue };
         let policy = match object.policy.unwrap_or_default() {
@@ -96,12 +100,13 @@ fn remove(
         let reason = format!("NIMPlacement {key}: {}", row.reason);
         hub.fleetbox.set_removal(&name, Removal { object: object_ref(key, object), policy, reason });
         let entry = (cluster.to_owned(), object.uid.clone());
-        if !before.contains(&entry) || row.since.as_second() >= jiff::Timestamp::now().as_second() {
+        if !before.contains(&entry) && hub.fleetbox.is_open() {
             tracing::info!(target: "audit", action = "remove", placement = %key, cluster, kind = object.kind,
                 name = object.name, ?policy, reason = row.reason, "an object shall leave");
         }
-        listed.insert(entry);
+        leaving.insert(entry);
     }
+    leaving
 }
 
 /// Takes everything of a placement out of the link; nothing is sent.

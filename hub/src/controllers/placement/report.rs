@@ -209,7 +209,7 @@ fn is_same(field: &str, value: &Value, known: &Value) -> bool {
     value.as_array().is_some_and(|ours| ours.iter().all(|one| known.is_some_and(|known| known.contains(one))))
 }
 
-/// One event for every condition whose truth or reason has turned.
+/// Events for people: each turn of a condition that does not follow from another one.
 fn turned(
     hub: &Hub,
     about: &k8s_openapi::api::core::v1::ObjectReference,
@@ -218,17 +218,20 @@ fn turned(
 ) {
     for condition in after {
         let old = before.iter().find(|old| old.type_ == condition.type_);
-        if old.is_some_and(|old| old.status == condition.status && old.reason == condition.reason) {
-            continue;
-        }
-        // The others follow from these, and would say the same thing twice.
-        let (telling, good) = match condition.type_.as_str() {
-            "Scheduled" | "Ready" => (true, "True"),
-            "Degraded" | "Failed" => (condition.status == "True" || old.is_some(), "False"),
-            _ => (false, "True"),
+        let was = old.map_or("Unknown", |old| old.status.as_str());
+        let is_true = condition.status == "True";
+        let (tells, warning) = match condition.type_.as_str() {
+            // The reason matters as well: refused for another reason is news.
+            "Scheduled" => {
+                let same =
+                    old.is_some_and(|old| old.status == condition.status && old.reason == condition.reason);
+                (!same, !is_true)
+            }
+            "Ready" => (was != condition.status && (is_true || was == "True"), !is_true),
+            "Degraded" | "Failed" => (was != condition.status && (is_true || was == "True"), is_true),
+            _ => (false, false),
         };
-        if telling {
-            let warning = condition.status != good;
+        if tells {
             hub.events.publish(
                 about.clone(),
                 warning,

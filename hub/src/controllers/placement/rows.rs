@@ -211,6 +211,10 @@ fn leave(
         since,
         objects: Vec::new(),
     });
+    // The one that cannot be taken back is the one to tell.
+    if reason == "Deleted" {
+        reason.clone_into(&mut row.reason);
+    }
     if !row.objects.iter().any(|known| known.uid == object.uid) {
         row.objects.push(object);
     }

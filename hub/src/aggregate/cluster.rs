@@ -44,9 +44,12 @@ fn accepted(cluster: &Cluster) -> Finding<'static> {
 fn connected(cluster: &Cluster) -> Finding<'static> {
     match cluster.link {
         Link::Connected => Finding::new("Connected", true, Reason::Connected.as_str(), "a session is up"),
-        Link::Unreachable { since } => {
-            Finding::new("Connected", false, Reason::Unreachable.as_str(), format!("silent since {since:.0}"))
-        }
+        Link::Unreachable { since } => Finding::new(
+            "Connected",
+            Truth::Unknown,
+            Reason::Unreachable.as_str(),
+            format!("silent since {since:.0}"),
+        ),
         Link::Never => {
             let message = "no spoke has joined under this name: see nimfleet-hub join-command";
             Finding::new("Connected", false, Reason::NeverConnected.as_str(), message)

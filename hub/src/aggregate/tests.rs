@@ -369,7 +369,7 @@ fn a_cluster_has_four_conditions() {
         (
             &lost,
             60,
-            "Accepted=True/Accepted Connected=False/Unreachable CapacityFresh=Unknown/Unreachable \
+            "Accepted=True/Accepted Connected=Unknown/Unreachable CapacityFresh=Unknown/Unreachable \
              AgentUpToDate=True/SameVersion",
         ),
         (

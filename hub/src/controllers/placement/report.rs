@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use crds::fleet::NIMPlacement;
+use crds::condition::{self, Finding};
+use crds::fleet::{NIMPlacement, NIMPlacementStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -21,6 +22,8 @@ use crate::fleet::{Answer, Link, ObjectStatus};
 use crate::scheduler::Chosen;
 
 const FIELD_MANAGER: &str = "nimfleet-hub-status";
+/// Reason of a placement that is being deleted and still has objects somewhere.
+const AWAITING_REMOVAL: &str = "AwaitingRemoval";
 
 /// What spokes have said about one object.
 type Heard = (Option<Answer>, Option<ObjectStatus>);
@@ -34,7 +37,10 @@ pub(super) async fn report(
     book: &mut Book,
 ) -> Result<(), Fault> {
     let now = Timestamp::now();
-    if observed.is_leaving() || is_held_back(hub, observed, planned, now) {
+    if observed.is_leaving() {
+        return leaving(hub, observed, book, now).await;
+    }
+    if is_held_back(hub, observed, planned, now) {
         return Ok(());
     }
     let heard = heard(hub, planned, sent);
@@ -126,14 +132,47 @@ fn place<'a>(
     Place { row: chosen, link, deliveries: deliveries.collect() }
 }
 
-async fn placement(hub: &Hub, observed: &Observed, view: &View<'_>, book: &mut Book) -> Result<(), Fault> {
-    let key = observed.key.to_string();
-    let uid = observed.placement.uid().unwrap_or_default();
-    let stored = match book.statuses.get(&uid) {
+/// A placement that is being deleted says what it waits for.
+async fn leaving(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> Result<(), Fault> {
+    let Some((cluster, _, object)) = book.rows.leaving().next() else {
+        hub.metrics.placement_reason(book.reason.take().as_deref(), None);
+        return Ok(());
+    };
+    let message = format!(
+        "{cluster}: {} {} has yet to leave; deleting GPUCluster {cluster} gives it up if it never comes back",
+        object.kind, object.name
+    );
+    let stored = stored_status(observed, book);
+    let mut status = stored.clone().unwrap_or_default();
+    status.observed_generation = observed.placement.metadata.generation;
+    status.phase = Some("Terminating".to_owned());
+    status.reason = Some(AWAITING_REMOVAL.to_owned());
+    let finding = Finding::new("Progressing", true, AWAITING_REMOVAL, message);
+    condition::set(&mut status.conditions, finding, status.observed_generation, now);
+    write(hub, observed, stored, status, book).await
+}
+
+fn stored_status(observed: &Observed, book: &Book) -> Option<NIMPlacementStatus> {
+    match book.statuses.get(&observed.placement.uid().unwrap_or_default()) {
         Some(written) => serde_json::from_value(written.clone()).ok(),
         None => observed.placement.status.clone(),
-    };
+    }
+}
+
+async fn placement(hub: &Hub, observed: &Observed, view: &View<'_>, book: &mut Book) -> Result<(), Fault> {
+    let stored = stored_status(observed, book);
     let status = placement_status(view, stored.as_ref());
+    write(hub, observed, stored, status, book).await
+}
+
+async fn write(
+    hub: &Hub,
+    observed: &Observed,
+    stored: Option<NIMPlacementStatus>,
+    status: NIMPlacementStatus,
+    book: &mut Book,
+) -> Result<(), Fault> {
+    let (key, uid) = (observed.key.to_string(), observed.placement.uid().unwrap_or_default());
     let before = book.reason.replace(status.reason.clone().unwrap_or_default());
     hub.metrics.placement_reason(before.as_deref(), book.reason.as_deref());
     if stored.as_ref() == Some(&status) {
@@ -146,14 +185,9 @@ async fn placement(hub: &Hub, observed: &Observed, view: &View<'_>, book: &mut B
         "status": value,
     });
     let api: Api<NIMPlacement> = Api::namespaced(hub.client.clone(), &observed.key.namespace);
-    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let (params, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(&patch));
     let name = &observed.key.name;
-    match call(
-        || format!("status of NIMPlacement {key}"),
-        api.patch_status(name, &params, &Patch::Apply(&patch)),
-    )
-    .await
-    {
+    match call(|| format!("status of NIMPlacement {key}"), api.patch_status(name, &params, &patch)).await {
         Err(fault) if !fault.is_gone() => return Err(fault),
         _ => hub.metrics.wrote(),
     }

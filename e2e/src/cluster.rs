@@ -311,8 +311,8 @@ fn api_server(
             .flag("service-cluster-ip-range", "10.0.0.0/16")
             .flag("token-auth-file", tokens.display())
             .flag("authorization-mode", "RBAC")
-        // Loopback addresses are no endpoints; trying fills the log.
-        .flag("endpoint-reconciler-type", "none")
+            // Loopback addresses are no endpoints; trying fills the log.
+            .flag("endpoint-reconciler-type", "none")
             .flag("allow-privileged", true);
     if audited {
         let policy = folder.join("audit-policy.json");

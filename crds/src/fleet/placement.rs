@@ -222,8 +222,8 @@ pub struct Failover {
     /// Whether a lost cluster is replaced. Default `Keep`.
     #[serde(default)]
     pub on_unreachable: OnUnreachable,
-    /// How long a cluster is unreachable before it counts as lost: hours, minutes and seconds, for example `90s` or
-    /// `1h30m`. Default `5m`.
+    /// How long a cluster is unreachable before it counts as lost, from the end of its session: hours, minutes and
+    /// seconds, for example `90s` or `1h30m`. Default `5m`.
     #[serde(default = "five_minutes")]
     #[schemars(regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"), length(min = 2))]
     pub lost_after: String,

@@ -61,6 +61,8 @@ impl Hub {
             .flag("listen", link)
             .flag("advertise", link)
             .flag("metrics-addr", admin)
+            // Nobody shall wait for three heartbeats to see a cut.
+            .flag("unreachable-after", "3s")
             .flag("log-format", "text")
             .env("NO_COLOR", "1")
             .env("RUST_LOG", "info,hub=debug");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Decision, Reason, Refused};
+use crate::fleet::ClusterName;
 
 /// Most clusters that one summary names.
 const NAMED: usize = 10;
@@ -32,16 +33,18 @@ pub struct Sentence {
 }
 
 impl Decision {
-    /// Refusals by reason, the commonest first.
+    /// Why every other cluster does not run it, by reason: the commonest first, and last those that merely were not needed.
     #[must_use]
     pub fn refusals(&self) -> Vec<RefusalSummary> {
+        let spare: Vec<_> = self.spare.iter().map(not_needed).collect();
         let mut by_reason: BTreeMap<Reason, Vec<&Refused>> = BTreeMap::new();
-        for refused in &self.refused {
+        for refused in self.refused.iter().chain(&spare) {
             by_reason.entry(refused.reason).or_default().push(refused);
         }
         let mut summaries: Vec<_> =
             by_reason.into_iter().map(|(reason, all)| summary(reason, &all)).collect();
-        summaries.sort_by_key(|summary| std::cmp::Reverse(summary.count));
+        summaries
+            .sort_by_key(|summary| (summary.reason == Reason::NotNeeded, std::cmp::Reverse(summary.count)));
         summaries
     }
 
@@ -55,15 +58,19 @@ impl Decision {
         };
         let chosen = self.chosen.iter().map(|row| say(row.cluster.as_str(), row.reason, &row.message));
         let removed = self.removed.iter().map(|row| say(row.cluster.as_str(), row.reason, &row.message));
-        let refused = self.refused.iter().map(|row| say(&row.cluster, row.reason, &row.message));
-        let spare = self
-            .spare
-            .iter()
-            .map(|name| say(name.as_str(), Reason::NotNeeded, "could take it; no further cluster is wanted"));
-        let mut all: Vec<_> = chosen.chain(removed).chain(refused).chain(spare).collect();
+        let spare: Vec<_> = self.spare.iter().map(not_needed).collect();
+        let refused =
+            self.refused.iter().chain(&spare).map(|row| say(&row.cluster, row.reason, &row.message));
+        let mut all: Vec<_> = chosen.chain(removed).chain(refused).collect();
         all.sort_by(|a, b| a.cluster.cmp(&b.cluster));
         all
     }
+}
+
+/// A cluster that could have been chosen as well, told like a refusal: people ask "why not there" of these too.
+fn not_needed(cluster: &ClusterName) -> Refused {
+    let message = "could take it; no further cluster is wanted".to_owned();
+    Refused { cluster: cluster.to_string(), reason: Reason::NotNeeded, message }
 }
 
 fn summary(reason: Reason, all: &[&Refused]) -> RefusalSummary {

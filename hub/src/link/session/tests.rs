@@ -356,7 +356,8 @@ fn nobody_waits_for_a_hello_for_ever() {
 
 #[test]
 fn messages_out_of_turn_end_the_session() {
-    let cases: [(&str, fn(&mut Bench) -> Vec<Effect>); 4] = [
+    type Say = fn(&mut Bench) -> Vec<Effect>;
+    let cases: [(&str, Say); 4] = [
         ("ack first", |bench| bench.ack(1, "a", Answer::Accepted)),
         ("status first", |bench| bench.said(FromSpoke::Status(vec![]))),
         ("two Hellos", |bench| {

@@ -96,7 +96,7 @@ impl World {
         }
     }
 
-    fn play(&mut self, step: Step) {
+    fn play(&mut self, step: &Step) {
         match step {
             Step::Want(uid, hash) => {
                 let effects = self.bench.want(desired(&format!("u{uid}"), &hash.to_string()));
@@ -128,7 +128,7 @@ proptest! {
     fn a_cluster_comes_to_hold_what_is_wanted(steps in steps(), cut_at_the_end: bool) {
         let mut world = World::new();
         for step in steps {
-            world.play(step);
+            world.play(&step);
         }
         if cut_at_the_end {
             world.cut();

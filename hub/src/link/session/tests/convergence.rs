@@ -110,7 +110,7 @@ impl World {
             }
             Step::Forget(uid) => self.bench.wants.forget(&format!("u{uid}")),
             Step::Work => self.work(),
-            Step::Answer { twice } => self.answer(twice),
+            Step::Answer { twice } => self.answer(*twice),
             Step::Cut => self.cut(),
         }
     }

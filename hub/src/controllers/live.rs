@@ -132,3 +132,46 @@ impl Live {
         self.fleet.grants(cluster).into_iter().map(|(placement, _)| placement.clone()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::{Admin, RejectionClass};
+
+    fn result(uid: &str, answer: Answer) -> LinkEvent {
+        let results = vec![ObjectResult { uid: uid.into(), hash: "h".into(), answer }];
+        LinkEvent::Results { cluster: "east".parse().unwrap(), results }
+    }
+
+    fn live() -> (Live, PlacementKey) {
+        let mut live = Live::default();
+        let owner = PlacementKey { namespace: "ns".into(), name: "p".into() };
+        live.claims.insert("u".into(), owner.clone());
+        let cluster: ClusterName = "east".parse().unwrap();
+        live.fleet.apply(FleetEvent::Admin { cluster, admin: Admin::default() });
+        (live, owner)
+    }
+
+    #[test]
+    fn an_answer_wakes_the_owner_and_stays_until_the_object_is_gone() {
+        let (mut live, owner) = live();
+        let refused = Answer::Rejected { class: RejectionClass::Invalid, message: "no".into() };
+        let touched = live.hear(result("u", refused.clone()), Timestamp::UNIX_EPOCH);
+        assert!(touched.placements.contains(&owner) && !touched.capacity);
+        assert_eq!(live.answer("east", "u").unwrap().answer, refused);
+        live.hear(result("u", Answer::Gone), Timestamp::UNIX_EPOCH);
+        assert!(live.answer("east", "u").is_none() && live.is_gone("east", "u"));
+        live.settle("east", "u");
+        assert!(!live.is_gone("east", "u"));
+    }
+
+    #[test]
+    fn a_cluster_that_left_is_forgotten() {
+        let (mut live, _) = live();
+        live.hear(result("u", Answer::Accepted), Timestamp::UNIX_EPOCH);
+        live.hear(result("v", Answer::Gone), Timestamp::UNIX_EPOCH);
+        live.forget_cluster(&"east".parse().unwrap());
+        assert!(live.answer("east", "u").is_none() && !live.is_gone("east", "v"));
+        assert!(live.fleet.cluster("east").is_none());
+    }
+}

@@ -40,6 +40,8 @@ pub(super) struct Book {
     /// What is on its way out, by cluster and uid.
     leaving: HashSet<(String, String)>,
     timer: Option<Timestamp>,
+    /// Whether a turn at the end of the hub's settling is asked for.
+    held_back: bool,
     reason: Option<String>,
 }
 

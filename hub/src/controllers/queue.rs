@@ -16,6 +16,9 @@ const FIRST_RETRY: Duration = Duration::from_millis(200);
 /// Longest delay after failures: how long a repaired API server may go unnoticed.
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
+/// Changes of clusters and of capacity come in showers; one look after them is enough.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+
 /// Keys that wait for a worker.
 #[derive(Debug)]
 pub(crate) struct Queue<K> {
@@ -31,6 +34,8 @@ struct State<K> {
     /// Asked for while it was worked on.
     again: HashSet<K>,
     later: BTreeSet<(Instant, K)>,
+    /// Asked for soon, and not due yet.
+    soon: HashSet<K>,
     failures: HashMap<K, ExponentialBackoff>,
 }
 
@@ -42,6 +47,7 @@ impl<K> Default for Queue<K> {
             working: HashSet::new(),
             again: HashSet::new(),
             later: BTreeSet::new(),
+            soon: HashSet::new(),
             failures: HashMap::new(),
         };
         Self { state: Mutex::new(state), wake: Notify::new() }
@@ -59,6 +65,15 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
     pub(crate) fn add_after(&self, key: K, delay: Duration) {
         self.lock().later.insert((Instant::now() + delay, key));
         self.wake.notify_one();
+    }
+
+    /// Asks for work on a key after a short while, once however often it is asked in that while.
+    pub(crate) fn add_soon(&self, key: K) {
+        let mut state = self.lock();
+        if state.soon.insert(key.clone()) {
+            state.later.insert((Instant::now() + DEBOUNCE, key));
+            self.wake.notify_one();
+        }
     }
 
     /// The next key. It is the caller's until [`Queue::done`].
@@ -130,6 +145,7 @@ impl<K: Clone + Eq + Hash + Ord> State<K> {
             && *due <= now
         {
             if let Some((_, key)) = self.later.pop_first() {
+                self.soon.remove(&key);
                 self.add(key);
             }
         }
@@ -198,5 +214,20 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::ZERO);
         assert_eq!(queue.take().await, "slow");
         assert!(start.elapsed() >= Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shower_of_wishes_is_served_once_after_it() {
+        let queue = Queue::default();
+        let start = Instant::now();
+        for _ in 0..100 {
+            queue.add_soon("a");
+        }
+        assert_eq!(queue.take().await, "a");
+        assert!(start.elapsed() >= DEBOUNCE);
+        queue.done(&"a", true);
+        assert!(queue.lock().later.is_empty(), "each wish was kept");
+        queue.add_soon("a");
+        assert_eq!(queue.take().await, "a", "a wish after the shower is lost");
     }
 }

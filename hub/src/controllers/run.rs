@@ -1,6 +1,6 @@
 //! The order of start: watch, read what was decided, decide once, then let spokes in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -185,11 +185,13 @@ fn restore(hub: &Hub) {
             book.rows.removing.extend(rows.removing);
         }
     }
+    let placements = hub.stores.placements.state();
+    let namespaces: BTreeSet<String> =
+        placements.iter().filter_map(|placement| placement.namespace()).collect();
     for kind in NIM_KINDS {
-        for placement in hub.stores.placements.state() {
-            let namespace = placement.namespace().unwrap_or_default();
-            for object in hub.stores.objects_of(kind, &namespace) {
-                restore_object(hub, kind, &namespace, &object);
+        for namespace in &namespaces {
+            for object in hub.stores.objects_of(kind, namespace) {
+                restore_object(hub, kind, namespace, &object);
             }
         }
     }

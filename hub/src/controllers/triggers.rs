@@ -1,7 +1,5 @@
 //! What wakes which work.
 
-use std::time::Duration;
-
 use crds::fleet::{GPUCluster, NIMPlacement, NIMPlacementDecision};
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -13,9 +11,6 @@ use super::placement::Rows;
 use super::stores::owner;
 use crate::fleet::{Admin, FleetEvent, PlacementKey};
 use crate::link::{GoAwayReason, LinkEvent};
-
-/// Changes of clusters and of capacity come in showers; one look after them is enough.
-const DEBOUNCE: Duration = Duration::from_millis(200);
 
 impl Hub {
     /// A placement is new, gone or changed.
@@ -111,7 +106,7 @@ impl Hub {
         let everyone = self.stores.placements.state();
         concerned.extend(everyone.iter().map(|placement| key_of(placement.as_ref(), placement.name_any())));
         for key in concerned {
-            self.placements.add_after(key, DEBOUNCE);
+            self.placements.add_soon(key);
         }
     }
 
@@ -133,7 +128,7 @@ impl Hub {
             self.placements.add(key);
         }
         for key in wanting {
-            self.placements.add_after(key, DEBOUNCE);
+            self.placements.add_soon(key);
         }
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn report(
     if observed.is_leaving() {
         return leaving(hub, observed, book, now).await;
     }
-    if is_held_back(hub, observed, planned, now) {
+    if is_held_back(hub, observed, planned, book, now) {
         return Ok(());
     }
     let heard = heard(hub, planned, sent);
@@ -64,7 +64,7 @@ pub(super) async fn report(
 
 /// After a start of the hub, silence only means that spokes are on their way back: what is written stays until they
 /// have spoken, or have had the time to.
-fn is_held_back(hub: &Hub, observed: &Observed, planned: &Planned, now: Timestamp) -> bool {
+fn is_held_back(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut Book, now: Timestamp) -> bool {
     let status = observed.placement.status.as_ref();
     let is_current = status.is_some_and(|s| s.observed_generation == observed.placement.metadata.generation);
     if !is_current || !hub.is_settling(now) {
@@ -84,7 +84,7 @@ fn is_held_back(hub: &Hub, observed: &Observed, planned: &Planned, now: Timestam
     let held_back = live.fleet.clusters().any(|cluster| cluster.accepted && silent(cluster))
         || planned.decision.chosen.iter().any(unheard);
     drop(live);
-    if held_back {
+    if held_back && !std::mem::replace(&mut book.held_back, true) {
         let wait = hub.unreachable_after - now.duration_since(hub.started);
         hub.placements
             .add_after(observed.key.clone(), std::time::Duration::try_from(wait).unwrap_or_default());

@@ -54,6 +54,7 @@ async fn main() -> Result<(), Failure> {
         outcome = story(&fleet, began) => outcome?,
         _ = tokio::signal::ctrl_c() => return Ok(()),
     };
+    say(began, &format!("memory: {}", memory(&fleet)?));
     if !args.once {
         explore(&fleet)?;
         tokio::signal::ctrl_c().await?;
@@ -184,10 +185,19 @@ async fn show_workload(fleet: &Fleet, cluster: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What our processes hold, resident.
+fn memory(fleet: &Fleet) -> Result<String, Failure> {
+    const MEBIBYTE: u64 = 1 << 20;
+    let mut parts = vec![format!("hub {} MiB", fleet.hub().daemon().resident_bytes()? / MEBIBYTE)];
+    for member in fleet.clusters() {
+        parts.push(format!("spoke of {} {} MiB", member.name(), member.spoke().resident_bytes()? / MEBIBYTE));
+    }
+    Ok(parts.join(", "))
+}
+
 /// How to look around while the fleet runs.
 fn explore(fleet: &Fleet) -> Result<(), Failure> {
-    let (hub, mebibyte) = (fleet.hub(), 1 << 20);
-    print_lines([format!("hub holds {} MiB", hub.daemon().resident_bytes()? / mebibyte)]);
+    let hub = fleet.hub();
     println!("\nThe fleet runs until Ctrl-C. Look around:\n");
     println!("  export KUBECONFIG={}   # the hub", hub.cluster().kubeconfig().display());
     println!("  kubectl get nimplacements,nimservices,nimcaches,gpuclusters -A");

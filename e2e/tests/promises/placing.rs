@@ -18,10 +18,17 @@ async fn runs(fleet: &Fleet, cluster: &str, name: &str) -> Result<(String, i64),
     Ok((image.to_owned(), found["spec"]["replicas"].as_i64().unwrap_or_default()))
 }
 
+/// A fleet of one GPU cluster that runs the sample.
+async fn running() -> Result<Fleet, Failure> {
+    let fleet = Fleet::new().cluster("east").gpus(H100, 8, 1).start().await?;
+    sample::place(&fleet, sample::NAME, &json!({})).await?;
+    sample::ready(&fleet, sample::NAME).await?;
+    Ok(fleet)
+}
+
 #[tokio::test]
-async fn a_sample_is_placed_becomes_ready_follows_its_image_and_goes() -> Result<(), Failure> {
+async fn a_sample_becomes_ready_where_it_can_run_and_the_rest_is_explained() -> Result<(), Failure> {
     let fleet = Fleet::new().cluster("east").gpus(H100, 8, 1).cluster("plain").cpu_nodes(1).start().await?;
-    let hub = fleet.hub().cluster();
     sample::place(&fleet, sample::NAME, &json!({})).await?;
     assert_eq!(sample::ready(&fleet, sample::NAME).await?, ["east"]);
     let (image, replicas) = runs(&fleet, "east", sample::NAME).await?;
@@ -32,10 +39,14 @@ async fn a_sample_is_placed_becomes_ready_follows_its_image_and_goes() -> Result
     let refusals = placement["status"]["refusals"].as_array().cloned().unwrap_or_default();
     let refusal = refusals.iter().find(|r| r["clusters"] == json!(["plain"])).expect("plain is explained");
     assert_eq!(refusal["reason"], "NoGPU", "{refusal}");
-    objects::absent(fleet.cluster("plain")?.cluster(), "NIMService", sample::NAMESPACE, sample::NAME).await?;
+    objects::absent(fleet.cluster("plain")?.cluster(), "NIMService", sample::NAMESPACE, sample::NAME).await
+}
 
+#[tokio::test]
+async fn a_new_image_on_the_hub_reaches_the_deployment() -> Result<(), Failure> {
+    let fleet = running().await?;
     let newer = json!({"spec": {"image": {"tag": "1.13.0"}}});
-    objects::patch(hub, "NIMService", sample::NAMESPACE, sample::NAME, newer).await?;
+    objects::patch(fleet.hub().cluster(), "NIMService", sample::NAMESPACE, sample::NAME, newer).await?;
     fleet
         .eventually("the new image runs", SOON, || async {
             match runs(&fleet, "east", sample::NAME).await? {
@@ -45,11 +56,16 @@ async fn a_sample_is_placed_becomes_ready_follows_its_image_and_goes() -> Result
         })
         .await?;
     sample::ready(&fleet, sample::NAME).await?;
+    Ok(())
+}
 
+#[tokio::test]
+async fn what_is_deleted_on_the_hub_goes_everywhere() -> Result<(), Failure> {
+    let fleet = running().await?;
+    let (hub, east) = (fleet.hub().cluster(), fleet.cluster("east")?.cluster());
     for kind in ["NIMService", "NIMCache"] {
         objects::delete(hub, kind, sample::NAMESPACE, sample::NAME).await?;
     }
-    let east = fleet.cluster("east")?.cluster();
     for kind in ["NIMService", "NIMCache", "Deployment", "Job"] {
         let name = if kind == "Job" { format!("{}-job", sample::NAME) } else { sample::NAME.to_owned() };
         let gone = || objects::absent(east, kind, sample::NAMESPACE, &name);

@@ -165,7 +165,7 @@ fn replicas(chosen: &Chosen, uid: &str) -> Option<i32> {
 }
 
 fn fate(observed: &Observed, uid: &str) -> Fate {
-    let is_it = |object: &kube::api::DynamicObject| object.metadata.uid.as_deref() == Some(uid);
+    let is_it = |object: &kube::core::DynamicObject| object.metadata.uid.as_deref() == Some(uid);
     if observed.selected.iter().any(|one| one.object.uid == uid) {
         return Fate::Unplaced;
     }

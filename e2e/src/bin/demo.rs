@@ -159,7 +159,13 @@ fn refusals(placement: &Value) -> Value {
 
 async fn show_clusters(fleet: &Fleet) -> Result<(), Failure> {
     for member in fleet.clusters() {
-        let cluster = objects::get(fleet.hub().cluster(), "GPUCluster", "", member.name()).await?;
+        let cluster = fleet
+            .eventually(&format!("{} has said what it can run", member.name()), PATIENCE, || async {
+                let cluster = objects::get(fleet.hub().cluster(), "GPUCluster", "", member.name()).await?;
+                objects::expect(&cluster, "CapacityFresh", "True")?;
+                Ok(cluster)
+            })
+            .await?;
         let gpus = cluster["status"]["gpuSummary"].as_str().unwrap_or("0/0").to_owned();
         let products: Vec<_> = cluster["status"]["gpus"]
             .as_array()

@@ -53,5 +53,5 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
-    text
+    text.replace('\n', " ")
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use crate::watch::chain;
+
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -57,20 +59,6 @@ fn named_proxy(file: &Kubeconfig) -> Option<String> {
     let context = file.contexts.iter().find(|context| &context.name == current)?.context.as_ref()?;
     let cluster = file.clusters.iter().find(|cluster| cluster.name == context.cluster)?.cluster.as_ref()?;
     cluster.proxy_url.clone().filter(|url| !url.is_empty())
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let next_text = next.to_string();
-        if !text.contains(&next_text) {
-            text = format!("{text}: {next_text}");
-        }
-        cause = next.source();
-    }
-    text.replace('\n', " ")
 }
 
 #[cfg(test)]

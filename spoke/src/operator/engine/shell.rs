@@ -24,8 +24,9 @@ use super::kind::{Again, GROUP, Kind, Report, Subject, VERSION};
 use super::retry::{Key, Retries, Settled};
 use super::world::World;
 
-/// Changes within this time are one reconcile.
-const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Changes within this time are one reconcile. Every reconcile waits for it, so it only gathers what one write of the
+/// API server sets off.
+const DEBOUNCE: Duration = Duration::from_millis(10);
 /// Objects of one kind worked on at the same time.
 const CONCURRENCY: u16 = 8;
 

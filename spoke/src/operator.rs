@@ -48,7 +48,9 @@ impl Operator {
         let (facts, seen) = watch::channel(ClusterFacts::default());
         let mut watches = Vec::new();
         let mut children = BTreeMap::new();
-        for kind in ChildKind::ALL {
+        for kind in
+            ChildKind::ALL.iter().filter(|kind| !kind.is_optional() && **kind != ChildKind::NimService)
+        {
             let (watch, cache) = Watch::new(kind.resource(), Some(kind.selector()));
             watches.push(watch);
             children.insert(*kind, cache);

@@ -1,10 +1,13 @@
 //! Objects that the operator makes: their kinds, and one desired object of such a kind.
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::core::ApiResource;
+use k8s_openapi::api::resource::v1::ResourceClaimTemplate;
+use kube::core::{ApiResource, GroupVersionKind};
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -22,11 +25,23 @@ pub(crate) enum ChildKind {
     Role,
     RoleBinding,
     Service,
+    Ingress,
+    HttpRoute,
+    GrpcRoute,
+    InferencePool,
+    HorizontalPodAutoscaler,
+    ServiceMonitor,
     PersistentVolumeClaim,
     ConfigMap,
+    Secret,
+    ResourceClaimTemplate,
+    ComputeDomain,
     Pod,
     Job,
     Deployment,
+    LeaderWorkerSet,
+    InferenceService,
+    NimService,
 }
 
 impl ChildKind {
@@ -35,11 +50,23 @@ impl ChildKind {
         Self::Role,
         Self::RoleBinding,
         Self::Service,
+        Self::Ingress,
+        Self::HttpRoute,
+        Self::GrpcRoute,
+        Self::InferencePool,
+        Self::HorizontalPodAutoscaler,
+        Self::ServiceMonitor,
         Self::PersistentVolumeClaim,
         Self::ConfigMap,
+        Self::Secret,
+        Self::ResourceClaimTemplate,
+        Self::ComputeDomain,
         Self::Pod,
         Self::Job,
         Self::Deployment,
+        Self::LeaderWorkerSet,
+        Self::InferenceService,
+        Self::NimService,
     ];
 
     /// How the API server calls it.
@@ -49,12 +76,49 @@ impl ChildKind {
             Self::Role => ApiResource::erase::<Role>(&()),
             Self::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
             Self::Service => ApiResource::erase::<Service>(&()),
+            Self::Ingress => ApiResource::erase::<Ingress>(&()),
+            Self::HttpRoute => foreign("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
+            Self::GrpcRoute => foreign("gateway.networking.k8s.io", "v1", "GRPCRoute", "grpcroutes"),
+            Self::InferencePool => {
+                foreign("inference.networking.k8s.io", "v1", "InferencePool", "inferencepools")
+            }
+            Self::HorizontalPodAutoscaler => ApiResource::erase::<HorizontalPodAutoscaler>(&()),
+            Self::ServiceMonitor => {
+                foreign("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors")
+            }
             Self::PersistentVolumeClaim => ApiResource::erase::<PersistentVolumeClaim>(&()),
             Self::ConfigMap => ApiResource::erase::<ConfigMap>(&()),
+            Self::Secret => ApiResource::erase::<Secret>(&()),
+            Self::ResourceClaimTemplate => ApiResource::erase::<ResourceClaimTemplate>(&()),
+            Self::ComputeDomain => {
+                foreign("resource.nvidia.com", "v1beta1", "ComputeDomain", "computedomains")
+            }
             Self::Pod => ApiResource::erase::<Pod>(&()),
             Self::Job => ApiResource::erase::<Job>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
+            Self::LeaderWorkerSet => {
+                foreign("leaderworkerset.x-k8s.io", "v1", "LeaderWorkerSet", "leaderworkersets")
+            }
+            Self::InferenceService => {
+                foreign("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices")
+            }
+            Self::NimService => foreign("apps.nvidia.com", "v1alpha1", "NIMService", "nimservices"),
         }
+    }
+
+    /// True for kinds that a cluster may lack: their definition is installed with another product, perhaps later.
+    pub(crate) fn is_optional(self) -> bool {
+        matches!(
+            self,
+            Self::HttpRoute
+                | Self::GrpcRoute
+                | Self::InferencePool
+                | Self::ServiceMonitor
+                | Self::ResourceClaimTemplate
+                | Self::ComputeDomain
+                | Self::LeaderWorkerSet
+                | Self::InferenceService
+        )
     }
 
     /// The label selector of its watch. Pods of served models are many and not looked at: their Deployment tells.
@@ -73,13 +137,30 @@ impl ChildKind {
             Self::Role => "Role",
             Self::RoleBinding => "RoleBinding",
             Self::Service => "Service",
+            Self::Ingress => "Ingress",
+            Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
+            Self::InferencePool => "InferencePool",
+            Self::HorizontalPodAutoscaler => "HPA",
+            Self::ServiceMonitor => "ServiceMonitor",
             Self::PersistentVolumeClaim => "PVC",
             Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+            Self::ResourceClaimTemplate => "ResourceClaimTemplate",
+            Self::ComputeDomain => "ComputeDomain",
             Self::Pod => "Pod",
             Self::Job => "Job",
             Self::Deployment => "Deployment",
+            Self::LeaderWorkerSet => "LeaderWorkerSet",
+            Self::InferenceService => "InferenceService",
+            Self::NimService => "NIMService",
         }
     }
+}
+
+/// A kind that Kubernetes does not know by itself.
+fn foreign(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
 }
 
 /// Whose a child is and how far it is kept as rendered.
@@ -89,6 +170,8 @@ pub(crate) enum Keep {
     Owned,
     /// Owned; made when absent and then left alone, since its fields may not change.
     OwnedOnce,
+    /// Owned; its spec may not change, so it is deleted (by uid) and made anew when it differs.
+    Replaced,
     /// Made, owned, when absent; an object of that name, whoever made it, is used as it is.
     MadeOrFound,
     /// Shared by all objects of a namespace: owned by none, kept as rendered.

@@ -1,14 +1,23 @@
-//! NIMService on the standalone platform: a Deployment that serves a model, and what it needs around it.
+//! NIMService: a served model, as a Deployment, a LeaderWorkerSet or an InferenceService, and what it needs around it.
 
 mod access;
+mod autoscaling;
+mod claims;
 mod containers;
 mod deployment;
 mod env;
+mod exposure;
 mod gpu;
+mod kserve;
 mod metadata;
+mod monitor;
+mod multi_node;
 mod network;
+mod pod;
 mod probes;
 mod readiness;
+mod scene;
+mod standalone;
 mod status;
 mod storage;
 mod unsupported;
@@ -16,14 +25,14 @@ mod volumes;
 
 use std::collections::BTreeMap;
 
-use crds::nim::{NIMCache, NIMService};
+use crds::nim::{InferencePlatform, NIMCache, NIMService};
 use kube::core::DynamicObject;
-use serde_json::Value;
 
 pub(crate) use access::use_of_scc;
-pub(crate) use deployment::runtime_default;
+pub(crate) use pod::runtime_default;
+use scene::{Refs, Scene, fails, live};
 use status::Standing;
-use storage::{CacheView, Gate};
+use storage::CacheView;
 
 use super::cluster::ClusterFacts;
 use super::engine::call::CallError;
@@ -39,8 +48,8 @@ pub(crate) struct NimServices;
 
 /// What rendering came to.
 pub(crate) enum Verdict {
-    /// Everything is rendered.
-    Complete,
+    /// Everything is rendered; an object of this kind serves.
+    Complete { workload: ChildKind },
     /// The workload is not rendered: it waits for its storage.
     Waits(Failure),
     /// The workload, or nothing at all, can be rendered.
@@ -49,7 +58,7 @@ pub(crate) enum Verdict {
 
 impl Kind for NimServices {
     type Object = NIMService;
-    type Refs = Option<CacheView>;
+    type Refs = Refs;
     type Verdict = Verdict;
 
     const KIND: &'static str = "NIMService";
@@ -60,99 +69,108 @@ impl Kind for NimServices {
     const STATES: &'static [&'static str] = &["Pending", "NotReady", "Ready", "Failed"];
     const SHARED: &'static [(ChildKind, &'static str)] = &[];
     const PRUNED: &'static [ChildKind] = &[
+        ChildKind::HorizontalPodAutoscaler,
         ChildKind::Deployment,
+        ChildKind::LeaderWorkerSet,
+        ChildKind::InferenceService,
+        ChildKind::InferencePool,
+        ChildKind::HttpRoute,
+        ChildKind::GrpcRoute,
+        ChildKind::Ingress,
+        ChildKind::ServiceMonitor,
         ChildKind::Service,
+        ChildKind::ConfigMap,
+        ChildKind::Secret,
+        ChildKind::ResourceClaimTemplate,
+        ChildKind::ComputeDomain,
         ChildKind::RoleBinding,
         ChildKind::Role,
         ChildKind::ServiceAccount,
     ];
 
-    async fn observe(object: &NIMService, subject: &Subject, world: &World) -> Result<Self::Refs, CallError> {
-        let Some(name) = object.spec.cache_name() else { return Ok(None) };
-        Ok(world
-            .subject(NimCaches::KIND, &subject.owner.namespace, name)
-            .and_then(|cache| view(name, &cache)))
+    async fn observe(object: &NIMService, subject: &Subject, world: &World) -> Result<Refs, CallError> {
+        let cache = object.spec.cache_name().and_then(|name| {
+            let found = world.subject(NimCaches::KIND, &subject.owner.namespace, name)?;
+            view(name, &found)
+        });
+        let kserve = kserve::observe(object, subject, world).await?;
+        let claims = claims::observe(object, subject, world).await?;
+        Ok(Refs { cache, kserve, claims })
     }
 
     fn render(
         object: &NIMService,
         subject: &Subject,
-        cache: &Self::Refs,
+        refs: &Refs,
         facts: &ClusterFacts,
     ) -> Rendered<Verdict> {
-        let (spec, cache) = (&object.spec, cache.as_ref());
-        let only = |verdict| Rendered {
-            children: Vec::new(),
-            remove: Vec::new(),
-            complete: false,
-            note: None,
-            verdict,
-        };
-        if let Some(field) = unsupported::field(spec) {
+        let scene = Scene { subject, spec: &object.spec, refs, facts };
+        if let Some(field) = unsupported::field(scene.spec) {
             let message =
                 format!("{field} is not supported by this version of nimfleet-spoke; nothing was changed");
-            return only(Verdict::Fails(Failure::new("Unsupported", message)));
+            return fails(Vec::new(), Failure::new("Unsupported", message));
         }
-        let mut children = access::children(subject, spec).to_vec();
-        children.push(network::service(subject, spec));
-        let gated = |children, verdict| Rendered { children, ..only(verdict) };
-        let store = match storage::choose(subject, spec, cache) {
-            Ok(store) => store,
-            Err(Gate::Waits(why)) => return gated(children, Verdict::Waits(why)),
-            Err(Gate::Fails(why)) => return gated(children, Verdict::Fails(why)),
-        };
-        let resources = match gpu::resources(spec, cache) {
-            Ok(resources) => resources,
-            Err(why) => return gated(children, Verdict::Fails(why)),
-        };
-        children.extend(store.claim.clone());
-        children.push(deployment::deployment(subject, spec, cache, &store, resources, facts));
-        Rendered { complete: true, ..gated(children, Verdict::Complete) }
+        if let Err(why) = claims::check(&scene) {
+            return fails(Vec::new(), why);
+        }
+        match object.spec.platform() {
+            Ok(InferencePlatform::Standalone) => standalone::render(&scene),
+            Ok(InferencePlatform::KServe) => kserve::render(&scene),
+            Err(unknown) => fails(Vec::new(), Failure::new("InvalidSpec", unknown.to_string())),
+        }
     }
 
     fn report(
         object: &NIMService,
         subject: &Subject,
-        _: &Self::Refs,
+        refs: &Refs,
         rendered: &Rendered<Verdict>,
         outcome: &Outcome,
     ) -> Report {
         if let Some(why) = &outcome.failure {
             return status::report(subject, &Standing::Failed(why.clone()), Again::Backoff);
         }
-        let name = &subject.owner.name;
-        let live =
-            |kind| outcome.live.get(&(kind, name.clone())).map(|live| to_value(live)).unwrap_or_default();
-        match &rendered.verdict {
-            Verdict::Fails(why) => status::report(subject, &Standing::Failed(why.clone()), Again::No),
+        let workload = match &rendered.verdict {
+            Verdict::Fails(why) => return status::report(subject, &Standing::Failed(why.clone()), Again::No),
             Verdict::Waits(why) => {
                 let standing = Standing::NotReady { why: why.clone(), available: 0 };
-                status::report(subject, &standing, Again::No)
+                return status::report(subject, &standing, Again::No);
             }
-            Verdict::Complete => {
-                let found = readiness::of(name, &live(ChildKind::Deployment));
-                let standing = if found.ready {
-                    let ports = network::Ports::of(&object.spec);
-                    let endpoints = network::endpoints(&live(ChildKind::Service), ports);
-                    Standing::Ready { message: found.message, available: found.available, endpoints }
-                } else {
-                    Standing::NotReady {
-                        why: Failure::new("NotReady", found.message),
-                        available: found.available,
-                    }
-                };
-                status::report(subject, &standing, Again::No)
+            Verdict::Complete { workload } => *workload,
+        };
+        let facts = ClusterFacts::default();
+        let scene = Scene { subject, spec: &object.spec, refs, facts: &facts };
+        let name = scene.name();
+        let (found, endpoints) = match workload {
+            ChildKind::LeaderWorkerSet => {
+                let name = multi_node::name(name);
+                let found = multi_node::readiness(&name, &live(outcome, workload, &name));
+                (found, exposure::endpoints(&scene, outcome))
             }
+            ChildKind::InferenceService => {
+                let service = live(outcome, workload, name);
+                (kserve::readiness(name, &service), kserve::endpoints(&service))
+            }
+            _ => {
+                let found = readiness::of(name, &live(outcome, workload, name));
+                (found, exposure::endpoints(&scene, outcome))
+            }
+        };
+        let standing = if found.ready {
+            Standing::Ready { message: found.message, available: found.available, endpoints }
+        } else {
+            Standing::NotReady { why: Failure::new("NotReady", found.message), available: found.available }
+        };
+        let mut report = status::report(subject, &standing, Again::No);
+        if let Some(fields) = report.status.as_object_mut() {
+            fields.extend(claims::status(&scene, outcome));
         }
+        report
     }
 
     fn unreadable(subject: &Subject, reason: &str, message: &str) -> Report {
         status::report(subject, &Standing::Failed(Failure::new(reason, message)), Again::No)
     }
-}
-
-fn to_value(object: &DynamicObject) -> Value {
-    serde_json::to_value(object).unwrap_or_default()
 }
 
 /// The NIMCache as a NIMService sees it. One that cannot be read is as good as none.

@@ -75,8 +75,9 @@ impl Applier<'_> {
                 (Decision::Leave | Decision::Apply, _) => {
                     let what = || format!("apply {} {}", resource.kind, child.name);
                     let params = PatchParams::apply(MANAGER).force();
-                    let written =
-                        call(what, api.patch(&child.name, &params, &Patch::Apply(&stamped.body))).await;
+                    let found = live.as_deref().and_then(|live| serde_json::to_value(live).ok());
+                    let body = child.sent(&stamped, found.as_ref());
+                    let written = call(what, api.patch(&child.name, &params, &Patch::Apply(&body))).await;
                     let mut written = written.map_err(failed)?;
                     trim(&mut written);
                     self.remember(&written, &stamped.hash);

@@ -186,6 +186,8 @@ pub(crate) struct Child {
     pub(crate) keep: Keep,
     /// As it is sent, without owner and hash.
     pub(crate) body: Value,
+    /// A field that someone else owns once the object is there: its JSON pointer and the value to begin with.
+    pub(crate) seed: Option<(&'static str, Value)>,
 }
 
 impl Child {
@@ -193,7 +195,25 @@ impl Child {
     /// API server and shows as the object's failure.
     pub(crate) fn new(kind: ChildKind, name: &str, keep: Keep, object: &impl Serialize) -> Self {
         let body = serde_json::to_value(object).unwrap_or_default();
-        Self { kind, name: name.to_owned(), keep, body }
+        Self { kind, name: name.to_owned(), keep, body, seed: None }
+    }
+
+    /// Begins with a value for a field that is left to others afterwards, as an autoscaler's `/spec/replicas` is.
+    pub(crate) fn seeded(self, pointer: &'static str, value: Value) -> Self {
+        Self { seed: Some((pointer, value)), ..self }
+    }
+
+    /// The body to write over what is live. The seeded field is sent as it is now: leaving it out would take it away
+    /// from whoever set it, since server-side apply removes what its manager no longer names.
+    pub(crate) fn sent(&self, stamped: &Stamped, live: Option<&Value>) -> Value {
+        let mut body = stamped.body.clone();
+        if let Some((pointer, first)) = &self.seed
+            && let Some((parent, field)) = pointer.rsplit_once('/')
+            && let Some(parent) = body.pointer_mut(parent)
+        {
+            parent[field] = live.and_then(|live| live.pointer(pointer)).unwrap_or(first).clone();
+        }
+        body
     }
 
     /// What is applied: the body with its owner and the hash of both.

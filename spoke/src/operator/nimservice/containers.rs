@@ -5,7 +5,8 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, ResourceRequirements, Volume
 
 use super::network::Ports;
 use super::probes;
-use super::storage::{CacheView, ModelStore};
+use super::scene::Scene;
+use super::storage::ModelStore;
 use super::volumes::{certificates, init_mounts, serving_mounts};
 use crate::operator::certificates::update_certificates;
 use crate::operator::env::{distinct, merge};
@@ -18,24 +19,22 @@ pub(super) struct Containers {
 
 /// Builds all containers.
 pub(super) fn containers(
-    name: &str,
-    spec: &NIMServiceSpec,
-    cache: Option<&CacheView>,
+    scene: &Scene<'_>,
     store: &ModelStore,
     resources: Option<ResourceRequirements>,
 ) -> Containers {
+    let (spec, native) = (scene.spec, scene.is_native());
     let ports = Ports::of(spec);
-    let native = cache.is_some_and(CacheView::is_native);
     let base = super::env::base(spec, ports);
     let mounts = serving_mounts(spec, store, native);
     let serving = Container {
-        name: format!("{name}-ctr"),
+        name: format!("{}-ctr", scene.name()),
         image: Some(spec.image.reference()),
         image_pull_policy: pull_policy(&spec.image),
         command: spec.command.clone().filter(|command| !command.is_empty()),
         args: spec.args.clone().filter(|args| !args.is_empty()),
         ports: Some(ports.of_container()),
-        env: Some(super::env::serving(spec, base.clone(), cache)),
+        env: Some(super::env::serving(spec, base.clone(), scene.cache())),
         resources,
         liveness_probe: probes::liveness(spec.liveness_probe.as_ref()),
         readiness_probe: probes::readiness(spec.readiness_probe.as_ref()),

@@ -22,7 +22,7 @@ fn child(keep: Keep) -> Child {
         "metadata": {"name": "n", "namespace": "ns", "labels": {MANAGED_BY.0: MANAGED_BY.1}},
         "spec": {"type": "ClusterIP"},
     });
-    Child { kind: ChildKind::Service, name: "n".into(), keep, body }
+    Child { kind: ChildKind::Service, name: "n".into(), keep, body, seed: None }
 }
 
 /// The child as the API server stores it, changed by `edit`.

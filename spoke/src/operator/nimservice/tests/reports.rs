@@ -19,8 +19,8 @@ fn outcome(available: i64) -> Outcome {
 
 fn report(subject: &Subject, outcome: &Outcome) -> Report {
     let service = service(json!({}));
-    let rendered = NimServices::render(&service, subject, &None, &ClusterFacts::default());
-    NimServices::report(&service, subject, &None, &rendered, outcome)
+    let rendered = NimServices::render(&service, subject, &Refs::default(), &ClusterFacts::default());
+    NimServices::report(&service, subject, &Refs::default(), &rendered, outcome)
 }
 
 fn condition<'a>(report: &'a Report, kind: &str) -> &'a Value {

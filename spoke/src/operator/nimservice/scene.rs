@@ -1,0 +1,70 @@
+//! Everything that rendering a NIMService looks at.
+
+use crds::nim::NIMServiceSpec;
+use serde_json::Value;
+
+use super::storage::CacheView;
+use super::{Verdict, claims, kserve};
+use crate::operator::cluster::ClusterFacts;
+use crate::operator::engine::child::{Child, ChildKind};
+use crate::operator::engine::kind::{Failure, Outcome, Rendered, Subject};
+
+/// What a NIMService points at, as observed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refs {
+    /// The NIMCache it names, if there is one.
+    pub(super) cache: Option<CacheView>,
+    /// KServe as it is set up in this cluster; empty on the standalone platform.
+    pub(super) kserve: kserve::Seen,
+    /// Resource claims and compute domains as they are.
+    pub(super) claims: claims::Seen,
+}
+
+/// One NIMService with all that its objects are made from.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) subject: &'a Subject,
+    pub(super) spec: &'a NIMServiceSpec,
+    pub(super) refs: &'a Refs,
+    pub(super) facts: &'a ClusterFacts,
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn name(&self) -> &'a str {
+        &self.subject.owner.name
+    }
+
+    pub(super) fn namespace(&self) -> &'a str {
+        &self.subject.owner.namespace
+    }
+
+    pub(super) fn cache(&self) -> Option<&'a CacheView> {
+        self.refs.cache.as_ref()
+    }
+
+    /// True when the model lies in the layout of native NIMs.
+    pub(super) fn is_native(&self) -> bool {
+        self.cache().is_some_and(CacheView::is_native)
+    }
+}
+
+/// Some of the children, since the rest has to wait or cannot be made; nothing is pruned.
+pub(super) fn partial(children: Vec<Child>, verdict: Verdict) -> Rendered<Verdict> {
+    Rendered { children, remove: Vec::new(), complete: false, note: None, verdict }
+}
+
+/// The same, for good.
+pub(super) fn fails(children: Vec<Child>, why: Failure) -> Rendered<Verdict> {
+    partial(children, Verdict::Fails(why))
+}
+
+/// Everything, with the kind of the object that serves.
+pub(super) fn complete(children: Vec<Child>, workload: ChildKind) -> Rendered<Verdict> {
+    Rendered { complete: true, ..partial(children, Verdict::Complete { workload }) }
+}
+
+/// A child as it is now; null when it is not there.
+pub(super) fn live(outcome: &Outcome, kind: ChildKind, name: &str) -> Value {
+    let found = outcome.live.get(&(kind, name.to_owned()));
+    found.and_then(|object| serde_json::to_value(object.as_ref()).ok()).unwrap_or_default()
+}

@@ -8,15 +8,14 @@
 
 mod binaries;
 mod daemon;
-mod evidence;
+pub(crate) mod evidence;
 mod hub;
-mod install;
+pub(crate) mod install;
 mod member;
 
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use tokio::time::{Instant, sleep};
 
 pub use binaries::{Binaries, BinariesError};
 pub use daemon::{Daemon, DaemonError};
@@ -26,13 +25,12 @@ pub use member::Member;
 use crate::cluster::{ClusterError, Ground, Shape};
 use crate::command::CommandError;
 use crate::failure::Failure;
+use crate::patience;
 
 /// Namespace of hub and spokes, as in the README.
 pub const NAMESPACE: &str = "nimfleet";
 /// How long joining may take.
 const JOINED_WITHIN: Duration = Duration::from_mins(1);
-/// How often something awaited is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A fleet could not be started or steered.
 #[derive(Debug, thiserror::Error)]
@@ -199,21 +197,12 @@ impl Fleet {
 
     /// Looks again and again until `check` succeeds and gives back what it found. After `within` it fails with what
     /// `check` last said and with everything that may tell why.
-    pub async fn eventually<T, F, C>(&self, what: &str, within: Duration, mut check: F) -> Result<T, Failure>
+    pub async fn eventually<T, F, C>(&self, what: &str, within: Duration, check: F) -> Result<T, Failure>
     where
         F: FnMut() -> C,
         C: Future<Output = Result<T, Failure>>,
     {
-        let until = Instant::now() + within;
-        loop {
-            match check().await {
-                Ok(found) => return Ok(found),
-                Err(last) if Instant::now() > until => {
-                    let evidence = evidence::collect(self).await;
-                    return Err(Failure::new(format!("not within {within:?}: {what}: {last}\n{evidence}")));
-                }
-                Err(_) => sleep(LOOK_EVERY).await,
-            }
-        }
+        let evidence = || evidence::collect(self);
+        patience::eventually(what, within, check, evidence).await
     }
 }

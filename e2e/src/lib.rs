@@ -5,6 +5,7 @@
 //! process        starts a program that dies with us, however we die
 //! cluster        one Kubernetes cluster on loopback: API server, controllers, scheduler, kwok as every kubelet
 //! fleet          a hub and its spokes, as real processes, on real clusters
+//! site           one cluster with a spoke that is a NIM operator alone
 //! ```
 
 pub mod cluster;
@@ -13,7 +14,10 @@ pub mod controlplane;
 pub mod failure;
 pub mod fault_proxy;
 pub mod fleet;
+pub mod foreign;
 pub mod objects;
+pub mod patience;
 pub mod port;
 pub mod process;
 pub mod sample;
+pub mod site;

@@ -1,6 +1,6 @@
 //! The objects that admins and model teams touch, reached as they do: by kind, namespace and name.
 
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, ResourceExt};
 use serde::Deserialize;
@@ -21,10 +21,21 @@ fn resource(api_version: &str, kind: &str) -> ApiResource {
 /// The API version of the kinds that tests speak of by kind alone.
 fn api_version(kind: &str) -> &'static str {
     match kind {
-        "NIMService" | "NIMCache" => "apps.nvidia.com/v1alpha1",
+        "NIMService" | "NIMCache" | "NIMPipeline" | "NIMBuild" => "apps.nvidia.com/v1alpha1",
         "NIMPlacement" | "NIMPlacementDecision" | "GPUCluster" => "nimfleet.io/v1alpha1",
         "Deployment" => "apps/v1",
         "Job" => "batch/v1",
+        "Role" | "RoleBinding" => "rbac.authorization.k8s.io/v1",
+        "Ingress" => "networking.k8s.io/v1",
+        "HorizontalPodAutoscaler" => "autoscaling/v2",
+        "ResourceClaimTemplate" | "ResourceClaim" => "resource.k8s.io/v1",
+        "HTTPRoute" | "GRPCRoute" => "gateway.networking.k8s.io/v1",
+        "InferencePool" => "inference.networking.k8s.io/v1",
+        "ServiceMonitor" => "monitoring.coreos.com/v1",
+        "LeaderWorkerSet" => "leaderworkerset.x-k8s.io/v1",
+        "InferenceService" => "serving.kserve.io/v1beta1",
+        "ComputeDomain" => "resource.nvidia.com/v1beta1",
+        "CustomResourceDefinition" => "apiextensions.k8s.io/v1",
         _ => "v1",
     }
 }
@@ -96,6 +107,25 @@ pub async fn patch(
 ) -> Result<(), Failure> {
     api(cluster, kind, namespace).patch(name, &PatchParams::default(), &Patch::Merge(&change)).await?;
     Ok(())
+}
+
+/// Writes the status of an object, as the controller of its kind does: by a merge patch.
+pub async fn play_status(
+    cluster: &Cluster,
+    kind: &str,
+    namespace: &str,
+    name: &str,
+    status: Value,
+) -> Result<(), Failure> {
+    let change = serde_json::json!({ "status": status });
+    api(cluster, kind, namespace).patch_status(name, &PatchParams::default(), &Patch::Merge(&change)).await?;
+    Ok(())
+}
+
+/// All objects of a kind in a namespace.
+pub async fn list(cluster: &Cluster, kind: &str, namespace: &str) -> Result<Vec<Value>, Failure> {
+    let found = api(cluster, kind, namespace).list(&ListParams::default()).await?;
+    Ok(found.items.into_iter().map(serde_json::to_value).collect::<Result<_, _>>()?)
 }
 
 /// Asks for an object to be deleted, and does not wait for it.

@@ -120,6 +120,20 @@ impl Process {
             .ok_or(ProcessError { program: path, source: io::ErrorKind::NotFound.into() })
     }
 
+    /// Processor time it has used, user and system, seconds (from `/proc`, in ticks of 10 ms as every Linux counts them).
+    pub fn cpu_seconds(&self) -> Result<f64, ProcessError> {
+        let path = format!("/proc/{}/stat", self.id());
+        let stat =
+            fs::read_to_string(&path).map_err(|source| ProcessError { program: path.clone(), source })?;
+        // The name in parentheses may hold spaces: fields are counted behind it, where state is the first.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        let ticks: Vec<u32> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+        match ticks[..] {
+            [user, system] => Ok((f64::from(user) + f64::from(system)) / 100.0),
+            _ => Err(ProcessError { program: path, source: io::ErrorKind::InvalidData.into() }),
+        }
+    }
+
     /// Kills it at once, as a crash of its machine would, and waits until it is gone.
     pub fn kill(&mut self) {
         drop(self.lifeline.take());

@@ -109,6 +109,13 @@ impl Daemon {
         Ok(process.resident_bytes()?)
     }
 
+    /// Processor time it has used, seconds.
+    pub fn cpu_seconds(&self) -> Result<f64, DaemonError> {
+        let running = locked(&self.running);
+        let process = running.as_ref().ok_or_else(|| DaemonError::NotRunning(self.name.clone()))?;
+        Ok(process.cpu_seconds()?)
+    }
+
     /// Succeeds when it says that it is ready.
     pub async fn ready(&self) -> Result<(), DaemonError> {
         self.get("/readyz").await.map(drop)

@@ -8,7 +8,8 @@ use crate::cluster::Cluster;
 use crate::process::last_lines;
 
 /// Objects shown in full.
-const IN_FULL: &str = "gpuclusters,nimplacements,nimplacementdecisions,nimservices,nimcaches";
+const IN_FULL: &str =
+    "gpuclusters,nimplacements,nimplacementdecisions,nimservices,nimcaches,nimpipelines,nimbuilds";
 /// Objects shown as rows.
 const AS_ROWS: &str = "deployments,jobs,pods,persistentvolumeclaims";
 /// Events shown per cluster, the latest.
@@ -26,7 +27,7 @@ pub(super) async fn collect(fleet: &Fleet) -> String {
     told
 }
 
-async fn of_cluster(cluster: &Cluster) -> String {
+pub(crate) async fn of_cluster(cluster: &Cluster) -> String {
     let mut told = format!("=== cluster {}\n", cluster.name());
     for (what, arguments) in [
         ("objects", vec!["get", IN_FULL, "--all-namespaces", "--output=yaml"]),

@@ -18,7 +18,7 @@ const ROLES: [&str; 3] = ["templates/serviceaccount.yaml", "templates/roles.yaml
 const TOKEN_LASTS: &str = "24h";
 
 /// Installs the CRDs of `nimfleet-crds` and waits until they are served.
-pub(super) async fn crds(ground: &Ground, cluster: &Cluster) -> Result<(), FleetError> {
+pub(crate) async fn crds(ground: &Ground, cluster: &Cluster) -> Result<(), FleetError> {
     let manifests = helm(ground, "nimfleet-crds", &[]).await?;
     cluster.kubectl(&["apply", "--server-side", "-f", "-"], Some(&manifests)).await?;
     cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], None).await?;
@@ -26,7 +26,7 @@ pub(super) async fn crds(ground: &Ground, cluster: &Cluster) -> Result<(), Fleet
 }
 
 /// Installs the roles of `chart` and returns a kubeconfig of its ServiceAccount: exactly what its pod would have.
-pub(super) async fn identity(ground: &Ground, cluster: &Cluster, chart: &str) -> Result<PathBuf, FleetError> {
+pub(crate) async fn identity(ground: &Ground, cluster: &Cluster, chart: &str) -> Result<PathBuf, FleetError> {
     cluster.kubectl(&["create", "namespace", NAMESPACE], None).await?;
     let manifests = helm(ground, chart, &ROLES).await?;
     cluster.kubectl(&["apply", "--server-side", "-f", "-"], Some(&manifests)).await?;

@@ -1,0 +1,45 @@
+//! Kinds of other products that NIM objects become: their definitions, reduced to names and a free schema. Their
+//! controllers are played by the tests.
+
+use serde_json::json;
+
+use crate::cluster::Cluster;
+use crate::command::CommandError;
+
+/// Group, version, kind and plural of each.
+pub const KINDS: [(&str, &str, &str, &str); 7] = [
+    ("leaderworkerset.x-k8s.io", "v1", "LeaderWorkerSet", "leaderworkersets"),
+    ("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices"),
+    ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
+    ("gateway.networking.k8s.io", "v1", "GRPCRoute", "grpcroutes"),
+    ("inference.networking.k8s.io", "v1", "InferencePool", "inferencepools"),
+    ("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors"),
+    ("resource.nvidia.com", "v1beta1", "ComputeDomain", "computedomains"),
+];
+
+/// Installs the definitions of these kinds and waits until they are served.
+pub async fn install(cluster: &Cluster, kinds: &[&str]) -> Result<(), CommandError> {
+    for (group, version, kind, plural) in KINDS.iter().filter(|known| kinds.contains(&known.2)) {
+        let name = format!("{plural}.{group}");
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {
+                "name": name,
+                // Groups of Kubernetes' own demand the place where they were approved.
+                "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"},
+            },
+            "spec": {
+                "group": group, "scope": "Namespaced",
+                "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
+                "versions": [{
+                    "name": version, "served": true, "storage": true, "subresources": {"status": {}},
+                    "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+                }],
+            },
+        });
+        cluster.kubectl(&["apply", "--server-side", "-f", "-"], Some(&definition.to_string())).await?;
+        let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd", &name];
+        cluster.kubectl(&wait, None).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! The spoke as a NIM operator, one promise per module, each proved on a real Kubernetes API server.
+
+mod drift;
+mod late;
+mod many;
+mod optional_parts;
+mod platforms;
+mod service;
+mod switching;
+mod take_over;

@@ -1,0 +1,81 @@
+//! NIMServices as the tests apply them, and how they are waited for.
+
+use std::time::Duration;
+
+use e2e::failure::Failure;
+use e2e::objects;
+use e2e::site::Site;
+use serde_json::{Value, json};
+
+/// Namespace of everything that is applied.
+pub(crate) const NAMESPACE: &str = "models";
+/// Long enough for a busy machine; nothing here takes more than seconds.
+pub(crate) const SOON: Duration = Duration::from_mins(1);
+
+/// A NIMService of one GPU on an emptyDir, with more of its spec; null takes a field away.
+pub(crate) fn service(name: &str, more: Value) -> Value {
+    let mut spec = json!({
+        "image": {"repository": "nvcr.io/nim/meta/llama", "tag": "1.12.0"},
+        "authSecret": "ngc-api-secret",
+        "storage": {"emptyDir": {}},
+        "replicas": 1,
+        "resources": {"limits": {"nvidia.com/gpu": 1}},
+        "expose": {"service": {"port": 8000}},
+    });
+    if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
+        spec.extend(more);
+        spec.retain(|_, value| !value.is_null());
+    }
+    json!({
+        "apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMService",
+        "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec,
+    })
+}
+
+/// Applies a NIMService.
+pub(crate) async fn apply(site: &Site, name: &str, more: Value) -> Result<(), Failure> {
+    objects::apply(site.cluster(), &service(name, more).to_string()).await
+}
+
+/// Waits until the NIMService says Ready for the generation that it has.
+pub(crate) async fn ready(site: &Site, name: &str) -> Result<Value, Failure> {
+    site.eventually(&format!("{name} is Ready"), SOON, || async {
+        let found = objects::get(site.cluster(), "NIMService", NAMESPACE, name).await?;
+        objects::expect(&found, "Ready", "True")?;
+        let conditions = found["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let ready = conditions.iter().find(|one| one["type"] == "Ready");
+        if ready.is_some_and(|one| one["observedGeneration"] == found["metadata"]["generation"]) {
+            return Ok(found);
+        }
+        Err(Failure::new("Ready is of an older generation"))
+    })
+    .await
+}
+
+/// Waits until the NIMService's Ready condition is False for this reason; gives back the message.
+pub(crate) async fn says(site: &Site, name: &str, reason: &str) -> Result<String, Failure> {
+    site.eventually(&format!("{name} says {reason}"), SOON, || async {
+        let found = objects::get(site.cluster(), "NIMService", NAMESPACE, name).await?;
+        match objects::condition(&found, "Ready") {
+            Some((status, is, message)) if status == "False" && is == reason => Ok(message),
+            other => Err(Failure::new(format!("Ready is {other:?}"))),
+        }
+    })
+    .await
+}
+
+/// Waits until an object is there.
+pub(crate) async fn there(site: &Site, kind: &str, name: &str) -> Result<Value, Failure> {
+    site.eventually(&format!("{kind} {name} is there"), SOON, || {
+        objects::get(site.cluster(), kind, NAMESPACE, name)
+    })
+    .await
+}
+
+/// Waits until an object is gone.
+pub(crate) async fn gone(site: &Site, kind: &str, name: &str) -> Result<(), Failure> {
+    site.eventually(&format!("{kind} {name} is gone"), SOON, || {
+        objects::absent(site.cluster(), kind, NAMESPACE, name)
+    })
+    .await
+}

@@ -1,0 +1,32 @@
+//! A NIMService that changes its platform leaves nothing of the old one behind.
+
+use e2e::cluster::gpu::H100;
+use e2e::failure::Failure;
+use e2e::objects;
+use e2e::site::Site;
+use serde_json::json;
+
+use crate::service::{NAMESPACE, apply, gone, ready, there};
+
+#[tokio::test]
+async fn standalone_to_kserve_and_back_leaves_nothing() -> Result<(), Failure> {
+    let site = Site::new().gpus(H100, 8, 1).with(&["InferenceService"]).start().await?;
+    apply(&site, "moving", json!({})).await?;
+    ready(&site, "moving").await?;
+
+    apply(&site, "moving", json!({"inferencePlatform": "kserve"})).await?;
+    there(&site, "InferenceService", "moving").await?;
+    gone(&site, "Deployment", "moving").await?;
+    gone(&site, "Service", "moving").await?;
+
+    apply(&site, "moving", json!({"inferencePlatform": "standalone"})).await?;
+    ready(&site, "moving").await?;
+    gone(&site, "InferenceService", "moving").await?;
+    for kind in ["Deployment", "Service", "ServiceAccount", "Role", "RoleBinding"] {
+        let found = objects::list(site.cluster(), kind, NAMESPACE).await?;
+        let names: Vec<&str> = found.iter().filter_map(|one| one["metadata"]["name"].as_str()).collect();
+        let ours: Vec<&&str> = names.iter().filter(|name| **name != "default").collect();
+        assert_eq!(ours, [&"moving"], "{kind}");
+    }
+    Ok(())
+}

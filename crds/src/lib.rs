@@ -7,6 +7,7 @@ pub mod condition;
 pub mod fleet;
 pub mod marks;
 pub mod nim;
+pub mod policy;
 pub mod schema;
 
 pub use schema::all;

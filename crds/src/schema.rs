@@ -12,6 +12,7 @@ use kube::CustomResourceExt;
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
+pub(crate) use document::HEADER;
 pub use document::{document, file_name};
 
 use crate::fleet::{GPUCluster, NIMPlacement, NIMPlacementDecision};

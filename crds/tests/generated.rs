@@ -1,13 +1,13 @@
-//! The chart's definitions are those of the types. `UPDATE=1 cargo test -p crds --test generated` writes them anew.
+//! The chart's definitions and policies are those of the crate. `UPDATE=1 cargo test -p crds --test generated` writes them anew.
 
 #![allow(clippy::unwrap_used, reason = "a test's own functions are tests too")]
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../charts/nimfleet-crds/crds-generated")
+fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../charts/nimfleet-crds").join(name)
 }
 
 fn generated() -> BTreeMap<String, String> {
@@ -15,30 +15,33 @@ fn generated() -> BTreeMap<String, String> {
     files.iter().map(|crd| (crds::schema::file_name(crd), crds::schema::document(crd).unwrap())).collect()
 }
 
-fn stored() -> BTreeMap<String, String> {
-    let Ok(entries) = fs::read_dir(folder()) else { return BTreeMap::new() };
+fn policies() -> BTreeMap<String, String> {
+    crds::policy::all().iter().map(|policy| (policy.file_name(), policy.document().unwrap())).collect()
+}
+
+fn stored(folder: &Path) -> BTreeMap<String, String> {
+    let Ok(entries) = fs::read_dir(folder) else { return BTreeMap::new() };
     entries
         .map(|entry| entry.unwrap())
         .map(|entry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap()))
         .collect()
 }
 
-#[test]
-fn the_chart_holds_what_the_types_say() {
-    let generated = generated();
+/// Compares, or writes anew where that is asked for.
+fn is_stored(folder: &Path, generated: &BTreeMap<String, String>) {
     if std::env::var_os("UPDATE").is_some() {
-        fs::create_dir_all(folder()).unwrap();
-        for name in stored().keys().filter(|name| !generated.contains_key(*name)) {
-            fs::remove_file(folder().join(name)).unwrap();
+        fs::create_dir_all(folder).unwrap();
+        for name in stored(folder).keys().filter(|name| !generated.contains_key(*name)) {
+            fs::remove_file(folder.join(name)).unwrap();
         }
-        for (name, text) in &generated {
-            fs::write(folder().join(name), text).unwrap();
+        for (name, text) in generated {
+            fs::write(folder.join(name), text).unwrap();
         }
     }
-    let stored = stored();
+    let stored = stored(folder);
     let names = |files: &BTreeMap<String, String>| files.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&stored), names(&generated), "run UPDATE=1 cargo test -p crds --test generated");
-    for (name, text) in &generated {
+    assert_eq!(names(&stored), names(generated), "run UPDATE=1 cargo test -p crds --test generated");
+    for (name, text) in generated {
         let differs = text.lines().zip(stored[name].lines()).position(|(new, old)| new != old);
         assert!(
             stored[name] == *text,
@@ -46,6 +49,16 @@ fn the_chart_holds_what_the_types_say() {
             differs.map_or_else(|| "its end".to_owned(), |line| (line + 1).to_string())
         );
     }
+}
+
+#[test]
+fn the_chart_holds_what_the_types_say() {
+    is_stored(&folder("crds-generated"), &generated());
+}
+
+#[test]
+fn the_chart_holds_what_the_rules_say() {
+    is_stored(&folder("policies-generated"), &policies());
 }
 
 #[test]

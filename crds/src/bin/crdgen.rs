@@ -1,4 +1,4 @@
-//! Writes the CustomResourceDefinitions: all to standard output, or one file each into a folder.
+//! Writes the CustomResourceDefinitions and the policies: all to standard output, or one file each into folders.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -6,19 +6,24 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: crdgen [--out-dir DIR]";
+use crds::schema::SchemaError;
+
+const USAGE: &str = "usage: crdgen [--out-dir DIR] [--policies-dir DIR]";
+
+/// Where to write to; without folders, to standard output.
+#[derive(Default)]
+struct Folders {
+    definitions: Option<PathBuf>,
+    policies: Option<PathBuf>,
+}
 
 fn main() -> ExitCode {
     let mut stderr = std::io::stderr();
-    let Some(folder) = out_dir(std::env::args_os().skip(1)) else {
+    let Some(folders) = folders(std::env::args_os().skip(1)) else {
         let _ = writeln!(stderr, "{USAGE}");
         return ExitCode::from(2);
     };
-    let result = match &folder {
-        Some(folder) => write_files(folder),
-        None => write_stream(std::io::stdout().lock()),
-    };
-    match result {
+    match write(&folders) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(stderr, "error: {}", with_causes(&*error));
@@ -27,29 +32,56 @@ fn main() -> ExitCode {
     }
 }
 
-/// The folder to write to, `Some(None)` for standard output, or nothing when the arguments are wrong.
-#[allow(clippy::option_option, reason = "the outer one is whether the arguments were understood")]
-fn out_dir(mut args: impl Iterator<Item = OsString>) -> Option<Option<PathBuf>> {
-    match (args.next(), args.next(), args.next()) {
-        (None, ..) => Some(None),
-        (Some(flag), Some(folder), None) if flag == "--out-dir" => Some(Some(folder.into())),
-        _ => None,
+/// The folders to write to, or nothing when the arguments are wrong.
+fn folders(mut args: impl Iterator<Item = OsString>) -> Option<Folders> {
+    let mut folders = Folders::default();
+    while let Some(flag) = args.next() {
+        let folder = match flag.to_str()? {
+            "--out-dir" => &mut folders.definitions,
+            "--policies-dir" => &mut folders.policies,
+            _ => return None,
+        };
+        *folder = Some(args.next()?.into());
     }
+    Some(folders)
 }
 
-fn write_stream(mut out: impl Write) -> Result<(), Box<dyn Error>> {
-    for crd in crds::all()? {
-        write!(out, "---\n{}", crds::schema::document(&crd)?)?;
+fn write(folders: &Folders) -> Result<(), Box<dyn Error>> {
+    let definitions = definitions()?;
+    let policies = policies()?;
+    match (&folders.definitions, &folders.policies) {
+        (None, None) => {
+            let mut out = std::io::stdout().lock();
+            for (_, text) in definitions.iter().chain(&policies) {
+                write!(out, "---\n{text}")?;
+            }
+        }
+        (to_definitions, to_policies) => {
+            to_definitions.as_ref().map_or(Ok(()), |folder| write_files(folder, &definitions))?;
+            to_policies.as_ref().map_or(Ok(()), |folder| write_files(folder, &policies))?;
+        }
     }
     Ok(())
 }
 
-fn write_files(folder: &Path) -> Result<(), Box<dyn Error>> {
-    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    for crd in crds::all()? {
-        let path = folder.join(crds::schema::file_name(&crd));
-        std::fs::write(&path, crds::schema::document(&crd)?)
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+/// Names and texts of the definitions' files.
+fn definitions() -> Result<Vec<(String, String)>, SchemaError> {
+    let all = crds::all()?;
+    all.iter().map(|crd| Ok((crds::schema::file_name(crd), crds::schema::document(crd)?))).collect()
+}
+
+/// Names and texts of the policies' files.
+fn policies() -> Result<Vec<(String, String)>, SchemaError> {
+    let all = crds::policy::all();
+    all.iter().map(|policy| Ok((policy.file_name(), policy.document()?))).collect()
+}
+
+fn write_files(folder: &Path, files: &[(String, String)]) -> Result<(), Box<dyn Error>> {
+    let named = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+    std::fs::create_dir_all(folder).map_err(|error| named(folder, error))?;
+    for (name, text) in files {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map_err(|error| named(&path, error))?;
     }
     Ok(())
 }

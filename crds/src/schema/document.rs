@@ -5,7 +5,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use super::SchemaError;
 
 /// Says that a file is not written by hand.
-const HEADER: &str = "# Made by crdgen from the types of the crate crds; change those.\n";
+pub(crate) const HEADER: &str = "# Made by crdgen from the types of the crate crds; change those.\n";
 
 /// The definition as a YAML document, with a comment on top and a line break at the end.
 ///

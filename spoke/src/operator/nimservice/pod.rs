@@ -2,7 +2,7 @@
 
 use crds::nim::NIMServiceSpec;
 use k8s_openapi::api::core::v1::{
-    LocalObjectReference, PodSecurityContext, PodSpec, ResourceRequirements, SeccompProfile,
+    Affinity, LocalObjectReference, PodSecurityContext, PodSpec, ResourceRequirements, SeccompProfile,
 };
 
 use super::claims;
@@ -22,7 +22,7 @@ pub(super) fn pod(scene: &Scene<'_>, store: &ModelStore, resources: Option<Resou
         runtime_class_name: text(&spec.runtime_class_name),
         scheduler_name: text(&spec.scheduler_name),
         priority_class_name: text(&spec.priority_class_name),
-        affinity: spec.affinity.clone(),
+        affinity: affinity(spec),
         node_selector: spec.node_selector.clone().filter(|map| !map.is_empty()),
         tolerations: spec.tolerations.clone().filter(|list| !list.is_empty()),
         image_pull_secrets: pull_secrets(spec),
@@ -52,9 +52,21 @@ pub(crate) fn runtime_default() -> SeccompProfile {
     SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }
 }
 
+/// The affinity, with the deprecated `podAffinity` where the newer field says nothing of it.
+fn affinity(spec: &NIMServiceSpec) -> Option<Affinity> {
+    let mut affinity = spec.affinity.clone();
+    if let Some(older) = &spec.pod_affinity {
+        affinity.get_or_insert_default().pod_affinity.get_or_insert_with(|| older.clone());
+    }
+    affinity
+}
+
+/// Pull secrets of every image of the pod, each once.
 fn pull_secrets(spec: &NIMServiceSpec) -> Option<Vec<LocalObjectReference>> {
+    let beside = spec.init_containers.iter().chain(&spec.sidecar_containers).flatten();
+    let images = std::iter::once(&spec.image).chain(beside.map(|container| &container.image));
     let mut names: Vec<&String> = Vec::new();
-    for name in spec.image.pull_secrets.iter().flatten() {
+    for name in images.flat_map(|image| image.pull_secrets.iter().flatten()) {
         if !names.contains(&name) {
             names.push(name);
         }

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_of_rollouts() {
+    fn accept_readiness_messages() {
         let with = |replicas: Option<i64>, updated: i64, available: i64, reason: &str| {
             json!({
                 "metadata": {"generation": 2},

@@ -62,7 +62,7 @@ fn events_are_told_on_transitions_only() {
 }
 
 #[test]
-fn the_reason_of_a_failure_is_kept() {
+fn b24_the_reason_of_a_failure_is_kept() {
     let failure = Some(Failure::new("DeploymentFailed", "quota"));
     let report = report(&subject(), &Outcome { failure, ..Outcome::default() });
     assert_eq!(report.status["state"], "Failed");
@@ -73,7 +73,7 @@ fn the_reason_of_a_failure_is_kept() {
 }
 
 #[test]
-fn not_ready_does_not_call_the_failed_condition_ready() {
+fn b24_not_ready_does_not_call_the_failed_condition_ready() {
     let report = report(&subject(), &outcome(0));
     assert_eq!(condition(&report, "Failed")["reason"], "NotReady");
 }

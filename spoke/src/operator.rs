@@ -11,69 +11,117 @@ mod env;
 mod gauges;
 mod nimcache;
 mod nimservice;
+mod router;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
+use k8s_openapi::api::resource::v1::ResourceClaim;
 use kube::Client;
-use kube::core::{DynamicObject, Resource};
-use kube::runtime::reflector::ObjectRef;
-use tokio::sync::{mpsc, watch};
+use kube::core::{ApiResource, DynamicObject};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use cluster::ClusterFacts;
 use engine::child::ChildKind;
-use engine::kind::{GROUP, Kind};
+use engine::kind::Kind;
+use engine::optional::Optional;
+use engine::served::{self, Served};
 use engine::shell::Shell;
-use engine::watch::Watch;
-use engine::world::{Cache, World};
+use engine::wake::{Queue, Waker};
+use engine::watch::{Told, Watch};
+use engine::world::World;
 pub use gauges::StateGauges;
 use nimcache::NimCaches;
 use nimservice::NimServices;
-
-type Queue = mpsc::UnboundedSender<ObjectRef<DynamicObject>>;
+use router::Router;
 
 /// The operator, ready to be run.
 pub struct Operator {
     world: World,
     facts: watch::Sender<ClusterFacts>,
     watches: Vec<Watch>,
+    optional: Vec<Optional>,
+    shells: Vec<(Registration, Queue)>,
+}
+
+/// What the operator has to know of a kind of NIM object.
+struct Registration {
+    kind: &'static str,
+    resource: ApiResource,
+    run: fn(World, Queue, CancellationToken) -> BoxFuture<'static, ()>,
+    gauge: fn(&World) -> gauges::Row,
+}
+
+impl Registration {
+    fn of<K: Kind>() -> Self {
+        Self {
+            kind: K::KIND,
+            resource: K::resource(),
+            run: |world, queue, stop| Box::pin(Shell::<K>::new(world).run(queue, stop)),
+            gauge: gauges::Row::of::<K>,
+        }
+    }
+}
+
+/// Every kind of NIM object that the operator runs.
+fn kinds() -> Vec<Registration> {
+    vec![Registration::of::<NimServices>(), Registration::of::<NimCaches>()]
 }
 
 impl Operator {
     /// An operator that talks to one cluster.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        let (facts, seen) = watch::channel(ClusterFacts::default());
-        let mut watches = Vec::new();
-        let mut children = BTreeMap::new();
-        for kind in
-            ChildKind::ALL.iter().filter(|kind| !kind.is_optional() && **kind != ChildKind::NimService)
-        {
-            let (watch, cache) = Watch::new(kind.resource(), Some(kind.selector()));
-            watches.push(watch);
-            children.insert(*kind, cache);
-        }
+        let kinds = kinds();
+        let (waker, mut queues) = Waker::new(kinds.iter().map(|kind| (kind.kind, kind.resource.clone())));
+        let (mut watches, mut optional) = (Vec::new(), Vec::new());
         let mut subjects = BTreeMap::new();
-        for (kind, resource) in
-            [(NimServices::KIND, NimServices::resource()), (NimCaches::KIND, NimCaches::resource())]
-        {
-            let (watch, cache) = Watch::new(resource, None);
+        for kind in &kinds {
+            let (watch, cache) = Watch::new(kind.resource.clone(), None);
             watches.push(watch);
-            subjects.insert(kind, cache);
+            subjects.insert(kind.kind, cache);
         }
-        let world = World { client, children: Arc::new(children), subjects: Arc::new(subjects), facts: seen };
-        Self { world, facts, watches }
+        let mut children = BTreeMap::new();
+        for kind in ChildKind::ALL.iter().copied() {
+            let resource = kind.resource();
+            // A NIMService that a pipeline made is in the cache of all NIMServices.
+            if let Some(cache) = subjects.values().find(|cache| cache.resource == resource) {
+                children.insert(kind, cache.clone());
+                continue;
+            }
+            let (watch, cache) = Watch::new(resource.clone(), Some(kind.selector()));
+            if kind.is_optional() {
+                optional.push(Optional::new(Some(kind), &resource, watch));
+            } else {
+                watches.push(watch);
+            }
+            children.insert(kind, cache);
+        }
+        let resource = ApiResource::erase::<ResourceClaim>(&());
+        let (watch, claims) = Watch::new(resource.clone(), None);
+        optional.push(Optional::new(None, &resource, watch));
+        let (facts, seen) = watch::channel(ClusterFacts::default());
+        let world = World {
+            client,
+            children: Arc::new(children),
+            claims,
+            subjects: Arc::new(subjects),
+            facts: seen,
+            nodes_seen: CancellationToken::new(),
+            waker,
+        };
+        let shells =
+            kinds.into_iter().filter_map(|kind| Some((queues.remove(kind.kind)?, kind))).map(|(q, k)| (k, q));
+        Self { world, facts, watches, optional, shells: shells.collect() }
     }
 
     /// Counts of objects by state, for the metrics.
     #[must_use]
     pub fn gauges(&self) -> StateGauges {
-        StateGauges::new(vec![
-            gauges::Row::of::<NimServices>(&self.world),
-            gauges::Row::of::<NimCaches>(&self.world),
-        ])
+        StateGauges::new(self.shells.iter().map(|(kind, _)| (kind.gauge)(&self.world)).collect())
     }
 
     /// Resolves when everything has been seen once.
@@ -84,81 +132,45 @@ impl Operator {
 
     /// Runs until stopped.
     pub async fn run(self, stop: CancellationToken) {
-        let (services, service_queue) = mpsc::unbounded_channel();
-        let (caches, cache_queue) = mpsc::unbounded_channel();
-        let router = Router {
-            queues: BTreeMap::from([(NimServices::KIND, services), (NimCaches::KIND, caches)]),
-            subjects: Arc::clone(&self.world.subjects),
-        };
+        let Self { world, facts, watches, optional, shells } = self;
+        let client = world.client.clone();
+        let router = Router { world: world.clone() };
+        let (served, seen) = watch::channel(Served::default());
+        let wanted = optional.iter().map(|one| one.definition().to_owned()).collect();
         let mut tasks = JoinSet::new();
-        for watch in self.watches {
+        for mut watch in watches {
+            let (client, router, filled) = (client.clone(), router.clone(), watch.filled());
+            let told = move |told: Told<'_>| match told {
+                Told::Object(object) => router.route(object),
+                Told::Filled => filled.cancel(),
+                Told::NotFound => {}
+            };
+            tasks
+                .spawn(stop.clone().run_until_cancelled_owned(async move { watch.run(client, &told).await }));
+        }
+        for one in optional {
             let router = router.clone();
-            tasks.spawn(
-                watch.run(self.world.client.clone(), stop.clone(), move |object| router.route(object)),
-            );
+            let route = move |object: &DynamicObject| router.route(object);
+            let run = one.run(client.clone(), seen.clone(), facts.clone(), route);
+            tasks.spawn(stop.clone().run_until_cancelled_owned(run));
         }
-        tasks.spawn(cluster::observe(self.world.client.clone(), self.facts, stop.clone()));
-        tasks.spawn(route_facts(router, self.world.facts.clone(), stop.clone()));
-        tasks.spawn(Shell::<NimServices>::new(self.world.clone()).run(service_queue, stop.clone()));
-        tasks.spawn(Shell::<NimCaches>::new(self.world).run(cache_queue, stop));
+        let forever: [BoxFuture<'static, ()>; 4] = [
+            Box::pin(served::definitions(client.clone(), wanted, served.clone())),
+            Box::pin(served::built_in(client.clone(), served, facts.clone())),
+            Box::pin(cluster::observe(client, facts, world.nodes_seen.clone())),
+            Box::pin(router.follow(world.facts.clone())),
+        ];
+        for task in forever {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(task));
+        }
+        for (kind, queue) in shells {
+            let shell = (kind.run)(world.clone(), queue, stop.clone());
+            // It ends by itself, when what it has begun is done.
+            tasks.spawn(async move {
+                shell.await;
+                Some(())
+            });
+        }
         while tasks.join_next().await.is_some() {}
-    }
-}
-
-/// Knows which NIM objects a changed object concerns.
-#[derive(Clone)]
-struct Router {
-    queues: BTreeMap<&'static str, Queue>,
-    subjects: Arc<BTreeMap<&'static str, Cache>>,
-}
-
-impl Router {
-    fn route(&self, object: &DynamicObject) {
-        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        let types = object.types.as_ref();
-        if let Some(types) = types.filter(|types| types.api_version.starts_with(GROUP)) {
-            let name = object.metadata.name.as_deref().unwrap_or_default();
-            self.send(&types.kind, namespace, name);
-            if types.kind == NimCaches::KIND {
-                self.wake_services_of(namespace, name);
-            }
-            return;
-        }
-        for owner in object.meta().owner_references.iter().flatten() {
-            if owner.api_version.starts_with(GROUP) {
-                self.send(&owner.kind, namespace, &owner.name);
-            } else if owner.kind == "Job" {
-                // A pod of a download: its job has the name of the NIMCache and a suffix.
-                self.send(NimCaches::KIND, namespace, owner.name.strip_suffix("-job").unwrap_or_default());
-            }
-        }
-    }
-
-    fn wake_services_of(&self, namespace: &str, cache: &str) {
-        let Some(services) = self.subjects.get(NimServices::KIND) else { return };
-        let uses = |service: &DynamicObject| service.data["spec"]["storage"]["nimCache"]["name"] == cache;
-        for service in services.of_namespace(namespace, uses) {
-            self.send(NimServices::KIND, namespace, service.metadata.name.as_deref().unwrap_or_default());
-        }
-    }
-
-    fn send(&self, kind: &str, namespace: &str, name: &str) {
-        if let (Some(queue), Some(cache)) = (self.queues.get(kind), self.subjects.get(kind)) {
-            // The receiver ends only when the operator stops.
-            let _ = queue.send(ObjectRef::new_with(name, cache.resource.clone()).within(namespace));
-        }
-    }
-}
-
-/// Wakes everything when the facts of the cluster change: a profile may fit now that did not before.
-async fn route_facts(router: Router, mut facts: watch::Receiver<ClusterFacts>, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            changed = facts.changed() => if changed.is_err() { return },
-        }
-        for cache in router.subjects.values() {
-            cache.store.state().iter().for_each(|object| router.route(object));
-        }
     }
 }

@@ -6,11 +6,12 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_objects};
+use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use super::engine::child::ChildKind;
 
 /// GPU Feature Discovery's name of a node's GPU.
 const PRODUCT: &str = "nvidia.com/gpu.product";
@@ -51,6 +52,10 @@ pub(crate) struct ClusterFacts {
     /// Distinct GPU products of all nodes.
     pub(crate) products: BTreeSet<String>,
     pub(crate) platform: Platform,
+    /// Kinds of children that a cluster may lack and this one has, with their caches filled.
+    pub(crate) installed: BTreeSet<ChildKind>,
+    /// The API server's version as it says it, such as `v1.34.1`; empty until it is known.
+    pub(crate) kubernetes: String,
 }
 
 impl ClusterFacts {
@@ -69,44 +74,43 @@ impl ClusterFacts {
         facts.platform = PLATFORMS.get(best).map_or(Platform::Kubernetes, |(_, platform)| *platform);
         facts
     }
+
+    /// Notes that a kind came or went; true when that is new.
+    pub(crate) fn note(&mut self, kind: Option<ChildKind>, installed: bool) -> bool {
+        match kind {
+            Some(kind) if installed => self.installed.insert(kind),
+            Some(kind) => self.installed.remove(&kind),
+            None => false,
+        }
+    }
 }
 
-/// Keeps the facts up to date until stopped. Of nodes only the labels named above are kept.
-pub(crate) async fn observe(client: Client, facts: watch::Sender<ClusterFacts>, stop: CancellationToken) {
+/// Keeps what nodes tell up to date, for ever; `known` is cancelled once they have been seen. Of nodes only the labels
+/// named above are kept.
+pub(crate) async fn observe(client: Client, facts: watch::Sender<ClusterFacts>, known: CancellationToken) {
     let api: Api<PartialObjectMeta<Node>> = Api::all(client);
     let mut writer = Writer::<PartialObjectMeta<Node>>::default();
     let store = writer.as_reader();
-    let mut events = watch_objects(api, watcher::Config::default()).default_backoff().boxed();
+    let mut events = crate::watch::events(api, Config::default(), "Node").boxed();
     let mut ready = false;
-    loop {
-        let next = tokio::select! {
-            () = stop.cancelled() => return,
-            next = events.next() => next,
-        };
-        match next {
-            None => return,
-            Some(Err(error)) => tracing::warn!(%error, "the watch of nodes failed and is begun anew"),
-            Some(Ok(event)) => {
-                let init_done = matches!(event, Event::InitDone);
-                writer.apply_watcher_event(&event.modify(trim));
-                ready |= init_done;
-                if ready {
-                    let nodes = store.state();
-                    let seen =
-                        ClusterFacts::of(nodes.iter().filter_map(|node| node.metadata.labels.as_ref()));
-                    facts.send_if_modified(|facts| {
-                        let changed = *facts != seen;
-                        *facts = seen;
-                        changed
-                    });
-                }
-            }
+    while let Some(event) = events.next().await {
+        ready |= matches!(event, Event::InitDone);
+        writer.apply_watcher_event(&event.modify(trim));
+        if ready {
+            let nodes = store.state();
+            let seen = ClusterFacts::of(nodes.iter().filter_map(|node| node.metadata.labels.as_ref()));
+            facts.send_if_modified(|facts| {
+                let changed = facts.platform != seen.platform || facts.products != seen.products;
+                facts.platform = seen.platform;
+                facts.products = seen.products;
+                changed
+            });
+            known.cancel();
         }
     }
 }
 
 fn trim(node: &mut PartialObjectMeta<Node>) {
-    node.metadata.managed_fields = None;
     node.metadata.annotations = None;
     if let Some(labels) = &mut node.metadata.labels {
         labels.retain(|key, _| key == PRODUCT || PLATFORMS.iter().any(|(label, _)| label == key));

@@ -9,6 +9,7 @@ use super::call::{CallError, call, call_opt};
 use super::child::{Child, ChildKind, Owner};
 use super::decide::{Decision, decide, superfluous, trim};
 use super::kind::{Failure, Outcome, Rendered};
+use super::optional::unavailable;
 use super::retry::Settled;
 use super::world::World;
 
@@ -42,6 +43,9 @@ impl Applier<'_> {
     }
 
     async fn one(&self, child: &Child) -> Result<Arc<DynamicObject>, Failure> {
+        if let Some(why) = unavailable(child.kind, &self.world.facts.borrow()) {
+            return Err(why);
+        }
         let stamped = child.stamped(self.owner);
         let word = child.kind.word();
         let failed = |error: CallError| Failure::new(format!("{word}Failed"), error.to_string());

@@ -98,7 +98,7 @@ pub(crate) fn trim(object: &mut DynamicObject) {
     if let Some(annotations) = &mut object.metadata.annotations {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
-    if object.types.as_ref().is_some_and(|types| types.kind == "Pod" && types.api_version == "v1")
+    if object.types.as_ref().is_some_and(|types| matches!(types.kind.as_str(), "Pod" | "ResourceClaim"))
         && let Value::Object(data) = &mut object.data
     {
         data.remove("spec");

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::child::{Child, ChildKind, Owner};
+use super::condition::Conditions;
 use super::world::World;
 use crate::operator::cluster::ClusterFacts;
 
@@ -18,6 +19,8 @@ use crate::operator::cluster::ClusterFacts;
 pub(crate) const GROUP: &str = "apps.nvidia.com";
 /// Its version.
 pub(crate) const VERSION: &str = "v1alpha1";
+/// The condition of an object that is kept from being deleted.
+const HELD: &str = "Held";
 
 /// One kind of NIM object. `observe` may ask the API server; everything else is a pure function.
 pub(crate) trait Kind: Send + Sync + Sized + 'static {
@@ -71,6 +74,11 @@ pub(crate) trait Kind: Send + Sync + Sized + 'static {
 
     /// The status of an object that cannot be read. Pure.
     fn unreadable(subject: &Subject, reason: &str, message: &str) -> Report;
+
+    /// Why an object that is being deleted has to stay for now; it is asked again when it is woken. Pure.
+    fn held_by(_subject: &Subject, _world: &World) -> Option<Failure> {
+        None
+    }
 
     /// Kind and plural for dynamic access.
     fn resource() -> ApiResource {
@@ -142,6 +150,19 @@ pub(crate) struct Report {
     pub(crate) again: Again,
 }
 
+impl Report {
+    /// The status of an object that is kept from being deleted, told once.
+    pub(crate) fn held(subject: &Subject, why: &Failure) -> Self {
+        let mut conditions = Conditions::read(&subject.status);
+        let known = conditions.is_true(HELD);
+        conditions.set(HELD, true, &why.reason, &why.message, subject.moment());
+        let mut status = subject.status.clone();
+        status["conditions"] = conditions.to_value();
+        let notice = Notice { warning: true, reason: why.reason.clone(), message: why.message.clone() };
+        Self { status, notices: if known { Vec::new() } else { vec![notice] }, again: Again::No }
+    }
+}
+
 /// When an object is looked at again although nothing it depends on changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Again {
@@ -159,4 +180,39 @@ pub(crate) struct Notice {
     pub(crate) warning: bool,
     pub(crate) reason: String,
     pub(crate) message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_holds_an_object_is_shown_as_long_as_it_does_and_told_once() {
+        let owner = Owner {
+            api_version: "apps.nvidia.com/v1alpha1".into(),
+            kind: "NIMCache".into(),
+            namespace: "ns".into(),
+            name: "n".into(),
+            uid: "u".into(),
+            generation: 2,
+        };
+        let ready = json!({"type": "Ready", "status": "True", "reason": "R", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let mut subject = Subject {
+            owner,
+            status: json!({"state": "Ready", "conditions": [ready]}),
+            annotations: BTreeMap::new(),
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let first = Report::held(&subject, &Failure::new("InUse", "used by a"));
+        assert_eq!(first.notices.len(), 1);
+        assert_eq!(first.status["state"], "Ready");
+        assert_eq!(first.status["conditions"][1]["type"], "Held");
+        assert_eq!(first.status["conditions"][1]["reason"], "InUse");
+        subject.status = first.status.clone();
+        let again = Report::held(&subject, &Failure::new("InUse", "used by a"));
+        assert_eq!((again.status, again.notices), (first.status, Vec::new()));
+    }
 }

@@ -9,9 +9,7 @@ use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::runtime::controller::{Action, Config, applier};
-use kube::runtime::reflector::ObjectRef;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +20,7 @@ use super::condition::status_patch;
 use super::events::Announcer;
 use super::kind::{Again, GROUP, Kind, Report, Subject, VERSION};
 use super::retry::{Key, Retries, Settled};
+use super::wake::Queue;
 use super::world::World;
 
 /// Changes within this time are one reconcile. Every reconcile waits for it, so it only gathers what one write of the
@@ -52,11 +51,7 @@ impl<K: Kind> Shell<K> {
     }
 
     /// Works off the queue until stopped. Begins when every cache has been filled.
-    pub(crate) async fn run(
-        self,
-        queue: mpsc::UnboundedReceiver<ObjectRef<DynamicObject>>,
-        stop: CancellationToken,
-    ) {
+    pub(crate) async fn run(self, queue: Queue, stop: CancellationToken) {
         let Some(store) = self.world.subjects.get(K::KIND).map(|cache| cache.store.clone()) else { return };
         tokio::select! {
             () = stop.cancelled() => return,
@@ -90,6 +85,11 @@ impl<K: Kind> Shell<K> {
         if object.metadata.deletion_timestamp.is_some() {
             self.retries.reset(&key);
             if object.metadata.finalizers.iter().flatten().any(|one| one == K::FINALIZER) {
+                let subject = subject::<K>(object);
+                if let Some(why) = K::held_by(&subject, &self.world) {
+                    self.publish(object, &subject, &Report::held(&subject, &why)).await?;
+                    return Ok(Action::await_change());
+                }
                 self.clear_shared(&key.0).await;
             }
             self.set_finalizer(object, false).await?;

@@ -18,6 +18,16 @@ pub(crate) struct Watch {
     selector: Option<String>,
 }
 
+/// What a watch tells.
+pub(crate) enum Told<'a> {
+    /// An object came, changed or went.
+    Object(&'a DynamicObject),
+    /// The cache holds everything there is.
+    Filled,
+    /// The API server does not know the kind.
+    NotFound,
+}
+
 impl Watch {
     /// A watch of one kind in all namespaces, and the cache it will fill.
     pub(crate) fn new(resource: ApiResource, selector: Option<String>) -> (Self, Cache) {
@@ -26,51 +36,73 @@ impl Watch {
         (Self { cache: cache.clone(), writer, selector }, cache)
     }
 
-    /// Runs until stopped. `changed` is called with every object that came, changed or went.
-    pub(crate) async fn run(
-        mut self,
-        client: Client,
-        stop: CancellationToken,
-        changed: impl Fn(&DynamicObject) + Send,
-    ) {
+    /// To be cancelled once the cache has been filled.
+    pub(crate) fn filled(&self) -> CancellationToken {
+        self.cache.filled.clone()
+    }
+
+    /// Watches for ever.
+    pub(crate) async fn run(&mut self, client: Client, told: &(impl Fn(Told<'_>) + Send + Sync)) {
         let api: Api<DynamicObject> = Api::all_with(client, &self.cache.resource);
-        let config = watcher::Config { label_selector: self.selector.take(), ..watcher::Config::default() };
+        let config = watcher::Config { label_selector: self.selector.clone(), ..watcher::Config::default() };
         let mut events = watch_objects(api, config).default_backoff().boxed();
         let kind = self.cache.resource.kind.clone();
-        loop {
-            let next = tokio::select! {
-                () = stop.cancelled() => return,
-                next = events.next() => next,
-            };
+        let mut failing = false;
+        while let Some(next) = events.next().await {
             match next {
-                None => return,
-                Some(Err(error)) => tracing::warn!(%kind, %error, "the watch failed and is begun anew"),
-                Some(Ok(event)) => self.take(&event.modify(trim), &changed),
+                Ok(event) => {
+                    failing = false;
+                    self.take(&event.modify(trim), told);
+                }
+                Err(error) => {
+                    if is_not_found(&error) {
+                        told(Told::NotFound);
+                    }
+                    if !failing {
+                        tracing::warn!(%kind, %error, "the watch failed and is begun anew");
+                    }
+                    failing = true;
+                }
             }
         }
     }
 
-    fn take(&mut self, event: &Event<DynamicObject>, changed: &impl Fn(&DynamicObject)) {
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self, told: &impl Fn(Told<'_>)) {
+        let before = self.cache.store.state();
+        self.writer.apply_watcher_event(&Event::Init);
+        self.writer.apply_watcher_event(&Event::InitDone);
+        before.iter().for_each(|object| told(Told::Object(object)));
+    }
+
+    fn take(&mut self, event: &Event<DynamicObject>, told: &impl Fn(Told<'_>)) {
         // What went away while the watch was down is seen only by comparing before and after.
         let before = if matches!(event, Event::InitDone) { self.cache.store.state() } else { Vec::new() };
         self.writer.apply_watcher_event(event);
         match event {
-            Event::Apply(object) | Event::Delete(object) => changed(object),
+            Event::Apply(object) | Event::Delete(object) => told(Told::Object(object)),
             Event::InitDone => {
-                self.cache.filled.cancel();
-                let after = self.cache.store.state();
-                for object in &after {
-                    changed(object);
+                told(Told::Filled);
+                for object in &self.cache.store.state() {
+                    told(Told::Object(object));
                 }
                 for gone in before {
                     let (namespace, name) =
                         (gone.metadata.namespace.as_deref(), gone.metadata.name.as_deref());
                     if self.cache.get(namespace.unwrap_or_default(), name.unwrap_or_default()).is_none() {
-                        changed(&gone);
+                        told(Told::Object(&gone));
                     }
                 }
             }
             Event::Init | Event::InitApply(_) => {}
         }
     }
+}
+
+fn is_not_found(error: &watcher::Error) -> bool {
+    let cause = match error {
+        watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause) => cause,
+        _ => return false,
+    };
+    matches!(cause, kube::Error::Api(status) if status.code == 404)
 }

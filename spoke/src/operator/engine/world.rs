@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::child::ChildKind;
+use super::wake::Waker;
 use crate::operator::cluster::ClusterFacts;
 
 /// A watch cache and how its kind is called.
@@ -17,7 +18,8 @@ use crate::operator::cluster::ClusterFacts;
 pub(crate) struct Cache {
     pub(crate) resource: ApiResource,
     pub(crate) store: Store<DynamicObject>,
-    /// Cancelled once the cache has been filled: any number may wait for it, which the store's own signal forbids.
+    /// Cancelled once the cache has been filled, or its kind is known to be missing from the cluster: any number may
+    /// wait for it, which the store's own signal forbids.
     pub(crate) filled: CancellationToken,
 }
 
@@ -42,10 +44,17 @@ impl Cache {
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) client: Client,
+    /// Every kind of child; the cache of one that the cluster lacks is empty.
     pub(crate) children: Arc<BTreeMap<ChildKind, Cache>>,
+    /// ResourceClaims, whoever made them, without their specs.
+    pub(crate) claims: Cache,
     /// NIM objects by kind.
     pub(crate) subjects: Arc<BTreeMap<&'static str, Cache>>,
     pub(crate) facts: watch::Receiver<ClusterFacts>,
+    /// Cancelled once `facts` tells what the nodes are.
+    pub(crate) nodes_seen: CancellationToken,
+    /// Has NIM objects looked at.
+    pub(crate) waker: Waker,
 }
 
 impl World {
@@ -59,15 +68,21 @@ impl World {
         self.subjects.get(kind)?.get(namespace, name)
     }
 
+    /// A handle for whatever learns by other ways than a watch that something changed for a NIM object.
+    pub(crate) fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
     /// Direct access to objects of a kind.
     pub(crate) fn api(&self, namespace: &str, resource: &ApiResource) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), namespace, resource)
     }
 
-    /// Waits until every cache has been filled once.
+    /// Waits until every cache of a kind that the cluster has was filled once, and the cluster is known.
     pub(crate) async fn synced(&self) {
-        for cache in self.children.values().chain(self.subjects.values()) {
+        for cache in self.children.values().chain(self.subjects.values()).chain([&self.claims]) {
             cache.filled.cancelled().await;
         }
+        self.nodes_seen.cancelled().await;
     }
 }

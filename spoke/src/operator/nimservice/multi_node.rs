@@ -1,13 +1,52 @@
-//! A replica over several nodes: a LeaderWorkerSet.
+//! A replica over several nodes: a LeaderWorkerSet. Each group of pods is one replica, its leader answers.
 
+mod environment;
+mod key;
+mod mpi;
+mod pods;
+mod ray;
+
+use crds::nim::{InferencePlatform, NIMService};
 use k8s_openapi::api::core::v1::ResourceRequirements;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::metadata::{annotations, labels};
 use super::readiness::Readiness;
 use super::scene::Scene;
 use super::storage::ModelStore;
-use crate::operator::engine::child::Child;
-use crate::operator::engine::kind::Failure;
+use crate::operator::engine::call::CallError;
+use crate::operator::engine::child::{Child, ChildKind, Keep};
+use crate::operator::engine::compare::holds;
+use crate::operator::engine::kind::{Failure, Subject};
+use crate::operator::engine::world::World;
+use pods::Form;
+
+/// What there is already.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// The key that the pods of a service by MPI talk with: the one in use, or a fresh one.
+    key: Option<key::Key>,
+    /// The pods of a LeaderWorkerSet as they are; null where there is none.
+    pods: Value,
+}
+
+/// Looks at what a service over several nodes already has, and makes it a key if it has none.
+pub(super) async fn observe(
+    object: &NIMService,
+    subject: &Subject,
+    world: &World,
+) -> Result<Seen, CallError> {
+    let standalone = object.spec.platform().is_ok_and(|platform| platform == InferencePlatform::Standalone);
+    let Some(shape) = object.spec.over_nodes().filter(|_| standalone) else { return Ok(Seen::default()) };
+    let owner = &subject.owner;
+    let key = match &shape.ray {
+        Some(_) => None,
+        None => Some(key::observe(owner, world).await?),
+    };
+    let live = world.child(ChildKind::LeaderWorkerSet, &owner.namespace, &name(&owner.name));
+    let pods = live.map(|live| live.data["spec"]["leaderWorkerTemplate"].clone()).unwrap_or_default();
+    Ok(Seen { key, pods })
+}
 
 /// Name of the LeaderWorkerSet.
 pub(super) fn name(service: &str) -> String {
@@ -16,14 +55,75 @@ pub(super) fn name(service: &str) -> String {
 
 /// The LeaderWorkerSet and what its pods need to find each other.
 pub(super) fn children(
-    _scene: &Scene<'_>,
-    _store: &ModelStore,
-    _resources: Option<ResourceRequirements>,
+    scene: &Scene<'_>,
+    store: &ModelStore,
+    resources: Option<ResourceRequirements>,
 ) -> Result<Vec<Child>, Failure> {
-    Ok(Vec::new())
+    let Some(shape) = scene.spec.over_nodes() else { return Ok(Vec::new()) };
+    let Seen { key, pods: live } = &scene.refs.claims.nodes;
+    let mut children = match (&shape.ray, key) {
+        (Some(_), _) => Vec::new(),
+        (None, Some(key)) => mpi::children(scene, shape, key),
+        (None, None) => {
+            let message = format!("there is no key for the Secret {}-ssh-pk", scene.name());
+            return Err(Failure::new("SecretFailed", message));
+        }
+    };
+    let template = |form: Form| {
+        json!({
+            "size": shape.nodes(),
+            "restartPolicy": "RecreateGroupOnPodRestart",
+            "leaderTemplate": pods::leader(scene, shape, store, resources.clone(), form),
+            "workerTemplate": pods::worker(scene, shape, store, resources.clone(), form),
+        })
+    };
+    // Pods that the NIM Operator made of this very spec go on as they are: to complete them would restart them.
+    let kept = is_inherited(live) && holds(&template(Form::Inherited), live);
+    let name = name(scene.name());
+    let body = json!({
+        "apiVersion": "leaderworkerset.x-k8s.io/v1",
+        "kind": "LeaderWorkerSet",
+        "metadata": {
+            "name": name,
+            "namespace": scene.namespace(),
+            "labels": labels(scene.subject, scene.spec),
+            "annotations": annotations(scene.spec),
+        },
+        "spec": {
+            "replicas": scene.spec.replicas.unwrap_or(1),
+            "startupPolicy": "LeaderCreated",
+            "networkConfig": {"subdomainPolicy": "Shared"},
+            "rolloutStrategy": {
+                "type": "RollingUpdate",
+                "rollingUpdateConfiguration": {"maxSurge": 0, "maxUnavailable": 1},
+            },
+            "leaderWorkerTemplate": if kept { live.clone() } else { template(Form::Complete) },
+        },
+    });
+    children.push(Child::new(ChildKind::LeaderWorkerSet, &name, Keep::Owned, &body));
+    Ok(children)
+}
+
+/// True for pods that the NIM Operator made: it gives labels to leaders only.
+fn is_inherited(live: &Value) -> bool {
+    !live["leaderTemplate"].is_null() && live["workerTemplate"]["metadata"]["labels"].is_null()
 }
 
 /// Reads a live LeaderWorkerSet.
-pub(super) fn readiness(_name: &str, _live: &Value) -> Readiness {
-    Readiness { ready: false, message: String::new(), available: 0 }
+pub(super) fn readiness(name: &str, live: &Value) -> Readiness {
+    let (status, wanted) = (&live["status"], live["spec"]["replicas"].as_i64().unwrap_or_default());
+    let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_available = |one: &Value| one["type"] == "Available" && one["status"] == "True";
+    let available = conditions.iter().any(is_available);
+    let groups = status["readyReplicas"].as_i64().unwrap_or_default();
+    if wanted == 0 {
+        let message = format!("leaderworkerset {name:?} is scaled down to 0 replicas");
+        return Readiness { ready: false, message, available: groups };
+    }
+    let word = if available { "ready" } else { "not ready" };
+    let message = format!("leaderworkerset {name:?} is {word}: {groups} of {wanted} groups are ready");
+    Readiness { ready: available, message, available: groups }
 }
+
+#[cfg(test)]
+mod tests;

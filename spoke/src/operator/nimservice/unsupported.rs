@@ -7,12 +7,8 @@ use crds::nim::NIMServiceSpec;
 pub(super) fn field(spec: &NIMServiceSpec) -> Option<&'static str> {
     let expose = spec.expose.as_ref();
     let router = expose.and_then(|expose| expose.router.as_ref());
-    let claims = spec.resources.as_ref().and_then(|resources| resources.claims.as_ref());
     let asked = [
         ("spec.inferencePlatform: kserve", spec.inference_platform.as_deref() == Some("kserve")),
-        ("spec.multiNode", spec.multi_node.is_some()),
-        ("spec.draResources", spec.dra_resources.iter().flatten().next().is_some()),
-        ("spec.resources.claims", claims.is_some_and(|claims| !claims.is_empty())),
         ("spec.scale.enabled", spec.scale.as_ref().is_some_and(|scale| scale.enabled == Some(true))),
         ("spec.metrics.enabled", spec.metrics.as_ref().is_some_and(|metrics| metrics.enabled == Some(true))),
         (

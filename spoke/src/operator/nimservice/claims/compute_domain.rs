@@ -1,0 +1,115 @@
+//! The compute domain of a service over several nodes: GPUs that reach each other's memory from node to node.
+
+use crds::nim::{ComputeDomain, NIMServiceSpec};
+use serde_json::{Value, json};
+
+use super::names;
+use crate::operator::engine::call::{CallError, call};
+use crate::operator::engine::child::{Child, ChildKind, Keep};
+use crate::operator::engine::kind::{Outcome, Subject};
+use crate::operator::engine::world::World;
+use crate::operator::nimservice::metadata::{annotations, labels};
+use crate::operator::nimservice::scene::{Scene, live};
+
+/// A compute domain that someone else made.
+#[derive(Clone, Debug)]
+pub(super) struct DomainView {
+    /// Template of the claims to its channel.
+    template: String,
+    /// What the status tells of it.
+    status: Value,
+}
+
+/// What is wanted, if the service has a domain at all.
+pub(super) fn of(spec: &NIMServiceSpec) -> Option<&ComputeDomain> {
+    spec.over_nodes()?.compute_domain.as_ref()
+}
+
+fn is_made(wanted: &ComputeDomain) -> bool {
+    wanted.create == Some(true)
+}
+
+/// The name of a domain that must be there.
+fn referred(spec: &NIMServiceSpec) -> Option<&str> {
+    of(spec).filter(|wanted| !is_made(wanted))?.name.as_deref().filter(|name| !name.is_empty())
+}
+
+/// Reads a domain that is referred to. That it is not there is a failed call: it is tried again until it is, since
+/// nothing tells of objects that are not ours.
+pub(super) async fn observe(
+    spec: &NIMServiceSpec,
+    subject: &Subject,
+    world: &World,
+) -> Result<Option<DomainView>, CallError> {
+    let Some(name) = referred(spec) else { return Ok(None) };
+    let api = world.api(&subject.owner.namespace, &ChildKind::ComputeDomain.resource());
+    let what = || format!("get the ComputeDomain {name} of spec.multiNode.computeDomain");
+    Ok(Some(view(name, &call(what, api.get(name)).await?.data)))
+}
+
+fn view(name: &str, live: &Value) -> DomainView {
+    let template = live["spec"]["channel"]["resourceClaimTemplate"]["name"].as_str().unwrap_or_default();
+    DomainView { template: template.to_owned(), status: told(name, live) }
+}
+
+/// The template of claims to the domain's channel.
+pub(super) fn template(scene: &Scene<'_>) -> Option<String> {
+    if is_made(of(scene.spec)?) {
+        return Some(names::domain_template(scene.name()));
+    }
+    let found = scene.refs.claims.domain.as_ref()?;
+    Some(found.template.clone()).filter(|name| !name.is_empty())
+}
+
+/// The domain, where it is to be made. Its spec may not change.
+pub(super) fn child(scene: &Scene<'_>) -> Option<Child> {
+    let shape = scene.spec.over_nodes()?;
+    of(scene.spec).filter(|wanted| is_made(wanted))?;
+    let body = json!({
+        "apiVersion": "resource.nvidia.com/v1beta1",
+        "kind": "ComputeDomain",
+        "metadata": {
+            "name": scene.name(),
+            "namespace": scene.namespace(),
+            "labels": labels(scene.subject, scene.spec),
+            "annotations": annotations(scene.spec),
+        },
+        "spec": {
+            "numNodes": shape.nodes(),
+            "channel": {
+                "resourceClaimTemplate": {"name": names::domain_template(scene.name())},
+                "allocationMode": "Single",
+            },
+        },
+    });
+    Some(Child::new(ChildKind::ComputeDomain, scene.name(), Keep::Replaced, &body))
+}
+
+/// What the status tells of the domain, made or referred to.
+pub(super) fn status(scene: &Scene<'_>, outcome: &Outcome) -> Option<Value> {
+    if is_made(of(scene.spec)?) {
+        return Some(told(scene.name(), &live(outcome, ChildKind::ComputeDomain, scene.name())));
+    }
+    scene.refs.claims.domain.as_ref().map(|found| found.status.clone())
+}
+
+fn told(name: &str, live: &Value) -> Value {
+    let status = &live["status"];
+    let mut told = json!({"name": name});
+    if let Some(word) = status["status"].as_str().filter(|word| !word.is_empty()) {
+        told["status"] = json!(word);
+    }
+    let nodes = status["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let nodes: Vec<Value> = nodes
+        .iter()
+        .map(|node| {
+            let text = |field: &str| node[field].as_str().unwrap_or_default();
+            let status = if text("status") == "Ready" { "Ready" } else { "NotReady" };
+            json!({"name": text("name"), "cliqueID": text("cliqueID"), "status": status})
+        })
+        .collect();
+    if !nodes.is_empty() {
+        told["nodes"] = json!(nodes);
+    }
+    told
+}

@@ -1,0 +1,1 @@
+//! What claims come to in the objects of a NIMService.

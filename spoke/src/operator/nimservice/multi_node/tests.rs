@@ -1,0 +1,1 @@
+//! What a replica over several nodes becomes.

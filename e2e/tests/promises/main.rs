@@ -5,3 +5,4 @@ mod bad_input;
 mod control_plane;
 mod joining;
 mod placing;
+mod refusals;

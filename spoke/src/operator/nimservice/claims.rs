@@ -42,7 +42,7 @@ pub(super) async fn observe(
     let spec = &object.spec;
     let domain = compute_domain::observe(spec, subject, world).await?;
     let claimed = spec.dra_resources.iter().flatten().next().is_some() || compute_domain::of(spec).is_some();
-    let claims = if claimed { status::observe(subject, world).await? } else { Vec::new() };
+    let claims = if claimed { status::observe(subject, world) } else { Vec::new() };
     let nodes = multi_node::observe(object, subject, world).await?;
     Ok(Seen { claims, domain, nodes })
 }
@@ -118,4 +118,15 @@ pub(super) fn status(scene: &Scene<'_>, outcome: &Outcome) -> Map<String, Value>
 }
 
 #[cfg(test)]
-mod tests;
+impl Seen {
+    /// As if a compute domain were referred to.
+    pub(super) fn of_domain(name: &str, live: &Value) -> Self {
+        let nodes = multi_node::Seen::default();
+        Self { claims: Vec::new(), domain: Some(compute_domain::view(name, live)), nodes }
+    }
+
+    /// As if a service over several nodes had this key and these pods.
+    pub(super) fn of_group(key: &[u8], pods: Value) -> Self {
+        Self { nodes: multi_node::Seen::of(key, pods), ..Self::default() }
+    }
+}

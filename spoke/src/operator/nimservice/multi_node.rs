@@ -126,4 +126,8 @@ pub(super) fn readiness(name: &str, live: &Value) -> Readiness {
 }
 
 #[cfg(test)]
-mod tests;
+impl Seen {
+    pub(super) fn of(key: &[u8], pods: Value) -> Self {
+        Self { key: Some(key::Key(k8s_openapi::ByteString(key.to_vec()))), pods }
+    }
+}

@@ -47,7 +47,7 @@ pub(super) async fn observe(
     Ok(Some(view(name, &call(what, api.get(name)).await?.data)))
 }
 
-fn view(name: &str, live: &Value) -> DomainView {
+pub(super) fn view(name: &str, live: &Value) -> DomainView {
     let template = live["spec"]["channel"]["resourceClaimTemplate"]["name"].as_str().unwrap_or_default();
     DomainView { template: template.to_owned(), status: told(name, live) }
 }

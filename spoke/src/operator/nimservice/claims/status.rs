@@ -1,13 +1,12 @@
 //! How far the claims have come.
 
-use k8s_openapi::api::resource::v1::ResourceClaim;
-use kube::Api;
-use kube::api::ListParams;
+use std::sync::Arc;
+
+use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
 use super::in_pod::PodClaim;
 use super::names::Source;
-use crate::operator::engine::call::{CallError, call_opt};
 use crate::operator::engine::kind::Subject;
 use crate::operator::engine::world::World;
 
@@ -23,28 +22,25 @@ pub(super) struct ClaimView {
     state: String,
 }
 
-/// Reads the claims of the namespace, oldest first. A cluster without the API has none.
-pub(super) async fn observe(subject: &Subject, world: &World) -> Result<Vec<ClaimView>, CallError> {
-    let api: Api<ResourceClaim> = Api::namespaced(world.client.clone(), &subject.owner.namespace);
-    let what = || "list ResourceClaims".to_owned();
-    let found = call_opt(what, api.list(&ListParams::default())).await?;
-    Ok(views(found.map(|list| list.items).unwrap_or_default()))
+/// The claims of the namespace, oldest first. A cluster without the API has none.
+pub(super) fn observe(subject: &Subject, world: &World) -> Vec<ClaimView> {
+    views(world.claims.of_namespace(&subject.owner.namespace, |_| true))
 }
 
-fn views(mut claims: Vec<ResourceClaim>) -> Vec<ClaimView> {
+fn views(mut claims: Vec<Arc<DynamicObject>>) -> Vec<ClaimView> {
     claims.sort_by(|a, b| {
-        let age = |claim: &ResourceClaim| claim.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let age = |claim: &DynamicObject| claim.metadata.creation_timestamp.as_ref().map(|time| time.0);
         age(a).cmp(&age(b)).then_with(|| a.metadata.name.cmp(&b.metadata.name))
     });
-    claims.iter().map(view).collect()
+    claims.iter().map(|claim| view(claim)).collect()
 }
 
-fn view(claim: &ResourceClaim) -> ClaimView {
+fn view(claim: &DynamicObject) -> ClaimView {
     let annotations = claim.metadata.annotations.as_ref();
-    let status = claim.status.as_ref();
+    let status = &claim.data["status"];
     let deleted = claim.metadata.deletion_timestamp.is_some();
-    let allocated = status.is_some_and(|status| status.allocation.is_some());
-    let reserved = status.and_then(|status| status.reserved_for.as_ref()).is_some_and(|by| !by.is_empty());
+    let allocated = status["allocation"].is_object();
+    let reserved = status["reservedFor"].as_array().is_some_and(|by| !by.is_empty());
     let words = [
         ("deleted", deleted),
         ("pending", !allocated && !deleted),
@@ -83,17 +79,17 @@ pub(super) fn row(claim: &PodClaim, seen: &[ClaimView]) -> Value {
 mod tests {
     use super::*;
 
-    fn claim(name: &str, minute: u32, patch: Value) -> ResourceClaim {
+    fn claim(name: &str, minute: u32, patch: Value) -> Arc<DynamicObject> {
         let mut object = json!({
+            "apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim",
             "metadata": {"name": name, "creationTimestamp": format!("2026-01-01T00:{minute:02}:00Z"), "annotations": {POD_CLAIM: "in-pod"}},
-            "spec": {},
         });
         for (key, value) in patch.as_object().cloned().unwrap_or_default() {
             for (field, value) in value.as_object().cloned().unwrap_or_default() {
                 object[&key][field] = value;
             }
         }
-        serde_json::from_value(object).unwrap()
+        Arc::new(serde_json::from_value(object).unwrap())
     }
 
     fn pod_claim(source: Source, resource: &str) -> PodClaim {

@@ -1,1 +1,0 @@
-//! What claims come to in the objects of a NIMService.

@@ -1,1 +1,0 @@
-//! What a replica over several nodes becomes.

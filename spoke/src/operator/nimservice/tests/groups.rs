@@ -1,0 +1,203 @@
+//! What a replica over several nodes becomes.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::operator::engine::child::Keep;
+
+/// A service over several nodes with all that it finds.
+fn over(patch: Value, refs: Refs) -> Rendered<Verdict> {
+    let mut spec = json!({"multiNode": {"parallelism": {"pipeline": 2, "tensor": 8}}});
+    for (key, value) in patch.as_object().cloned().unwrap_or_default() {
+        spec[key] = value;
+    }
+    NimServices::render(&service(spec), &subject(), &refs, &ClusterFacts::default())
+}
+
+fn found(pods: Value) -> Refs {
+    Refs { claims: claims::Seen::of_group(b"key", pods), ..Refs::default() }
+}
+
+fn mpi(patch: Value) -> Rendered<Verdict> {
+    over(patch, found(Value::Null))
+}
+
+fn template(rendered: &Rendered<Verdict>) -> Value {
+    child(&rendered.children, ChildKind::LeaderWorkerSet)["spec"]["leaderWorkerTemplate"].clone()
+}
+
+fn named<'a>(rendered: &'a Rendered<Verdict>, name: &str) -> &'a Child {
+    rendered.children.iter().find(|one| one.name == name).unwrap()
+}
+
+#[test]
+fn accept_lws_mpi_and_ray() {
+    let by_mpi = mpi(json!({"authSecret": "s"}));
+    assert!(by_mpi.complete);
+    assert!(!by_mpi.children.iter().any(|one| one.kind == ChildKind::Deployment));
+    insta::assert_json_snapshot!("mpi", child(&by_mpi.children, ChildKind::LeaderWorkerSet));
+    let shape = json!({"parallelism": {"pipeline": 3, "tensor": 8}, "ray": {"rayPort": 6380}});
+    let by_ray = over(json!({"multiNode": shape}), Refs::default());
+    insta::assert_json_snapshot!("ray", child(&by_ray.children, ChildKind::LeaderWorkerSet));
+    let of_mpi = [ChildKind::ConfigMap, ChildKind::Secret];
+    assert!(
+        !by_ray.children.iter().any(|one| of_mpi.contains(&one.kind)),
+        "Ray needs neither hosts nor keys"
+    );
+}
+
+#[test]
+fn b06_one_node_is_served_by_a_deployment() {
+    for parallelism in [json!({"pipeline": 1, "tensor": 8}), json!({"tensor": 8}), json!({})] {
+        let rendered = rendered(json!({"multiNode": {"parallelism": parallelism}}), None);
+        assert!(matches!(rendered.verdict, Verdict::Complete { workload: ChildKind::Deployment }));
+        assert!(!rendered.children.iter().any(|one| one.kind == ChildKind::LeaderWorkerSet));
+        let selector = &child(&rendered.children, ChildKind::Service)["spec"]["selector"];
+        let pod = &child(&rendered.children, ChildKind::Deployment)["spec"]["template"]["metadata"]["labels"];
+        assert!(selector.as_object().unwrap().iter().all(|(key, value)| &pod[key] == value), "{selector}");
+    }
+}
+
+#[test]
+fn b06_absent_replicas_are_one_group() {
+    let mut bare = service(json!({"multiNode": {"parallelism": {"pipeline": 2}}}));
+    bare.spec.replicas = None;
+    let rendered = NimServices::render(&bare, &subject(), &found(Value::Null), &ClusterFacts::default());
+    assert_eq!(child(&rendered.children, ChildKind::LeaderWorkerSet)["spec"]["replicas"], 1);
+    assert!(named(&rendered, "llama-mpi-config").body["data"]["hostfile-0"].is_string());
+}
+
+#[test]
+fn b06_hostfiles_follow_the_number_of_groups() {
+    for replicas in [0, 2, 3] {
+        let rendered = mpi(json!({"replicas": replicas}));
+        let hosts = named(&rendered, "llama-mpi-config");
+        assert_eq!(hosts.keep, Keep::Owned, "a ConfigMap that is there is updated");
+        let files: Vec<_> = hosts.body["data"].as_object().into_iter().flatten().collect();
+        assert_eq!(files.len(), replicas);
+        for (group, (name, text)) in files.into_iter().enumerate() {
+            assert_eq!(name, &format!("hostfile-{group}"));
+            let expected = format!("localhost slots=8\nllama-lws-{group}-1.llama-lws.models.svc slots=8\n");
+            assert_eq!(text, &json!(expected));
+        }
+    }
+}
+
+#[test]
+fn b06_the_script_may_be_executed() {
+    let pods = template(&mpi(json!({})));
+    for role in ["leaderTemplate", "workerTemplate"] {
+        let volumes = pods[role]["spec"]["volumes"].as_array().unwrap();
+        let script = volumes.iter().find(|volume| volume["name"] == "start-mpi-script").unwrap();
+        assert_eq!(script["configMap"]["defaultMode"], 0o555);
+        let key = volumes.iter().find(|volume| volume["name"] == "ssh-pk").unwrap();
+        assert_eq!(key["secret"]["defaultMode"], 0o400, "SSH refuses keys that others may read");
+    }
+}
+
+#[test]
+fn b23_pods_of_groups_have_all_that_the_spec_asks_for() {
+    let affinity = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}});
+    let pods = template(&mpi(json!({
+        "affinity": affinity, "runtimeClassName": "nvidia", "command": ["run"], "args": ["it"],
+        "schedulerName": "gang", "labels": {"team": "a", "app": "x", "nim-llm-role": "leader"},
+        "expose": {"service": {"port": 8000, "grpcPort": 8001}},
+    })));
+    for (role, container) in [("leader", "nim-leader"), ("worker", "nim-worker")] {
+        let template = &pods[format!("{role}Template")];
+        let pod = &template["spec"];
+        assert_eq!(pod["serviceAccountName"], "llama", "{role}");
+        assert_eq!(pod["affinity"], affinity);
+        assert_eq!(pod["runtimeClassName"], "nvidia");
+        let serving = &pod["containers"][0];
+        assert_eq!(serving["name"], container);
+        assert_eq!(serving["imagePullPolicy"], "IfNotPresent");
+        assert_eq!((&serving["command"], &serving["args"]), (&json!(["run"]), &json!(["it"])));
+        let labels = &template["metadata"]["labels"];
+        assert_eq!((&labels["team"], &labels["app.kubernetes.io/name"]), (&json!("a"), &json!("llama")));
+        assert_eq!(labels["nim-llm-role"], role, "a worker is never taken for a leader");
+    }
+    assert_eq!(pods["leaderTemplate"]["metadata"]["labels"]["app"], "llama-lws");
+    assert_eq!(pods["leaderTemplate"]["spec"]["containers"][0]["ports"][1]["name"], "grpc");
+    assert_eq!(pods["leaderTemplate"]["spec"]["schedulerName"], "gang");
+    assert!(pods["workerTemplate"]["spec"].get("schedulerName").is_none());
+}
+
+#[test]
+fn b23_models_from_hugging_face_get_their_environment() {
+    let source = json!({"spec": {"source": {"hf": {"endpoint": "https://h", "namespace": "meta", "modelName": "m", "authSecret": "a", "modelPuller": "p", "pullSecret": "s"}}}});
+    let refs = Refs { cache: Some(cache(source)), ..found(Value::Null) };
+    let pods = template(&over(from_cache(), refs));
+    for role in ["leaderTemplate", "workerTemplate"] {
+        let environment = env(&pods[role]["spec"]["containers"][0]);
+        assert_eq!(environment["NIM_MODEL_PATH"]["value"], "hf://meta/m", "{role}");
+        assert!(environment.contains_key("HF_TOKEN") && environment.contains_key("NIM_NODE_RANK"));
+    }
+}
+
+#[test]
+fn containers_beside_know_their_group() {
+    let beside = json!([{"name": "beside", "image": {"repository": "r", "tag": "t"}, "env": [{"name": "NIM_MULTI_NODE", "value": "mine"}]}]);
+    let patch =
+        json!({"sidecarContainers": beside, "initContainers": beside, "proxy": {"certConfigMap": "ca"}});
+    let pods = template(&mpi(patch));
+    let pod = &pods["workerTemplate"]["spec"];
+    for one in [&pod["containers"][1], &pod["initContainers"][1]] {
+        let environment = env(one);
+        assert_eq!(environment["NIM_MULTI_NODE"]["value"], "mine");
+        assert!(environment.contains_key("NIM_NODE_RANK") && !environment.contains_key("NIM_LEADER_ROLE"));
+    }
+    assert_eq!(pod["initContainers"][0].get("env"), None);
+}
+
+#[test]
+fn pods_of_the_nim_operator_are_not_restarted() {
+    let recorded: Value = serde_json::from_str(include_str!("taken_over.json")).unwrap();
+    let mut subject = subject();
+    subject.owner.name = "deepseek-r1".into();
+    let with = |patch: &[(&str, Value)], pods: &Value| {
+        let mut spec = recorded["spec"].clone();
+        for (field, value) in patch {
+            spec[*field] = value.clone();
+        }
+        let mut service = service(json!({}));
+        service.spec = serde_json::from_value(spec).unwrap();
+        template(&NimServices::render(&service, &subject, &found(pods.clone()), &ClusterFacts::default()))
+    };
+    let theirs = &recorded["pods"];
+    assert_eq!(&with(&[], theirs), theirs, "an unchanged service goes on as it is");
+    assert_eq!(&with(&[("replicas", json!(3))], theirs), theirs, "more groups of the same pods");
+    let anew = with(&[], &Value::Null);
+    for (field, value) in
+        [("runtimeClassName", json!("nvidia")), ("userID", json!(5)), ("command", json!(["run"]))]
+    {
+        let changed = with(&[(field, value)], theirs);
+        assert_eq!(changed["workerTemplate"]["spec"]["serviceAccountName"], "deepseek-r1", "{field}");
+        assert_ne!(changed, anew, "{field}");
+    }
+    assert_eq!(with(&[], &anew), anew, "what is complete stays so");
+}
+
+#[test]
+fn status_counts_groups() {
+    let service = service(json!({"replicas": 2, "multiNode": {"parallelism": {"pipeline": 2}}}));
+    let refs = found(Value::Null);
+    let rendered = NimServices::render(&service, &subject(), &refs, &ClusterFacts::default());
+    let report = |status: Value, replicas: i32| {
+        let live =
+            json!({"metadata": {"name": "llama-lws"}, "spec": {"replicas": replicas}, "status": status});
+        let mut outcome = Outcome::default();
+        let live = Arc::new(serde_json::from_value(live).unwrap());
+        outcome.live.insert((ChildKind::LeaderWorkerSet, "llama-lws".into()), live);
+        NimServices::report(&service, &subject(), &refs, &rendered, &outcome).status
+    };
+    let available = |status: &str| json!([{"type": "Available", "status": status}]);
+    let some = report(json!({"readyReplicas": 1, "conditions": available("False")}), 2);
+    assert_eq!((&some["state"], &some["availableReplicas"]), (&json!("NotReady"), &json!(1)));
+    let message = some["conditions"][0]["message"].as_str().unwrap();
+    assert_eq!(message, "leaderworkerset \"llama-lws\" is not ready: 1 of 2 groups are ready");
+    let all = report(json!({"readyReplicas": 2, "conditions": available("True")}), 2);
+    assert_eq!((&all["state"], &all["availableReplicas"]), (&json!("Ready"), &json!(2)));
+    assert_eq!(report(json!({"conditions": available("True")}), 0)["state"], "NotReady", "scaled down");
+    assert_eq!(report(json!({}), 2)["state"], "NotReady");
+}

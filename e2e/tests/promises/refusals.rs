@@ -159,10 +159,7 @@ fn numbers() -> impl Iterator<Item = String> {
 
 #[tokio::test]
 async fn accept_webhook_verdicts_s1_to_s46_k1_to_k18() -> Result<(), Failure> {
-    let rows: Vec<Row> = [services::rows(), devices::rows(), caches::rows()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let rows: Vec<Row> = [services::rows(), devices::rows(), caches::rows()].into_iter().flatten().collect();
     let warnings = services::warnings();
     let shown: BTreeSet<_> = rows.iter().chain(&warnings).map(|row| row.number).collect();
     let left: BTreeSet<_> =

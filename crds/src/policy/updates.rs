@@ -42,6 +42,13 @@ pub(super) const CACHE: &[Rule] = &[
     ),
     Rule::of(
         "K18",
+        ".tolerations",
+        "$spec.?tolerations.orValue([]).map(one, [dyn(one.?key.orValue('')), dyn(one.?operator.orValue('')), dyn(one.?value.orValue('')), dyn(one.?effect.orValue('')), dyn(one.?tolerationSeconds)]) \
+         == oldObject.?spec.?tolerations.orValue([]).map(one, [dyn(one.?key.orValue('')), dyn(one.?operator.orValue('')), dyn(one.?value.orValue('')), dyn(one.?effect.orValue('')), dyn(one.?tolerationSeconds)])",
+        IMMUTABLE,
+    ),
+    Rule::of(
+        "K18",
         ".env",
         "$spec.?env.orValue([]).map(one, [dyn(one.name), dyn(one.?value.orValue('')), dyn(one.?valueFrom)]) == oldObject.?spec.?env.orValue([]).map(one, [dyn(one.name), dyn(one.?value.orValue('')), dyn(one.?valueFrom)])",
         IMMUTABLE,
@@ -55,8 +62,7 @@ pub(super) const CACHE: &[Rule] = &[
     Rule::of(
         "K18",
         "",
-        "$spec.?tolerations.orValue([]) == oldObject.?spec.?tolerations.orValue([]) \
-         && $spec.?initContainers.orValue([]) == oldObject.?spec.?initContainers.orValue([]) \
+        "$spec.?initContainers.orValue([]) == oldObject.?spec.?initContainers.orValue([]) \
          && $spec.?nodeSelector.orValue({}) == oldObject.?spec.?nodeSelector.orValue({}) \
          && $spec.?runtimeClassName.orValue('') == oldObject.?spec.?runtimeClassName.orValue('') \
          && $spec.?userID == oldObject.?spec.?userID && $spec.?groupID == oldObject.?spec.?groupID \

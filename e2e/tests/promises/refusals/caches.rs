@@ -138,6 +138,12 @@ pub(super) fn rows() -> Vec<Row> {
             &json!({"env": [{"name": "A"}]}),
         ),
         change(
+            "spec.tolerations: ",
+            &json!({"tolerations": [{"key": "gpu", "operator": "Exists", "value": ""}]}),
+            &json!({"tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}]}),
+            &json!({"tolerations": [{"key": "gpu", "operator": "Exists"}]}),
+        ),
+        change(
             "spec.proxy: ",
             &json!({"proxy": {"httpProxy": "http://proxy"}}),
             &json!({"proxy": {"httpProxy": "http://other"}}),

@@ -1,3 +1,5 @@
+//! The table of rules is whole, and a policy says what its rules say.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;

@@ -160,7 +160,7 @@ fn numbers() -> impl Iterator<Item = String> {
 #[tokio::test]
 async fn accept_webhook_verdicts_s1_to_s46_k1_to_k18() -> Result<(), Failure> {
     let rows: Vec<Row> = [services::rows(), devices::rows(), caches::rows()].into_iter().flatten().collect();
-    let warnings = services::warnings();
+    let warnings: Vec<Row> = [services::warnings(), caches::warnings()].into_iter().flatten().collect();
     let shown: BTreeSet<_> = rows.iter().chain(&warnings).map(|row| row.number).collect();
     let left: BTreeSet<_> =
         crds::policy::elsewhere::LEFT_TO_THE_CONTROLLER.iter().map(|(number, _)| *number).collect();

@@ -157,3 +157,9 @@ pub(super) fn rows() -> Vec<Row> {
         ),
     ]
 }
+
+/// What is taken with a warning.
+pub(super) fn warnings() -> Vec<Row> {
+    let size = |size: &str| json!({"storage": {"pvc": {"size": size}}});
+    vec![row("A2", "spec.storage.pvc.size: Invalid value: \"-5Gi\"", &size("-5Gi"), &size("500M"))]
+}

@@ -16,6 +16,7 @@ pub(crate) mod optional;
 pub(crate) mod retry;
 pub(crate) mod served;
 pub(crate) mod shell;
+pub(crate) mod take_over;
 pub(crate) mod wake;
 pub(crate) mod watch;
 pub(crate) mod world;

@@ -1,20 +1,31 @@
-//! Carries out what was decided about children: server-side apply, deletion by uid, nothing when nothing is to do.
+//! Carries out what was decided about children: creation, server-side apply, deletion by uid; nothing when nothing is
+//! to do.
 
 use std::sync::Arc;
 
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::DynamicObject;
+use serde_json::Value;
 
 use super::call::{CallError, call, call_opt};
-use super::child::{Child, ChildKind, Owner};
+use super::child::{Child, ChildKind, Keep, Owner, Stamped};
 use super::decide::{Decision, decide, superfluous, trim};
 use super::kind::{Failure, Outcome, Rendered};
 use super::optional::unavailable;
 use super::retry::Settled;
+use super::take_over;
 use super::world::World;
 
 /// The one field manager of everything this operator writes.
 pub(crate) const MANAGER: &str = "nimfleet-spoke";
+/// Children of one object that are written at the same time.
+const AT_ONCE: usize = 6;
+/// How often one child is decided about anew, when the cluster is not as the cache says.
+const ROUNDS: usize = 4;
 
 /// Applies children of one object.
 pub(crate) struct Applier<'a> {
@@ -23,23 +34,48 @@ pub(crate) struct Applier<'a> {
     pub(crate) owner: &'a Owner,
 }
 
+type Done = Vec<(usize, Result<Arc<DynamicObject>, Failure>)>;
+
 impl Applier<'_> {
-    /// Applies all children in order and removes what is superfluous. Stops at the first failure.
+    /// Applies all children, whatever becomes of the others, and then removes what is superfluous. The failure told is
+    /// the first in the order in which they were rendered.
     pub(crate) async fn apply<V>(&self, rendered: &Rendered<V>, pruned: &[ChildKind]) -> Outcome {
+        let steps = async {
+            let mut done = Vec::new();
+            for step in [Step::Access, Step::Binding, Step::Pod] {
+                done.extend(self.step(&rendered.children, step).await);
+            }
+            done
+        };
+        let (mut done, others) = futures::join!(steps, self.step(&rendered.children, Step::Any));
+        done.extend(others);
+        done.sort_by_key(|(index, _)| *index);
         let mut outcome = Outcome::default();
-        for child in &rendered.children {
-            match self.one(child).await {
-                Ok(live) => {
+        for (index, result) in done {
+            match (result, &rendered.children[index]) {
+                (Ok(live), child) => {
                     outcome.live.insert((child.kind, child.name.clone()), live);
                 }
-                Err(failure) => {
-                    outcome.failure = Some(failure);
-                    return outcome;
+                (Err(failure), _) => {
+                    outcome.failure.get_or_insert(failure);
                 }
             }
         }
-        outcome.failure = self.prune(rendered, pruned).await.err();
+        if outcome.failure.is_none() {
+            outcome.failure = self.prune(rendered, pruned).await.err();
+        }
         outcome
+    }
+
+    async fn step(&self, children: &[Child], step: Step) -> Done {
+        // Boxed, since the compiler cannot tell that these futures are `Send` otherwise.
+        let mut writes: Vec<BoxFuture<'_, _>> = Vec::new();
+        for (index, child) in children.iter().enumerate() {
+            if Step::of(child.kind) == step {
+                writes.push(Box::pin(async move { (index, self.one(child).await) }));
+            }
+        }
+        stream::iter(writes).buffer_unordered(AT_ONCE).collect().await
     }
 
     async fn one(&self, child: &Child) -> Result<Arc<DynamicObject>, Failure> {
@@ -53,9 +89,10 @@ impl Applier<'_> {
         let api = self.world.api(&self.owner.namespace, &resource);
         let mut live = self.world.child(child.kind, &self.owner.namespace, &child.name);
         let mut looked = false;
-        loop {
+        for round in 1.. {
             let settled = live.as_deref().is_some_and(|live| self.is_settled(live, &stamped.hash));
-            match (decide(child, &stamped, self.owner, live.as_deref(), looked, settled), &live) {
+            let decision = decide(child, &stamped, self.owner, live.as_deref(), looked, settled);
+            let written = match (decision, &live) {
                 (Decision::Leave, Some(live)) => return Ok(Arc::clone(live)),
                 (Decision::Conflict(message), _) => {
                     return Err(Failure::new(format!("{word}Conflict"), message));
@@ -68,28 +105,63 @@ impl Applier<'_> {
                     return Err(Failure::new(format!("{word}Terminating"), message));
                 }
                 (Decision::Look, _) => {
-                    let what = || format!("get {} {}", resource.kind, child.name);
-                    let mut found = call_opt(what, api.get(&child.name)).await.map_err(failed)?;
-                    if let Some(found) = &mut found {
-                        trim(found);
-                    }
-                    live = found.map(Arc::new);
-                    looked = true;
+                    (live, looked) = (look(&api, child).await.map_err(failed)?, true);
+                    continue;
                 }
-                (Decision::Leave | Decision::Apply, _) => {
-                    let what = || format!("apply {} {}", resource.kind, child.name);
-                    let params = PatchParams::apply(MANAGER).force();
-                    let found = live.as_deref().and_then(|live| serde_json::to_value(live).ok());
-                    let body = child.sent(&stamped, found.as_ref());
-                    let written = call(what, api.patch(&child.name, &params, &Patch::Apply(&body))).await;
-                    let mut written = written.map_err(failed)?;
+                (Decision::Apply, Some(live)) => self.update(&api, child, &stamped, live).await,
+                (Decision::Create | Decision::Leave | Decision::Apply, _) => {
+                    create(&api, child, &stamped).await
+                }
+            };
+            match written {
+                Ok(mut written) => {
                     trim(&mut written);
                     self.remember(&written, &stamped.hash);
                     tracing::info!(kind = %resource.kind, name = %child.name, owner = %self.owner.name, "applied");
                     return Ok(Arc::new(written));
                 }
+                // It is there after all, has gone, or is another: it is not as the cache says.
+                Err(error) if error.is_conflict() && round < ROUNDS => {
+                    (live, looked) = (look(&api, child).await.map_err(failed)?, true);
+                }
+                Err(error) if child.keep == Keep::Replaced && error.is_immutable() && round < ROUNDS => {
+                    let uid = live.as_ref().and_then(|live| live.metadata.uid.clone());
+                    self.remove(child.kind, &child.name, uid.unwrap_or_default()).await?;
+                    live = None;
+                }
+                Err(error) => return Err(failed(error)),
             }
         }
+        Err(Failure::new(
+            format!("{word}Failed"),
+            format!("{} {} changes all the time", resource.kind, child.name),
+        ))
+    }
+
+    /// Applies a child to what is there, and to nothing else of that name. What others set that is to be ours is taken
+    /// over first, so that the fields which are no longer rendered go with the same write.
+    async fn update(
+        &self,
+        api: &Api<DynamicObject>,
+        child: &Child,
+        stamped: &Stamped,
+        live: &DynamicObject,
+    ) -> Result<DynamicObject, CallError> {
+        let name = &child.name;
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        if live.metadata.managed_fields.is_some() {
+            let whole = call(|| format!("get {} {name}", child.kind.word()), api.get(name)).await?;
+            if let Some(patch) = take_over::patch(&whole) {
+                let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap_or_default());
+                call(|| format!("take over {} {name}", child.kind.word()), api.patch(name, &params, &patch))
+                    .await?;
+            }
+        }
+        let found = serde_json::to_value(live).ok();
+        let mut body = child.sent(stamped, found.as_ref());
+        body["metadata"]["uid"] = Value::from(live.metadata.uid.clone());
+        let what = || format!("apply {} {name}", child.kind.resource().kind);
+        call(what, api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body))).await
     }
 
     async fn prune<V>(&self, rendered: &Rendered<V>, pruned: &[ChildKind]) -> Result<(), Failure> {
@@ -114,16 +186,21 @@ impl Applier<'_> {
         for (kind, name, uid) in
             superfluous(self.owner, &rendered.children, found.iter().map(|(k, o)| (*k, o.as_ref())))
         {
-            let resource = kind.resource();
-            let api = self.world.api(&self.owner.namespace, &resource);
-            let params = by_uid(Some(uid.clone()));
-            let what = || format!("delete {} {name}", resource.kind);
-            call_opt(what, api.delete(&name, &params))
-                .await
-                .map_err(|error| Failure::new(format!("{}Failed", kind.word()), error.to_string()))?;
-            self.settled.forget(&uid);
-            tracing::info!(kind = %resource.kind, %name, owner = %self.owner.name, "removed");
+            self.remove(kind, &name, uid).await?;
         }
+        Ok(())
+    }
+
+    /// Deletes a child of ours by its uid.
+    async fn remove(&self, kind: ChildKind, name: &str, uid: String) -> Result<(), Failure> {
+        let resource = kind.resource();
+        let api = self.world.api(&self.owner.namespace, &resource);
+        let what = || format!("delete {} {name}", resource.kind);
+        call_opt(what, api.delete(name, &by_uid(Some(uid.clone()))))
+            .await
+            .map_err(|error| Failure::new(format!("{}Failed", kind.word()), error.to_string()))?;
+        self.settled.forget(&uid);
+        tracing::info!(kind = %resource.kind, %name, owner = %self.owner.name, "removed");
         Ok(())
     }
 
@@ -141,8 +218,55 @@ impl Applier<'_> {
     }
 }
 
+/// When a child is written: after those that it cannot do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Accounts and roles.
+    Access,
+    /// Needs its role: nobody may bind one that is not there.
+    Binding,
+    /// Needs its account and what that may do: the API server refuses it otherwise.
+    Pod,
+    /// Waits for nothing.
+    Any,
+}
+
+impl Step {
+    fn of(kind: ChildKind) -> Self {
+        match kind {
+            ChildKind::ServiceAccount | ChildKind::Role => Self::Access,
+            ChildKind::RoleBinding => Self::Binding,
+            ChildKind::Pod => Self::Pod,
+            _ => Self::Any,
+        }
+    }
+}
+
+/// Looks at the API server for the object of that name, whoever made it.
+async fn look(api: &Api<DynamicObject>, child: &Child) -> Result<Option<Arc<DynamicObject>>, CallError> {
+    let what = || format!("get {} {}", child.kind.resource().kind, child.name);
+    let mut found = call_opt(what, api.get(&child.name)).await?;
+    found.iter_mut().for_each(trim);
+    Ok(found.map(Arc::new))
+}
+
+/// Makes a child, or nothing when one of that name is there.
+async fn create(
+    api: &Api<DynamicObject>,
+    child: &Child,
+    stamped: &Stamped,
+) -> Result<DynamicObject, CallError> {
+    let what = || format!("create {} {}", child.kind.resource().kind, child.name);
+    let body = serde_json::from_value(child.sent(stamped, None)).map_err(kube::Error::SerdeError);
+    let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+    call(what, async { api.create(&params, &body?).await }).await
+}
+
 /// Deletes this very object, not another that has taken its name.
 pub(crate) fn by_uid(uid: Option<String>) -> DeleteParams {
     let preconditions = uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
     DeleteParams { preconditions, ..DeleteParams::background() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,11 @@ impl CallError {
         self.code() == Some(409)
     }
 
+    /// True when a field was to be changed that may not change.
+    pub(crate) fn is_immutable(&self) -> bool {
+        self.code() == Some(422) && self.to_string().contains("immutable")
+    }
+
     /// The HTTP status the API server answered with.
     pub(crate) fn code(&self) -> Option<u16> {
         match self {

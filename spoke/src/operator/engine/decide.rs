@@ -5,15 +5,19 @@ use serde_json::Value;
 
 use super::child::{Child, DESIRED_HASH, Keep, MANAGED_BY, Owner, Stamped};
 use super::compare::holds;
+use super::take_over::keep_owners;
 
 /// What to do about one child.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// It is as it shall be.
     Leave,
-    /// Apply it.
+    /// Make it. The API server refuses that when there is one of that name, which the cache may not show: it holds
+    /// labelled objects only.
+    Create,
+    /// Apply it to the one that is there.
     Apply,
-    /// Not in the watch cache: look at the API server before making it, since the cache sees only labelled objects.
+    /// Not in the cache, but one of that name may be there and would do.
     Look,
     /// It is being deleted: come back when it has gone.
     Wait,
@@ -21,8 +25,7 @@ pub(crate) enum Decision {
     Conflict(String),
 }
 
-/// Compares a child with its live object. `looked` says that absence was confirmed by the API server; `settled` that
-/// this hash was applied and answered with this very resource version, whatever the API server made of the fields.
+/// Compares a child with its live object. `looked` says that the API server was asked for it; `settled` that this hash was applied and answered with this very resource version, whatever the API server made of the fields.
 pub(crate) fn decide(
     child: &Child,
     stamped: &Stamped,
@@ -32,7 +35,8 @@ pub(crate) fn decide(
     settled: bool,
 ) -> Decision {
     let Some(live) = live else {
-        return if looked { Decision::Apply } else { Decision::Look };
+        let look = child.keep == Keep::MadeOrFound && !looked;
+        return if look { Decision::Look } else { Decision::Create };
     };
     if child.keep == Keep::MadeOrFound {
         return Decision::Leave;
@@ -94,7 +98,7 @@ pub(crate) fn superfluous<'a>(
 
 /// The live object a write was answered with, trimmed as the watch cache does.
 pub(crate) fn trim(object: &mut DynamicObject) {
-    object.metadata.managed_fields = None;
+    keep_owners(object);
     if let Some(annotations) = &mut object.metadata.annotations {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }

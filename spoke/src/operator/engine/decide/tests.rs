@@ -85,11 +85,16 @@ fn a_foreign_object_of_the_same_name_is_a_conflict() {
 }
 
 #[test]
-fn absence_from_the_cache_is_looked_at_before_making() {
-    let child = child(Keep::Owned);
+fn what_the_cache_lacks_is_made_unless_one_of_that_name_would_do() {
+    for keep in [Keep::Owned, Keep::OwnedOnce, Keep::Replaced, Keep::Shared] {
+        let child = child(keep);
+        let stamped = child.stamped(&owner());
+        assert_eq!(decide(&child, &stamped, &owner(), None, false, false), Decision::Create, "{keep:?}");
+    }
+    let child = child(Keep::MadeOrFound);
     let stamped = child.stamped(&owner());
     assert_eq!(decide(&child, &stamped, &owner(), None, false, false), Decision::Look);
-    assert_eq!(decide(&child, &stamped, &owner(), None, true, false), Decision::Apply);
+    assert_eq!(decide(&child, &stamped, &owner(), None, true, false), Decision::Create);
 }
 
 #[test]

@@ -36,6 +36,9 @@ impl Router {
                 }
             }
             Some((_, "ResourceClaim")) => self.wake_claimants(namespace),
+            Some((_, "ComputeDomain")) => {
+                self.wake_guests_of(namespace, object.metadata.name.as_deref().unwrap_or_default());
+            }
             _ => {}
         }
         for owner in object.meta().owner_references.iter().flatten() {
@@ -75,7 +78,16 @@ impl Router {
 
     fn wake_claimants(&self, namespace: &str) {
         self.wake_where(NimServices::KIND, namespace, |service| {
-            service.data["spec"]["draResources"].as_array().is_some_and(|list| !list.is_empty())
+            let spec = &service.data["spec"];
+            spec["draResources"].as_array().is_some_and(|list| !list.is_empty())
+                || spec["multiNode"]["computeDomain"].is_object()
+        });
+    }
+
+    /// NIMServices that use a compute domain that someone else made.
+    fn wake_guests_of(&self, namespace: &str, domain: &str) {
+        self.wake_where(NimServices::KIND, namespace, |service| {
+            service.data["spec"]["multiNode"]["computeDomain"]["name"] == domain
         });
     }
 

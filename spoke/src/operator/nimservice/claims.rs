@@ -40,7 +40,7 @@ pub(super) async fn observe(
     world: &World,
 ) -> Result<Seen, CallError> {
     let spec = &object.spec;
-    let domain = compute_domain::observe(spec, subject, world).await?;
+    let domain = compute_domain::observe(spec, subject, world);
     let claimed = spec.dra_resources.iter().flatten().next().is_some() || compute_domain::of(spec).is_some();
     let claims = if claimed { status::observe(subject, world) } else { Vec::new() };
     let nodes = multi_node::observe(object, subject, world).await?;
@@ -55,6 +55,7 @@ pub(super) fn check(scene: &Scene<'_>) -> Result<(), Failure> {
             "spec.resources.claims must not be set: claims are given to containers by spec.draResources";
         return Err(Failure::new("InvalidSpec", message));
     }
+    compute_domain::check(scene)?;
     let unsupported = |message: String| Err(Failure::new("DRAResourcesUnsupported", message));
     let wanted = scene.spec.dra_resources.as_deref().unwrap_or_default();
     if wanted.is_empty() {

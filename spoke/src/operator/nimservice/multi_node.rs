@@ -116,9 +116,13 @@ pub(super) fn readiness(name: &str, live: &Value) -> Readiness {
     let is_available = |one: &Value| one["type"] == "Available" && one["status"] == "True";
     let available = conditions.iter().any(is_available);
     let groups = status["readyReplicas"].as_i64().unwrap_or_default();
+    let not = |message: String| Readiness { ready: false, message, available: groups };
+    let generation = live["metadata"]["generation"].as_i64().unwrap_or_default();
+    if status["observedGeneration"].as_i64().is_some_and(|observed| observed < generation) {
+        return not(format!("Waiting for leaderworkerset {name:?} spec update to be observed..."));
+    }
     if wanted == 0 {
-        let message = format!("leaderworkerset {name:?} is scaled down to 0 replicas");
-        return Readiness { ready: false, message, available: groups };
+        return not(format!("leaderworkerset {name:?} is scaled down to 0 replicas"));
     }
     let word = if available { "ready" } else { "not ready" };
     let message = format!("leaderworkerset {name:?} is {word}: {groups} of {wanted} groups are ready");

@@ -4,9 +4,8 @@ use crds::nim::{ComputeDomain, NIMServiceSpec};
 use serde_json::{Value, json};
 
 use super::names;
-use crate::operator::engine::call::{CallError, call};
 use crate::operator::engine::child::{Child, ChildKind, Keep};
-use crate::operator::engine::kind::{Outcome, Subject};
+use crate::operator::engine::kind::{Failure, Outcome, Subject};
 use crate::operator::engine::world::World;
 use crate::operator::nimservice::metadata::{annotations, labels};
 use crate::operator::nimservice::scene::{Scene, live};
@@ -34,17 +33,23 @@ fn referred(spec: &NIMServiceSpec) -> Option<&str> {
     of(spec).filter(|wanted| !is_made(wanted))?.name.as_deref().filter(|name| !name.is_empty())
 }
 
-/// Reads a domain that is referred to. That it is not there is a failed call: it is tried again until it is, since
-/// nothing tells of objects that are not ours.
-pub(super) async fn observe(
-    spec: &NIMServiceSpec,
-    subject: &Subject,
-    world: &World,
-) -> Result<Option<DomainView>, CallError> {
-    let Some(name) = referred(spec) else { return Ok(None) };
-    let api = world.api(&subject.owner.namespace, &ChildKind::ComputeDomain.resource());
-    let what = || format!("get the ComputeDomain {name} of spec.multiNode.computeDomain");
-    Ok(Some(view(name, &call(what, api.get(name)).await?.data)))
+/// The domain that is referred to, if it is there.
+pub(super) fn observe(spec: &NIMServiceSpec, subject: &Subject, world: &World) -> Option<DomainView> {
+    let name = referred(spec)?;
+    let found = world.child(ChildKind::ComputeDomain, &subject.owner.namespace, name)?;
+    Some(view(name, &found.data))
+}
+
+/// Refuses to go on without the domain that is referred to: pods without its channel would not reach each other.
+pub(super) fn check(scene: &Scene<'_>) -> Result<(), Failure> {
+    let Some(name) = referred(scene.spec) else { return Ok(()) };
+    if scene.refs.claims.domain.as_ref().is_some_and(|found| !found.template.is_empty()) {
+        return Ok(());
+    }
+    let message = format!(
+        "spec.multiNode.computeDomain.name: there is no ComputeDomain {name} with a template for claims to its channel"
+    );
+    Err(Failure::new("ComputeDomainNotFound", message))
 }
 
 pub(super) fn view(name: &str, live: &Value) -> DomainView {
@@ -57,8 +62,7 @@ pub(super) fn template(scene: &Scene<'_>) -> Option<String> {
     if is_made(of(scene.spec)?) {
         return Some(names::domain_template(scene.name()));
     }
-    let found = scene.refs.claims.domain.as_ref()?;
-    Some(found.template.clone()).filter(|name| !name.is_empty())
+    scene.refs.claims.domain.as_ref().map(|found| found.template.clone())
 }
 
 /// The domain, where it is to be made. Its spec may not change.

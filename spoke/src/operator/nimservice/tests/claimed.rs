@@ -151,6 +151,8 @@ fn accept_compute_domains_are_made_or_referred_to() {
         "status": {"status": "NotReady", "nodes": [{"name": "n", "cliqueID": "c.1", "status": "Ready"}, {"name": "m", "cliqueID": "c.1"}]},
     });
     let referring = with(json!({"name": "shared"}));
+    let rendered = NimServices::render(&referring, &subject(), &Refs::default(), &facts);
+    assert_eq!(failure(&rendered.verdict).reason, "ComputeDomainNotFound", "until it is there");
     let refs = Refs { claims: claims::Seen::of_domain("shared", &live), ..Refs::default() };
     let rendered = NimServices::render(&referring, &subject(), &refs, &facts);
     assert!(!rendered.children.iter().any(|one| one.kind == ChildKind::ComputeDomain), "it is another's");

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 
 /// How far the spoke has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Waits for another instance to give up its lease.
     Waiting,
@@ -20,6 +20,8 @@ pub enum Stage {
     Syncing,
     /// Does its work.
     Ready,
+    /// Does no work of an operator, for this reason.
+    Refused(String),
     /// Stops.
     Stopping,
 }
@@ -45,12 +47,14 @@ pub async fn serve(
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
-async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
-    match *admin.stage.borrow() {
-        Stage::Waiting => (StatusCode::SERVICE_UNAVAILABLE, "the spoke waits for its lease\n"),
-        Stage::Syncing => (StatusCode::SERVICE_UNAVAILABLE, "the spoke fills its caches\n"),
-        Stage::Ready => (StatusCode::OK, "ok\n"),
-        Stage::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "the spoke stops\n"),
+async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
+    let unready = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
+    match &*admin.stage.borrow() {
+        Stage::Waiting => unready("the spoke waits for its lease"),
+        Stage::Syncing => unready("the spoke fills its caches"),
+        Stage::Ready => (StatusCode::OK, "ok\n".to_owned()),
+        Stage::Refused(why) => unready(why),
+        Stage::Stopping => unready("the spoke stops"),
     }
 }
 
@@ -68,10 +72,14 @@ mod tests {
 
     #[tokio::test]
     async fn ready_only_while_working() {
-        for (stage, code) in
-            [(Stage::Waiting, 503), (Stage::Syncing, 503), (Stage::Ready, 200), (Stage::Stopping, 503)]
-        {
-            let (_keep, receiver) = watch::channel(stage);
+        for (stage, code) in [
+            (Stage::Waiting, 503),
+            (Stage::Syncing, 503),
+            (Stage::Ready, 200),
+            (Stage::Refused("another operator".into()), 503),
+            (Stage::Stopping, 503),
+        ] {
+            let (_keep, receiver) = watch::channel(stage.clone());
             let answer = readyz(State(Admin { stage: receiver, metrics: Metrics::default() })).await;
             assert_eq!(answer.0.as_u16(), code, "{stage:?}");
         }

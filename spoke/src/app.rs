@@ -3,6 +3,7 @@
 pub mod agent;
 mod cluster;
 mod hub;
+mod operation;
 mod tenure;
 
 use std::io;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Stage};
-use crate::args::Args;
+use crate::args::{Args, Mode};
 use crate::lease::LeaseError;
 use crate::link::Counters;
 use crate::metrics::Metrics;
@@ -57,9 +58,9 @@ pub async fn run(args: Args) -> Result<(), AppError> {
     let listener = TcpListener::bind(address).await.map_err(|source| AppError::Admin { address, source })?;
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone()).map_err(AppError::Signals)?;
-    let operator = Operator::new(client.clone());
+    let operator = (args.mode == Mode::Native).then(|| Operator::new(client.clone()));
     let counters = Counters::default();
-    let metrics = Metrics::new(operator.gauges(), hub.is_some().then_some(&counters));
+    let metrics = Metrics::new(operator.as_ref().map(Operator::gauges), hub.is_some().then_some(&counters));
     let (stage, staged) = watch::channel(Stage::Waiting);
     // The admin port answers until everything else has ended.
     let ended = CancellationToken::new();
@@ -69,11 +70,10 @@ pub async fn run(args: Args) -> Result<(), AppError> {
         let outcome = match tenure {
             Ok(Some(tenure)) => {
                 stage.send_replace(Stage::Syncing);
-                let ((), kept, (), ()) = tokio::join!(
-                    tell_stage(operator.synced(), &stage, &stop),
+                let (kept, (), ()) = tokio::join!(
                     tenure.keep(&stop),
                     hub::run(hub, client, &args.namespace, counters, stop.clone()),
-                    operator.run(stop.clone()),
+                    operation::run(operator, &stage, &stop),
                 );
                 kept
             }
@@ -86,20 +86,6 @@ pub async fn run(args: Args) -> Result<(), AppError> {
     let (served, worked) = tokio::join!(admin, work);
     worked?;
     served.map_err(|source| AppError::Admin { address, source })
-}
-
-/// Tells the admin port how far the spoke has come, until it is stopped.
-async fn tell_stage(
-    synced: impl Future<Output = ()>,
-    stage: &watch::Sender<Stage>,
-    stop: &CancellationToken,
-) {
-    if stop.run_until_cancelled(synced).await.is_some() {
-        tracing::info!("the caches are filled");
-        stage.send_replace(Stage::Ready);
-    }
-    stop.cancelled().await;
-    stage.send_replace(Stage::Stopping);
 }
 
 fn stop_on_signal(stop: CancellationToken) -> io::Result<()> {

@@ -21,6 +21,9 @@ pub struct Args {
     /// How log lines look.
     #[arg(long, env = "NIMFLEET_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
     pub log_format: LogFormat,
+    /// Who operates the NIM objects of this cluster.
+    #[arg(long, env = "NIMFLEET_MODE", value_enum, default_value_t = Mode::Native)]
+    pub mode: Mode,
     /// Run the NIM operator alone, without a hub.
     #[arg(long, env = "NIMFLEET_NO_HUB", conflicts_with_all = ["hub_address", "hub_ca_hash", "hub_token", "cluster_name"])]
     pub no_hub: bool,
@@ -36,6 +39,15 @@ pub struct Args {
     /// This cluster's name on the hub.
     #[arg(long, env = "NIMFLEET_CLUSTER_NAME", value_name = "NAME", required_unless_present = "no_hub")]
     pub cluster_name: Option<String>,
+}
+
+/// Who operates the NIM objects of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// This process, and nobody beside it.
+    Native,
+    /// NVIDIA's NIM Operator, installed by itself; this process delivers and reports only.
+    Delegate,
 }
 
 /// How log lines look.

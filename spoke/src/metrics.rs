@@ -16,11 +16,13 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The operator's gauges, asked when the metrics are, and what the link counts if there is one.
+    /// The operator's gauges, asked when the metrics are, and what the link counts: of each if there is one.
     #[must_use]
-    pub fn new(operator: impl Collector, link: Option<&Counters>) -> Self {
+    pub fn new(operator: Option<impl Collector>, link: Option<&Counters>) -> Self {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(operator));
+        if let Some(operator) = operator {
+            registry.register_collector(Box::new(operator));
+        }
         if let Some(link) = link {
             link.register(registry.sub_registry_with_prefix("nimfleet_spoke"));
         }

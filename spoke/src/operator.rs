@@ -11,6 +11,7 @@ mod env;
 mod gauges;
 mod nimcache;
 mod nimservice;
+mod rival;
 mod router;
 
 use std::collections::BTreeMap;
@@ -36,12 +37,14 @@ use engine::world::World;
 pub use gauges::StateGauges;
 use nimcache::NimCaches;
 use nimservice::NimServices;
+pub(crate) use rival::Rival;
 use router::Router;
 
 /// The operator, ready to be run.
 pub struct Operator {
     world: World,
     facts: watch::Sender<ClusterFacts>,
+    rival: watch::Sender<Rival>,
     watches: Vec<Watch>,
     optional: Vec<Optional>,
     shells: Vec<(Registration, Queue)>,
@@ -104,6 +107,7 @@ impl Operator {
         let (watch, claims) = Watch::new(resource.clone(), None);
         optional.push(Optional::new(None, &resource, watch));
         let (facts, seen) = watch::channel(ClusterFacts::default());
+        let (rival, rival_seen) = watch::channel(Rival::default());
         let world = World {
             client,
             children: Arc::new(children),
@@ -111,17 +115,24 @@ impl Operator {
             subjects: Arc::new(subjects),
             facts: seen,
             nodes_seen: CancellationToken::new(),
+            rival: rival_seen,
             waker,
         };
         let shells =
             kinds.into_iter().filter_map(|kind| Some((queues.remove(kind.kind)?, kind))).map(|(q, k)| (k, q));
-        Self { world, facts, watches, optional, shells: shells.collect() }
+        Self { world, facts, rival, watches, optional, shells: shells.collect() }
     }
 
     /// Counts of objects by state, for the metrics.
     #[must_use]
     pub fn gauges(&self) -> StateGauges {
-        StateGauges::new(self.shells.iter().map(|(kind, _)| (kind.gauge)(&self.world)).collect())
+        let rows = self.shells.iter().map(|(kind, _)| (kind.gauge)(&self.world)).collect();
+        StateGauges::new(rows, self.world.rival.clone())
+    }
+
+    /// Whether another operator keeps this one from working.
+    pub(crate) fn rival(&self) -> watch::Receiver<Rival> {
+        self.world.rival.clone()
     }
 
     /// Resolves when everything has been seen once.
@@ -132,7 +143,7 @@ impl Operator {
 
     /// Runs until stopped.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { world, facts, watches, optional, shells } = self;
+        let Self { world, facts, rival, watches, optional, shells } = self;
         let client = world.client.clone();
         let router = Router { world: world.clone() };
         let (served, seen) = watch::channel(Served::default());
@@ -154,11 +165,12 @@ impl Operator {
             let run = one.run(client.clone(), seen.clone(), facts.clone(), route);
             tasks.spawn(stop.clone().run_until_cancelled_owned(run));
         }
-        let forever: [BoxFuture<'static, ()>; 4] = [
+        let forever: [BoxFuture<'static, ()>; 5] = [
             Box::pin(served::definitions(client.clone(), wanted, served.clone())),
             Box::pin(served::built_in(client.clone(), served, facts.clone())),
+            Box::pin(rival::observe(client.clone(), rival)),
             Box::pin(cluster::observe(client, facts, world.nodes_seen.clone())),
-            Box::pin(router.follow(world.facts.clone())),
+            Box::pin(router.follow(world.facts.clone(), world.rival.clone())),
         ];
         for task in forever {
             tasks.spawn(stop.clone().run_until_cancelled_owned(task));

@@ -8,14 +8,21 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
+use tokio::sync::watch;
 
 use super::engine::kind::Kind;
 use super::engine::world::World;
+use super::rival::Rival;
 
-/// One gauge per kind, with a series per state, `Unknown` for none, and `all`.
+/// Name of the gauge that tells of a refusal.
+const REFUSED: &str = "nimfleet_operator_refused";
+
+/// One gauge per kind, with a series per state, `Unknown` for none, and `all`; and one that tells whether the operator
+/// refuses to work.
 #[derive(Debug)]
 pub struct StateGauges {
     rows: Vec<Row>,
+    rival: watch::Receiver<Rival>,
 }
 
 /// One kind.
@@ -39,8 +46,8 @@ impl Row {
 }
 
 impl StateGauges {
-    pub(super) fn new(rows: Vec<Row>) -> Self {
-        Self { rows }
+    pub(super) fn new(rows: Vec<Row>, rival: watch::Receiver<Rival>) -> Self {
+        Self { rows, rival }
     }
 }
 
@@ -58,7 +65,10 @@ impl Collector for StateGauges {
                 ConstGauge::new(count).encode(family.encode_family(&[("status", state)])?)?;
             }
         }
-        Ok(())
+        let refused = i64::from(matches!(*self.rival.borrow(), Rival::Seen(_)));
+        let help = "1 while the operator writes nothing, by reason";
+        let mut family = encoder.encode_descriptor(REFUSED, help, None, MetricType::Gauge)?;
+        ConstGauge::new(refused).encode(family.encode_family(&[("reason", "AnotherOperator")])?)
     }
 }
 

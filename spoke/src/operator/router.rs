@@ -9,6 +9,7 @@ use super::engine::kind::{GROUP, Kind};
 use super::engine::world::World;
 use super::nimcache::NimCaches;
 use super::nimservice::NimServices;
+use super::rival::Rival;
 
 /// Where each kind names the NIMCache that it uses.
 const USERS_OF_CACHES: &[(&str, &str)] =
@@ -53,10 +54,20 @@ impl Router {
     }
 
     /// Wakes everything when the facts of the cluster change: a profile may fit now that did not before, a child may
-    /// be of a kind that is there now.
-    pub(super) async fn follow(self, mut facts: watch::Receiver<ClusterFacts>) {
-        while facts.changed().await.is_ok() {
-            facts.mark_unchanged();
+    /// be of a kind that is there now, another operator may have gone.
+    pub(super) async fn follow(
+        self,
+        mut facts: watch::Receiver<ClusterFacts>,
+        mut rival: watch::Receiver<Rival>,
+    ) {
+        loop {
+            let changed = tokio::select! {
+                changed = facts.changed() => changed,
+                changed = rival.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
             for cache in self.world.subjects.values() {
                 cache.store.state().iter().for_each(|object| self.route(object));
             }

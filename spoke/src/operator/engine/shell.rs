@@ -22,6 +22,7 @@ use super::kind::{Again, GROUP, Kind, Report, Subject, VERSION};
 use super::retry::{Key, Retries, Settled};
 use super::wake::Queue;
 use super::world::World;
+use crate::operator::rival::Rival;
 
 /// Changes within this time are one reconcile. Every reconcile waits for it, so it only gathers what one write of the
 /// API server sets off.
@@ -80,6 +81,10 @@ impl<K: Kind> Shell<K> {
 
     async fn reconcile(&self, object: &DynamicObject) -> Result<Action, CallError> {
         let key = key(object);
+        // All are woken when it has gone.
+        if matches!(*self.world.rival.borrow(), Rival::Seen(_)) {
+            return Ok(Action::await_change());
+        }
         let intent =
             object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(PLACEMENT_LABEL));
         if object.metadata.deletion_timestamp.is_some() {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::child::ChildKind;
 use super::wake::Waker;
 use crate::operator::cluster::ClusterFacts;
+use crate::operator::rival::Rival;
 
 /// A watch cache and how its kind is called.
 #[derive(Clone)]
@@ -53,6 +54,8 @@ pub(crate) struct World {
     pub(crate) facts: watch::Receiver<ClusterFacts>,
     /// Cancelled once `facts` tells what the nodes are.
     pub(crate) nodes_seen: CancellationToken,
+    /// Another operator in this cluster: nothing is written while there is one.
+    pub(crate) rival: watch::Receiver<Rival>,
     /// Has NIM objects looked at.
     pub(crate) waker: Waker,
 }
@@ -84,5 +87,7 @@ impl World {
             cache.filled.cancelled().await;
         }
         self.nodes_seen.cancelled().await;
+        // The sender ends only with the operator.
+        let _ = self.rival.clone().wait_for(|rival| *rival != Rival::Unknown).await;
     }
 }

@@ -17,6 +17,7 @@ use crate::operator::cluster::ClusterFacts;
 use crate::operator::engine::child::{DESIRED_HASH, MANAGED_BY};
 use crate::operator::engine::wake::Waker;
 use crate::operator::engine::world::Cache;
+use crate::operator::rival::Rival;
 
 /// Verb, kind, name and body of each request.
 type Asked = Arc<Mutex<Vec<(String, Value)>>>;
@@ -75,6 +76,7 @@ fn world(client: Client, live: &[(ChildKind, Value)]) -> World {
         subjects: Arc::default(),
         facts: seen,
         nodes_seen: CancellationToken::new(),
+        rival: watch::channel(Rival::None).1,
         waker: Waker::default(),
     }
 }

@@ -61,6 +61,7 @@ fn chosen_profile<'a>(
 }
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value, reason = "literals are handed over as they are written")]
 mod tests {
     use serde_json::{Value, json};
 

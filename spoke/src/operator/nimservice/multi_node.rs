@@ -69,7 +69,7 @@ pub(super) fn children(
             return Err(Failure::new("SecretFailed", message));
         }
     };
-    let template = |form: Form| {
+    let template = move |form: Form| {
         json!({
             "size": shape.nodes(),
             "restartPolicy": "RecreateGroupOnPodRestart",

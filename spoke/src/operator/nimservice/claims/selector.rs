@@ -107,6 +107,7 @@ fn quoted(text: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value, reason = "literals are handed over as they are written")]
 mod tests {
     use serde_json::{Value, json};
 

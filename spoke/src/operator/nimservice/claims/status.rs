@@ -76,6 +76,7 @@ pub(super) fn row(claim: &PodClaim, seen: &[ClaimView]) -> Value {
 }
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value, reason = "literals are handed over as they are written")]
 mod tests {
     use super::*;
 

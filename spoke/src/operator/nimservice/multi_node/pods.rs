@@ -125,11 +125,11 @@ fn serve(scene: &Scene<'_>, shape: &MultiNode, serving: &mut Container, role: Ro
     }
     match role {
         Role::Leader => {
-            serving.name = "nim-leader".to_owned();
+            serving.name = "nim-leader".into();
             serving.args = ray.map(ray::head).or_else(|| serving.args.take());
         }
         Role::Worker => {
-            serving.name = "nim-worker".to_owned();
+            serving.name = "nim-worker".into();
             serving.args = ray.map(ray::member).or_else(|| serving.args.take());
             serving.liveness_probe = None;
             serving.readiness_probe = None;

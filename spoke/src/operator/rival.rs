@@ -43,24 +43,24 @@ impl Rival {
 
 /// Looks for signs of another operator. Pure.
 fn rival<'a>(
-    leases: impl Iterator<Item = &'a Lease>,
-    deployments: impl Iterator<Item = &'a Deployment>,
+    leases: impl IntoIterator<Item = &'a Lease>,
+    deployments: impl IntoIterator<Item = &'a Deployment>,
     now: Timestamp,
 ) -> Rival {
-    let place = |object: &dyn Fn() -> (Option<String>, String)| {
-        let (namespace, name) = object();
-        format!("{}/{name}", namespace.unwrap_or_default())
-    };
-    for lease in leases.filter(|lease| lease.name_any() == LEASE && is_held(lease, now)) {
-        return Rival::Seen(format!("Lease {} is held", place(&|| (lease.namespace(), lease.name_any()))));
+    let place = |namespace: Option<String>, name: String| format!("{}/{name}", namespace.unwrap_or_default());
+    let held = leases.into_iter().find(|lease| lease.name_any() == LEASE && is_held(lease, now));
+    if let Some(lease) = held {
+        return Rival::Seen(format!("Lease {} is held", place(lease.namespace(), lease.name_any())));
     }
-    for deployment in deployments {
-        // What belongs to a NIM object is a model that somebody named so.
-        let replicas = deployment.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
-        if replicas > 0 && deployment.owner_references().is_empty() {
-            let place = place(&|| (deployment.namespace(), deployment.name_any()));
-            return Rival::Seen(format!("Deployment {place} is available"));
-        }
+    // What belongs to a NIM object is a model that somebody named so.
+    let runs = |deployment: &&Deployment| {
+        let status = deployment.status.as_ref();
+        status.and_then(|status| status.available_replicas).unwrap_or(0) > 0
+            && deployment.owner_references().is_empty()
+    };
+    if let Some(deployment) = deployments.into_iter().find(runs) {
+        let place = place(deployment.namespace(), deployment.name_any());
+        return Rival::Seen(format!("Deployment {place} is available"));
     }
     Rival::None
 }
@@ -76,7 +76,7 @@ fn is_held(lease: &Lease, now: Timestamp) -> bool {
 pub(crate) async fn observe(client: Client, known: watch::Sender<Rival>) {
     enum News {
         Lease(Event<Lease>),
-        Deployment(Event<Deployment>),
+        Deployment(Box<Event<Deployment>>),
         Time,
     }
     let named = Config::default().fields(&format!("metadata.name={LEASE}"));
@@ -87,7 +87,7 @@ pub(crate) async fn observe(client: Client, known: watch::Sender<Rival>) {
     let time = stream::unfold((), |()| async { Some((tokio::time::sleep(LOOK).await, ())) });
     let mut news = stream::select_all([
         leases.map(News::Lease).boxed(),
-        deployments.map(News::Deployment).boxed(),
+        deployments.map(|event| News::Deployment(Box::new(event))).boxed(),
         time.map(|()| News::Time).boxed(),
     ]);
     let (mut lease_cache, mut deployment_cache) =
@@ -101,7 +101,7 @@ pub(crate) async fn observe(client: Client, known: watch::Sender<Rival>) {
                 lease_cache.apply_watcher_event(&event);
             }
             News::Deployment(event) => {
-                deployments_seen |= matches!(event, Event::InitDone);
+                deployments_seen |= matches!(*event, Event::InitDone);
                 deployment_cache.apply_watcher_event(&event);
             }
             News::Time => {}

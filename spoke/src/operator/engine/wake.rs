@@ -10,10 +10,12 @@ use tokio::sync::mpsc;
 /// The objects of one kind that are to be looked at.
 pub(crate) type Queue = mpsc::UnboundedReceiver<ObjectRef<DynamicObject>>;
 
+type Sender = mpsc::UnboundedSender<ObjectRef<DynamicObject>>;
+
 /// Wakes objects of every kind. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Waker {
-    queues: Arc<BTreeMap<&'static str, (ApiResource, mpsc::UnboundedSender<ObjectRef<DynamicObject>>)>>,
+    queues: Arc<BTreeMap<&'static str, (ApiResource, Sender)>>,
 }
 
 impl Waker {

@@ -72,7 +72,9 @@ impl Watch {
         let before = self.cache.store.state();
         self.writer.apply_watcher_event(&Event::Init);
         self.writer.apply_watcher_event(&Event::InitDone);
-        before.iter().for_each(|object| told(Told::Object(object)));
+        for object in &before {
+            told(Told::Object(object));
+        }
     }
 
     fn take(&mut self, event: &Event<DynamicObject>, told: &impl Fn(Told<'_>)) {
@@ -100,9 +102,8 @@ impl Watch {
 }
 
 fn is_not_found(error: &watcher::Error) -> bool {
-    let cause = match error {
-        watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause) => cause,
-        _ => return false,
+    let (watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause)) = error else {
+        return false;
     };
     matches!(cause, kube::Error::Api(status) if status.code == 404)
 }

@@ -107,6 +107,13 @@ pub(super) fn rows() -> Vec<Row> {
             &json!({"httpProxy": "ftp://proxy"}),
             &json!({"httpProxy": "http://proxy:3128", "httpsProxy": ""}),
         ),
+    ]
+}
+
+/// What may not change: everything, however emptiness is written.
+pub(super) fn changes() -> Vec<Row> {
+    let ngc = |ngc: Value| json!({"source": {"ngc": ngc}});
+    vec![
         change(
             "spec.source: ",
             &json!({"source": {"ngc": {"pullSecret": ""}}}),

@@ -135,11 +135,19 @@ pub(super) fn rows() -> Vec<Row> {
                 &json!({"expose": {"service": {"grpcPort": 50051}, "router": {"gateway": {"grpcRoutesEnabled": true}}}}),
             ),
         ),
+    ]
+}
+
+/// What may not change.
+pub(super) fn changes() -> Vec<Row> {
+    let multi_node = |nodes: u32| json!({"multiNode": {"parallelism": {"pipeline": nodes, "tensor": 8}}});
+    let pvc = json!({"storage": {"nimCache": null, "pvc": {"create": true, "size": "50Gi", "subPath": ""}}});
+    vec![
         change("S44", "spec.multiNode: ", &multi_node(2), &multi_node(3), &json!({"replicas": 2})),
         change(
             "S45",
             "spec.storage.pvc: ",
-            &pvc(json!({"create": true, "size": "50Gi", "subPath": ""})),
+            &pvc,
             &json!({"storage": {"pvc": {"size": "60Gi"}}}),
             &json!({"replicas": 2, "storage": {"pvc": {"annotations": {}, "subPath": null, "name": ""}}}),
         ),

@@ -5,7 +5,8 @@ use k8s_openapi::api::core::v1::{ContainerPort, Service, ServicePort, ServiceSpe
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use super::metadata::{annotations, labels, merged, meta, selector};
+use super::metadata::{Map, annotations, labels, merged, meta, selector};
+use super::multi_node;
 use crate::operator::engine::child::{Child, ChildKind, Keep};
 use crate::operator::engine::kind::Subject;
 
@@ -52,7 +53,8 @@ impl Ports {
     }
 }
 
-/// The Service in front of the pods.
+/// The Service in front of the pods. Routes, pools and pipelines know it by the name of the NIMService, so
+/// `expose.service.name` does not rename it.
 pub(super) fn service(subject: &Subject, spec: &NIMServiceSpec) -> Child {
     let wanted = spec.expose.as_ref().and_then(|expose| expose.service.as_ref());
     let kind = wanted.and_then(|service| service.r#type.clone()).filter(|kind| !kind.is_empty());
@@ -62,13 +64,24 @@ pub(super) fn service(subject: &Subject, spec: &NIMServiceSpec) -> Child {
         metadata: meta(subject, labels, annotations),
         spec: Some(ServiceSpec {
             type_: Some(kind.unwrap_or_else(|| "ClusterIP".to_owned())),
-            selector: Some(selector(&subject.owner.name)),
+            selector: Some(selected(subject, spec)),
             ports: Some(Ports::of(spec).of_service()),
             ..ServiceSpec::default()
         }),
         status: None,
     };
     Child::new(ChildKind::Service, &subject.owner.name, Keep::Owned, &service)
+}
+
+/// What selects the pods that answer: of a replica over several nodes only the leader does.
+pub(super) fn selected(subject: &Subject, spec: &NIMServiceSpec) -> Map {
+    let name = &subject.owner.name;
+    if spec.over_nodes().is_none() {
+        return selector(name);
+    }
+    let mut leaders = selector(&multi_node::name(name));
+    leaders.insert("nim-llm-role".to_owned(), "leader".to_owned());
+    leaders
 }
 
 /// Where the model is reached: inside the cluster and, for a load balancer, from outside. Empty when not known.
@@ -95,7 +108,7 @@ mod tests {
     const PORTS: Ports = Ports { api: 8000, grpc: None, metrics: None };
 
     #[test]
-    fn ipv6_addresses_get_brackets() {
+    fn b09_ipv6_addresses_get_brackets() {
         let service = json!({"spec": {"clusterIP": "fd00::1"}});
         assert_eq!(endpoints(&service, PORTS), ("[fd00::1]:8000".into(), String::new()));
     }

@@ -62,7 +62,7 @@ fn affinity(spec: &NIMServiceSpec) -> Option<Affinity> {
 }
 
 /// Pull secrets of every image of the pod, each once.
-fn pull_secrets(spec: &NIMServiceSpec) -> Option<Vec<LocalObjectReference>> {
+pub(super) fn pull_secrets(spec: &NIMServiceSpec) -> Option<Vec<LocalObjectReference>> {
     let beside = spec.init_containers.iter().chain(&spec.sidecar_containers).flatten();
     let images = std::iter::once(&spec.image).chain(beside.map(|container| &container.image));
     let mut names: Vec<&String> = Vec::new();

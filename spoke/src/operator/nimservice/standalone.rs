@@ -15,7 +15,10 @@ pub(super) fn render(scene: &Scene<'_>) -> Rendered<Verdict> {
         Ok(more) => children.extend(more),
         Err(why) => return fails(children, why),
     }
-    children.extend(autoscaling::child(scene));
+    match autoscaling::child(scene) {
+        Ok(more) => children.extend(more),
+        Err(why) => return fails(children, why),
+    }
     children.extend(monitor::child(scene));
     let store = match storage::choose(subject, spec, scene.cache()) {
         Ok(store) => store,

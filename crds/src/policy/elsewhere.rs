@@ -1,4 +1,5 @@
-//! The rules that no policy says, and who says them instead.
+//! The rules that no policy says, and who says them instead. `S34` to `S38` are said by policies as far as an annotation
+//! tells KServe's deployment mode; where its configuration does, they are left to the controller as well.
 
 /// Refused by the definition of the kind already, and so before any policy is asked: number and where.
 pub const BY_THE_DEFINITION: &[(&str, &str)] = &[

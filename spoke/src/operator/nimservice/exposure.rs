@@ -61,6 +61,3 @@ fn host(scene: &Scene<'_>, router: &Router) -> Result<String, Failure> {
 fn routed(scene: &Scene<'_>, router: &Router) -> Map {
     merged(annotations(scene.spec), router.annotations.as_ref())
 }
-
-#[cfg(test)]
-mod tests;

@@ -43,7 +43,10 @@ impl<'a> Listening<'a> {
             Self::Custom(ports) => ports
                 .iter()
                 .cloned()
-                .map(|port| ContainerPort { protocol: port.protocol.clone().or_else(tcp), ..port })
+                .map(|port| ContainerPort {
+                    protocol: Some(port.protocol.clone().unwrap_or_else(tcp)),
+                    ..port
+                })
                 .collect(),
         }
     }
@@ -68,13 +71,13 @@ fn container((name, number): (&str, i32)) -> ContainerPort {
     ContainerPort {
         name: Some(name.to_owned()),
         container_port: number,
-        protocol: tcp(),
+        protocol: Some(tcp()),
         ..ContainerPort::default()
     }
 }
 
-fn tcp() -> Option<String> {
-    Some("TCP".to_owned())
+fn tcp() -> String {
+    "TCP".to_owned()
 }
 
 /// The Service.

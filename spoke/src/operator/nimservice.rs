@@ -21,6 +21,7 @@ mod standalone;
 mod status;
 mod storage;
 mod unsupported;
+mod validate;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -110,7 +111,7 @@ impl Kind for NimServices {
                 format!("{field} is not supported by this version of nimfleet-spoke; nothing was changed");
             return fails(Vec::new(), Failure::new("Unsupported", message));
         }
-        if let Err(why) = claims::check(&scene) {
+        if let Err(why) = validate::check(scene.spec).and_then(|()| claims::check(&scene)) {
             return fails(Vec::new(), why);
         }
         match object.spec.platform() {
@@ -131,7 +132,9 @@ impl Kind for NimServices {
             return status::report(subject, &Standing::Failed(why.clone()), Again::Backoff);
         }
         let workload = match &rendered.verdict {
-            Verdict::Fails(why) => return status::report(subject, &Standing::Failed(why.clone()), Again::No),
+            Verdict::Fails(why) => {
+                return status::report(subject, &Standing::Failed(why.clone()), kserve::again(why));
+            }
             Verdict::Waits(why) => {
                 let standing = Standing::NotReady { why: why.clone(), available: 0 };
                 return status::report(subject, &standing, Again::No);
@@ -149,7 +152,7 @@ impl Kind for NimServices {
             }
             ChildKind::InferenceService => {
                 let service = live(outcome, workload, name);
-                (kserve::readiness(name, &service), kserve::endpoints(&service))
+                (kserve::readiness(name, scene.spec, &service), kserve::endpoints(&service))
             }
             _ => {
                 let found = readiness::of(name, &live(outcome, workload, name));

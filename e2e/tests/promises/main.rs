@@ -4,5 +4,6 @@ mod absence;
 mod bad_input;
 mod control_plane;
 mod joining;
+mod ownership;
 mod placing;
 mod refusals;

@@ -20,7 +20,6 @@ mod scene;
 mod standalone;
 mod status;
 mod storage;
-mod unsupported;
 mod validate;
 mod volumes;
 
@@ -106,11 +105,6 @@ impl Kind for NimServices {
         facts: &ClusterFacts,
     ) -> Rendered<Verdict> {
         let scene = Scene { subject, spec: &object.spec, refs, facts };
-        if let Some(field) = unsupported::field(scene.spec) {
-            let message =
-                format!("{field} is not supported by this version of nimfleet-spoke; nothing was changed");
-            return fails(Vec::new(), Failure::new("Unsupported", message));
-        }
         if let Err(why) = validate::check(scene.spec).and_then(|()| claims::check(&scene)) {
             return fails(Vec::new(), why);
         }

@@ -58,7 +58,7 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// The amount of a quantity in billionths; `None` when it is not one.
-fn amount(value: &Value) -> Option<i128> {
+pub(crate) fn amount(value: &Value) -> Option<i128> {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),

@@ -1,39 +1,133 @@
 //! The KServe platform: an InferenceService.
 
-use crds::nim::NIMService;
+mod inference_service;
+mod limits;
+mod mode;
+mod scaling;
+mod setup;
+
+use std::time::Duration;
+
+use crds::nim::{InferencePlatform, NIMService, NIMServiceSpec};
 use serde_json::Value;
 
-use super::Verdict;
 use super::readiness::Readiness;
-use super::scene::{Scene, fails};
+use super::scene::{Scene, complete, fails, partial};
+use super::storage::{self, Gate};
+use super::{Verdict, access, claims, gpu, monitor};
 use crate::operator::engine::call::CallError;
-use crate::operator::engine::kind::{Failure, Rendered, Subject};
+use crate::operator::engine::child::ChildKind;
+use crate::operator::engine::kind::{Again, Failure, Rendered, Subject};
 use crate::operator::engine::world::World;
+use mode::Setup;
+
+/// When to look again at what nobody tells us of.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// KServe as it is set up in this cluster.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {}
+pub(crate) struct Seen {
+    /// The deployment mode of the InferenceService that there is.
+    in_use: Option<String>,
+    setup: Setup,
+}
 
-/// Looks at it.
+/// Looks at it. KServe's settings are asked for only until an InferenceService tells its own mode.
 pub(super) async fn observe(
-    _object: &NIMService,
-    _subject: &Subject,
-    _world: &World,
+    object: &NIMService,
+    subject: &Subject,
+    world: &World,
 ) -> Result<Seen, CallError> {
-    Ok(Seen {})
+    if object.spec.platform() != Ok(InferencePlatform::KServe) {
+        return Ok(Seen::default());
+    }
+    let owner = &subject.owner;
+    let live = world.child(ChildKind::InferenceService, &owner.namespace, &owner.name);
+    let in_use = live.and_then(|live| live.data["status"]["deploymentMode"].as_str().map(str::to_owned));
+    let in_use = in_use.filter(|mode| !mode.is_empty());
+    // Without the kind there is no KServe to ask for; the engine says so by itself.
+    let installed = world.facts.borrow().installed.contains(&ChildKind::InferenceService);
+    let setup = if installed && in_use.is_none() {
+        setup::setup(&world.client, subject.now).await?
+    } else {
+        Setup::Unasked
+    };
+    Ok(Seen { in_use, setup })
 }
 
-/// All objects.
-pub(super) fn render(_scene: &Scene<'_>) -> Rendered<Verdict> {
-    fails(Vec::new(), Failure::new("Unsupported", ""))
+/// All objects. KServe makes the Service, the autoscaler and the way in.
+pub(super) fn render(scene: &Scene<'_>) -> Rendered<Verdict> {
+    let Scene { subject, spec, refs, .. } = *scene;
+    let seen = &refs.kserve;
+    let mode = match mode::choose(seen.in_use.as_deref(), spec.annotations.as_ref(), &seen.setup) {
+        Ok(mode) => mode,
+        Err(why) => return fails(Vec::new(), why),
+    };
+    if let Err(why) = limits::check(spec, mode) {
+        return fails(Vec::new(), why);
+    }
+    let mut children = access::children(subject, spec).to_vec();
+    let store = match storage::choose(subject, spec, scene.cache()) {
+        Ok(store) => store,
+        Err(Gate::Waits(why)) => return partial(children, Verdict::Waits(why)),
+        Err(Gate::Fails(why)) => return fails(children, why),
+    };
+    if mode.is_standard() {
+        children.extend(monitor::child(scene));
+    }
+    let resources = match gpu::resources(spec, scene.cache()) {
+        Ok(resources) => resources,
+        Err(why) => return fails(children, why),
+    };
+    match claims::children(scene) {
+        Ok(more) => children.extend(more),
+        Err(why) => return fails(children, why),
+    }
+    children.extend(store.claim.clone());
+    children.push(inference_service::child(scene, mode, &store, resources));
+    complete(children, ChildKind::InferenceService)
 }
 
-/// Reads a live InferenceService.
-pub(super) fn readiness(_name: &str, _live: &Value) -> Readiness {
-    Readiness { ready: false, message: String::new(), available: 0 }
+/// When to look again at a NIMService that cannot be rendered: KServe's own settings are not watched.
+pub(super) fn again(why: &Failure) -> Again {
+    if mode::may_pass(&why.reason) { Again::After(AGAIN) } else { Again::No }
 }
 
-/// Where the model is reached, inside the cluster and from outside.
-pub(super) fn endpoints(_live: &Value) -> (String, String) {
-    (String::new(), String::new())
+/// Reads a live InferenceService: KServe's own word on the predictor counts, with what of the spec it has no place for.
+pub(super) fn readiness(name: &str, spec: &NIMServiceSpec, live: &Value) -> Readiness {
+    let (ready, mut message) = predictor(name, live);
+    let ignored = limits::ignored(spec);
+    if !ignored.is_empty() {
+        let words = format!("without effect on KServe: {}", ignored.join(", "));
+        message = if message.is_empty() { words } else { format!("{message}; {words}") };
+    }
+    Readiness { ready, message, available: 0 }
 }
+
+fn predictor(name: &str, live: &Value) -> (bool, String) {
+    if live.is_null() {
+        return (false, format!("Waiting for InferenceService {name:?} creation"));
+    }
+    let conditions = live["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    match conditions.iter().find(|one| one["type"] == "PredictorReady") {
+        Some(found) => (found["status"] == "True", found["message"].as_str().unwrap_or_default().to_owned()),
+        None => (false, format!("Waiting for InferenceService {name:?} reporting Predictor readiness")),
+    }
+}
+
+/// Where the model is reached, inside the cluster and from outside: URLs, as KServe tells them.
+pub(super) fn endpoints(live: &Value) -> (String, String) {
+    let text = |url: &Value| url.as_str().unwrap_or_default().to_owned();
+    (text(&live["status"]["address"]["url"]), text(&live["status"]["url"]))
+}
+
+#[cfg(test)]
+impl Seen {
+    /// The mode of an InferenceService that there is.
+    pub(super) fn in_use(mode: &str) -> Self {
+        Self { in_use: Some(mode.to_owned()), setup: Setup::Unasked }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! The InferenceService: the same pod as everywhere, in the words of KServe's mode.
+
+use crds::nim::NIMServiceSpec;
+use k8s_openapi::api::core::v1::{Container, ContainerPort, PodSpec, Probe, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::{Value, json};
+
+use super::mode::{ANNOTATION, Mode};
+use super::scaling;
+use crate::operator::engine::child::{Child, ChildKind, Keep};
+use crate::operator::nimservice::metadata::{Map, annotations, labels, selector};
+use crate::operator::nimservice::pod::pod;
+use crate::operator::nimservice::scene::Scene;
+use crate::operator::nimservice::storage::ModelStore;
+
+/// Who may reach the model.
+const VISIBILITY: &str = "networking.kserve.io/visibility";
+/// How long a model may load in Knative's modes: 30 failures 10 s apart, five minutes.
+const KNATIVE_START: i32 = 30;
+
+/// The InferenceService.
+pub(super) fn child(
+    scene: &Scene<'_>,
+    mode: Mode,
+    store: &ModelStore,
+    resources: Option<ResourceRequirements>,
+) -> Child {
+    let Scene { subject, spec, .. } = *scene;
+    let mut labels = labels(subject, spec);
+    if !is_exposed(spec) {
+        labels.entry(VISIBILITY.to_owned()).or_insert_with(|| "cluster-local".to_owned());
+    }
+    let body = json!({
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {
+            "name": scene.name(),
+            "namespace": scene.namespace(),
+            "labels": labels,
+            "annotations": instructions(spec, mode),
+        },
+        "spec": {"predictor": predictor(scene, mode, store, resources)},
+    });
+    Child::new(ChildKind::InferenceService, scene.name(), Keep::Owned, &body)
+}
+
+/// True when the model shall be reached from outside of the cluster; of an ingress no more than this is used.
+fn is_exposed(spec: &NIMServiceSpec) -> bool {
+    let Some(expose) = &spec.expose else { return false };
+    expose.ingress.as_ref().is_some_and(|ingress| ingress.enabled == Some(true))
+        || expose.router.as_ref().is_some_and(|router| router.ingress.is_some())
+}
+
+/// Annotations, which tell KServe what to do.
+fn instructions(spec: &NIMServiceSpec, mode: Mode) -> Map {
+    let mut all = annotations(spec);
+    let mut set = |key: &str, value: &str| all.insert(key.to_owned(), value.to_owned());
+    set("serving.kserve.io/enable-metric-aggregation", "true");
+    set("serving.kserve.io/enable-prometheus-scraping", "true");
+    if mode.is_standard() && spec.is_autoscaled() {
+        set("serving.kserve.io/autoscalerClass", "hpa");
+    }
+    all.entry(ANNOTATION.to_owned()).or_insert_with(|| mode.word().to_owned());
+    all
+}
+
+fn predictor(
+    scene: &Scene<'_>,
+    mode: Mode,
+    store: &ModelStore,
+    resources: Option<ResourceRequirements>,
+) -> Value {
+    let spec = scene.spec;
+    let mut pod: PodSpec = pod(scene, store, resources);
+    if !mode.is_standard() {
+        pod.security_context = None;
+    }
+    if mode.is_knative()
+        && let Some(serving) = pod.containers.first_mut()
+    {
+        knative(serving, spec);
+    }
+    let mut predictor = json!(pod);
+    predictor["labels"] = json!(selector(scene.name()));
+    predictor["annotations"] = json!(annotations(spec));
+    if mode.is_standard() {
+        predictor["deploymentStrategy"] = json!({
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxSurge": 0, "maxUnavailable": "25%"},
+        });
+    }
+    for (field, value) in scaling::fields(spec, mode) {
+        predictor[field] = value;
+    }
+    predictor
+}
+
+/// Knative takes one port, which must not have a name of ours, so that probes cannot go by it.
+fn knative(serving: &mut Container, spec: &NIMServiceSpec) {
+    let port = spec.api_port();
+    serving.ports = Some(vec![ContainerPort {
+        container_port: port,
+        protocol: Some("TCP".into()),
+        ..ContainerPort::default()
+    }]);
+    let is_own = |wanted: &Option<crds::nim::Probe>| wanted.as_ref().is_some_and(|one| one.probe.is_some());
+    for (probe, own) in [
+        (&mut serving.liveness_probe, is_own(&spec.liveness_probe)),
+        (&mut serving.readiness_probe, is_own(&spec.readiness_probe)),
+        (&mut serving.startup_probe, is_own(&spec.startup_probe)),
+    ] {
+        if let Some(default) = probe.as_mut().filter(|_| !own) {
+            by_number(default, port);
+        }
+    }
+    if let Some(startup) = serving.startup_probe.as_mut().filter(|_| !is_own(&spec.startup_probe)) {
+        startup.failure_threshold = Some(KNATIVE_START);
+    }
+}
+
+fn by_number(probe: &mut Probe, port: i32) {
+    if let Some(get) = &mut probe.http_get {
+        get.port = IntOrString::Int(port);
+    }
+}

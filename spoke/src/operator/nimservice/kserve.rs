@@ -80,7 +80,7 @@ pub(super) fn render(scene: &Scene<'_>) -> Rendered<Verdict> {
         Err(why) => return fails(children, why),
     };
     match claims::children(scene) {
-        Ok(more) => children.extend(more),
+        Ok(claimed) => children.extend(claimed),
         Err(why) => return fails(children, why),
     }
     children.extend(store.claim.clone());

@@ -60,7 +60,9 @@ fn instructions(spec: &NIMServiceSpec, mode: Mode) -> Map {
     if mode.is_standard() && spec.is_autoscaled() {
         set("serving.kserve.io/autoscalerClass", "hpa");
     }
-    all.entry(ANNOTATION.to_owned()).or_insert_with(|| mode.word().to_owned());
+    if all.get(ANNOTATION).is_none_or(String::is_empty) {
+        all.insert(ANNOTATION.to_owned(), mode.word().to_owned());
+    }
     all
 }
 

@@ -1,6 +1,8 @@
 //! What KServe has no place for: refused where the model would be served otherwise than asked for, told where it
 //! merely has no effect.
 
+use std::collections::BTreeMap;
+
 use crds::nim::NIMServiceSpec;
 
 use super::mode::{ANNOTATION, Mode};
@@ -51,8 +53,7 @@ const ROUTED: &str = "Knative routes by itself";
 pub(super) fn ignored(spec: &NIMServiceSpec) -> Vec<&'static str> {
     let service = spec.expose.as_ref().and_then(|expose| expose.service.as_ref());
     let router = spec.expose.as_ref().and_then(|expose| expose.router.as_ref());
-    let given =
-        |map: Option<&std::collections::BTreeMap<String, String>>| map.is_some_and(|map| !map.is_empty());
+    let given = |map: Option<&BTreeMap<String, String>>| map.is_some_and(|map| !map.is_empty());
     let kind = service.and_then(|service| service.r#type.as_deref()).unwrap_or_default();
     let hpa = spec.autoscaler();
     let fields = [

@@ -75,6 +75,8 @@ fn whole(quantity: &Quantity) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "literals are handed over as they are written")]
+
     use super::*;
 
     fn resource(name: &str, target: Value) -> Value {

@@ -1,4 +1,5 @@
 //! What a NIMService becomes on KServe, and what it says of it.
+#![allow(clippy::needless_pass_by_value, reason = "literals are handed over as they are written")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -196,6 +197,12 @@ fn the_model_is_for_the_cluster_unless_asked_otherwise() {
     assert!(visibility(json!({"expose": {"ingress": {"enabled": true}}})).is_null());
     let router = json!({"hostDomainName": "a.example", "ingress": {"ingressClass": "n"}});
     assert!(visibility(json!({"expose": {"router": router}})).is_null());
+}
+
+#[test]
+fn an_empty_annotation_asks_for_no_mode() {
+    let rendered = rendered("Knative", &json!({"annotations": {"serving.kserve.io/deploymentMode": ""}}));
+    assert_eq!(body(&rendered)["metadata"]["annotations"]["serving.kserve.io/deploymentMode"], "Knative");
 }
 
 #[test]

@@ -4,15 +4,22 @@
 //! object is read are methods. Words that upstream restricts are plain strings here, so that a word of a newer version
 //! never breaks a watch.
 
+#[allow(dead_code, reason = "KubeSchema derives an unread copy of the spec")]
+mod build;
 mod cache;
+mod pipeline;
 #[allow(dead_code, reason = "KubeSchema derives an unread copy of the spec")]
 mod service;
 mod shared;
 
+pub use build::{NIMBuild, NIMBuildCache, NIMBuildResources, NIMBuildSpec, NIMBuildStatus};
 pub use cache::source::{
     DSHFCommonFields, GPUSpec, HuggingFaceHubSource, ModelSpec, NGCSource, NIMSource, NemoDataStoreSource,
 };
 pub use cache::{CertConfig, NIMCache, NIMCacheSpec, NIMCacheStatus, NIMCacheStorage, NIMProfile, Resources};
+pub use pipeline::{
+    NIMPipeline, NIMPipelineService, NIMPipelineSpec, NIMPipelineStatus, ServiceDependency,
+};
 pub use service::dra::{
     DRAAttributeSelector, DRAAttributeSelectorValue, DRACapacitySelector, DRAClaimCreationSpec,
     DRADeviceSpec, DRAResource,

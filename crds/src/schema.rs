@@ -4,6 +4,7 @@ mod document;
 mod facts;
 mod inline;
 mod raw;
+mod transition;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceValidation, JSONSchemaProps,
@@ -16,7 +17,7 @@ pub(crate) use document::HEADER;
 pub use document::{document, file_name};
 
 use crate::fleet::{GPUCluster, NIMPlacement, NIMPlacementDecision};
-use crate::nim::{NIMCache, NIMService};
+use crate::nim::{NIMBuild, NIMCache, NIMPipeline, NIMService};
 
 /// Why no definition could be made. Each of these is a defect of this crate; users never cause one.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +85,9 @@ enum Spec {
 /// When the table of facts and the types no longer fit each other.
 pub fn all() -> Result<Vec<CustomResourceDefinition>, SchemaError> {
     Ok(vec![
+        definition::<NIMBuild>(Spec::Optional)?,
         definition::<NIMCache>(Spec::Optional)?,
+        definition::<NIMPipeline>(Spec::Optional)?,
         definition::<NIMService>(Spec::Optional)?,
         definition::<GPUCluster>(Spec::Optional)?,
         definition::<NIMPlacement>(Spec::AsTyped)?,
@@ -138,6 +141,7 @@ fn structural(mut schema: Map<String, Value>) -> Result<Map<String, Value>, Sche
     raw::drop_kubernetes_descriptions(&mut definitions);
     facts::apply(&facts::table()?, &mut definitions)?;
     inline::inline(&mut schema, &definitions)?;
+    transition::leave_out_of_lists(&mut schema);
     Ok(schema)
 }
 

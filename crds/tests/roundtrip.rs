@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use crds::fleet::{GPUCluster, NIMPlacement, NIMPlacementDecision};
-use crds::nim::{NIMCache, NIMService};
+use crds::nim::{NIMBuild, NIMCache, NIMPipeline, NIMService};
 use kube::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -94,6 +94,8 @@ fn leaves(value: &Value) -> usize {
 fn objects_that_say_everything_come_back_whole() {
     assert!(check::<NIMService>(Says::Everything, &[]) > 500);
     assert!(check::<NIMCache>(Says::Everything, &[]) > 100);
+    assert!(check::<NIMPipeline>(Says::Everything, &[]) > 500);
+    assert!(check::<NIMBuild>(Says::Everything, &[]) > 25);
     check::<GPUCluster>(Says::Everything, &[]);
     check::<NIMPlacement>(Says::Everything, &[]);
     check::<NIMPlacementDecision>(Says::Everything, &[]);
@@ -103,12 +105,16 @@ fn objects_that_say_everything_come_back_whole() {
 fn objects_of_empty_parts_come_back_with_their_empty_parts() {
     check::<NIMService>(Says::EmptyParts, &[]);
     check::<NIMCache>(Says::EmptyParts, &[]);
+    check::<NIMPipeline>(Says::EmptyParts, &[]);
+    check::<NIMBuild>(Says::EmptyParts, &[]);
 }
 
 #[test]
 fn objects_that_say_little_come_back_with_our_defaults_at_most() {
     check::<NIMService>(Says::OnlyWhatItMust, &[]);
     check::<NIMCache>(Says::OnlyWhatItMust, &[]);
+    check::<NIMPipeline>(Says::OnlyWhatItMust, &[]);
+    check::<NIMBuild>(Says::OnlyWhatItMust, &[]);
     check::<GPUCluster>(Says::OnlyWhatItMust, &["accepted"]);
     check::<NIMPlacement>(Says::OnlyWhatItMust, &["propagateDependencies"]);
     check::<NIMPlacementDecision>(Says::OnlyWhatItMust, &[]);
@@ -140,6 +146,10 @@ fn objects_without_a_spec_load() {
     assert_eq!(service.spec, crds::nim::NIMServiceSpec::default());
     let cache: NIMCache = serde_json::from_value(bare("NIMCache", "apps.nvidia.com")).unwrap();
     assert_eq!(cache.spec, crds::nim::NIMCacheSpec::default());
+    let pipeline: NIMPipeline = serde_json::from_value(bare("NIMPipeline", "apps.nvidia.com")).unwrap();
+    assert_eq!(pipeline.spec, crds::nim::NIMPipelineSpec::default());
+    let build: NIMBuild = serde_json::from_value(bare("NIMBuild", "apps.nvidia.com")).unwrap();
+    assert_eq!(build.spec, crds::nim::NIMBuildSpec::default());
     let mut cluster = bare("GPUCluster", "nimfleet.io");
     cluster["spec"] = Value::Null;
     let cluster: GPUCluster = serde_json::from_value(cluster).unwrap();

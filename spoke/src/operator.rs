@@ -153,8 +153,8 @@ impl Operator {
             let (client, router, filled) = (client.clone(), router.clone(), watch.filled());
             let told = move |told: Told<'_>| match told {
                 Told::Object(object) => router.route(object),
-                Told::Filled => filled.cancel(),
-                Told::NotFound => {}
+                // Nothing is there of a kind that is not defined yet, and the others go on without it.
+                Told::Filled | Told::NotFound => filled.cancel(),
             };
             tasks
                 .spawn(stop.clone().run_until_cancelled_owned(async move { watch.run(client, &told).await }));

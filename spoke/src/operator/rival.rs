@@ -75,7 +75,7 @@ fn is_held(lease: &Lease, now: Timestamp) -> bool {
 /// Keeps what is known of another operator up to date, for ever.
 pub(crate) async fn observe(client: Client, known: watch::Sender<Rival>) {
     enum News {
-        Lease(Event<Lease>),
+        Lease(Box<Event<Lease>>),
         Deployment(Box<Event<Deployment>>),
         Time,
     }
@@ -86,7 +86,7 @@ pub(crate) async fn observe(client: Client, known: watch::Sender<Rival>) {
         crate::watch::events(Api::<Deployment>::all(client), labelled, "deployments of other operators");
     let time = stream::unfold((), |()| async { Some((tokio::time::sleep(LOOK).await, ())) });
     let mut news = stream::select_all([
-        leases.map(News::Lease).boxed(),
+        leases.map(|event| News::Lease(Box::new(event))).boxed(),
         deployments.map(|event| News::Deployment(Box::new(event))).boxed(),
         time.map(|()| News::Time).boxed(),
     ]);
@@ -97,7 +97,7 @@ pub(crate) async fn observe(client: Client, known: watch::Sender<Rival>) {
     while let Some(news) = news.next().await {
         match news {
             News::Lease(event) => {
-                leases_seen |= matches!(event, Event::InitDone);
+                leases_seen |= matches!(*event, Event::InitDone);
                 lease_cache.apply_watcher_event(&event);
             }
             News::Deployment(event) => {

@@ -5,14 +5,18 @@ use proptest::prelude::*;
 use super::*;
 
 fn entry(manager: &str, operation: &str, fields: Value) -> Value {
-    json!({"manager": manager, "operation": operation, "apiVersion": "apps/v1", "fieldsType": "FieldsV1",
-        "fieldsV1": fields, "time": "2026-01-01T00:00:00Z"})
+    let mut entry = json!({"manager": manager, "operation": operation, "apiVersion": "apps/v1",
+        "fieldsType": "FieldsV1", "time": "2026-01-01T00:00:00Z"});
+    entry["fieldsV1"] = fields;
+    entry
 }
 
 fn object(annotations: Value, entries: Vec<Value>) -> DynamicObject {
-    serde_json::from_value(json!({"apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": "n", "resourceVersion": "7", "annotations": annotations, "managedFields": entries}}))
-    .unwrap()
+    let mut object = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "n", "resourceVersion": "7"}});
+    object["metadata"]["annotations"] = annotations;
+    object["metadata"]["managedFields"] = Value::from(entries);
+    serde_json::from_value(object).unwrap()
 }
 
 /// The entries after the patch: manager, operation, fields.

@@ -132,7 +132,7 @@ fn definition() -> Value {
 }
 
 #[tokio::test]
-async fn a_kind_that_comes_late_is_waited_for_and_its_going_holds_nothing_up() -> Result<(), Failure> {
+async fn b15_a_kind_that_comes_late_is_waited_for_and_its_going_holds_nothing_up() -> Result<(), Failure> {
     let fleet = operator().await?;
     let east = fleet.cluster("east")?.cluster();
     let monitored = json!({"metrics": {"enabled": true, "serviceMonitor": {"interval": "30s"}}});
@@ -162,7 +162,7 @@ async fn a_kind_that_comes_late_is_waited_for_and_its_going_holds_nothing_up() -
     east.kubectl(&["delete", "customresourcedefinition", name, "--timeout=60s"], None).await?;
     objects::delete(east, "NIMService", NAMESPACE, "watched").await?;
     let gone = || objects::absent(east, "NIMService", NAMESPACE, "watched");
-    fleet.eventually("b15: the service goes without the kind", SOON, gone).await
+    fleet.eventually("the service goes without the kind", SOON, gone).await
 }
 
 #[tokio::test]

@@ -17,9 +17,7 @@ pub use cache::source::{
     DSHFCommonFields, GPUSpec, HuggingFaceHubSource, ModelSpec, NGCSource, NIMSource, NemoDataStoreSource,
 };
 pub use cache::{CertConfig, NIMCache, NIMCacheSpec, NIMCacheStatus, NIMCacheStorage, NIMProfile, Resources};
-pub use pipeline::{
-    NIMPipeline, NIMPipelineService, NIMPipelineSpec, NIMPipelineStatus, ServiceDependency,
-};
+pub use pipeline::{NIMPipeline, NIMPipelineService, NIMPipelineSpec, NIMPipelineStatus, ServiceDependency};
 pub use service::dra::{
     DRAAttributeSelector, DRAAttributeSelectorValue, DRACapacitySelector, DRAClaimCreationSpec,
     DRADeviceSpec, DRAResource,

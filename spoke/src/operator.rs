@@ -10,6 +10,7 @@ mod engine;
 mod env;
 mod gauges;
 mod nimcache;
+mod nimpipeline;
 mod nimservice;
 mod rival;
 mod router;
@@ -36,6 +37,7 @@ use engine::watch::{Told, Watch};
 use engine::world::World;
 pub use gauges::StateGauges;
 use nimcache::NimCaches;
+use nimpipeline::NimPipelines;
 use nimservice::NimServices;
 pub(crate) use rival::Rival;
 use router::Router;
@@ -71,7 +73,11 @@ impl Registration {
 
 /// Every kind of NIM object that the operator runs.
 fn kinds() -> Vec<Registration> {
-    vec![Registration::of::<NimServices>(), Registration::of::<NimCaches>()]
+    vec![
+        Registration::of::<NimServices>(),
+        Registration::of::<NimCaches>(),
+        Registration::of::<NimPipelines>(),
+    ]
 }
 
 impl Operator {

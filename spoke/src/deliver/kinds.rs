@@ -16,7 +16,7 @@ pub struct DeliverableKind {
 }
 
 /// Every kind that can be delivered; the chart's roles list the same.
-pub const KINDS: [DeliverableKind; 2] = [
+pub const KINDS: [DeliverableKind; 4] = [
     DeliverableKind {
         group: "apps.nvidia.com",
         version: "v1alpha1",
@@ -24,6 +24,13 @@ pub const KINDS: [DeliverableKind; 2] = [
         plural: "nimservices",
     },
     DeliverableKind { group: "apps.nvidia.com", version: "v1alpha1", kind: "NIMCache", plural: "nimcaches" },
+    DeliverableKind {
+        group: "apps.nvidia.com",
+        version: "v1alpha1",
+        kind: "NIMPipeline",
+        plural: "nimpipelines",
+    },
+    DeliverableKind { group: "apps.nvidia.com", version: "v1alpha1", kind: "NIMBuild", plural: "nimbuilds" },
 ];
 
 impl DeliverableKind {

@@ -139,10 +139,10 @@ fn what_cannot_be_exposed_or_scaled_names_its_field() {
             "spec.expose.router.hostDomainName",
         ),
         (json!({"expose": nothing}), "ConfigMapFailed", "spec.expose.router.eppConfig"),
-        (json!({"scale": {"enabled": true}}), "HPAFailed", "spec.scale.hpa.maxReplicas"),
+        (json!({"scale": {"enabled": true}}), "InvalidSpec", "spec.scale.hpa.maxReplicas"),
         (
             json!({"scale": {"enabled": true, "hpa": {"maxReplicas": 0}}}),
-            "HPAFailed",
+            "InvalidSpec",
             "spec.scale.hpa.maxReplicas",
         ),
     ] {

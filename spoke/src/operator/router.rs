@@ -113,3 +113,6 @@ impl Router {
 fn in_group(api_version: &str) -> bool {
     api_version.strip_prefix(GROUP).is_some_and(|rest| rest.starts_with('/'))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::service::State;
 use crate::operator::engine::condition::Conditions;
@@ -27,8 +27,8 @@ pub(super) fn report(subject: &Subject, standing: &Standing, again: Again) -> Re
     set("Failed", state == "Failed", if state == "Ready" { "" } else { &why.message });
     let mut status = json!({ "state": state, "conditions": conditions.to_value() });
     if let Standing::Applied { states, .. } = standing {
-        let states: BTreeMap<_, _> = states.iter().map(|(name, state)| (name, &state.word)).collect();
-        status["states"] = json!(states);
+        let words = states.iter().map(|(name, state)| (name.clone(), json!(state.word)));
+        status["states"] = Value::Object(words.collect());
     }
     let before = Conditions::read(&subject.status);
     let reason = |conditions: &Conditions| conditions.get("Ready").map(|ready| ready.reason.clone());

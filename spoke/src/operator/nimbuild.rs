@@ -113,7 +113,7 @@ impl Kind for NimBuilds {
             found.and_then(|pod| serde_json::to_value(pod.as_ref()).ok()).unwrap_or_default()
         };
         if let Some(why) = &outcome.failure {
-            return status::report(subject, &Standing::Broken(why.clone()), Again::Backoff);
+            return status::report(subject, &Standing::Hindered(why.clone()), Again::Backoff);
         }
         let (standing, again) = match &rendered.verdict {
             Verdict::Done => (Standing::Done, Again::No),

@@ -27,6 +27,14 @@ pub(super) fn find(printed: &str, model: &str) -> Result<(Value, String), String
     Ok((found.shown(), manifest.minimal()))
 }
 
+/// The cache's profiles and this one; `None` when it is among them.
+pub(super) fn with(profiles: &Value, profile: &Value) -> Option<Vec<Value>> {
+    let mut profiles = profiles.as_array().cloned().unwrap_or_default();
+    let known = profiles.iter().any(|known| known["name"] == profile["name"]);
+    profiles.push(profile.clone());
+    (!known).then_some(profiles)
+}
+
 /// Writes both.
 pub(super) async fn publish(
     world: &World,
@@ -46,11 +54,7 @@ pub(super) async fn publish(
     let params = PatchParams::apply(MANAGER).force();
     call(|| format!("apply ConfigMap {map}"), maps.patch(&map, &params, &Patch::Apply(&body))).await?;
 
-    let mut profiles = cache.data["status"]["profiles"].as_array().cloned().unwrap_or_default();
-    if profiles.iter().any(|known| known["name"] == profile["name"]) {
-        return Ok(());
-    }
-    profiles.push(profile.clone());
+    let Some(profiles) = with(&cache.data["status"]["profiles"], profile) else { return Ok(()) };
     let change = json!({
         "metadata": {"resourceVersion": cache.metadata.resource_version},
         "status": {"profiles": profiles},

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::profile::Chosen;
-use crate::operator::engine::condition::Conditions;
+use crate::operator::engine::condition::{Conditions, Moment};
 use crate::operator::engine::kind::{Again, Failure, Notice, Report, Subject};
 
 const WAIT: &str = "NIM_BUILD_WAIT_FOR_NIM_CACHE_READY";
@@ -49,7 +49,10 @@ pub(super) enum Standing {
     Done,
     Waits(Wait),
     NoProfile(NoProfile),
+    /// The spec cannot be carried out.
     Broken(Failure),
+    /// Something went wrong that may pass; it is tried again.
+    Hindered(Failure),
     /// `reads` says that the manifest of what is built will be read.
     Builds {
         chosen: Chosen,
@@ -106,81 +109,45 @@ pub(super) fn report(subject: &Subject, standing: &Standing, again: Again) -> Re
     }
     let mut conditions = Conditions::read(&subject.status);
     let moment = subject.moment();
-    for passing in [WAIT, NOT_FOUND, CACHE_FAILED, NONE, SEVERAL] {
-        conditions.remove(passing);
+    // What is said anew stays, so that it keeps the time since when it holds.
+    let told = passing(standing).map(|(kind, ..)| kind);
+    for kind in [WAIT, NOT_FOUND, CACHE_FAILED, NONE, SEVERAL] {
+        if told != Some(kind) {
+            conditions.remove(kind);
+        }
     }
-    if !matches!(standing, Standing::Broken(_)) && conditions.is_true(RECONCILE_FAILED) {
+    if let Some((kind, reason, message, _)) = passing(standing) {
+        conditions.set(kind, true, reason, message, moment);
+    }
+    if !matches!(standing, Standing::Broken(_) | Standing::Hindered(_))
+        && conditions.is_true(RECONCILE_FAILED)
+    {
         conditions.set(RECONCILE_FAILED, false, "Reconciled", "", moment);
     }
-    let mut set = |kind: &str, holds: bool, reason: &str, message: &str| {
-        conditions.set(kind, holds, reason, message, moment)
-    };
     let mut input = subject.status.get("inputProfile").cloned();
     let mut output = subject.status.get("outputProfile").cloned();
     let state = match standing {
         Standing::Done => "Ready",
-        Standing::Waits(Wait::NotFound(message)) => {
-            set(NOT_FOUND, true, "NIMCacheNotFound", message);
-            "Pending"
-        }
-        Standing::Waits(Wait::Failed(message)) => {
-            set(CACHE_FAILED, true, "NIMCacheFailed", message);
-            "Failed"
-        }
-        Standing::Waits(Wait::NotReady(message)) => {
-            set(WAIT, true, "NIMCacheNotReady", message);
-            "Pending"
-        }
-        Standing::NoProfile(NoProfile::None(message)) => {
-            set(NONE, true, "NoBuildableProfileFound", message);
-            "Failed"
-        }
-        Standing::NoProfile(NoProfile::Several(message)) => {
-            set(SEVERAL, true, "MultipleBuildableProfilesFound", message);
-            "Failed"
+        Standing::Waits(_) | Standing::NoProfile(_) => {
+            passing(standing).map_or("Pending", |(.., state)| state)
         }
         Standing::Broken(why) => {
-            set(RECONCILE_FAILED, true, &why.reason, &why.message);
+            conditions.set(RECONCILE_FAILED, true, &why.reason, &why.message, moment);
             "Failed"
         }
+        Standing::Hindered(why) => {
+            conditions.set(RECONCILE_FAILED, true, &why.reason, &why.message, moment);
+            "Pending"
+        }
         Standing::Builds { chosen, stage, reads } => {
-            let message = format!("building from profile {}", chosen.name());
-            set(SINGLE, true, "BuildableProfileFound", &message);
-            set(CREATED, true, "EngineBuildPodCreated", "The pod that builds the engine has been created");
             input = Some(chosen.shown.clone());
-            match stage {
-                Stage::Waits(why) => {
-                    set(PENDING, true, &why.reason, &why.message);
-                    "Pending"
-                }
-                Stage::Runs => {
-                    set(PENDING, true, "PodRunning", "The engine is being built");
-                    "InProgress"
-                }
-                Stage::Ready => {
-                    set(PENDING, false, "PodReady", "The engine has been built");
-                    set(COMPLETED, true, "PodReady", "The engine has been built");
-                    if *reads {
-                        "InProgress"
-                    } else {
-                        // Nothing is printed for caches of other sources; the engine is served from the volume.
-                        set(READ, true, "PodCompleted", "The cache keeps no manifest of its source");
-                        "Ready"
-                    }
-                }
-                Stage::Failed(why) => {
-                    set(PENDING, false, "PodFailed", "The pod that builds the engine has failed");
-                    let message = format!("The pod that builds the engine has failed: {why}");
-                    set(COMPLETED, false, "PodFailed", &message);
-                    "Failed"
-                }
-            }
+            building(&mut conditions, chosen, stage, *reads, moment)
         }
         Standing::Reads { chosen, why } => {
             input = Some(chosen.shown.clone());
             let waiting = Failure::new("PodRunning", "the manifest of the engine is being read");
             let why = why.clone().unwrap_or(waiting);
-            set(READ, false, &why.reason, &why.message);
+            conditions.set(READ, false, &why.reason, &why.message, moment);
             "InProgress"
         }
         Standing::Built { chosen, found } => {
@@ -188,11 +155,11 @@ pub(super) fn report(subject: &Subject, standing: &Standing, again: Again) -> Re
             output = Some(found.clone());
             let name = found["name"].as_str().unwrap_or_default();
             let message = format!("profile {name} was built and added to the cache");
-            set(READ, true, "PodCompleted", &message);
+            conditions.set(READ, true, "PodCompleted", &message, moment);
             "Ready"
         }
         Standing::Unread(why) => {
-            set(READ, false, &why.reason, &why.message);
+            conditions.set(READ, false, &why.reason, &why.message, moment);
             "Failed"
         }
     };
@@ -204,6 +171,64 @@ pub(super) fn report(subject: &Subject, standing: &Standing, again: Again) -> Re
     }
     let notices = notices(&subject.status, state, &conditions);
     Report { status, notices, again }
+}
+
+/// What a build is told that cannot begin: condition, reason, message and state.
+fn passing(standing: &Standing) -> Option<(&'static str, &'static str, &str, &'static str)> {
+    Some(match standing {
+        Standing::Waits(Wait::NotFound(message)) => (NOT_FOUND, "NIMCacheNotFound", message, "Pending"),
+        Standing::Waits(Wait::Failed(message)) => (CACHE_FAILED, "NIMCacheFailed", message, "Failed"),
+        Standing::Waits(Wait::NotReady(message)) => (WAIT, "NIMCacheNotReady", message, "Pending"),
+        Standing::NoProfile(NoProfile::None(message)) => (NONE, "NoBuildableProfileFound", message, "Failed"),
+        Standing::NoProfile(NoProfile::Several(message)) => {
+            (SEVERAL, "MultipleBuildableProfilesFound", message, "Failed")
+        }
+        _ => return None,
+    })
+}
+
+/// The conditions of a build under way, and the state.
+fn building(
+    conditions: &mut Conditions,
+    chosen: &Chosen,
+    stage: &Stage,
+    reads: bool,
+    moment: Moment,
+) -> &'static str {
+    if matches!(stage, Stage::Waits(_) | Stage::Runs) {
+        // The one before it failed and was removed.
+        conditions.remove(COMPLETED);
+    }
+    let mut set = |kind: &str, holds: bool, reason: &str, message: &str| {
+        conditions.set(kind, holds, reason, message, moment);
+    };
+    set(SINGLE, true, "BuildableProfileFound", &format!("building from profile {}", chosen.name()));
+    set(CREATED, true, "EngineBuildPodCreated", "The pod that builds the engine has been created");
+    match stage {
+        Stage::Waits(why) => {
+            set(PENDING, true, &why.reason, &why.message);
+            "Pending"
+        }
+        Stage::Runs => {
+            set(PENDING, true, "PodRunning", "The engine is being built");
+            "InProgress"
+        }
+        Stage::Ready => {
+            set(PENDING, false, "PodReady", "The engine has been built");
+            set(COMPLETED, true, "PodReady", "The engine has been built");
+            if reads {
+                return "InProgress";
+            }
+            // Nothing is printed for caches of other sources; the engine is served from the volume.
+            set(READ, true, "PodCompleted", "The cache keeps no manifest of its source");
+            "Ready"
+        }
+        Stage::Failed(why) => {
+            set(PENDING, false, "PodFailed", "The pod that builds the engine has failed");
+            set(COMPLETED, false, "PodFailed", &format!("The pod that builds the engine has failed: {why}"));
+            "Failed"
+        }
+    }
 }
 
 /// One event when the state moves, or when another thing is in the way.

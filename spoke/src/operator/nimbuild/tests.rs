@@ -1,4 +1,5 @@
 //! What a NIMBuild becomes, stage by stage.
+#![allow(clippy::needless_pass_by_value, reason = "literals are handed over as they are written")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -224,4 +225,70 @@ profiles:
     assert!(kept.contains("other"), "what was built before stays in the manifest");
     assert!(publish::find(printed, "absent").is_err());
     assert!(publish::find("model_manifest.yaml not found\n", "mine").is_err());
+}
+
+#[test]
+fn accept_nimbuild_waits_visibly_completes_without_its_pod_and_appends_its_profile_once() {
+    let build = build(json!({}));
+    let mut subject = subject(Value::Null);
+    let (_, waiting) = step(&build, &subject, &refs("InProgress", json!([])), Value::Null);
+    assert_eq!(waiting.status["state"], "Pending");
+    let told = condition(&waiting.status, "NIM_BUILD_WAIT_FOR_NIM_CACHE_READY");
+    assert_eq!(told["message"], "NIMCache c not ready: it is InProgress");
+    assert!(!waiting.notices[0].warning);
+    subject.status = waiting.status;
+
+    let cached = json!([profile("x", true)]);
+    let (_, done) = step(&build, &subject, &refs("Ready", cached.clone()), pod(READY));
+    assert_eq!(condition(&done.status, "NIM_BUILD_WAIT_FOR_NIM_CACHE_READY"), Value::Null);
+    subject.status = done.status;
+    let (rendered, _) = step(&build, &subject, &refs("Ready", cached.clone()), Value::Null);
+    assert_eq!(
+        rendered.children[0].name, "b-local-manifest-pod",
+        "the pod that built has gone, and is not missed"
+    );
+
+    let from = profile::stored(&subject.status).unwrap();
+    let shown = profile::built(&json!({"name": "new", "config": {"tp": "1"}}), &from);
+    let grown = Value::from(publish::with(&cached, &shown).unwrap());
+    assert_eq!(grown[1], json!({"name": "new", "config": {"tp": "1", "input_profile": "x"}}));
+    assert_eq!((&grown[0], publish::with(&grown, &shown)), (&cached[0], None));
+}
+
+#[test]
+fn what_may_pass_is_tried_again_and_a_pod_made_anew_has_not_failed() {
+    let build = build(json!({}));
+    let refs = refs("Ready", json!([profile("x", true)]));
+    let mut subject = subject(Value::Null);
+    let (_, failed) = step(&build, &subject, &refs, json!({"phase": "Failed"}));
+    assert_eq!(failed.status["state"], "Failed");
+    subject.status = failed.status;
+    let (rendered, again) = step(&build, &subject, &refs, pod(RUNS));
+    assert_eq!(again.status["state"], "InProgress");
+    assert_eq!(condition(&again.status, "NIM_BUILD_ENGINE_BUILD_POD_COMPLETED"), Value::Null);
+    let outcome = Outcome { failure: Some(Failure::new("PodFailed", "quota")), ..Outcome::default() };
+    let report = NimBuilds::report(&build, &subject, &refs, &rendered, &outcome);
+    assert_eq!((&report.status["state"], report.again), (&json!("Pending"), Again::Backoff));
+    assert_eq!(condition(&report.status, "NIM_BUILD_RECONCILE_FAILED")["message"], "quota");
+}
+
+#[test]
+fn a_status_that_says_the_same_later_is_not_written_again() {
+    let failed = json!({"phase": "Failed"});
+    let several = json!([profile("x", true), profile("y", true)]);
+    for (refs, pod) in [
+        (Refs::default(), Value::Null),
+        (refs("InProgress", json!([])), Value::Null),
+        (refs("Failed", json!([])), Value::Null),
+        (refs("Ready", json!([])), Value::Null),
+        (refs("Ready", several), Value::Null),
+        (refs("Ready", json!([profile("x", true)])), failed),
+        (refs("Ready", json!([profile("x", true)])), pod(RUNS)),
+    ] {
+        let (_, first) = step(&build(json!({})), &subject(Value::Null), &refs, pod.clone());
+        let mut later = subject(first.status.clone());
+        later.now = jiff::Timestamp::from_second(900).unwrap();
+        let (_, second) = step(&build(json!({})), &later, &refs, pod);
+        assert_eq!((second.status, second.notices), (first.status, vec![]));
+    }
 }

@@ -57,6 +57,9 @@ const PURE: &[&str] = &[
     "spoke/src/operator/nimservice/volumes",
 ];
 
+/// Faults of NVIDIA's operator, numbered as in ARCHITECTURE.md: each has a test `b01_…` that fails if the fault is put in.
+const FAULTS: std::ops::RangeInclusive<u32> = 1..=29;
+
 /// What a pure room may not name.
 const IO: &[&str] = &[
     "kube::Api",
@@ -212,4 +215,19 @@ fn names_say_something_and_nothing_is_left_behind() {
         }
     }
     refuse("left behind", &faults);
+}
+
+#[test]
+fn every_fault_that_is_not_repeated_has_a_test() {
+    let sources = sources();
+    let named = |number: u32| {
+        let test = format!("fn b{number:02}_");
+        sources.values().any(|text| text.contains(&test))
+    };
+    let without: Vec<String> = FAULTS.filter(|number| !named(*number)).map(|n| format!("B{n}")).collect();
+    refuse("faults of NVIDIA's operator without a test of their own", &without);
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page is there");
+    let unlisted: Vec<String> =
+        FAULTS.filter(|n| !page.contains(&format!("| B{n} |"))).map(|n| format!("B{n}")).collect();
+    refuse("faults that ARCHITECTURE.md does not list", &unlisted);
 }

@@ -9,6 +9,8 @@ mod cluster;
 mod engine;
 mod env;
 mod gauges;
+mod models;
+mod nimbuild;
 mod nimcache;
 mod nimpipeline;
 mod nimservice;
@@ -36,6 +38,8 @@ use engine::wake::{Queue, Waker};
 use engine::watch::{Told, Watch};
 use engine::world::World;
 pub use gauges::StateGauges;
+use models::Models;
+use nimbuild::NimBuilds;
 use nimcache::NimCaches;
 use nimpipeline::NimPipelines;
 use nimservice::NimServices;
@@ -77,6 +81,7 @@ fn kinds() -> Vec<Registration> {
         Registration::of::<NimServices>(),
         Registration::of::<NimCaches>(),
         Registration::of::<NimPipelines>(),
+        Registration::of::<NimBuilds>(),
     ]
 }
 
@@ -122,6 +127,7 @@ impl Operator {
             facts: seen,
             nodes_seen: CancellationToken::new(),
             rival: rival_seen,
+            models: Models::new(waker.clone()),
             waker,
         };
         let shells =

@@ -49,6 +49,7 @@ pub struct NIMCacheSpec {
     /// Where the model is stored.
     pub storage: NIMCacheStorage,
     /// What the containers that fetch it ask for. Default nothing.
+    #[schemars(extend("default" = {}))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
     /// Taints of nodes that do not keep the pods away. Default none.
@@ -118,10 +119,12 @@ pub struct NIMCacheStorage {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
-    /// Processors, for example `4`. Default none asked for.
+    /// Processors, for example `4`. Default `0`: none asked for.
+    #[schemars(extend("default" = "0"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Quantity>,
-    /// Memory, for example `16Gi`. Default none asked for.
+    /// Memory, for example `16Gi`. Default `0`: none asked for.
+    #[schemars(extend("default" = "0"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Quantity>,
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod call;
+pub(crate) mod canonical;
 pub(crate) mod child;
 pub(crate) mod compare;
 pub(crate) mod condition;

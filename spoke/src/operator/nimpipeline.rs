@@ -6,12 +6,14 @@ mod status;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use service::Service;
 use status::Standing;
 
 use super::cluster::ClusterFacts;
 use super::engine::call::CallError;
+use super::engine::canonical::canonical;
 use super::engine::child::ChildKind;
 use super::engine::kind::{Again, Failure, Kind, Outcome, Rendered, Report, Subject};
 use super::engine::world::World;
@@ -90,6 +92,10 @@ impl Kind for NimPipelines {
             object.enabled().map(|(_, service)| (service.name().to_owned(), state(service))).collect();
         let again = if outcome.failure.is_some() { Again::Backoff } else { Again::No };
         status::report(subject, &Standing::Applied { states, failure: outcome.failure.clone() }, again)
+    }
+
+    fn stored(spec: &Value) -> Value {
+        canonical(spec)
     }
 
     fn unreadable(subject: &Subject, reason: &str, message: &str) -> Report {

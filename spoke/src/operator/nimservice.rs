@@ -10,6 +10,7 @@ mod exposure;
 mod gpu;
 mod kserve;
 mod metadata;
+mod model;
 mod monitor;
 mod multi_node;
 mod network;
@@ -27,6 +28,7 @@ use std::collections::BTreeMap;
 
 use crds::nim::{InferencePlatform, NIMCache, NIMService};
 use kube::core::DynamicObject;
+use serde_json::Value;
 
 pub(crate) use access::use_of_scc;
 pub(crate) use pod::runtime_default;
@@ -36,6 +38,7 @@ use storage::CacheView;
 
 use super::cluster::ClusterFacts;
 use super::engine::call::CallError;
+use super::engine::canonical::canonical;
 use super::engine::child::ChildKind;
 use super::engine::condition::Conditions;
 use super::engine::kind::{Again, Failure, Kind, Outcome, Rendered, Report, Subject};
@@ -95,7 +98,16 @@ impl Kind for NimServices {
         });
         let kserve = kserve::observe(object, subject, world).await?;
         let claims = claims::observe(object, subject, world).await?;
-        Ok(Refs { cache, kserve, claims })
+        // Only a service that said so before is asked: what is on its way has nothing to say yet.
+        let endpoint = subject.status["model"]["clusterEndpoint"].as_str().filter(|it| !it.is_empty());
+        let model = match endpoint.filter(|_| subject.status["state"] == "Ready") {
+            Some(endpoint) => Some(world.models.ask(subject, endpoint)),
+            None => {
+                world.models.forget(&subject.owner.uid);
+                None
+            }
+        };
+        Ok(Refs { cache, kserve, claims, model })
     }
 
     fn render(
@@ -153,16 +165,25 @@ impl Kind for NimServices {
                 (found, exposure::endpoints(&scene, outcome))
             }
         };
+        let found_ready = found.ready;
         let standing = if found.ready {
             Standing::Ready { message: found.message, available: found.available, endpoints }
         } else {
             Standing::NotReady { why: Failure::new("NotReady", found.message), available: found.available }
         };
         let mut report = status::report(subject, &standing, Again::No);
+        match refs.model.as_ref().filter(|_| found_ready) {
+            Some(answer) => model::tell(subject, &mut report.status, answer),
+            None => model::withdraw(&mut report.status),
+        }
         if let Some(fields) = report.status.as_object_mut() {
             fields.extend(claims::status(&scene, outcome));
         }
         report
+    }
+
+    fn stored(spec: &Value) -> Value {
+        canonical(spec)
     }
 
     fn unreadable(subject: &Subject, reason: &str, message: &str) -> Report {

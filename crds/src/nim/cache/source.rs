@@ -27,10 +27,11 @@ impl NIMSource {
         self.ngc.as_ref().is_some_and(|ngc| ngc.model_endpoint.is_none())
     }
 
-    /// One model for every GPU: from an endpoint of NVIDIA's catalogue, or from the Hugging Face hub.
+    /// One model for every GPU: from an endpoint of NVIDIA's catalogue, or from a place that speaks as the Hugging Face
+    /// hub does.
     #[must_use]
     pub fn is_universal(&self) -> bool {
-        self.hf.is_some() || self.ngc.as_ref().is_some_and(|ngc| ngc.model_endpoint.is_some())
+        self.is_hugging_face() || self.ngc.as_ref().is_some_and(|ngc| ngc.model_endpoint.is_some())
     }
 
     /// From a place that speaks as the Hugging Face hub does.
@@ -72,11 +73,14 @@ impl NIMSource {
         secret.filter(|name| !name.is_empty())
     }
 
-    /// `hf://<namespace>/<model>`, where the place speaks as the Hugging Face hub does and a model is wanted.
+    /// `hf://<namespace>/<model>`, and `:<revision>` where one is named, where the place speaks as the Hugging Face hub
+    /// does and a model is wanted.
     #[must_use]
     pub fn hugging_face_uri(&self) -> Option<String> {
         let (_, namespace, common) = self.common()?;
-        common.model_name.as_ref().map(|model| format!("hf://{namespace}/{model}"))
+        let revision = common.revision.as_deref().filter(|revision| !revision.is_empty());
+        let revision = revision.map(|revision| format!(":{revision}")).unwrap_or_default();
+        common.model_name.as_ref().map(|model| format!("hf://{namespace}/{model}{revision}"))
     }
 }
 

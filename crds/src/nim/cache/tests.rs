@@ -43,7 +43,7 @@ fn a_source_tells_how_its_model_is_fetched() {
         ),
         (hub("hf", "modelName"), (false, true, true), Some("hf://meta/llama"), Some("hf-api"), None),
         (hub("hf", "datasetName"), (false, true, true), None, Some("hf-api"), None),
-        (hub("dataStore", "modelName"), (false, false, true), Some("hf://meta/llama"), Some("hf-api"), None),
+        (hub("dataStore", "modelName"), (false, true, true), Some("hf://meta/llama"), Some("hf-api"), None),
         (json!({}), (false, false, false), None, None, None),
     ];
     for (source, kinds, uri, auth, pull) in cases {
@@ -53,6 +53,19 @@ fn a_source_tells_how_its_model_is_fetched() {
         assert_eq!(source_of.hugging_face_uri().as_deref(), uri, "{source}");
         assert_eq!((source_of.auth_secret(), source_of.pull_secret()), (auth, pull), "{source}");
         assert_eq!(source_of.model_puller().is_some(), auth.is_some(), "{source}");
+    }
+}
+
+#[test]
+fn b22_the_address_of_a_model_names_its_revision() {
+    let mut source = json!({"endpoint": "https://huggingface.co", "namespace": "meta", "modelName": "llama",
+        "authSecret": "a", "modelPuller": "p", "pullSecret": "s"});
+    for (revision, uri) in
+        [(None, "hf://meta/llama"), (Some("v2"), "hf://meta/llama:v2"), (Some(""), "hf://meta/llama")]
+    {
+        source["revision"] = json!(revision);
+        let source = spec(&json!({"hf": source}), &json!({})).source;
+        assert_eq!(source.hugging_face_uri().as_deref(), Some(uri));
     }
 }
 

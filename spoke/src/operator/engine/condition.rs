@@ -51,6 +51,13 @@ impl Conditions {
         }
     }
 
+    /// Makes a condition one of something that has happened, whatever generation is asked for since.
+    pub(crate) fn of_any_generation(&mut self, kind: &str) {
+        if let Some(found) = self.list.iter_mut().find(|one| one.type_ == kind) {
+            found.observed_generation = None;
+        }
+    }
+
     pub(crate) fn to_value(&self) -> Value {
         serde_json::to_value(&self.list).unwrap_or_default()
     }

@@ -80,6 +80,11 @@ pub(crate) trait Kind: Send + Sync + Sized + 'static {
         None
     }
 
+    /// The spec as it is stored from when the object is taken on. Pure.
+    fn stored(spec: &Value) -> Value {
+        spec.clone()
+    }
+
     /// Kind and plural for dynamic access.
     fn resource() -> ApiResource {
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, Self::KIND), Self::PLURAL)

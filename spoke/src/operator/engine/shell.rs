@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crds::marks::PLACEMENT_LABEL;
+use crds::marks::{DELIVERED_LABEL, PLACEMENT_LABEL};
 use futures::StreamExt;
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{Applier, MANAGER, by_uid};
 use super::call::{CallError, call, call_opt};
+use super::canonical;
 use super::child::Owner;
 use super::condition::status_patch;
 use super::events::Announcer;
@@ -190,12 +191,20 @@ impl<K: Kind> Shell<K> {
         if all.iter().any(|one| one == K::FINALIZER) == wanted {
             return Ok(None);
         }
-        if wanted {
-            all.push(K::FINALIZER.to_owned());
-        } else {
+        if !wanted {
             all.retain(|one| one != K::FINALIZER);
+            return self.patch_metadata(object, json!({ "finalizers": all })).await;
         }
-        self.patch_metadata(object, json!({ "finalizers": all })).await
+        all.push(K::FINALIZER.to_owned());
+        let mut patch = json!({ "metadata": { "finalizers": all } });
+        // What a hub delivered stays as it was sent: it compares.
+        let delivered =
+            object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(DELIVERED_LABEL));
+        let spec = &object.data["spec"];
+        if !delivered && let Some(change) = canonical::change(spec, &K::stored(spec)) {
+            patch["spec"] = change;
+        }
+        self.patch(object, patch).await
     }
 
     async fn annotate(
@@ -214,15 +223,23 @@ impl<K: Kind> Shell<K> {
     async fn patch_metadata(
         &self,
         object: &DynamicObject,
-        mut metadata: Value,
+        metadata: Value,
+    ) -> Result<Option<DynamicObject>, CallError> {
+        self.patch(object, json!({ "metadata": metadata })).await
+    }
+
+    /// Changes the object that was seen, not one that was changed since.
+    async fn patch(
+        &self,
+        object: &DynamicObject,
+        mut change: Value,
     ) -> Result<Option<DynamicObject>, CallError> {
         let (namespace, name) = key(object);
-        metadata["resourceVersion"] = json!(object.metadata.resource_version);
+        change["metadata"]["resourceVersion"] = json!(object.metadata.resource_version);
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let api = self.world.api(&namespace, &K::resource());
-        let patch = Patch::Merge(json!({ "metadata": metadata }));
         let what = || format!("write the metadata of {} {name}", K::KIND);
-        call_opt(what, api.patch(&name, &params, &patch)).await
+        call_opt(what, api.patch(&name, &params, &Patch::Merge(change))).await
     }
 }
 

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::child::ChildKind;
 use super::wake::Waker;
 use crate::operator::cluster::ClusterFacts;
+use crate::operator::models::Models;
 use crate::operator::rival::Rival;
 
 /// A watch cache and how its kind is called.
@@ -58,6 +59,8 @@ pub(crate) struct World {
     pub(crate) rival: watch::Receiver<Rival>,
     /// Has NIM objects looked at.
     pub(crate) waker: Waker,
+    /// What is served, asked in the background.
+    pub(crate) models: Models,
 }
 
 impl World {
@@ -69,11 +72,6 @@ impl World {
     /// A NIM object, if the cache has it.
     pub(crate) fn subject(&self, kind: &str, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
         self.subjects.get(kind)?.get(namespace, name)
-    }
-
-    /// A handle for whatever learns by other ways than a watch that something changed for a NIM object.
-    pub(crate) fn waker(&self) -> Waker {
-        self.waker.clone()
     }
 
     /// Direct access to objects of a kind.

@@ -6,6 +6,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::progress::UNTOLD;
+use crate::operator::engine::kind::Failure;
+
 /// On the NIMCache: the failed jobs so far. Removing it lets the download begin anew.
 pub(super) const ANNOTATION: &str = "nimfleet.io/download-attempts";
 
@@ -26,6 +29,16 @@ pub(super) struct Attempts {
     job: String,
     /// When it was seen to have failed.
     since: Option<Timestamp>,
+    /// Why it failed.
+    #[serde(default)]
+    why: Option<Why>,
+}
+
+/// A failure as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Why {
+    reason: String,
+    message: String,
 }
 
 /// What may be done next.
@@ -46,13 +59,24 @@ impl Attempts {
     }
 
     /// With one more failed job, unless it is counted already.
-    pub(super) fn with_failed(mut self, job: &str, now: Timestamp) -> Self {
+    pub(super) fn with_failed(mut self, job: &str, why: &Failure, now: Timestamp) -> Self {
         if self.job != job {
             self.failed += 1;
             job.clone_into(&mut self.job);
             self.since = Some(now);
+            self.why = None;
+        }
+        // The pods, which tell most, are known a moment later than the job, and may go before it.
+        if self.why.is_none() || why.reason != UNTOLD {
+            self.why = Some(Why { reason: why.reason.clone(), message: why.message.clone() });
         }
         self
+    }
+
+    /// Why the last job failed.
+    pub(super) fn why(&self) -> Failure {
+        let why = self.why.as_ref().map(|why| Failure::new(&why.reason, &why.message));
+        why.unwrap_or_else(|| Failure::new(UNTOLD, "the job has failed"))
     }
 
     /// As an annotation; none when nothing has failed.
@@ -83,22 +107,37 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
+    fn told() -> Failure {
+        Failure::new("DiskFull", "no space left")
+    }
+
+    #[test]
+    fn what_the_pods_told_is_kept_when_they_are_gone() {
+        let untold = Failure::new(UNTOLD, "limit");
+        let attempts = Attempts::read(None, 1).with_failed("a", &untold, at(0));
+        assert_eq!(attempts.why(), untold);
+        let attempts = attempts.with_failed("a", &told(), at(1)).with_failed("a", &untold, at(2));
+        assert_eq!(attempts.why(), told());
+        assert_eq!(Attempts::read(attempts.to_annotation().as_ref(), 1).why(), told());
+    }
+
     #[test]
     fn retries_are_bounded_and_ever_rarer() {
         let mut attempts = Attempts::read(None, 1);
         assert_eq!(attempts.next(at(0)), Next::Try);
         for (n, minutes) in [(1, 10), (2, 20), (3, 40), (4, 80)] {
-            attempts = attempts.with_failed(&format!("job-{n}"), at(0));
+            attempts = attempts.with_failed(&format!("job-{n}"), &told(), at(0));
             assert_eq!(attempts.next(at(0)), Next::WaitFor(Duration::from_mins(minutes)), "after {n}");
             assert_eq!(attempts.next(at(60 * 80)), Next::Try, "after {n}");
         }
-        attempts = attempts.with_failed("job-5", at(0));
+        attempts = attempts.with_failed("job-5", &told(), at(0));
         assert_eq!(attempts.next(at(1_000_000)), Next::GiveUp);
     }
 
     #[test]
     fn a_job_is_counted_once_and_the_count_survives_being_stored() {
-        let attempts = Attempts::read(None, 3).with_failed("a", at(5)).with_failed("a", at(9));
+        let attempts =
+            Attempts::read(None, 3).with_failed("a", &told(), at(5)).with_failed("a", &told(), at(9));
         assert_eq!(attempts.failed, 1);
         let stored = attempts.to_annotation();
         assert_eq!(Attempts::read(stored.as_ref(), 3), attempts);

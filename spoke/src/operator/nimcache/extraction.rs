@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::pods::{CONTAINER, labels, pod, resources, scc, security};
 use crate::operator::cluster::{ClusterFacts, Platform};
 use crate::operator::engine::child::{Child, ChildKind, Keep, MANAGED_BY};
-use crate::operator::engine::kind::{Failure, Subject};
+use crate::operator::engine::kind::Subject;
 use crate::operator::nimservice::runtime_default;
 
 /// Key of the ConfigMap.
@@ -19,6 +19,9 @@ pub(super) const KEY: &str = "model_manifest.yaml";
 
 /// What the pod prints when the image has no manifest.
 const ABSENT: &str = "model_manifest.yaml not found";
+
+/// What it prints before that when the image cannot take a model's address either: it is no NIM at all.
+const NO_NIM: &str = "download-to-cache not found";
 
 /// What it prints last. A log is read while it is written, and half a manifest may well be a manifest.
 const END: &str = "# end of manifest";
@@ -31,6 +34,7 @@ const SCRIPT: &str = "\
 for file in /opt/nim/etc/default/model_manifest.yaml /etc/nim/config/model_manifest.yaml; do
   if [ -f \"$file\" ]; then cat \"$file\"; echo; echo '# end of manifest'; exec sleep infinity; fi
 done
+command -v download-to-cache >/dev/null || echo 'download-to-cache not found'
 echo 'model_manifest.yaml not found'
 exec sleep infinity
 ";
@@ -50,8 +54,13 @@ pub(super) fn says_absent(printed: &str) -> bool {
     printed.contains(ABSENT)
 }
 
+/// True when it says that the image, which has no manifest, is no NIM.
+pub(super) fn says_no_nim(printed: &str) -> bool {
+    says_absent(printed) && printed.contains(NO_NIM)
+}
+
 /// True when nothing more is to be expected of the pod.
-pub(super) fn is_whole(printed: &str, pod: &Value, now: Timestamp) -> bool {
+pub(crate) fn is_whole(printed: &str, pod: &Value, now: Timestamp) -> bool {
     if says_absent(printed) || printed.trim_end().ends_with(END) {
         return true;
     }
@@ -62,18 +71,12 @@ pub(super) fn is_whole(printed: &str, pod: &Value, now: Timestamp) -> bool {
 }
 
 /// The pod.
-pub(super) fn manifest_pod(
-    subject: &Subject,
-    spec: &NIMCacheSpec,
-    image: &str,
-    pull_secret: Option<&str>,
-    facts: &ClusterFacts,
-) -> Child {
+pub(super) fn manifest_pod(subject: &Subject, spec: &NIMCacheSpec, facts: &ClusterFacts) -> Child {
     let mut container_security = security(spec);
     container_security.seccomp_profile = (facts.platform == Platform::Tkgs).then(runtime_default);
     let container = Container {
         name: CONTAINER.to_owned(),
-        image: Some(image.to_owned()),
+        image: spec.source.model_puller().map(str::to_owned),
         command: Some(vec!["sh".into(), "-c".into(), SCRIPT.into()]),
         resources: Some(resources(spec)),
         security_context: Some(container_security),
@@ -86,10 +89,7 @@ pub(super) fn manifest_pod(
             annotations: (facts.platform == Platform::OpenShift).then(annotation),
             ..meta(subject, &name, labels(subject))
         },
-        spec: Some(k8s_openapi::api::core::v1::PodSpec {
-            containers: vec![container],
-            ..pod(spec, pull_secret)
-        }),
+        spec: Some(k8s_openapi::api::core::v1::PodSpec { containers: vec![container], ..pod(spec) }),
         status: None,
     };
     Child::new(ChildKind::Pod, &name, Keep::OwnedOnce, &object)
@@ -124,29 +124,6 @@ pub(super) fn meta(subject: &Subject, name: &str, labels: BTreeMap<String, Strin
     }
 }
 
-/// Why a pod does not run yet, in the words of its kubelet or scheduler; `None` when it runs.
-pub(super) fn waiting(pod: &Value) -> Option<Failure> {
-    let status = &pod["status"];
-    if status["phase"] == "Running" {
-        return None;
-    }
-    let containers = ["initContainerStatuses", "containerStatuses"];
-    let mut all = containers.iter().filter_map(|field| status[*field].as_array()).flatten();
-    if let Some(state) = all.find_map(|container| container["state"]["waiting"].as_object())
-        && let Some(reason) = state.get("reason").and_then(Value::as_str)
-    {
-        let message = state.get("message").and_then(Value::as_str).unwrap_or_default();
-        return Some(Failure::new(reason, message));
-    }
-    let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let unscheduled = conditions.iter().find(|one| one["type"] == "PodScheduled" && one["status"] == "False");
-    let why = unscheduled.map(|one| {
-        let text = |field: &str, other: &str| one[field].as_str().unwrap_or(other).to_owned();
-        Failure::new(text("reason", "Unschedulable"), text("message", ""))
-    });
-    Some(why.unwrap_or_else(|| Failure::new("PodPending", "the pod has not started yet")))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -172,13 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_does_not_run_says_why() {
-        let waits = json!({"status": {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "denied"}}}]}});
-        let nowhere = json!({"status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]}});
-        for (pod, reason) in [(waits, "ErrImagePull"), (nowhere, "Unschedulable"), (json!({}), "PodPending")]
-        {
-            assert_eq!(waiting(&pod).unwrap().reason, reason);
+    fn an_image_without_a_manifest_is_a_nim_or_not() {
+        for (printed, absent, no_nim) in [
+            ("a: {}", false, false),
+            ("model_manifest.yaml not found\n", true, false),
+            ("download-to-cache not found\n", false, false),
+            ("download-to-cache not found\nmodel_manifest.yaml not found\n", true, true),
+        ] {
+            assert_eq!((says_absent(printed), says_no_nim(printed)), (absent, no_nim), "{printed:?}");
         }
-        assert_eq!(waiting(&json!({"status": {"phase": "Running"}})), None);
     }
 }

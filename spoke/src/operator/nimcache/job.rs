@@ -1,8 +1,12 @@
 //! The job that downloads a model into the cache.
 
+pub(super) mod source;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
-use crds::nim::{NGCSource, NIMCacheSpec};
+use crds::nim::NIMCacheSpec;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
     ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvFromSource, PersistentVolumeClaimVolumeSource,
@@ -13,21 +17,25 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::extraction::meta;
 use super::pods::{CONTAINER, labels, pod, resources, scc, security};
 use super::selection::Selection;
+use source::{Fetch, Image};
+
 use crate::operator::certificates::update_certificates;
 use crate::operator::cluster::{ClusterFacts, Platform};
 use crate::operator::engine::child::{Child, ChildKind, Keep};
 use crate::operator::engine::kind::Subject;
-use crate::operator::env::{distinct, merge, proxy, var};
+use crate::operator::env::{distinct, merge, proxy};
 use crate::operator::nimservice::runtime_default;
 
 /// On the job: which profiles it downloads, so that the status tells what was really fetched.
 pub(super) const SELECTED: &str = "nimfleet.io/selected-profiles";
 
+/// On the job: the generation of the NIMCache that it was made for.
+pub(super) const MADE_FOR: &str = "nimfleet.io/made-for-generation";
+
 /// Attempts of one job, and how long a finished one is kept.
 const POD_RETRIES: i32 = 5;
 const KEPT_SECONDS: i32 = 600;
 
-const MODEL_PATH: &str = "/model-store";
 const CACHE_VOLUME: &str = "nim-cache-volume";
 
 /// Name of the job.
@@ -39,26 +47,27 @@ pub(super) fn name(subject: &Subject) -> String {
 pub(super) fn job(
     subject: &Subject,
     spec: &NIMCacheSpec,
-    ngc: &NGCSource,
+    image: Image,
     selection: &Selection,
-    claim: &str,
     facts: &ClusterFacts,
 ) -> Child {
     let sub_path =
         spec.storage.pvc.as_ref().and_then(|pvc| pvc.sub_path.clone()).filter(|path| !path.is_empty());
-    let store = VolumeMount { sub_path, ..mount(CACHE_VOLUME, MODEL_PATH) };
-    let base_mounts = vec![store, mount("scratch", "/scratch")];
+    let fetch = source::fetch(spec, &subject.owner.name, image, selection);
+    let store = |path: &&str| VolumeMount { sub_path: sub_path.clone(), ..mount(CACHE_VOLUME, path) };
+    let mut mounts: Vec<_> = fetch.paths.iter().map(store).collect();
+    mounts.push(mount("scratch", "/scratch"));
     let certificates = spec.proxy.as_ref().and_then(|proxy| proxy.certificates());
-    let main = download(spec, ngc, selection, &base_mounts, certificates.is_some());
-    let init = init_containers(spec, ngc, &main, &base_mounts, certificates.is_some());
-    let mut template = pod(spec, ngc.pull_secret.as_deref());
+    let main = download(spec, fetch, &mounts, certificates.is_some());
+    let init = init_containers(spec, &main, &mounts, certificates.is_some());
+    let mut template = pod(spec);
     if facts.platform == Platform::Tkgs
         && let Some(security) = &mut template.security_context
     {
         security.seccomp_profile = Some(runtime_default());
     }
     template.restart_policy = Some("Never".to_owned());
-    template.volumes = Some(volumes(claim, certificates));
+    template.volumes = Some(volumes(spec.claim_name(&subject.owner.name), certificates));
     template.init_containers = (!init.is_empty()).then_some(init);
     template.containers = vec![main];
     let mut annotations = BTreeMap::from([("sidecar.istio.io/inject".to_owned(), "false".to_owned())]);
@@ -66,10 +75,13 @@ pub(super) fn job(
         annotations.insert("openshift.io/scc".to_owned(), scc(spec).to_owned());
     }
     let name = name(subject);
-    let selected = serde_json::Value::from(selection.ids()).to_string();
+    let marks = [
+        (SELECTED, serde_json::Value::from(selection.ids()).to_string()),
+        (MADE_FOR, subject.owner.generation.to_string()),
+    ];
     let object = Job {
         metadata: ObjectMeta {
-            annotations: Some(BTreeMap::from([(SELECTED.to_owned(), selected)])),
+            annotations: Some(marks.map(|(key, value)| (key.to_owned(), value)).into()),
             ..meta(subject, &name, labels(subject))
         },
         spec: Some(JobSpec {
@@ -90,16 +102,8 @@ pub(super) fn job(
     Child::new(ChildKind::Job, &name, Keep::OwnedOnce, &object)
 }
 
-fn download(
-    spec: &NIMCacheSpec,
-    ngc: &NGCSource,
-    selection: &Selection,
-    mounts: &[VolumeMount],
-    certificates: bool,
-) -> Container {
-    let (command, args) = command(ngc, selection);
-    let own = [var("NIM_CACHE_PATH", MODEL_PATH)];
-    let mut env = merge(&own, spec.env.as_deref().unwrap_or_default());
+fn download(spec: &NIMCacheSpec, fetch: Fetch, mounts: &[VolumeMount], certificates: bool) -> Container {
+    let mut env = fetch.env;
     if let Some(wanted) = &spec.proxy {
         env = merge(&env, &proxy(wanted));
     }
@@ -107,38 +111,27 @@ fn download(
     if certificates {
         mounts.push(mount("ca-cert-volume", "/etc/ssl"));
     }
-    let secret = SecretEnvSource { name: ngc.auth_secret.clone(), optional: None };
+    let secret = |name: &str| SecretEnvSource { name: name.to_owned(), optional: None };
+    let secret = spec.source.auth_secret().map(secret);
+    let secret = EnvFromSource { secret_ref: secret, ..EnvFromSource::default() };
     Container {
         name: CONTAINER.to_owned(),
-        image: Some(ngc.model_puller.clone()),
-        command: Some(vec![command.to_owned()]),
-        args: Some(args),
+        image: spec.source.model_puller().map(str::to_owned),
+        command: fetch.command,
+        args: fetch.args,
         env: Some(distinct(env)),
-        env_from: Some(vec![EnvFromSource { secret_ref: Some(secret), ..EnvFromSource::default() }]),
+        env_from: Some(vec![secret]),
         resources: Some(resources(spec)),
         security_context: Some(security(spec)),
         volume_mounts: Some(mounts),
+        // The end of the log of a failed download tells why it failed, whatever the program was.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
     }
 }
 
-/// The program that fetches, and its arguments.
-fn command(ngc: &NGCSource, selection: &Selection) -> (&'static str, Vec<String>) {
-    if let Some(endpoint) = &ngc.model_endpoint {
-        let args = ["--model-repo", endpoint, "--model-store", MODEL_PATH];
-        return ("create-model-store", args.map(str::to_owned).to_vec());
-    }
-    let args = match selection {
-        Selection::All => vec!["--all".to_owned()],
-        Selection::Ids(ids) => std::iter::once("--profiles".to_owned()).chain(ids.iter().cloned()).collect(),
-    };
-    ("download-to-cache", args)
-}
-
 fn init_containers(
     spec: &NIMCacheSpec,
-    ngc: &NGCSource,
     main: &Container,
     mounts: &[VolumeMount],
     certificates: bool,
@@ -148,7 +141,7 @@ fn init_containers(
     if certificates {
         let mut with = vec![mount("ca-cert-volume", "/ca-certs"), mount("custom-ca", "/custom")];
         with.extend(mounts.iter().cloned());
-        all.push(update_certificates(ngc.model_puller.clone(), with));
+        all.push(update_certificates(main.image.clone().unwrap_or_default(), with));
         mounts.push(mount("ca-cert-volume", "/ca-certs"));
     }
     let env = main.env.as_deref().unwrap_or_default();
@@ -172,8 +165,8 @@ fn init_containers(
     all
 }
 
-fn volumes(claim: &str, certificates: Option<&str>) -> Vec<Volume> {
-    let source = PersistentVolumeClaimVolumeSource { claim_name: claim.to_owned(), read_only: None };
+fn volumes(claim_name: String, certificates: Option<&str>) -> Vec<Volume> {
+    let source = PersistentVolumeClaimVolumeSource { claim_name, read_only: None };
     let empty = |name: &str| Volume {
         name: name.to_owned(),
         empty_dir: Some(EmptyDirVolumeSource::default()),

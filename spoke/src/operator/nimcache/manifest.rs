@@ -6,26 +6,40 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, Visitor};
+use serde_json::{Value, json};
 use serde_saphyr::{DuplicateKeyPolicy, Options};
 
 /// Tags of a profile.
-pub(super) type Tags = BTreeMap<String, String>;
+pub(crate) type Tags = BTreeMap<String, String>;
 
 /// One profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Profile {
-    pub(super) id: String,
+pub(crate) struct Profile {
+    pub(crate) id: String,
     /// Empty in the second form.
-    pub(super) model: String,
+    pub(crate) model: String,
     /// Empty in the second form.
-    pub(super) release: String,
-    pub(super) container: String,
-    pub(super) tags: Tags,
+    pub(crate) release: String,
+    pub(crate) container: String,
+    pub(crate) tags: Tags,
+}
+
+impl Profile {
+    /// As the status of a NIMCache shows it.
+    pub(crate) fn shown(&self) -> Value {
+        let mut entry = json!({"name": self.id, "config": self.tags});
+        for (key, value) in [("model", &self.model), ("release", &self.release)] {
+            if !value.is_empty() {
+                entry[key] = json!(value);
+            }
+        }
+        entry
+    }
 }
 
 /// The forms of a manifest. They are matched by different rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// A map of profiles.
     First,
     /// `schema_version: 2…` and a list of profiles.
@@ -34,22 +48,22 @@ pub(super) enum Form {
 
 /// A manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Manifest {
-    pub(super) form: Form,
+pub(crate) struct Manifest {
+    pub(crate) form: Form,
     /// In the order of the file (second form) or by id (first form, whose file is a map).
-    pub(super) profiles: Vec<Profile>,
+    pub(crate) profiles: Vec<Profile>,
 }
 
 /// Why a manifest cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the model manifest cannot be read: {problem}; is modelPuller a NIM image?")]
-pub(super) struct ManifestError {
+pub(crate) struct ManifestError {
     problem: String,
 }
 
 /// Reads a manifest. Files of profiles, tags of YAML such as `!workspace` and unknown fields are passed over; of keys
 /// given twice the last counts.
-pub(super) fn parse(text: &str) -> Result<Manifest, ManifestError> {
+pub(crate) fn parse(text: &str) -> Result<Manifest, ManifestError> {
     let version = read::<Head>(text).ok().and_then(|head| head.schema_version).unwrap_or_default().0;
     let second = version.trim() == "2" || version.trim().starts_with("2.");
     if second {
@@ -73,7 +87,7 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, ManifestError> {
 
 impl Manifest {
     /// The manifest without its lists of files, which would not fit into a ConfigMap.
-    pub(super) fn minimal(&self) -> String {
+    pub(crate) fn minimal(&self) -> String {
         let mut text = String::new();
         if self.form == Form::Second {
             text.push_str("profiles:\n");

@@ -10,8 +10,9 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 
 use super::extraction::{self, KEY};
+use super::job::source::Image;
 use super::manifest::{self, Manifest};
-use super::{NimCaches, job, pods};
+use super::{NimCaches, diagnosis, job, pods};
 use crate::operator::engine::call::{CallError, call, call_opt};
 use crate::operator::engine::child::ChildKind;
 use crate::operator::engine::kind::{Kind, Subject};
@@ -32,16 +33,27 @@ pub(crate) struct Refs {
     pub(super) proxies: bool,
     /// The manifest as kept or as printed.
     pub(super) manifest: Option<String>,
-    /// The image has said that it has none.
-    pub(super) model_free: bool,
+    /// What else is known of the image.
+    pub(super) image: Image,
+    /// The image has neither a manifest nor the program of a NIM; it fetches from a hub all the same.
+    pub(super) no_nim: bool,
     pub(super) job: Option<Value>,
     pub(super) job_pods: Vec<Value>,
 }
 
 impl Refs {
-    /// `model-free` where that is known.
+    /// `native` or `model-free` where that is known.
     pub(super) fn kind(&self) -> &'static str {
-        if self.model_free { "model-free" } else { "" }
+        match self.image {
+            Image { native: true, .. } => "native",
+            Image { model_free: true, .. } => "model-free",
+            Image { .. } => "",
+        }
+    }
+
+    /// True as long as the image has to be asked what it has.
+    pub(super) fn image_unknown(&self) -> bool {
+        self.job.is_none() && self.manifest.is_none() && !self.no_nim && self.image == Image::default()
     }
 
     pub(super) fn read_manifest(&self) -> Result<Option<Manifest>, String> {
@@ -52,6 +64,11 @@ impl Refs {
     pub(super) fn selected_by_job(&self) -> Option<Vec<String>> {
         let annotation = self.job.as_ref()?["metadata"]["annotations"][job::SELECTED].as_str()?.to_owned();
         serde_json::from_str(&annotation).ok()
+    }
+
+    /// The generation of the NIMCache that the job downloads for.
+    pub(super) fn made_for(&self) -> Option<i64> {
+        self.job.as_ref()?["metadata"]["annotations"][job::MADE_FOR].as_str()?.parse().ok()
     }
 }
 
@@ -87,13 +104,18 @@ pub(super) async fn observe(object: &NIMCache, subject: &Subject, world: &World)
     refs.claim_found = refs.job.is_some() || claim_exists(object, namespace, name, world).await?;
     let config = child(ChildKind::ConfigMap, &extraction::config_name(subject));
     refs.manifest = config.and_then(|config| config["data"][KEY].as_str().map(str::to_owned));
-    refs.model_free = subject.status["type"] == "model-free";
-    if refs.manifest.is_none() && !refs.model_free {
+    refs.image = Image {
+        native: object.spec.source.is_optimized() && subject.status["type"] == "native",
+        model_free: subject.status["type"] == "model-free",
+    };
+    if refs.image_unknown() {
         let pod = child(ChildKind::Pod, &extraction::pod_name(subject));
-        if let Some(pod) = pod.filter(|pod| extraction::waiting(pod).is_none()) {
+        if let Some(pod) = pod.filter(|pod| diagnosis::waiting(pod).is_none()) {
             let printed = printed(subject, world).await?;
-            refs.model_free = extraction::says_absent(&printed);
-            let whole = !refs.model_free && extraction::is_whole(&printed, &pod, subject.now);
+            let hub = object.spec.source.is_hugging_face();
+            refs.no_nim = hub && extraction::says_no_nim(&printed);
+            refs.image.model_free = !refs.no_nim && extraction::says_absent(&printed);
+            let whole = refs.image_unknown() && extraction::is_whole(&printed, &pod, subject.now);
             refs.manifest = whole.then_some(printed);
         }
     }

@@ -25,12 +25,12 @@ pub(super) fn labels(subject: &Subject) -> BTreeMap<String, String> {
 }
 
 /// A pod as both have it, without containers.
-pub(super) fn pod(spec: &NIMCacheSpec, pull_secret: Option<&str>) -> PodSpec {
+pub(super) fn pod(spec: &NIMCacheSpec) -> PodSpec {
     let selector = spec
         .node_selector
         .clone()
         .unwrap_or_else(|| BTreeMap::from([(NVIDIA_NODE.0.to_owned(), NVIDIA_NODE.1.to_owned())]));
-    let secret = pull_secret.filter(|name| !name.is_empty());
+    let secret = spec.source.pull_secret();
     PodSpec {
         service_account_name: Some(ACCOUNT.to_owned()),
         runtime_class_name: spec.runtime_class_name.clone().filter(|name| !name.is_empty()),

@@ -2,8 +2,11 @@
 
 use serde_json::Value;
 
-use super::extraction::waiting;
+use super::diagnosis::{ended, waiting};
 use crate::operator::engine::kind::Failure;
+
+/// The reason of a job that failed while nothing tells why.
+pub(super) const UNTOLD: &str = "JobFailed";
 
 /// How far.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,14 +15,18 @@ pub(super) enum Progress {
     Started,
     /// No pod of it runs.
     Pending(Failure),
-    /// A pod downloads, or is tried again after a failed one.
-    Running,
+    /// A pod downloads, or is tried again after failed ones.
+    Running {
+        /// How many pods have failed before, and why the last did.
+        failed: i64,
+        last: Option<Failure>,
+    },
     Succeeded,
     /// The job itself has given up; one failed pod is not that.
-    Failed(String),
+    Failed(Failure),
 }
 
-/// Reads a job. `pods` are its pods.
+/// Reads a job. `pods` are its pods, the oldest first.
 pub(super) fn of(job: &Value, pods: &[Value]) -> Progress {
     let status = &job["status"];
     let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -32,32 +39,39 @@ pub(super) fn of(job: &Value, pods: &[Value]) -> Progress {
         return Progress::Succeeded;
     }
     if count("active") == 0 {
-        return Progress::Pending(Failure::new("JobPending", "the job has no active pod"));
+        return Progress::Pending(idle(job, pods));
     }
     let mut active = pods.iter().filter(|pod| pod["status"]["phase"] == "Pending");
     let runs = pods.iter().any(|pod| pod["status"]["phase"] == "Running");
     match active.find_map(waiting) {
         Some(reason) if !runs => Progress::Pending(reason),
-        _ => Progress::Running,
+        _ => Progress::Running { failed: count("failed"), last: last(pods) },
     }
 }
 
-/// Why the job gave up: its own reason, and what the last failed container said.
-fn why(failed: &Value, pods: &[Value]) -> String {
-    let said = pods.iter().rev().flat_map(|pod| {
-        let list = pod["status"]["containerStatuses"].as_array().map(Vec::as_slice).unwrap_or_default();
-        list.iter().map(|container| &container["state"]["terminated"])
-    });
-    let mut said = said.filter(|end| end["exitCode"].as_i64().is_some_and(|code| code != 0)).map(|end| {
-        let message = end["message"].as_str().unwrap_or_default().trim();
-        let text = format!("exit code {}: {message}", end["exitCode"]);
-        text.trim_end_matches([':', ' ']).to_owned()
-    });
+/// Why no pod is active: one has failed and the next is due, or none could be made.
+fn idle(job: &Value, pods: &[Value]) -> Failure {
+    let message = if let Some(last) = last(pods) {
+        format!("the job pauses after a failed pod: {}: {}", last.reason, last.message)
+    } else {
+        let name = job["metadata"]["name"].as_str().unwrap_or("of this NIMCache");
+        format!("the job has no active pod; where that lasts, the events of Job {name} say why")
+    };
+    Failure::new("JobPending", message)
+}
+
+/// Why the last failed pod failed.
+fn last(pods: &[Value]) -> Option<Failure> {
+    pods.iter().rev().find_map(ended)
+}
+
+/// Why the job gave up: what its last failed pod said, else its own reason.
+fn why(failed: &Value, pods: &[Value]) -> Failure {
     let text = |field: &str| failed[field].as_str().unwrap_or_default();
     let own = format!("{}: {}", text("reason"), text("message"));
-    match said.next() {
-        Some(said) => format!("{own}; {said}"),
-        None => own,
+    match last(pods) {
+        Some(last) => Failure::new(last.reason, format!("{own}; {}", last.message)),
+        None => Failure::new(UNTOLD, own),
     }
 }
 
@@ -69,25 +83,35 @@ mod tests {
 
     #[test]
     fn a_table_of_jobs() {
-        let pending = json!({"status": {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]}});
+        let pending = json!({"status": {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "CreateContainerConfigError", "message": "no secret"}}}]}});
         let running = json!({"status": {"phase": "Running"}});
-        let failed = json!({"status": {"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"exitCode": 3, "message": "no access"}}}]}});
+        let failed = json!({"status": {"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"exitCode": 3, "message": "no luck"}}}]}});
         let gave_up = json!({"status": {"failed": 6, "conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "limit"}]}});
+        let runs = |failed, last| Progress::Running { failed, last };
+        let told = Failure::new("DownloadFailed", "exit code 3: no luck");
         for (job, pods, expected) in [
-            (json!({}), vec![], Progress::Pending(Failure::new("JobPending", "the job has no active pod"))),
-            (json!({"status": {"active": 1}}), vec![], Progress::Running),
+            (json!({"status": {"active": 1}}), vec![], runs(0, None)),
             (
                 json!({"status": {"active": 1}}),
                 vec![pending.clone()],
-                Progress::Pending(Failure::new("ImagePullBackOff", "no such image")),
+                Progress::Pending(Failure::new("CreateContainerConfigError", "no secret")),
             ),
-            (json!({"status": {"active": 1}}), vec![pending, running], Progress::Running),
+            (json!({"status": {"active": 1}}), vec![pending, running.clone()], runs(0, None)),
+            (
+                json!({"status": {"active": 1, "failed": 1}}),
+                vec![failed.clone(), running],
+                runs(1, Some(told)),
+            ),
             (json!({"status": {"succeeded": 1}}), vec![], Progress::Succeeded),
             (
-                gave_up,
+                gave_up.clone(),
                 vec![failed],
-                Progress::Failed("BackoffLimitExceeded: limit; exit code 3: no access".into()),
+                Progress::Failed(Failure::new(
+                    "DownloadFailed",
+                    "BackoffLimitExceeded: limit; exit code 3: no luck",
+                )),
             ),
+            (gave_up, vec![], Progress::Failed(Failure::new("JobFailed", "BackoffLimitExceeded: limit"))),
         ] {
             assert_eq!(of(&job, &pods), expected, "{job}");
         }
@@ -96,7 +120,15 @@ mod tests {
     #[test]
     fn a_failed_pod_is_not_a_failed_download() {
         let job = json!({"status": {"failed": 1, "active": 1}});
-        assert_eq!(of(&job, &[json!({"status": {"phase": "Failed"}})]), Progress::Running);
+        let pod = json!({"status": {"phase": "Failed"}});
+        assert_eq!(of(&job, &[pod]), Progress::Running { failed: 1, last: None });
         assert!(matches!(of(&json!({"status": {"failed": 1}}), &[]), Progress::Pending(_)));
+    }
+
+    #[test]
+    fn a_job_without_a_pod_says_where_to_look() {
+        let Progress::Pending(why) = of(&json!({"metadata": {"name": "c-job"}}), &[]) else { panic!() };
+        assert_eq!(why.reason, "JobPending");
+        assert!(why.message.contains("events of Job c-job"), "{}", why.message);
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::progress::Progress;
-use crate::operator::engine::condition::Conditions;
+use super::spec_change;
+use crate::operator::engine::condition::{Conditions, Moment};
 use crate::operator::engine::kind::{Again, Failure, Notice, Report, Subject};
 
 const PVC_CREATED: &str = "NIM_CACHE_PVC_CREATED";
-const JOB_CREATED: &str = "NIM_CACHE_JOB_CREATED";
+pub(super) const JOB_CREATED: &str = "NIM_CACHE_JOB_CREATED";
 const JOB_PENDING: &str = "NIM_CACHE_JOB_PENDING";
 const JOB_COMPLETED: &str = "NIM_CACHE_JOB_COMPLETED";
 const RECONCILE_FAILED: &str = "NIM_CACHE_RECONCILE_FAILED";
@@ -25,8 +26,8 @@ pub(super) enum Standing {
     Extracting(Failure),
     /// The job is on its way, or has ended.
     Downloading { progress: Progress, profiles: Value },
-    /// The last job failed and was cleared away; another follows, or none.
-    Resting { failed: u32, most: u32, left: Option<Duration> },
+    /// The last job failed, for this reason, and was cleared away; another follows, or none.
+    Resting { failed: u32, most: u32, why: Failure, left: Option<Duration> },
 }
 
 /// What else is known for the status.
@@ -38,6 +39,8 @@ pub(super) struct Known<'a> {
     pub(super) claim_made: bool,
     /// Which attempt is running, and how many there may be.
     pub(super) attempt: (u32, u32),
+    /// The generation that the download under way, or done, is for.
+    pub(super) made_for: Option<i64>,
 }
 
 /// Why a NIMCache has failed or is blocked, for those who wait for it.
@@ -50,10 +53,11 @@ pub(crate) fn problem(conditions: &Conditions) -> String {
 /// The whole status, and the event if it is a transition.
 pub(super) fn report(subject: &Subject, standing: &Standing, known: &Known<'_>, again: Again) -> Report {
     if *standing == Standing::StillReady {
-        return Report { status: subject.status.clone(), notices: Vec::new(), again };
+        return spec_change::still_ready(subject, again);
     }
     let mut conditions = Conditions::read(&subject.status);
     let moment = subject.moment();
+    spec_change::mark(&mut conditions, known.made_for, moment);
     if known.claim_made {
         conditions.set(
             PVC_CREATED,
@@ -79,12 +83,13 @@ pub(super) fn report(subject: &Subject, standing: &Standing, known: &Known<'_>, 
             "Pending"
         }
         Standing::Downloading { progress, profiles: selected } => {
-            conditions.set(JOB_CREATED, true, "JobCreated", "The Job to cache NIM has been created", moment);
+            let made = Moment { generation: known.made_for.unwrap_or(moment.generation), ..moment };
+            conditions.set(JOB_CREATED, true, "JobCreated", "The Job to cache NIM has been created", made);
             let state = download(&mut conditions, progress, known, moment);
             profiles = (state == "Ready").then(|| selected.clone());
             state
         }
-        Standing::Resting { failed, most, left } => {
+        Standing::Resting { failed, most, why, left } => {
             conditions.remove(JOB_CREATED);
             let next = match left {
                 Some(left) => format!("the next attempt begins in {} min", left.as_secs().div_ceil(60)),
@@ -96,8 +101,11 @@ pub(super) fn report(subject: &Subject, standing: &Standing, known: &Known<'_>, 
             let resting =
                 conditions.get(JOB_COMPLETED).is_some_and(|one| one.message.contains("the next attempt"));
             if left.is_none() || !resting {
-                let message = format!("{failed} of {most} attempts to download have failed; {next}");
-                conditions.set(JOB_COMPLETED, false, "JobFailed", &message, moment);
+                let message = format!(
+                    "{failed} of {most} attempts to download have failed; {next}; the last: {}",
+                    why.message
+                );
+                conditions.set(JOB_COMPLETED, false, &why.reason, &message, moment);
             }
             "Failed"
         }
@@ -120,7 +128,7 @@ fn download(
     conditions: &mut Conditions,
     progress: &Progress,
     known: &Known<'_>,
-    moment: crate::operator::engine::condition::Moment,
+    moment: Moment,
 ) -> &'static str {
     let (attempt, most) = known.attempt;
     if !matches!(progress, Progress::Failed(_) | Progress::Succeeded) {
@@ -133,8 +141,13 @@ fn download(
             conditions.set(JOB_PENDING, true, &why.reason, &message, moment);
             "Pending"
         }
-        Progress::Running => {
-            let message = format!("The Job to cache NIM is in progress (attempt {attempt} of {most})");
+        Progress::Running { failed, last } => {
+            let before = match last {
+                Some(last) => format!("; {failed} pods of it have failed, the last: {}", last.message),
+                None => String::new(),
+            };
+            let message =
+                format!("The Job to cache NIM is in progress (attempt {attempt} of {most}){before}");
             conditions.set(JOB_PENDING, false, "JobRunning", &message, moment);
             "InProgress"
         }
@@ -142,11 +155,14 @@ fn download(
             conditions.set(JOB_PENDING, false, "JobRunning", "The Job to cache NIM has ended", moment);
             let message = "The Job to cache NIM has successfully completed";
             conditions.set(JOB_COMPLETED, true, "JobCompleted", message, moment);
+            // Which generation was stored is told by the condition of the Job that stored it.
+            conditions.of_any_generation(JOB_COMPLETED);
             "Ready"
         }
         Progress::Failed(why) => {
-            let message = format!("The Job to cache NIM has failed (attempt {attempt} of {most}): {why}");
-            conditions.set(JOB_COMPLETED, false, "JobFailed", &message, moment);
+            let message =
+                format!("The Job to cache NIM has failed (attempt {attempt} of {most}): {}", why.message);
+            conditions.set(JOB_COMPLETED, false, &why.reason, &message, moment);
             "Failed"
         }
     }

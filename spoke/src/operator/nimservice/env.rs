@@ -67,10 +67,12 @@ pub(super) fn serving(spec: &NIMServiceSpec, base: Vec<EnvVar>, cache: Option<&C
     distinct(all)
 }
 
-/// Models that do not come from NGC need a token of Hugging Face; the key of NGC becomes optional.
+/// Models that do not come from NGC need a token of Hugging Face; the key of NGC becomes optional. Both come first, as
+/// they do in pods that NVIDIA's operator made: another order would restart them.
 fn hf_keys(spec: &NIMServiceSpec, all: &mut Vec<EnvVar>, token_optional: bool) {
     all.retain(|var| var.name != "NGC_API_KEY");
     if let Some(secret) = spec.auth_secret() {
-        set(all, [secret_var("NGC_API_KEY", secret, true), secret_var("HF_TOKEN", secret, token_optional)]);
+        let keys = [secret_var("NGC_API_KEY", secret, true), secret_var("HF_TOKEN", secret, token_optional)];
+        *all = merge(all, &keys);
     }
 }

@@ -8,6 +8,7 @@ use super::{Verdict, claims, kserve};
 use crate::operator::cluster::ClusterFacts;
 use crate::operator::engine::child::{Child, ChildKind};
 use crate::operator::engine::kind::{Failure, Outcome, Rendered, Subject};
+use crate::operator::models::Answer;
 
 /// What a NIMService points at, as observed.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +19,8 @@ pub(crate) struct Refs {
     pub(super) kserve: kserve::Seen,
     /// Resource claims and compute domains as they are.
     pub(super) claims: claims::Seen,
+    /// What its endpoint answers, of a service that is ready.
+    pub(super) model: Option<Answer>,
 }
 
 /// One NIMService with all that its objects are made from.

@@ -44,6 +44,7 @@ fn woken(stored: &[Stored<'_>], changed: Value) -> Vec<String> {
         facts: watch::channel(ClusterFacts::default()).1,
         nodes_seen: CancellationToken::new(),
         rival: watch::channel(Rival::None).1,
+        models: crate::operator::models::Models::default(),
         waker,
     };
     let object: DynamicObject = serde_json::from_value(changed).unwrap();

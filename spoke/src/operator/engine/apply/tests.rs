@@ -77,6 +77,7 @@ fn world(client: Client, live: &[(ChildKind, Value)]) -> World {
         facts: seen,
         nodes_seen: CancellationToken::new(),
         rival: watch::channel(Rival::None).1,
+        models: crate::operator::models::Models::default(),
         waker: Waker::default(),
     }
 }

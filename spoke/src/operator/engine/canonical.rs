@@ -1,0 +1,125 @@
+//! A spec in the form in which NVIDIA's operator stores it when it takes an object: amounts as text, profiles that are
+//! named by nothing left out. What is said stays the same; what reads it finds one form of it.
+
+use serde_json::{Map, Value};
+
+/// Maps below which every value is an amount.
+const AMOUNTS: &[&str] = &["limits", "requests"];
+
+/// Text fields in which nothing means the same as absence.
+const UNNAMED: &[&str] = &["profile"];
+
+/// The canonical form.
+pub(crate) fn canonical(spec: &Value) -> Value {
+    match spec {
+        Value::Object(fields) => {
+            let kept =
+                fields.iter().filter(|(key, value)| !(UNNAMED.contains(&key.as_str()) && *value == ""));
+            let fields = kept.map(|(key, value)| match value {
+                Value::Object(amounts) if AMOUNTS.contains(&key.as_str()) => (key.clone(), as_text(amounts)),
+                _ => (key.clone(), canonical(value)),
+            });
+            Value::Object(fields.collect())
+        }
+        Value::Array(items) => items.iter().map(canonical).collect(),
+        other => other.clone(),
+    }
+}
+
+fn as_text(amounts: &Map<String, Value>) -> Value {
+    let text = |amount: &Value| match amount {
+        Value::Number(number) => Value::from(number.to_string()),
+        other => other.clone(),
+    };
+    Value::Object(amounts.iter().map(|(name, amount)| (name.clone(), text(amount))).collect())
+}
+
+/// The merge patch that makes `new` of `old`; none when nothing changes.
+pub(crate) fn change(old: &Value, new: &Value) -> Option<Value> {
+    let (Value::Object(before), Value::Object(after)) = (old, new) else {
+        return (old != new).then(|| new.clone());
+    };
+    let gone = before.keys().filter(|key| !after.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let changed = after.iter().filter_map(|(key, value)| {
+        Some((key.clone(), before.get(key).map_or_else(|| Some(value.clone()), |old| change(old, value))?))
+    });
+    let patch: Map<String, Value> = gone.chain(changed).collect();
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn amounts_are_text_and_nothing_else_changes() {
+        let spec = json!({
+            "replicas": 1,
+            "storage": {"nimCache": {"name": "c", "profile": ""}, "pvc": {"storageClass": ""}},
+            "resources": {"limits": {"nvidia.com/gpu": 1, "cpu": "4"}, "requests": {}},
+            "services": [{"spec": {"resources": {"limits": {"nvidia.com/gpu": 2}}}}],
+            "env": [{"name": "A", "value": ""}],
+        });
+        let stored = canonical(&spec);
+        assert_eq!(
+            change(&spec, &stored),
+            Some(json!({
+                "storage": {"nimCache": {"profile": null}},
+                "resources": {"limits": {"nvidia.com/gpu": "1"}},
+                "services": [{"spec": {"resources": {"limits": {"nvidia.com/gpu": "2"}}}}],
+            }))
+        );
+        assert_eq!(change(&stored, &canonical(&stored)), None, "it is done once");
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![any::<i32>().prop_map(Value::from), "[a-z]{0,2}".prop_map(Value::from)];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let key = prop_oneof![Just("limits".to_owned()), Just("profile".to_owned()), "[a-c]"];
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map(key, inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_change_makes_the_new_of_the_old(old in any_json(), new in any_json()) {
+            prop_assume!(old.is_object() && new.is_object());
+            let mut merged = old.clone();
+            if let Some(patch) = change(&old, &new) {
+                json_merge(&mut merged, &patch);
+            }
+            prop_assert_eq!(merged, new);
+        }
+
+        #[test]
+        fn canonical_is_final(spec in any_json()) {
+            let once = canonical(&spec);
+            prop_assert_eq!(canonical(&once), once);
+        }
+    }
+
+    /// RFC 7396.
+    fn json_merge(target: &mut Value, patch: &Value) {
+        let Value::Object(patch) = patch else {
+            *target = patch.clone();
+            return;
+        };
+        if !target.is_object() {
+            *target = json!({});
+        }
+        for (key, value) in patch {
+            if value.is_null() {
+                target.as_object_mut().unwrap().remove(key);
+            } else {
+                json_merge(&mut target[key.as_str()], value);
+            }
+        }
+    }
+}

@@ -74,6 +74,7 @@ async fn over_nodes(site: &Site) -> Result<(), Failure> {
 }
 
 async fn kserve(site: &Site) -> Result<(), Failure> {
+    crate::service::kserve(site).await?;
     apply(site, "served", json!({"inferencePlatform": "kserve"})).await?;
     there(site, "InferenceService", "served").await?;
     let reported = json!({

@@ -6,11 +6,12 @@ use e2e::objects;
 use e2e::site::Site;
 use serde_json::json;
 
-use crate::service::{NAMESPACE, apply, gone, ready, there};
+use crate::service::{NAMESPACE, apply, gone, kserve, ready, there};
 
 #[tokio::test]
 async fn standalone_to_kserve_and_back_leaves_nothing() -> Result<(), Failure> {
     let site = Site::new().gpus(H100, 8, 1).with(&["InferenceService"]).start().await?;
+    kserve(&site).await?;
     apply(&site, "moving", json!({})).await?;
     ready(&site, "moving").await?;
 

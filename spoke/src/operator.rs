@@ -14,6 +14,7 @@ mod nimbuild;
 mod nimcache;
 mod nimpipeline;
 mod nimservice;
+mod registry;
 mod rival;
 mod router;
 
@@ -43,6 +44,7 @@ use nimbuild::NimBuilds;
 use nimcache::NimCaches;
 use nimpipeline::NimPipelines;
 use nimservice::NimServices;
+use registry::Images;
 pub(crate) use rival::Rival;
 use router::Router;
 
@@ -128,6 +130,7 @@ impl Operator {
             nodes_seen: CancellationToken::new(),
             rival: rival_seen,
             models: Models::new(waker.clone()),
+            images: Images::new(waker.clone()),
             waker,
         };
         let shells =

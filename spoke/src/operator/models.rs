@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+pub(super) use fetch::root;
+
 use super::engine::kind::Subject;
 use super::engine::wake::Waker;
 

@@ -46,10 +46,19 @@ pub(crate) struct NimCaches;
 /// What rendering came to.
 pub(crate) enum Verdict {
     StillReady,
-    Blocked { why: Failure, again: Again },
+    Blocked {
+        why: Failure,
+        again: Again,
+    },
+    /// The registry is being asked what the image is.
+    Inspecting,
     Extracting,
-    Downloading { selected: Vec<Value> },
-    Resting { left: Option<std::time::Duration> },
+    Downloading {
+        selected: Vec<Value>,
+    },
+    Resting {
+        left: Option<std::time::Duration>,
+    },
 }
 
 impl Kind for NimCaches {
@@ -98,6 +107,10 @@ impl Kind for NimCaches {
             (Some(why), _) => (Standing::Blocked(diagnosis::refused(why)), Again::Backoff),
             (None, Verdict::StillReady) => (Standing::StillReady, Again::No),
             (None, Verdict::Blocked { why, again }) => (Standing::Blocked(why.clone()), *again),
+            (None, Verdict::Inspecting) => {
+                let why = Failure::new("ImageInspection", "the registry is asked what the image is");
+                (Standing::Extracting(why), Again::No)
+            }
             (None, Verdict::Extracting) => {
                 let live = outcome.live.get(&(ChildKind::Pod, extraction::pod_name(subject)));
                 let pod = live.and_then(|pod| serde_json::to_value(pod.as_ref()).ok()).unwrap_or_default();

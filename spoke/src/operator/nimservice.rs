@@ -9,6 +9,7 @@ mod env;
 mod exposure;
 mod gpu;
 mod kserve;
+mod layout;
 mod metadata;
 mod model;
 mod monitor;
@@ -100,14 +101,13 @@ impl Kind for NimServices {
         let claims = claims::observe(object, subject, world).await?;
         // Only a service that said so before is asked: what is on its way has nothing to say yet.
         let endpoint = subject.status["model"]["clusterEndpoint"].as_str().filter(|it| !it.is_empty());
-        let model = match endpoint.filter(|_| subject.status["state"] == "Ready") {
-            Some(endpoint) => Some(world.models.ask(subject, endpoint)),
-            None => {
-                world.models.forget(&subject.owner.uid);
-                None
-            }
-        };
-        Ok(Refs { cache, kserve, claims, model })
+        let model = endpoint.filter(|_| subject.status["state"] == "Ready");
+        let model = model.map(|endpoint| world.models.ask(subject, endpoint));
+        if model.is_none() {
+            world.models.forget(&subject.owner.uid);
+        }
+        let native = object.spec.cache_name().is_none() && is_native(object, subject, world).await;
+        Ok(Refs { cache, native, kserve, claims, model })
     }
 
     fn render(
@@ -189,6 +189,23 @@ impl Kind for NimServices {
     fn unreadable(subject: &Subject, reason: &str, message: &str) -> Report {
         status::report(subject, &Standing::Failed(Failure::new(reason, message)), Again::No)
     }
+}
+
+/// Is the image of a service without a cache a native NIM?
+async fn is_native(object: &NIMService, subject: &Subject, world: &World) -> bool {
+    let (owner, image) = (&subject.owner, object.spec.image.reference());
+    let secrets: Vec<&str> = object.spec.image.pull_secrets.iter().flatten().map(String::as_str).collect();
+    let answer = super::registry::layout(world, subject, &image, &secrets).await;
+    let previous = [
+        (ChildKind::Deployment, owner.name.clone()),
+        (ChildKind::LeaderWorkerSet, multi_node::name(&owner.name)),
+        (ChildKind::InferenceService, owner.name.clone()),
+    ];
+    let previous = previous.iter().find_map(|(kind, name)| {
+        let live = world.child(*kind, &owner.namespace, name)?;
+        layout::previous(&live.data, &image)
+    });
+    layout::decide(previous, &answer)
 }
 
 /// The NIMCache as a NIMService sees it. One that cannot be read is as good as none.

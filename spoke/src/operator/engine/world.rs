@@ -13,6 +13,7 @@ use super::child::ChildKind;
 use super::wake::Waker;
 use crate::operator::cluster::ClusterFacts;
 use crate::operator::models::Models;
+use crate::operator::registry::Images;
 use crate::operator::rival::Rival;
 
 /// A watch cache and how its kind is called.
@@ -61,6 +62,8 @@ pub(crate) struct World {
     pub(crate) waker: Waker,
     /// What is served, asked in the background.
     pub(crate) models: Models,
+    /// What images are, asked of their registries in the background.
+    pub(crate) images: Images,
 }
 
 impl World {

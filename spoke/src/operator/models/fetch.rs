@@ -43,18 +43,15 @@ pub(super) async fn name(base: &str) -> Result<String, FetchError> {
     let url = format!("{}/v1/models", base.trim_end_matches('/'));
     let late = || FetchError::Late { url: url.clone() };
     let listed = tokio::time::timeout(LIMIT, get(&client, "/v1/models", &url)).await.map_err(|_| late())?;
-    match listed? {
-        Some(listed) => answer::listed(&listed).ok_or(FetchError::Garbled { url }),
-        // Servers of other kinds than language models have no such list.
-        None => {
-            let described = tokio::time::timeout(LIMIT, get(&client, "/v1/metadata", &url)).await;
-            let described = match described.map_err(|_| late())? {
-                Ok(described) => described,
-                Err(FetchError::Garbled { .. }) => None,
-                Err(error) => return Err(error),
-            };
-            Ok(described.map(|described| answer::described(&described)).unwrap_or_default())
-        }
+    if let Some(listed) = listed? {
+        return answer::listed(&listed).ok_or(FetchError::Garbled { url });
+    }
+    // Servers of other kinds than language models have no such list.
+    let described = tokio::time::timeout(LIMIT, get(&client, "/v1/metadata", &url)).await;
+    match described.map_err(|_| late())? {
+        Ok(described) => Ok(described.map(|described| answer::described(&described)).unwrap_or_default()),
+        Err(FetchError::Garbled { .. }) => Ok(String::new()),
+        Err(error) => Err(error),
     }
 }
 
@@ -93,7 +90,7 @@ async fn get(client: &Client, path: &str, url: &str) -> Result<Option<Value>, Fe
 }
 
 /// The innermost cause, which is the one that says something.
-fn root(error: &dyn std::error::Error) -> String {
+pub(in crate::operator) fn root(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

@@ -82,7 +82,12 @@ async fn nobody_waits_and_an_answer_wakes() {
         generation: 1,
     };
     let now = jiff::Timestamp::from_second(100).unwrap();
-    let subject = Subject { owner, status: serde_json::Value::Null, annotations: Default::default(), now };
+    let subject = Subject {
+        owner,
+        status: serde_json::Value::Null,
+        annotations: std::collections::BTreeMap::default(),
+        now,
+    };
     assert_eq!(models.ask(&subject, &at.to_string()), Answer::Asking);
     assert_eq!(woken.recv().await.unwrap().name, "llama");
     assert_eq!(models.ask(&subject, &at.to_string()), Answer::Served("m".into()));

@@ -17,6 +17,7 @@ use crate::operator::engine::call::{CallError, call, call_opt};
 use crate::operator::engine::child::ChildKind;
 use crate::operator::engine::kind::{Kind, Subject};
 use crate::operator::engine::world::World;
+use crate::operator::registry::{self, Layout};
 
 /// Longest manifest that is read, in bytes. Those of today are some hundred KiB.
 const LONGEST: i64 = 16 * 1024 * 1024;
@@ -25,6 +26,7 @@ const LONGEST: i64 = 16 * 1024 * 1024;
 const CHOSEN: &str = "nvidia.com/selected-profiles";
 
 /// Everything observed.
+#[allow(clippy::struct_excessive_bools, reason = "each is a finding of its own")]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refs {
     /// A claim that is not ours to make exists, or need not be looked for any more.
@@ -35,6 +37,8 @@ pub(crate) struct Refs {
     pub(super) manifest: Option<String>,
     /// What else is known of the image.
     pub(super) image: Image,
+    /// Its registry is being asked for the first time.
+    pub(super) inspecting: bool,
     /// The image has neither a manifest nor the program of a NIM; it fetches from a hub all the same.
     pub(super) no_nim: bool,
     pub(super) job: Option<Value>,
@@ -108,7 +112,18 @@ pub(super) async fn observe(object: &NIMCache, subject: &Subject, world: &World)
         native: object.spec.source.is_optimized() && subject.status["type"] == "native",
         model_free: subject.status["type"] == "model-free",
     };
-    if refs.image_unknown() {
+    // What has been begun goes on as it was begun.
+    if refs.image_unknown() && object.spec.source.is_optimized() {
+        let source = &object.spec.source;
+        let secrets: Vec<&str> = source.pull_secret().into_iter().collect();
+        let image = source.model_puller().unwrap_or_default();
+        match registry::layout(world, subject, image, &secrets).await {
+            Layout::Native => refs.image.native = true,
+            Layout::Asking => refs.inspecting = true,
+            Layout::Legacy | Layout::Unknown(_) => {}
+        }
+    }
+    if refs.image_unknown() && !refs.inspecting {
         let pod = child(ChildKind::Pod, &extraction::pod_name(subject));
         if let Some(pod) = pod.filter(|pod| diagnosis::waiting(pod).is_none()) {
             let printed = printed(subject, world).await?;

@@ -45,6 +45,9 @@ impl Plan<'_> {
                 }
             }
         }
+        if self.refs.inspecting {
+            return self.rendered(children, Verdict::Inspecting);
+        }
         if self.refs.image_unknown() {
             children.push(extraction::manifest_pod(self.subject, self.spec, self.facts));
             return self.rendered(children, Verdict::Extracting);

@@ -34,7 +34,7 @@ pub(super) fn containers(
         command: spec.command.clone().filter(|command| !command.is_empty()),
         args: spec.args.clone().filter(|args| !args.is_empty()),
         ports: Some(ports.of_container()),
-        env: Some(super::env::serving(spec, base.clone(), scene.cache())),
+        env: Some(super::env::serving(spec, base.clone(), scene.cache(), native)),
         resources,
         liveness_probe: probes::liveness(spec.liveness_probe.as_ref()),
         readiness_probe: probes::readiness(spec.readiness_probe.as_ref()),

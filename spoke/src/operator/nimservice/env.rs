@@ -38,9 +38,13 @@ pub(super) fn base(spec: &NIMServiceSpec, ports: Ports) -> Vec<EnvVar> {
 }
 
 /// The environment of the serving container.
-pub(super) fn serving(spec: &NIMServiceSpec, base: Vec<EnvVar>, cache: Option<&CacheView>) -> Vec<EnvVar> {
+pub(super) fn serving(
+    spec: &NIMServiceSpec,
+    base: Vec<EnvVar>,
+    cache: Option<&CacheView>,
+    native: bool,
+) -> Vec<EnvVar> {
     let mut all = base;
-    let native = cache.is_some_and(CacheView::is_native);
     if let Some(cache) = cache.filter(|cache| cache.spec.source.is_universal() && !native) {
         let model = cache.spec.source.hugging_face_uri().unwrap_or_default();
         let given = [

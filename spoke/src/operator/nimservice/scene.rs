@@ -15,6 +15,8 @@ use crate::operator::models::Answer;
 pub(crate) struct Refs {
     /// The NIMCache it names, if there is one.
     pub(super) cache: Option<CacheView>,
+    /// Without one: the image is a native NIM.
+    pub(super) native: bool,
     /// KServe as it is set up in this cluster; empty on the standalone platform.
     pub(super) kserve: kserve::Seen,
     /// Resource claims and compute domains as they are.
@@ -47,7 +49,7 @@ impl<'a> Scene<'a> {
 
     /// True when the model lies in the layout of native NIMs.
     pub(super) fn is_native(&self) -> bool {
-        self.cache().is_some_and(CacheView::is_native)
+        self.cache().map_or(self.refs.native, CacheView::is_native)
     }
 }
 

@@ -69,7 +69,7 @@ fn upstream(file: &str) -> Digest {
 }
 
 #[test]
-fn our_definitions_say_what_upstreams_say() {
+fn accept_definitions_say_what_upstreams_say() {
     let mut all = Vec::new();
     for (file, ours) in kinds() {
         let upstream = upstream(&file);

@@ -101,7 +101,7 @@ impl Operator {
             subjects.insert(kind.kind, cache);
         }
         let mut children = BTreeMap::new();
-        for kind in ChildKind::ALL.iter().copied() {
+        for kind in ChildKind::ALL.iter().copied().filter(|kind| kind.is_watched()) {
             let resource = kind.resource();
             // A NIMService that a pipeline made is in the cache of all NIMServices.
             if let Some(cache) = subjects.values().find(|cache| cache.resource == resource) {

@@ -179,12 +179,12 @@ async fn nothing_is_written_beside_another_operator() -> Result<(), Failure> {
     };
     objects::apply(east, &lease(600)).await?;
     let refused = r#"nimfleet_operator_refused{reason="AnotherOperator"} "#;
-    let refuses = |number: &'static str| async move {
+    let tells = |number: &'static str| async move {
         let metrics = member.spoke().metrics().await?;
         let wanted = format!("{refused}{number}");
         if metrics.contains(&wanted) { Ok(()) } else { Err(Failure::new(metrics)) }
     };
-    fleet.eventually("the other operator is seen", SOON, || refuses("1")).await?;
+    fleet.eventually("the other operator is seen", SOON, || tells("1")).await?;
     assert!(member.spoke().ready().await.is_err());
     let since = Timestamp::now();
     objects::apply(east, &service("waits", &json!({})).to_string()).await?;
@@ -193,7 +193,7 @@ async fn nothing_is_written_beside_another_operator() -> Result<(), Failure> {
     assert!(writes.is_empty(), "{writes:?}");
 
     objects::apply(east, &lease(1)).await?;
-    fleet.eventually("the other operator is gone", SOON, || refuses("0")).await?;
+    fleet.eventually("the other operator is gone", SOON, || tells("0")).await?;
     ready(&fleet, east, "waits").await?;
     Ok(member.spoke().ready().await?)
 }

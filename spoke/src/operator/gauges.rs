@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_state_is_counted_and_unknown_ones_too() {
+    fn b26_every_state_is_counted_and_unknown_ones_too() {
         let counts = count(&["Ready", "Failed"], ["Ready", "", "Ready", "other"].into_iter());
         let expected = BTreeMap::from([("Ready", 2), ("Failed", 0), ("Unknown", 2), ("all", 4)]);
         assert_eq!(counts, expected);

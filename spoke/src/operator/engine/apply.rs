@@ -89,6 +89,9 @@ impl Applier<'_> {
         let api = self.world.api(&self.owner.namespace, &resource);
         let mut live = self.world.child(child.kind, &self.owner.namespace, &child.name);
         let mut looked = false;
+        if !child.kind.is_watched() {
+            (live, looked) = (look(&api, child).await.map_err(failed)?, true);
+        }
         for round in 1.. {
             let settled = live.as_deref().is_some_and(|live| self.is_settled(live, &stamped.hash));
             let decision = decide(child, &stamped, self.owner, live.as_deref(), looked, settled);

@@ -121,6 +121,11 @@ impl ChildKind {
         )
     }
 
+    /// False for Secrets: they are asked for by name, since who may watch those that are labelled may watch all.
+    pub(crate) fn is_watched(self) -> bool {
+        self != Self::Secret
+    }
+
     /// The label selector of its watch. Pods of served models are many and not looked at: their Deployment tells.
     /// Compute domains are few, and a service may use another's.
     pub(crate) fn selector(self) -> String {

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_patch_says_only_what_changed_and_names_what_left() {
+    fn b25_a_status_patch_says_only_what_changed_and_names_what_left() {
         let old = json!({"state": "Ready", "model": {"name": "m", "extra": 1}, "pvc": "p", "same": [1]});
         let new = json!({"state": "Failed", "model": {"name": "m"}, "same": [1]});
         let patch = status_patch(&old, &new).unwrap();

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_without_a_manifest_is_a_nim_or_not() {
+    fn b29_an_image_without_a_manifest_is_a_nim_or_not() {
         for (printed, absent, no_nim) in [
             ("a: {}", false, false),
             ("model_manifest.yaml not found\n", true, false),

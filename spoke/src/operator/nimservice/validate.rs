@@ -33,9 +33,9 @@ fn standalone(spec: &NIMServiceSpec) -> Option<String> {
 /// A host without a domain ends in a dot, and no Ingress or route may have it.
 fn domain(spec: &NIMServiceSpec) -> Option<String> {
     let router = spec.expose.as_ref()?.router.as_ref()?;
-    let routed = router.ingress.is_some() || router.gateway.is_some();
+    let needs_host = router.ingress.is_some() || router.gateway.is_some();
     let named = router.host_domain_name.as_deref().is_some_and(|domain| !domain.is_empty());
-    (routed && !named).then(|| {
+    (needs_host && !named).then(|| {
         "spec.expose.router.hostDomainName is empty: name the domain to make hosts in, for example models.example.com"
             .to_owned()
     })

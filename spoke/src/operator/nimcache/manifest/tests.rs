@@ -65,7 +65,7 @@ fn the_second_form_keeps_its_order() {
 }
 
 #[test]
-fn only_versions_that_begin_with_two_are_of_the_second_form() {
+fn b27_only_versions_that_begin_with_two_are_of_the_second_form() {
     for (version, form) in
         [("2", Form::Second), ("2.1", Form::Second), ("1.2", Form::First), ("12", Form::First)]
     {

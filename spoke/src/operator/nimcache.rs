@@ -177,4 +177,6 @@ impl Refs {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -105,11 +105,14 @@ async fn what_one_cluster_cannot_hold_spills_to_a_second() -> Result<(), Failure
 async fn a_broken_service_does_not_stop_its_neighbour() -> Result<(), Failure> {
     let fleet = Fleet::new().cluster("east").gpus(H100, 8, 1).start().await?;
     let hub = fleet.hub().cluster();
-    // No storage is given: the operator can say so only when it looks.
+    // The claim has no size: no policy refuses that, as the operator does when it comes to make the claim.
     let broken = json!({
         "apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMService",
         "metadata": {"name": "broken", "namespace": sample::NAMESPACE},
-        "spec": {"image": {"repository": "example/nim", "tag": "1"}, "authSecret": "s"},
+        "spec": {
+            "image": {"repository": "example/nim", "tag": "1"}, "authSecret": "s",
+            "storage": {"pvc": {"create": true}},
+        },
     });
     objects::apply(hub, &broken.to_string()).await?;
     objects::apply(hub, &sample::placement("broken", &json!({}))).await?;

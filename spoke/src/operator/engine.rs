@@ -14,6 +14,7 @@ pub(crate) mod decide;
 pub(crate) mod events;
 pub(crate) mod kind;
 pub(crate) mod optional;
+pub(crate) mod pace;
 pub(crate) mod retry;
 pub(crate) mod served;
 pub(crate) mod shell;

@@ -20,6 +20,7 @@ use super::child::Owner;
 use super::condition::status_patch;
 use super::events::Announcer;
 use super::kind::{Again, GROUP, Kind, Report, Subject, VERSION};
+use super::pace::Pace;
 use super::retry::{Key, Retries, Settled};
 use super::wake::Queue;
 use super::world::World;
@@ -36,6 +37,7 @@ pub(crate) struct Shell<K: Kind> {
     world: World,
     settled: Settled,
     retries: Retries,
+    pace: Pace,
     announcer: Announcer,
     kind: std::marker::PhantomData<K>,
 }
@@ -47,6 +49,7 @@ impl<K: Kind> Shell<K> {
             world,
             settled: Settled::default(),
             retries: Retries::default(),
+            pace: Pace::default(),
             announcer,
             kind: std::marker::PhantomData,
         }
@@ -93,11 +96,12 @@ impl<K: Kind> Shell<K> {
             if object.metadata.finalizers.iter().flatten().any(|one| one == K::FINALIZER) {
                 let subject = subject::<K>(object);
                 if let Some(why) = K::held_by(&subject, &self.world) {
-                    self.publish(object, &subject, &Report::held(&subject, &why)).await?;
-                    return Ok(Action::await_change());
+                    let unwritten = self.publish(object, &subject, &Report::held(&subject, &why)).await?;
+                    return Ok(unwritten.map_or_else(Action::await_change, Action::requeue));
                 }
                 self.clear_shared(&key.0).await;
             }
+            self.pace.forget(&key);
             self.set_finalizer(object, false).await?;
             return Ok(Action::await_change());
         }
@@ -111,18 +115,20 @@ impl<K: Kind> Shell<K> {
             Ok(typed) => self.carry_out(&typed, &mut subject, object).await?,
             Err(error) => K::unreadable(&subject, "InvalidSpec", &error),
         };
-        self.publish(object, &subject, &report).await?;
-        Ok(match report.again {
-            Again::Backoff => Action::requeue(self.retries.next(&key)),
+        let unwritten = self.publish(object, &subject, &report).await?;
+        let again = match report.again {
+            Again::Backoff => Some(self.retries.next(&key)),
             Again::After(delay) => {
                 self.retries.reset(&key);
-                Action::requeue(delay)
+                Some(delay)
             }
             Again::No => {
                 self.retries.reset(&key);
-                Action::await_change()
+                None
             }
-        })
+        };
+        let soonest = again.into_iter().chain(unwritten).min();
+        Ok(soonest.map_or_else(Action::await_change, Action::requeue))
     }
 
     async fn carry_out(
@@ -161,24 +167,30 @@ impl<K: Kind> Shell<K> {
         }
     }
 
-    /// Writes the status if it differs, and tells of it.
+    /// Writes the status if it differs, and tells of it. What it answers is when to come again for what was not
+    /// written yet.
     async fn publish(
         &self,
         object: &DynamicObject,
         subject: &Subject,
         report: &Report,
-    ) -> Result<(), CallError> {
-        let Some(patch) = status_patch(&subject.status, &report.status) else { return Ok(()) };
+    ) -> Result<Option<Duration>, CallError> {
+        let Some(patch) = status_patch(&subject.status, &report.status) else { return Ok(None) };
+        let key = key(object);
+        if let Some(left) = self.pace.wait(&key, &subject.status, &report.status) {
+            return Ok(Some(left));
+        }
         let Owner { namespace, name, .. } = &subject.owner;
         let api = self.world.api(namespace, &K::resource());
         let patch = Patch::Merge(json!({ "status": patch }));
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let what = || format!("write the status of {} {name}", K::KIND);
         call(what, api.patch_status(name, &params, &patch)).await?;
+        self.pace.written(&key);
         for notice in &report.notices {
             self.announcer.tell(&K::resource(), object, notice).await;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Puts the finalizer on or takes it off; returns the object as it is then, if it was written.

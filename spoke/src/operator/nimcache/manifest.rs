@@ -89,8 +89,11 @@ impl Manifest {
     /// The manifest without its lists of files, which would not fit into a ConfigMap.
     pub(crate) fn minimal(&self) -> String {
         let mut text = String::new();
-        if self.form == Form::Second {
-            text.push_str("profiles:\n");
+        match (self.form, self.profiles.is_empty()) {
+            (Form::First, false) => {}
+            (Form::First, true) => text.push_str("{}\n"),
+            (Form::Second, false) => text.push_str("profiles:\n"),
+            (Form::Second, true) => text.push_str("profiles: []\n"),
         }
         for profile in &self.profiles {
             let fields = [

@@ -100,6 +100,15 @@ fn the_minimal_manifest_is_written_as_people_write_it() {
     }
 }
 
+#[test]
+fn a_manifest_without_profiles_reads_back() {
+    for form in [Form::First, Form::Second] {
+        let manifest = Manifest { form, profiles: Vec::new() };
+        let text = manifest.minimal();
+        assert_eq!(parse(&text).unwrap(), manifest, "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn every_tag_survives_the_minimal_form(tags in prop::collection::btree_map("[ -~]{1,12}", "[ -~]{0,12}", 0..6)) {

@@ -1,0 +1,87 @@
+//! A status that changes only in its words is not written at once: while a rollout advances, they change many times a
+//! second, and nobody reads that fast.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::retry::Key;
+
+/// Shortest time from one write of a status to one that changes only the messages of its conditions.
+const BETWEEN_WORDS: Duration = Duration::from_secs(1);
+
+/// When the statuses of one kind's objects were last written.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    written: Mutex<HashMap<Key, Instant>>,
+}
+
+impl Pace {
+    /// How long the new status has to wait; `None` when it is to be written now.
+    pub(crate) fn wait(&self, key: &Key, old: &Value, new: &Value) -> Option<Duration> {
+        let since = self.lock().get(key)?.elapsed();
+        let left = BETWEEN_WORDS.checked_sub(since).filter(|left| !left.is_zero())?;
+        (without_words(old) == without_words(new)).then_some(left)
+    }
+
+    pub(crate) fn written(&self, key: &Key) {
+        self.lock().insert(key.clone(), Instant::now());
+    }
+
+    pub(crate) fn forget(&self, key: &Key) {
+        self.lock().remove(key);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Instant>> {
+        // A panic elsewhere does not make the map wrong.
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn without_words(status: &Value) -> Value {
+    let mut bare = status.clone();
+    for condition in bare["conditions"].as_array_mut().into_iter().flatten() {
+        if let Some(fields) = condition.as_object_mut() {
+            fields.remove("message");
+        }
+    }
+    bare
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn status(state: &str, message: &str) -> Value {
+        json!({"state": state, "conditions": [{"type": "Ready", "message": message}]})
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_words_wait_and_only_after_a_write() {
+        let (pace, key) = (Pace::default(), ("ns".to_owned(), "a".to_owned()));
+        let (old, new) = (status("NotReady", "0 of 1"), status("NotReady", "1 of 2"));
+        assert_eq!(pace.wait(&key, &old, &new), None, "nothing was written yet");
+        pace.written(&key);
+        assert_eq!(pace.wait(&key, &old, &new), Some(BETWEEN_WORDS));
+        assert_eq!(pace.wait(&key, &old, &status("Ready", "1 of 2")), None, "the state is news");
+        assert_eq!(pace.wait(&("ns".to_owned(), "b".to_owned()), &old, &new), None, "another object");
+        tokio::time::advance(Duration::from_millis(400)).await;
+        assert_eq!(pace.wait(&key, &old, &new), Some(Duration::from_millis(600)));
+        tokio::time::advance(Duration::from_millis(600)).await;
+        assert_eq!(pace.wait(&key, &old, &new), None);
+        pace.written(&key);
+        pace.forget(&key);
+        assert_eq!(pace.wait(&key, &old, &new), None);
+    }
+
+    #[test]
+    fn a_status_without_conditions_has_no_words() {
+        assert_eq!(without_words(&json!({"state": "Ready"})), without_words(&json!({"state": "Ready"})));
+        assert_ne!(without_words(&Value::Null), without_words(&json!({"state": "Ready"})));
+    }
+}

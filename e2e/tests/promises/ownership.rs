@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_mins(1);
 const NAMESPACE: &str = "owned";
-/// Requests that one new NIMService may cost the API server, besides watches: its finalizer, five children, and a status
-/// and an event when it has begun and when it is ready.
+/// Requests that one new NIMService may cost the API server, besides watches: its finalizer, five children, a status
+/// when it has begun, a status and an event when it is ready, and a status when its model answered or did not.
 const MOST: usize = 10;
 /// The spoke's identity: system:serviceaccount:nimfleet:…
 const OURS: &str = "system:serviceaccount:nimfleet:";

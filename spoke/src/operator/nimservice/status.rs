@@ -51,7 +51,11 @@ pub(super) fn report(subject: &Subject, standing: &Standing, again: Again) -> Re
     let reason = |conditions: &Conditions| conditions.get("Failed").map(|failed| failed.reason.clone());
     let moved =
         subject.status["state"] != state || (state == "Failed" && reason(&before) != reason(&conditions));
-    Report { status, notices: moved.then_some(notice).into_iter().collect(), again }
+    // A new service whose rollout has begun is as it was asked for.
+    let begun = subject.status["state"].is_null()
+        && state == "NotReady"
+        && reason(&conditions).as_deref() == Some("NotReady");
+    Report { status, notices: (moved && !begun).then_some(notice).into_iter().collect(), again }
 }
 
 fn notice(warning: bool, reason: &str, message: &str) -> Notice {

@@ -62,6 +62,16 @@ fn events_are_told_on_transitions_only() {
 }
 
 #[test]
+fn a_rollout_that_has_just_begun_is_no_event() {
+    let mut subject = subject();
+    let begun = report(&subject, &outcome(0));
+    assert_eq!((begun.status["state"].as_str(), begun.notices.len()), (Some("NotReady"), 0));
+    subject.status = report(&subject, &outcome(1)).status;
+    let lost = report(&subject, &outcome(0));
+    assert_eq!(lost.notices.len(), 1, "replicas that are lost are one");
+}
+
+#[test]
 fn b24_the_reason_of_a_failure_is_kept() {
     let failure = Some(Failure::new("DeploymentFailed", "quota"));
     let report = report(&subject(), &Outcome { failure, ..Outcome::default() });

@@ -60,6 +60,9 @@ const PURE: &[&str] = &[
 /// Faults of NVIDIA's operator, numbered as in ARCHITECTURE.md: each has a test `b01_…` that fails if the fault is put in.
 const FAULTS: std::ops::RangeInclusive<u32> = 1..=29;
 
+/// Lines of acceptance in ARCHITECTURE.md, each with the names of its tests.
+const ACCEPTANCE: std::ops::RangeInclusive<u32> = 1..=15;
+
 /// What a pure room may not name.
 const IO: &[&str] = &[
     "kube::Api",
@@ -230,4 +233,22 @@ fn every_fault_that_is_not_repeated_has_a_test() {
     let unlisted: Vec<String> =
         FAULTS.filter(|n| !page.contains(&format!("| B{n} |"))).map(|n| format!("B{n}")).collect();
     refuse("faults that ARCHITECTURE.md does not list", &unlisted);
+}
+
+#[test]
+fn every_line_of_acceptance_names_tests_that_are_there() {
+    let sources = sources();
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page is there");
+    let mut faults = Vec::new();
+    for number in ACCEPTANCE {
+        let row = page.lines().find(|line| line.starts_with(&format!("| A{number} |")));
+        let tests = row.and_then(|row| row.split(" | ").nth(2)).unwrap_or_default();
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        if names.is_empty() {
+            faults.push(format!("A{number} names no test"));
+        }
+        let absent = |name: &&str| !sources.values().any(|text| text.contains(&format!("fn {name}(")));
+        faults.extend(names.into_iter().filter(absent).map(|name| format!("A{number}: {name} is not there")));
+    }
+    refuse("acceptance without a test", &faults);
 }

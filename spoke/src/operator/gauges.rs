@@ -86,7 +86,36 @@ fn count<'a>(states: &[&'static str], objects: impl Iterator<Item = &'a str>) ->
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
     use super::*;
+    use crate::operator::nimbuild::NimBuilds;
+    use crate::operator::nimcache::NimCaches;
+    use crate::operator::nimpipeline::NimPipelines;
+    use crate::operator::nimservice::NimServices;
+
+    /// A kind of which there is no object yet.
+    fn row<K: Kind>() -> Row {
+        Row { gauge: K::GAUGE, states: K::STATES, store: None }
+    }
+
+    #[test]
+    fn accept_metrics_have_the_names_that_dashboards_know() {
+        let (_, rival) = watch::channel(Rival::None);
+        let rows = vec![row::<NimServices>(), row::<NimCaches>(), row::<NimPipelines>(), row::<NimBuilds>()];
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(StateGauges::new(rows, rival)));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for name in ["nimService_status_total", "nimCache_status_total", "nimPipeline_status_total"] {
+            for state in ["Ready", "Failed", "Unknown", "all"] {
+                let series = format!("{name}{{status=\"{state}\"}} 0");
+                assert!(text.contains(&series), "{series} is missing in\n{text}");
+            }
+        }
+        assert!(text.contains("nimfleet_operator_refused{reason=\"AnotherOperator\"} 0"), "{text}");
+    }
 
     #[test]
     fn b26_every_state_is_counted_and_unknown_ones_too() {

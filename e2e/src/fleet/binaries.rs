@@ -31,6 +31,9 @@ pub struct Binaries {
     pub spoke: PathBuf,
 }
 
+/// Variables by which cargo tells a program about its own package.
+const OF_THIS_PACKAGE: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+
 impl Binaries {
     /// Builds them once per process, in the profile and the target folder of the running program.
     pub fn ready() -> Result<Self, BinariesError> {
@@ -48,6 +51,15 @@ impl Binaries {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["build", "--quiet", "--package", "hub", "--package", "spoke", "--bins"]);
         cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        // What cargo says about this package is not about those; a build script that looks at it would run again, and
+        // all that depends on it be compiled again.
+        for (name, _) in env::vars_os() {
+            let ours =
+                name.to_str().is_some_and(|name| OF_THIS_PACKAGE.iter().any(|of| name.starts_with(of)));
+            if ours {
+                cargo.env_remove(name);
+            }
+        }
         if let Some(target) = folder.parent() {
             cargo.arg("--target-dir").arg(target);
         }

@@ -1,5 +1,6 @@
 //! A status that changes only in its words is not written at once: while a rollout advances, they change many times a
-//! second, and nobody reads that fast.
+//! second, and nobody reads that fast. So is the first status of an object whose workload has just been made: what the
+//! workload's own controller says follows within moments.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,8 +11,11 @@ use tokio::time::Instant;
 
 use super::retry::Key;
 
-/// Shortest time from one write of a status to one that changes only the messages of its conditions.
+/// Shortest time from one write of a status to one that changes only the messages of its conditions, and from the
+/// first look at an object to a first status that says no more than that it is not ready.
 const BETWEEN_WORDS: Duration = Duration::from_secs(1);
+/// The word for a workload that is on its way.
+const UNDER_WAY: &str = "NotReady";
 
 /// When the statuses of one kind's objects were last written.
 #[derive(Debug, Default)]
@@ -22,9 +26,13 @@ pub(crate) struct Pace {
 impl Pace {
     /// How long the new status has to wait; `None` when it is to be written now.
     pub(crate) fn wait(&self, key: &Key, old: &Value, new: &Value) -> Option<Duration> {
+        let begins = old["state"].is_null() && new["state"] == UNDER_WAY;
+        if begins {
+            self.lock().entry(key.clone()).or_insert_with(Instant::now);
+        }
         let since = self.lock().get(key)?.elapsed();
         let left = BETWEEN_WORDS.checked_sub(since).filter(|left| !left.is_zero())?;
-        (without_words(old) == without_words(new)).then_some(left)
+        (begins || without_words(old) == without_words(new)).then_some(left)
     }
 
     pub(crate) fn written(&self, key: &Key) {
@@ -77,6 +85,23 @@ mod tests {
         pace.written(&key);
         pace.forget(&key);
         assert_eq!(pace.wait(&key, &old, &new), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_workload_that_has_just_been_made_is_given_a_moment() {
+        let (pace, key) = (Pace::default(), ("ns".to_owned(), "a".to_owned()));
+        let begun = status("NotReady", "spec update to be observed");
+        assert_eq!(pace.wait(&key, &Value::Null, &status("Failed", "no such cache")), None, "news");
+        assert_eq!(pace.wait(&key, &Value::Null, &begun), Some(BETWEEN_WORDS));
+        tokio::time::advance(Duration::from_millis(400)).await;
+        assert_eq!(pace.wait(&key, &Value::Null, &status("Ready", "")), None, "it was quick");
+        assert_eq!(
+            pace.wait(&key, &Value::Null, &begun),
+            Some(Duration::from_millis(600)),
+            "no second moment"
+        );
+        tokio::time::advance(Duration::from_millis(600)).await;
+        assert_eq!(pace.wait(&key, &Value::Null, &begun), None);
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl Operator {
                 continue;
             }
             let (watch, cache) = Watch::new(resource.clone(), Some(kind.selector()));
+            let watch = watch.packed();
             if kind.is_optional() {
                 optional.push(Optional::new(Some(kind), &resource, watch));
             } else {

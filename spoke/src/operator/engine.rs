@@ -15,6 +15,7 @@ pub(crate) mod events;
 pub(crate) mod kind;
 pub(crate) mod optional;
 pub(crate) mod pace;
+mod packed;
 pub(crate) mod retry;
 pub(crate) mod served;
 pub(crate) mod shell;

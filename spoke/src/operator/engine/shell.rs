@@ -29,8 +29,9 @@ use crate::operator::rival::Rival;
 /// Changes within this time are one reconcile. Every reconcile waits for it, so it only gathers what one write of the
 /// API server sets off.
 const DEBOUNCE: Duration = Duration::from_millis(10);
-/// Objects of one kind worked on at the same time.
-const CONCURRENCY: u16 = 8;
+/// Objects of one kind worked on at the same time. What takes long is to wait: the API server needs a tenth of a second to
+/// agree to a Role, since it reads all bindings of the namespace first.
+const CONCURRENCY: u16 = 32;
 
 /// Runs one kind.
 pub(crate) struct Shell<K: Kind> {

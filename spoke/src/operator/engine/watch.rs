@@ -9,6 +9,7 @@ use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 
 use super::decide::trim;
+use super::packed::pack;
 use super::world::Cache;
 
 /// One watch to be run.
@@ -16,11 +17,12 @@ pub(crate) struct Watch {
     cache: Cache,
     writer: Writer<DynamicObject>,
     selector: Option<String>,
+    packed: bool,
 }
 
 /// What a watch tells.
 pub(crate) enum Told<'a> {
-    /// An object came, changed or went.
+    /// An object came, changed or went; of a packed one only the metadata can be looked at.
     Object(&'a DynamicObject),
     /// The cache holds everything there is.
     Filled,
@@ -33,7 +35,13 @@ impl Watch {
     pub(crate) fn new(resource: ApiResource, selector: Option<String>) -> (Self, Cache) {
         let writer = Writer::new(resource.clone());
         let cache = Cache { resource, store: writer.as_reader(), filled: CancellationToken::new() };
-        (Self { cache: cache.clone(), writer, selector }, cache)
+        (Self { cache: cache.clone(), writer, selector, packed: false }, cache)
+    }
+
+    /// The same, of a kind that is only read through the cache: it is kept [packed](super::packed).
+    pub(crate) fn packed(mut self) -> Self {
+        self.packed = true;
+        self
     }
 
     /// To be cancelled once the cache has been filled.
@@ -52,7 +60,14 @@ impl Watch {
             match next {
                 Ok(event) => {
                     failing = false;
-                    self.take(&event.modify(trim), told);
+                    let packed = self.packed;
+                    let event = event.modify(|object| {
+                        trim(object);
+                        if packed {
+                            pack(object);
+                        }
+                    });
+                    self.take(&event, told);
                 }
                 Err(error) => {
                     if is_not_found(&error) {

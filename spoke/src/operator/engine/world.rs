@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::child::ChildKind;
+use super::packed::unpack;
 use super::wake::Waker;
 use crate::operator::cluster::ClusterFacts;
 use crate::operator::models::Models;
@@ -29,17 +30,19 @@ pub(crate) struct Cache {
 impl Cache {
     /// The object of that name, if the cache has it.
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
-        self.store.get(&ObjectRef::new_with(name, self.resource.clone()).within(namespace))
+        self.store.get(&ObjectRef::new_with(name, self.resource.clone()).within(namespace)).map(unpack)
     }
 
-    /// All objects of one namespace that satisfy the predicate.
+    /// All objects of one namespace that satisfy the predicate, which sees the content of NIM objects alone.
     pub(crate) fn of_namespace(
         &self,
         namespace: &str,
         wanted: impl Fn(&DynamicObject) -> bool,
     ) -> Vec<Arc<DynamicObject>> {
-        self.store
-            .state_filter(|object| object.metadata.namespace.as_deref() == Some(namespace) && wanted(object))
+        let found = self
+            .store
+            .state_filter(|object| object.metadata.namespace.as_deref() == Some(namespace) && wanted(object));
+        found.into_iter().map(unpack).collect()
     }
 }
 

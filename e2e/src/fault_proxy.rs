@@ -1,39 +1,84 @@
-//! A TCP proxy on loopback that can lose the network between its two ends.
+//! A TCP proxy on loopback that treats its connections as bad networks and middleboxes do.
+//!
+//! ```text
+//! let proxy = FaultProxy::start(any, hub).await?;               // passes on to one address
+//! let proxy = FaultProxy::connect_proxy(any, Some("me:secret")).await?;   // HTTP CONNECT, as HTTPS_PROXY names it
+//! proxy.set(Network::HalfOpen);                                  // accepts, and never forwards a byte
+//! ```
+
+mod connect;
+mod line;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// What the network between the two ends does.
+/// What the network between the two ends does. A change holds for open connections and new ones alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Network {
+pub enum Network {
+    /// It works.
     Whole,
+    /// Everything takes so much longer, each way.
+    Latency(Duration),
+    /// Connections are accepted and stay, and nothing is ever forwarded: a firewall that forgot its state, a machine that hangs.
+    HalfOpen,
+    /// So many bytes a second pass, each way.
+    Rate(u32),
+    /// A connection that is silent for this long is closed, as load balancers and NAT gateways do.
+    IdleAfter(Duration),
+    /// Every connection breaks, and new ones are refused.
     Cut,
 }
 
-/// Passes connections on to one address, until it is cut. Dropping it closes everything.
+/// Where connections go.
+#[derive(Debug, Clone)]
+enum Route {
+    /// To this address.
+    To(SocketAddr),
+    /// Where the client's CONNECT says, if it brings these credentials (`user:password`).
+    Connect { credentials: Option<String> },
+}
+
+/// A proxy that can be told what its network does. Dropping it closes everything.
 #[derive(Debug)]
 pub struct FaultProxy {
     address: SocketAddr,
-    network: Arc<watch::Sender<Network>>,
+    network: watch::Sender<Network>,
     /// Whether the proxy listens, which it does some moments after it was told to.
     listening: watch::Receiver<bool>,
+    opened: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
 impl FaultProxy {
     /// Listens at `address` for connections to `target`.
     pub async fn start(address: SocketAddr, target: SocketAddr) -> io::Result<Self> {
+        Self::listen(address, Route::To(target)).await
+    }
+
+    /// Listens at `address` as an HTTP proxy that knows CONNECT alone; with `credentials` (`user:password`) it wants them
+    /// as basic authentication and answers 407 without.
+    pub async fn connect_proxy(address: SocketAddr, credentials: Option<&str>) -> io::Result<Self> {
+        Self::listen(address, Route::Connect { credentials: credentials.map(str::to_owned) }).await
+    }
+
+    async fn listen(address: SocketAddr, route: Route) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let (network, seen) = watch::channel(Network::Whole);
         let (tell, listening) = watch::channel(true);
-        let task = tokio::spawn(run(listener, address, target, seen, tell));
-        Ok(Self { address, network: Arc::new(network), listening, task })
+        let opened = Arc::new(AtomicU64::new(0));
+        let door = Door { address, route, network: seen, opened: opened.clone() };
+        let task = tokio::spawn(door.run(listener, tell));
+        Ok(Self { address, network, listening, opened, task })
     }
 
     /// Where it listens.
@@ -42,18 +87,30 @@ impl FaultProxy {
         self.address
     }
 
+    /// How many connections it has made to the far side since it started.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// Makes the network behave so from now on. Use [`FaultProxy::cut`] and [`FaultProxy::heal`] where the test has to
+    /// know that it listens no more, or again.
+    pub fn set(&self, network: Network) {
+        self.network.send_replace(network);
+    }
+
     /// Breaks every connection and refuses new ones; returns when that is so.
     pub async fn cut(&self) {
-        self.set(Network::Cut, false).await;
+        self.settle(Network::Cut, false).await;
     }
 
-    /// Lets new connections through again; returns when that is so.
+    /// Lets everything through again; returns when it listens.
     pub async fn heal(&self) {
-        self.set(Network::Whole, true).await;
+        self.settle(Network::Whole, true).await;
     }
 
-    async fn set(&self, network: Network, listening: bool) {
-        self.network.send_replace(network);
+    async fn settle(&self, network: Network, listening: bool) {
+        self.set(network);
         // The task that listens ends only with the proxy itself.
         let _ = self.listening.clone().wait_for(|now| *now == listening).await;
     }
@@ -65,112 +122,75 @@ impl Drop for FaultProxy {
     }
 }
 
-async fn run(
-    listener: TcpListener,
+/// The listening side.
+struct Door {
     address: SocketAddr,
-    target: SocketAddr,
-    mut network: watch::Receiver<Network>,
-    listening: watch::Sender<bool>,
-) {
-    let mut listener = Some(listener);
-    loop {
-        let Some(open) = listener.take() else {
-            // A cut network: nobody listens, so that a connection is refused as by a machine without the service.
-            if network.wait_for(|now| *now == Network::Whole).await.is_err() {
-                return;
-            }
-            match TcpListener::bind(address).await {
-                Ok(again) => listener = Some(again),
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
-            }
-            continue;
-        };
-        listening.send_replace(true);
-        let mut connections = JoinSet::new();
+    route: Route,
+    network: watch::Receiver<Network>,
+    opened: Arc<AtomicU64>,
+}
+
+impl Door {
+    async fn run(mut self, listener: TcpListener, listening: watch::Sender<bool>) {
+        let mut listener = Some(listener);
         loop {
-            tokio::select! {
-                changed = network.wait_for(|now| *now == Network::Cut) => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    break;
+            let Some(open) = listener.take() else {
+                // A cut network: nobody listens, so that a connection is refused as by a machine without the service.
+                if self.network.wait_for(|now| *now != Network::Cut).await.is_err() {
+                    return;
                 }
-                accepted = open.accept() => {
-                    if let Ok((near, _)) = accepted {
-                        connections.spawn(pass(near, target));
-                    }
+                match TcpListener::bind(self.address).await {
+                    Ok(again) => listener = Some(again),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
                 }
-                Some(_) = connections.join_next() => {}
+                continue;
+            };
+            listening.send_replace(true);
+            let (mut connections, seen) = (JoinSet::new(), self.network.clone());
+            loop {
+                tokio::select! {
+                    changed = self.network.wait_for(|now| *now == Network::Cut) => {
+                        if changed.is_err() {
+                            return;
+                        }
+                        break;
+                    }
+                    accepted = open.accept() => {
+                        if let Ok((near, _)) = accepted {
+                            connections.spawn(pass(near, self.route.clone(), seen.clone(), self.opened.clone()));
+                        }
+                    }
+                    Some(_) = connections.join_next() => {}
+                }
             }
+            drop(open);
+            connections.shutdown().await;
+            listening.send_replace(false);
         }
-        drop(open);
-        connections.shutdown().await;
-        listening.send_replace(false);
     }
 }
 
-async fn pass(mut near: TcpStream, target: SocketAddr) {
-    if let Ok(mut far) = TcpStream::connect(target).await {
-        // However it ends, it ends for both.
-        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+/// One connection, from its first byte to its last. However it ends, it ends for both sides.
+async fn pass(
+    mut near: TcpStream,
+    route: Route,
+    mut network: watch::Receiver<Network>,
+    opened: Arc<AtomicU64>,
+) {
+    // Of a connection that is made while nothing is forwarded the far side hears when that is over.
+    if network.wait_for(|now| *now != Network::HalfOpen).await.is_err() {
+        return;
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    async fn echo() -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    let (mut read, mut write) = stream.split();
-                    let _ = tokio::io::copy(&mut read, &mut write).await;
-                });
-            }
-        });
-        address
-    }
-
-    async fn talks(stream: &mut TcpStream) -> bool {
-        let mut answer = [0; 4];
-        stream.write_all(b"ping").await.is_ok()
-            && stream.read_exact(&mut answer).await.is_ok()
-            && &answer == b"ping"
-    }
-
-    #[tokio::test]
-    async fn a_cut_breaks_and_refuses_and_heals() {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let proxy = FaultProxy::start(any, echo().await).await.unwrap();
-        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
-        assert!(talks(&mut stream).await);
-        proxy.cut().await;
-        assert!(!talks(&mut stream).await);
-        let refused = TcpStream::connect(proxy.address()).await.unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-        proxy.heal().await;
-        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
-        assert!(talks(&mut stream).await);
-        proxy.cut().await;
-        proxy.heal().await;
-        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
-        assert!(talks(&mut stream).await);
-    }
-
-    #[tokio::test]
-    async fn a_dropped_proxy_closes_what_went_through_it() {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let proxy = FaultProxy::start(any, echo().await).await.unwrap();
-        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
-        assert!(talks(&mut stream).await);
-        drop(proxy);
-        let mut rest = Vec::new();
-        // Closed, politely or not.
-        let _ = stream.read_to_end(&mut rest).await;
-        assert!(rest.is_empty());
+    let target = match route {
+        Route::To(target) => target.to_string(),
+        Route::Connect { credentials } => match connect::asked(&mut near, credentials.as_deref()).await {
+            Ok(target) => target,
+            Err(_) => return,
+        },
+    };
+    if let Ok(far) = TcpStream::connect(target).await {
+        opened.fetch_add(1, Ordering::Relaxed);
+        // A broken connection is what this is for.
+        let _ = line::run(near, far, network).await;
     }
 }

@@ -6,6 +6,7 @@ mod absent_spec;
 pub mod condition;
 pub mod fleet;
 pub mod marks;
+pub mod nemo;
 pub mod nim;
 pub mod policy;
 pub mod schema;

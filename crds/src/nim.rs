@@ -36,6 +36,7 @@ pub use service::status::{
 };
 pub use service::storage::{EmptyDir, NIMCacheReference, NIMServiceStorage};
 pub use service::{NIMService, NIMServiceSpec};
+pub(crate) use shared::any_width;
 pub use shared::container::{Image, NIMContainerSpec, Probe};
 pub use shared::proxy::ProxySpec;
 pub use shared::volume::PersistentVolumeClaim;

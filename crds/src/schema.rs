@@ -17,6 +17,7 @@ pub(crate) use document::HEADER;
 pub use document::{document, file_name};
 
 use crate::fleet::{GPUCluster, NIMPlacement, NIMPlacementDecision};
+use crate::nemo::{NemoCustomizer, NemoDatastore, NemoEntitystore, NemoEvaluator, NemoGuardrail};
 use crate::nim::{NIMBuild, NIMCache, NIMPipeline, NIMService};
 
 /// Why no definition could be made. Each of these is a defect of this crate; users never cause one.
@@ -85,6 +86,11 @@ enum Spec {
 /// When the table of facts and the types no longer fit each other.
 pub fn all() -> Result<Vec<CustomResourceDefinition>, SchemaError> {
     Ok(vec![
+        definition::<NemoCustomizer>(Spec::Optional)?,
+        definition::<NemoDatastore>(Spec::Optional)?,
+        definition::<NemoEntitystore>(Spec::Optional)?,
+        definition::<NemoEvaluator>(Spec::Optional)?,
+        definition::<NemoGuardrail>(Spec::Optional)?,
         definition::<NIMBuild>(Spec::Optional)?,
         definition::<NIMCache>(Spec::Optional)?,
         definition::<NIMPipeline>(Spec::Optional)?,

@@ -2,12 +2,19 @@
 //! nothing added, whether an object says all that it can or as little as it must.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::sync::LazyLock;
+
 use crds::fleet::{GPUCluster, NIMPlacement, NIMPlacementDecision};
+use crds::nemo::{NemoCustomizer, NemoDatastore, NemoEntitystore, NemoEvaluator, NemoGuardrail};
 use crds::nim::{NIMBuild, NIMCache, NIMPipeline, NIMService};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+
+/// Made once: it takes a while.
+static ALL: LazyLock<Vec<CustomResourceDefinition>> = LazyLock::new(|| crds::all().unwrap());
 
 /// How much a made-up object says.
 #[derive(Clone, Copy)]
@@ -64,8 +71,7 @@ fn check<K>(says: Says, unspoken: &[&str]) -> usize
 where
     K: Resource<DynamicType = ()> + Serialize + DeserializeOwned,
 {
-    let crds = crds::all().unwrap();
-    let crd = crds.iter().find(|crd| crd.spec.names.kind == K::kind(&())).unwrap();
+    let crd = ALL.iter().find(|crd| crd.spec.names.kind == K::kind(&())).unwrap();
     let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap()["openAPIV3Schema"].clone();
     let mut object = example(&schema, says, 0);
     object["apiVersion"] = json!(K::api_version(&()));
@@ -96,6 +102,11 @@ fn objects_that_say_everything_come_back_whole() {
     assert!(check::<NIMCache>(Says::Everything, &[]) > 100);
     assert!(check::<NIMPipeline>(Says::Everything, &[]) > 400);
     assert!(check::<NIMBuild>(Says::Everything, &[]) > 25);
+    assert!(check::<NemoCustomizer>(Says::Everything, &[]) > 250);
+    assert!(check::<NemoDatastore>(Says::Everything, &[]) > 250);
+    assert!(check::<NemoEntitystore>(Says::Everything, &[]) > 250);
+    assert!(check::<NemoEvaluator>(Says::Everything, &[]) > 250);
+    assert!(check::<NemoGuardrail>(Says::Everything, &[]) > 250);
     check::<GPUCluster>(Says::Everything, &[]);
     check::<NIMPlacement>(Says::Everything, &[]);
     check::<NIMPlacementDecision>(Says::Everything, &[]);
@@ -107,6 +118,11 @@ fn objects_of_empty_parts_come_back_with_their_empty_parts() {
     check::<NIMCache>(Says::EmptyParts, &[]);
     check::<NIMPipeline>(Says::EmptyParts, &[]);
     check::<NIMBuild>(Says::EmptyParts, &[]);
+    check::<NemoCustomizer>(Says::EmptyParts, &[]);
+    check::<NemoDatastore>(Says::EmptyParts, &[]);
+    check::<NemoEntitystore>(Says::EmptyParts, &[]);
+    check::<NemoEvaluator>(Says::EmptyParts, &[]);
+    check::<NemoGuardrail>(Says::EmptyParts, &[]);
 }
 
 #[test]
@@ -115,6 +131,11 @@ fn objects_that_say_little_come_back_with_our_defaults_at_most() {
     check::<NIMCache>(Says::OnlyWhatItMust, &[]);
     check::<NIMPipeline>(Says::OnlyWhatItMust, &[]);
     check::<NIMBuild>(Says::OnlyWhatItMust, &[]);
+    check::<NemoCustomizer>(Says::OnlyWhatItMust, &[]);
+    check::<NemoDatastore>(Says::OnlyWhatItMust, &[]);
+    check::<NemoEntitystore>(Says::OnlyWhatItMust, &[]);
+    check::<NemoEvaluator>(Says::OnlyWhatItMust, &[]);
+    check::<NemoGuardrail>(Says::OnlyWhatItMust, &[]);
     check::<GPUCluster>(Says::OnlyWhatItMust, &["accepted"]);
     check::<NIMPlacement>(Says::OnlyWhatItMust, &["propagateDependencies"]);
     check::<NIMPlacementDecision>(Says::OnlyWhatItMust, &[]);
@@ -150,6 +171,8 @@ fn objects_without_a_spec_load() {
     assert_eq!(pipeline.spec, crds::nim::NIMPipelineSpec::default());
     let build: NIMBuild = serde_json::from_value(bare("NIMBuild", "apps.nvidia.com")).unwrap();
     assert_eq!(build.spec, crds::nim::NIMBuildSpec::default());
+    let store: NemoEntitystore = serde_json::from_value(bare("NemoEntitystore", "apps.nvidia.com")).unwrap();
+    assert_eq!(store.spec, crds::nemo::NemoEntitystoreSpec::default());
     let mut cluster = bare("GPUCluster", "nimfleet.io");
     cluster["spec"] = Value::Null;
     let cluster: GPUCluster = serde_json::from_value(cluster).unwrap();

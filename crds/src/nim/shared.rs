@@ -10,6 +10,6 @@ pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// Takes out of a field's schema the width that Rust's number type has and upstream's field does not.
-pub(super) fn any_width(schema: &mut schemars::Schema) {
+pub(crate) fn any_width(schema: &mut schemars::Schema) {
     schema.remove("format");
 }

@@ -135,6 +135,7 @@ impl Spoke {
             token: Some(join.token.to_string()),
             cluster_uid: "uid".to_owned(),
             capabilities: vec![],
+            limits: String::new(),
             instance: ("first".to_owned(), 1),
         };
         Self {

@@ -92,6 +92,8 @@ pub struct Agent {
     pub version: String,
     /// What it can do.
     pub capabilities: Vec<String>,
+    /// Names what its cluster's owner lets a hub do; empty if it does not say.
+    pub limits: String,
 }
 
 impl Cluster {

@@ -135,6 +135,11 @@ pub enum RejectionClass {
     Unsupported,
     /// The spoke obeys another epoch.
     StaleEpoch,
+    /// The cluster's owner does not let a hub do this there.
+    PolicyDenied {
+        /// Whether an earlier version of the object is there; it stays.
+        held: bool,
+    },
 }
 
 impl RejectionClass {
@@ -146,6 +151,7 @@ impl RejectionClass {
             Self::Conflict => "Conflict",
             Self::Unsupported => "Unsupported",
             Self::StaleEpoch => "StaleEpoch",
+            Self::PolicyDenied { .. } => "PolicyDenied",
         }
     }
 }

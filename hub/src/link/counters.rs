@@ -1,7 +1,16 @@
 //! What the link counts.
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+
+/// Label `class`: one of the classes of refusals.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByClass {
+    /// `Invalid`, `Conflict`, `PolicyDenied`, …
+    pub class: &'static str,
+}
 
 /// What the link counts.
 #[derive(Debug, Clone, Default)]
@@ -18,8 +27,8 @@ pub struct Counters {
     pub upserts: Counter,
     /// Objects sent to be removed.
     pub tombstones: Counter,
-    /// Objects that a spoke refused.
-    pub rejections: Counter,
+    /// Objects that a spoke refused, by class.
+    pub rejections: Family<ByClass, Counter>,
 }
 
 impl Counters {
@@ -33,10 +42,10 @@ impl Counters {
             ("certificates", "Certificates issued", &self.certificates),
             ("upserts", "Objects sent to be applied", &self.upserts),
             ("tombstones", "Objects sent to be removed", &self.tombstones),
-            ("rejections", "Objects that a spoke refused", &self.rejections),
         ];
         for (name, help, counter) in table {
             registry.register(name, help, counter.clone());
         }
+        registry.register("rejections", "Objects that a spoke refused, by class", self.rejections.clone());
     }
 }

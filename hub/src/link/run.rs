@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::counters::ByClass;
 use super::mailbox::Seat;
 use super::message::{FromSpoke, ToSpoke};
 use super::object::GoAwayReason;
@@ -163,8 +164,11 @@ impl<E: EpochStore> Runner<E> {
 
     fn counted(&self, said: FromSpoke) -> FromSpoke {
         if let FromSpoke::Ack { results, .. } = &said {
-            let rejected = results.iter().filter(|result| matches!(result.answer, Answer::Rejected { .. }));
-            self.counters.rejections.inc_by(rejected.count() as u64);
+            for result in results {
+                if let Answer::Rejected { class, .. } = &result.answer {
+                    self.counters.rejections.get_or_create(&ByClass { class: class.as_str() }).inc();
+                }
+            }
         }
         said
     }

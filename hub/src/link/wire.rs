@@ -38,6 +38,7 @@ fn from_hello(hello: v1::Hello) -> Hello {
             cluster_uid: hello.cluster_uid,
             version: hello.agent_version,
             capabilities: hello.capabilities,
+            limits: hello.limits,
         },
         instance: Instance { id: hello.instance, started_ms: hello.instance_started_ms },
         highest_epoch: hello.highest_epoch.map(|epoch| Epoch {
@@ -67,6 +68,7 @@ fn from_result(result: v1::Result) -> Option<ObjectResult> {
                 v1::RejectionClass::Conflict => RejectionClass::Conflict,
                 v1::RejectionClass::Unsupported => RejectionClass::Unsupported,
                 v1::RejectionClass::StaleEpoch => RejectionClass::StaleEpoch,
+                v1::RejectionClass::PolicyDenied => RejectionClass::PolicyDenied { held: rejected.held },
                 v1::RejectionClass::Invalid | v1::RejectionClass::Unspecified => RejectionClass::Invalid,
             },
             message: rejected.message,

@@ -68,6 +68,7 @@ impl Agent {
                 token: self.token,
                 cluster_uid,
                 capabilities,
+                limits: String::new(),
                 instance: (self.instance, started_ms),
             },
             identity: KubeIdentityStore::new(self.client.clone(), &self.namespace),

@@ -94,4 +94,23 @@ pub enum RejectionClass {
     Unsupported,
     /// The epoch is not one this spoke obeys.
     StaleEpoch,
+    /// The cluster's owner does not let a hub do this here.
+    PolicyDenied {
+        /// Whether an earlier version of the object is here; it stays.
+        held: bool,
+    },
+}
+
+impl RejectionClass {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "Invalid",
+            Self::Conflict => "Conflict",
+            Self::Unsupported => "Unsupported",
+            Self::StaleEpoch => "StaleEpoch",
+            Self::PolicyDenied { .. } => "PolicyDenied",
+        }
+    }
 }

@@ -137,6 +137,8 @@ pub struct Settings {
     pub cluster_uid: String,
     /// What this agent can do.
     pub capabilities: Vec<String>,
+    /// Names what the cluster's owner lets a hub do here; another word when that changes.
+    pub limits: String,
     /// Random per process, with its start in milliseconds since the Unix epoch: of two live agents the hub keeps
     /// the one started last.
     pub instance: (String, i64),

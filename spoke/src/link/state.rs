@@ -1,6 +1,8 @@
 //! How the link is: for readiness, logs and metrics.
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 /// Where the link stands.
@@ -33,6 +35,13 @@ impl LinkState {
     }
 }
 
+/// Label `class`: one of the classes of refusals.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByClass {
+    /// `Invalid`, `Conflict`, `PolicyDenied`, …
+    pub class: &'static str,
+}
+
 /// What the link counts.
 #[derive(Debug, Clone, Default)]
 pub struct Counters {
@@ -44,8 +53,8 @@ pub struct Counters {
     pub epochs_refused: Counter,
     /// Objects applied or removed for the hub.
     pub objects_delivered: Counter,
-    /// Objects refused.
-    pub objects_rejected: Counter,
+    /// Objects refused, by class.
+    pub objects_rejected: Family<ByClass, Counter>,
     /// Calls to deliver an object that failed and were tried again.
     pub delivery_retries: Counter,
 }
@@ -59,11 +68,11 @@ impl Counters {
             ("failed_attempts", "Attempts to connect or enrol that failed", &self.failed_attempts),
             ("epochs_refused", "Welcomes of a hub that this spoke does not obey", &self.epochs_refused),
             ("objects_delivered", "Objects applied or removed for the hub", &self.objects_delivered),
-            ("objects_rejected", "Objects refused", &self.objects_rejected),
             ("delivery_retries", "Failed deliveries that were tried again", &self.delivery_retries),
         ];
         for (name, help, counter) in table {
             registry.register(name, help, counter.clone());
         }
+        registry.register("objects_rejected", "Objects refused, by class", self.objects_rejected.clone());
     }
 }

@@ -81,6 +81,7 @@ pub(super) fn to_hub(message: ToHub, settings: &Settings) -> v1::SpokeMessage {
             instance_started_ms: settings.instance.1,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             capabilities: settings.capabilities.clone(),
+            limits: settings.limits.clone(),
             highest_epoch: highest_epoch.map(|Epoch { hub_id, term, incarnation }| v1::Epoch {
                 hub_id,
                 term,
@@ -117,13 +118,15 @@ fn to_outcome(outcome: Outcome) -> v1::result::Outcome {
         Outcome::Accepted => v1::result::Outcome::Accepted(v1::Accepted {}),
         Outcome::Gone => v1::result::Outcome::Gone(v1::Gone {}),
         Outcome::Rejected { class, message } => {
+            let held = class == RejectionClass::PolicyDenied { held: true };
             let class = match class {
                 RejectionClass::Invalid => v1::RejectionClass::Invalid,
                 RejectionClass::Conflict => v1::RejectionClass::Conflict,
                 RejectionClass::Unsupported => v1::RejectionClass::Unsupported,
                 RejectionClass::StaleEpoch => v1::RejectionClass::StaleEpoch,
+                RejectionClass::PolicyDenied { .. } => v1::RejectionClass::PolicyDenied,
             };
-            v1::result::Outcome::Rejected(v1::Rejected { class: i32::from(class), message })
+            v1::result::Outcome::Rejected(v1::Rejected { class: i32::from(class), message, held })
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Counters;
 use super::message::Work;
 use super::session::Event;
+use super::state::ByClass;
 use crate::deliver::{Deliver, DeliverError, Epoch, Outcome};
 
 /// Calls to the API server at once: enough to fill a local link, few enough to leave it to others.
@@ -94,6 +95,8 @@ async fn attempt(deliver: &impl Deliver, work: &Work, epoch: &Epoch) -> Result<O
 fn count(counters: &Counters, outcome: &Outcome) {
     match outcome {
         Outcome::Accepted | Outcome::Gone => counters.objects_delivered.inc(),
-        Outcome::Rejected { .. } => counters.objects_rejected.inc(),
+        Outcome::Rejected { class, .. } => {
+            counters.objects_rejected.get_or_create(&ByClass { class: class.as_str() }).inc()
+        }
     };
 }

@@ -11,7 +11,7 @@ mod admission;
 mod cluster;
 mod events;
 mod fault;
-mod live;
+pub(crate) mod live;
 mod marks;
 mod placement;
 mod queue;
@@ -31,6 +31,8 @@ use crate::metrics::Metrics;
 
 pub(crate) use admission::Doorkeeper;
 pub(crate) use fault::chain;
+pub use placement::grants;
+pub(crate) use placement::rows;
 pub(crate) use run::{Setup, run};
 
 use events::Events;

@@ -38,13 +38,10 @@ impl Epoch {
         Self { hub_id: random(), term: 1, incarnation: random() }
     }
 
-    /// The epoch that follows, at least `term`.
-    fn next(&self, term: u64) -> Self {
-        Self {
-            hub_id: self.hub_id.clone(),
-            term: term.max(self.term.saturating_add(1)),
-            incarnation: random(),
-        }
+    /// The epoch that follows, at least `term`. `incarnation` is random.
+    #[must_use]
+    pub fn next(&self, term: u64, incarnation: String) -> Self {
+        Self { hub_id: self.hub_id.clone(), term: term.max(self.term.saturating_add(1)), incarnation }
     }
 
     fn data(&self) -> BTreeMap<String, String> {
@@ -135,7 +132,7 @@ async fn advance(api: &Api<ConfigMap>, term: u64) -> Result<Epoch, EpochError> {
     for _ in 0..ATTEMPTS {
         let stored = bounded(api.get_opt(STATE)).await?;
         let epoch = match &stored {
-            Some(map) => Epoch::parse(map)?.next(term),
+            Some(map) => Epoch::parse(map)?.next(term, random()),
             None => Epoch { term: term.max(1), ..Epoch::first() },
         };
         let version = stored.and_then(|map| map.metadata.resource_version);
@@ -182,7 +179,7 @@ mod tests {
     fn the_next_epoch_keeps_the_hub_and_rises_above_both() {
         let epoch = Epoch { hub_id: "h".into(), term: 4, incarnation: "i".into() };
         for (asked, term) in [(0, 5), (5, 5), (9, 9)] {
-            let next = epoch.next(asked);
+            let next = epoch.next(asked, random());
             assert_eq!((next.hub_id.as_str(), next.term), ("h", term), "asked for at least {asked}");
             assert_ne!(next.incarnation, epoch.incarnation);
         }

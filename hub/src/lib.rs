@@ -19,3 +19,11 @@ pub mod pki;
 pub mod resolve;
 pub mod scheduler;
 pub mod telemetry;
+
+/// The parts of the controllers that know no API server: what is remembered of the fleet, the rows that follow from a
+/// decision, and what rows take from clusters.
+pub mod decisions {
+    pub use crate::controllers::grants;
+    pub use crate::controllers::live::{Live, Session, Touched};
+    pub use crate::controllers::rows::{Fate, Input, PlacedRow, RemovingRow, Rows, plan};
+}

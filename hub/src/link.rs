@@ -5,8 +5,8 @@
 //! controllers ◄──────── LinkEvent (bounded) ────────────────────  session of the cluster ◄──  spoke
 //! ```
 //!
-//! `session` decides and knows no socket; `connect` runs one session on one stream; `wire` alone knows both the
-//! protocol and our own types. Nothing here deletes because something is absent: a spoke is told to remove an object
+//! `session` decides and knows no socket; `machine` is a session with messages as they travel, without a stream; `connect`
+//! and `run` carry one on one stream; `wire` alone knows both the protocol and our own types. Nothing here deletes because something is absent: a spoke is told to remove an object
 //! by a [`Removal`] only.
 
 mod connect;
@@ -14,6 +14,7 @@ mod counters;
 mod enroll;
 mod event;
 mod fleetbox;
+mod machine;
 mod mailbox;
 mod message;
 mod object;
@@ -29,6 +30,7 @@ mod wire;
 pub use counters::Counters;
 pub use event::LinkEvent;
 pub use fleetbox::Fleetbox;
+pub use machine::{Act, Happening, Machine};
 pub use object::{DesiredObject, GoAwayReason, Removal, RemovalPolicy};
 pub use ports::{Admission, EpochStore, PortError, Standing};
 pub use server::{HEARTBEAT, ServeError, Server};

@@ -27,6 +27,13 @@ pub use kinds::{DeliverableKind, KINDS};
 pub use manifest::{Marks, marks_of};
 pub use object::{HeldObject, ObjectRef, Outcome, Policy, RejectionClass, Tombstone, Upsert};
 
+/// The rules of delivery, which know no cluster: whose epoch is obeyed, whose name it is, what is applied.
+pub mod rules {
+    pub use super::claim::{Claim, judge as judge_claim};
+    pub use super::epoch::{Accepted, check as check_epoch, judge as judge_epoch};
+    pub use super::manifest::{manifest, release};
+}
+
 /// Why a call did not come to an outcome. Everything here may succeed when it is tried again, with backoff.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliverError {

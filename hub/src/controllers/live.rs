@@ -9,42 +9,42 @@ use crate::link::LinkEvent;
 
 /// Soft state of the hub.
 #[derive(Debug, Default)]
-pub(crate) struct Live {
+pub struct Live {
     /// The model that scheduling and aggregation read.
-    pub(crate) fleet: Fleet,
+    pub fleet: Fleet,
     /// Which placement has taken an object, by uid: known here before the label is seen.
-    pub(crate) claims: HashMap<String, PlacementKey>,
+    pub claims: HashMap<String, PlacementKey>,
     /// Placements that a change of capacity could help.
-    pub(crate) wanting: BTreeSet<PlacementKey>,
+    pub wanting: BTreeSet<PlacementKey>,
     /// When each spoke was last heard and when its certificate ends.
-    pub(crate) sessions: BTreeMap<ClusterName, Session>,
+    pub sessions: BTreeMap<ClusterName, Session>,
     answers: BTreeMap<ClusterName, BTreeMap<String, ObjectResult>>,
     gone: BTreeSet<(String, String)>,
 }
 
 /// What is known of a cluster's session.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Session {
+pub struct Session {
     /// When the spoke was last heard, by the hub's clock.
-    pub(crate) last_heard: Timestamp,
+    pub last_heard: Timestamp,
     /// When its certificate ends.
-    pub(crate) certificate_expiry: Timestamp,
+    pub certificate_expiry: Timestamp,
 }
 
 /// What has to be looked at after an event of the link.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Touched {
+pub struct Touched {
     /// These placements.
-    pub(crate) placements: BTreeSet<PlacementKey>,
+    pub placements: BTreeSet<PlacementKey>,
     /// Whether the cluster's own status may have changed.
-    pub(crate) cluster: bool,
+    pub cluster: bool,
     /// Whether more may fit now.
-    pub(crate) capacity: bool,
+    pub capacity: bool,
 }
 
 impl Live {
     /// Takes in what a session says.
-    pub(crate) fn hear(&mut self, event: LinkEvent, now: Timestamp) -> Touched {
+    pub fn hear(&mut self, event: LinkEvent, now: Timestamp) -> Touched {
         if let Some(session) = self.sessions.get_mut(event.cluster())
             && !matches!(event, LinkEvent::Disconnected { .. })
         {
@@ -105,22 +105,24 @@ impl Live {
     }
 
     /// What a spoke last answered to an object it was sent.
-    pub(crate) fn answer(&self, cluster: &str, uid: &str) -> Option<&ObjectResult> {
+    #[must_use]
+    pub fn answer(&self, cluster: &str, uid: &str) -> Option<&ObjectResult> {
         self.answers.get(cluster)?.get(uid)
     }
 
     /// Whether a spoke has said that an object is gone.
-    pub(crate) fn is_gone(&self, cluster: &str, uid: &str) -> bool {
+    #[must_use]
+    pub fn is_gone(&self, cluster: &str, uid: &str) -> bool {
         self.gone.contains(&(cluster.to_owned(), uid.to_owned()))
     }
 
     /// A spoke's word that an object is gone has been written down, or is void because the object shall run again.
-    pub(crate) fn settle(&mut self, cluster: &str, uid: &str) {
+    pub fn settle(&mut self, cluster: &str, uid: &str) {
         self.gone.remove(&(cluster.to_owned(), uid.to_owned()));
     }
 
     /// A cluster has left the fleet.
-    pub(crate) fn forget_cluster(&mut self, cluster: &ClusterName) {
+    pub fn forget_cluster(&mut self, cluster: &ClusterName) {
         self.fleet.apply(FleetEvent::Left { cluster: cluster.clone() });
         self.answers.remove(cluster);
         self.sessions.remove(cluster);
@@ -128,7 +130,8 @@ impl Live {
     }
 
     /// The placements that have something in a cluster.
-    pub(crate) fn placements_in(&self, cluster: &ClusterName) -> BTreeSet<PlacementKey> {
+    #[must_use]
+    pub fn placements_in(&self, cluster: &ClusterName) -> BTreeSet<PlacementKey> {
         self.fleet.grants(cluster).into_iter().map(|(placement, _)| placement.clone()).collect()
     }
 }

@@ -5,7 +5,7 @@ mod observe;
 mod plan;
 mod push;
 mod report;
-mod rows;
+pub(crate) mod rows;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -19,7 +19,7 @@ use crate::fleet::{FleetEvent, PlacementKey};
 use crate::need::Need;
 
 pub(super) use observe::plain;
-pub(super) use plan::grants;
+pub use plan::grants;
 pub(super) use rows::Rows;
 
 /// What the hub remembers of one placement between reconciles.

@@ -12,10 +12,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::machine::Machine;
 use super::message::ToSpoke;
 use super::object::GoAwayReason;
 use super::run::Runner;
-use super::session::Session;
 use super::tls::Peer;
 use super::wire;
 use super::{Admission, Counters, EpochStore, Fleetbox, LinkEvent, Standing};
@@ -56,18 +56,15 @@ impl<A: Admission, E: EpochStore> v1::fleet_sync_server::FleetSync for FleetSync
             drop(outbound.try_send(Ok(wire::to_spoke(goodbye, Timestamp::now()))));
             return Ok(Response::new(ReceiverStream::new(stream)));
         }
-        let session =
-            Session::new(cluster.clone(), certificate_expiry, self.heartbeat, Instant::now().into_std());
-        let runner = Runner {
+        let machine = Machine::new(
             cluster,
-            session,
-            mailboxes: self.fleetbox.clone(),
-            seat: None,
-            epochs: self.epochs.clone(),
-            outbound,
-            events: self.events.clone(),
-            counters: self.counters.clone(),
-        };
+            certificate_expiry,
+            self.heartbeat,
+            self.fleetbox.clone(),
+            self.counters.clone(),
+            Instant::now().into_std(),
+        );
+        let runner = Runner { machine, epochs: self.epochs.clone(), outbound, events: self.events.clone() };
         let inbound = request.into_inner().boxed();
         tokio::spawn(runner.run(inbound, self.stop.clone()));
         Ok(Response::new(ReceiverStream::new(stream)))

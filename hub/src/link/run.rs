@@ -1,7 +1,6 @@
 //! Runs a session: carries its events in and its effects out.
 
 use std::collections::VecDeque;
-use std::future::pending;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -13,27 +12,16 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::counters::ByClass;
-use super::mailbox::Seat;
-use super::message::{FromSpoke, ToSpoke};
-use super::object::GoAwayReason;
-use super::session::{Effect, Event, Session, View};
+use super::machine::{Act, Happening, Machine};
 use super::upward::Upward;
-use super::wants::Wants;
-use super::wire;
-use super::{Counters, EpochStore, Fleetbox, LinkEvent};
-use crate::fleet::{Answer, ClusterName};
+use super::{EpochStore, LinkEvent};
 
 /// One session and its surroundings.
 pub(super) struct Runner<E> {
-    pub(super) cluster: ClusterName,
-    pub(super) session: Session,
-    pub(super) mailboxes: Fleetbox,
-    pub(super) seat: Option<Seat>,
+    pub(super) machine: Machine,
     pub(super) epochs: Arc<E>,
     pub(super) outbound: mpsc::Sender<Result<v1::HubMessage, Status>>,
     pub(super) events: mpsc::Sender<LinkEvent>,
-    pub(super) counters: Counters,
 }
 
 impl<E: EpochStore> Runner<E> {
@@ -45,12 +33,13 @@ impl<E: EpochStore> Runner<E> {
     ) {
         let mut upward = Upward::default();
         let end = self.talk(&mut inbound, &mut upward, stop).await;
-        tracing::info!(cluster = %self.cluster, end, "session ended");
-        if let Some(seat) = self.seat.take() {
+        let cluster = self.machine.cluster().clone();
+        tracing::info!(%cluster, end, "session ended");
+        if let Some(seat) = self.machine.seat() {
             let telling = seat.telling().await;
             if seat.is_ours() {
                 // Fails only when the hub itself ends.
-                drop(self.events.send(LinkEvent::Disconnected { cluster: self.cluster.clone() }).await);
+                drop(self.events.send(LinkEvent::Disconnected { cluster }).await);
             }
             drop(telling);
         }
@@ -63,18 +52,13 @@ impl<E: EpochStore> Runner<E> {
         stop: CancellationToken,
     ) -> String {
         loop {
-            let event = tokio::select! {
+            let happening = tokio::select! {
                 biased;
-                () = stop.cancelled() => {
-                    Event::Goodbye(GoAwayReason::Unavailable, "the hub stops".to_owned())
-                }
-                () = changed(self.seat.as_ref()) => match self.seat.as_ref().and_then(Seat::goodbye) {
-                    Some((reason, message)) => Event::Goodbye(reason, message),
-                    None => Event::Changed,
-                },
+                () = stop.cancelled() => Happening::Stopping,
+                () = self.machine.woken() => Happening::Woken,
                 permit = self.events.reserve(), if !upward.is_empty() => {
                     let Ok(permit) = permit else { return "the hub ends".to_owned() };
-                    if let Some(event) = upward.pop(&self.cluster) {
+                    if let Some(event) = upward.pop(self.machine.cluster()) {
                         permit.send(event);
                     }
                     continue;
@@ -82,101 +66,55 @@ impl<E: EpochStore> Runner<E> {
                 said = inbound.next() => match said {
                     None => return "the spoke closed the stream".to_owned(),
                     Some(Err(status)) => return format!("the stream broke: {}", status.message()),
-                    Some(Ok(message)) => match wire::from_spoke(message, Timestamp::now()) {
-                        Some(said) => Event::Said(self.counted(said)),
-                        None => continue,
-                    },
+                    Some(Ok(message)) => Happening::Said(message),
                 },
-                () = sleep_until(Instant::from_std(self.session.wake_at())) => Event::Tick,
+                () = sleep_until(Instant::from_std(self.machine.wake_at())) => Happening::Tick,
             };
-            if let Some(end) = self.take(event, upward).await {
+            if let Some(end) = self.take(happening, upward).await {
                 return end;
             }
         }
     }
 
-    /// Takes an event with all that follows from it; gives the reason if the session is over.
-    async fn take(&mut self, event: Event, upward: &mut Upward) -> Option<String> {
-        let mut effects = VecDeque::from(self.step(event));
-        while let Some(effect) = effects.pop_front() {
-            match effect {
-                Effect::Claim(instance) => {
-                    self.seat = self.mailboxes.mailbox(&self.cluster).claim(&instance);
-                    effects.extend(self.step(Event::Claimed(self.seat.is_some())));
-                }
-                Effect::RaiseEpoch(term) => {
-                    let event = match self.epochs.raise_above(term).await {
-                        Ok(_) => Event::EpochRaised,
-                        Err(error) => Event::EpochFailed(error.to_string()),
+    /// Takes what happened with all that follows from it; gives the reason if the session is over.
+    async fn take(&mut self, happening: Happening, upward: &mut Upward) -> Option<String> {
+        let mut acts = VecDeque::from(self.step(happening));
+        while let Some(act) = acts.pop_front() {
+            match act {
+                Act::RaiseEpoch(term) => {
+                    let answer = match self.epochs.raise_above(term).await {
+                        Ok(_) => Happening::EpochRaised,
+                        Err(error) => Happening::EpochFailed(error.to_string()),
                     };
-                    effects.extend(self.step(event));
+                    acts.extend(self.step(answer));
                 }
-                Effect::Send(message) => {
-                    self.count(&message);
-                    let message = wire::to_spoke(message, Timestamp::now());
+                Act::Send(message) => {
                     if self.outbound.try_send(Ok(message)).is_err() {
                         return Some("the spoke does not read, or has gone".to_owned());
                     }
                 }
-                Effect::Tell(event) => {
+                Act::Tell(event) => {
                     if let Some(event) = upward.push(event) {
                         self.tell_now(event).await;
                     }
                 }
-                Effect::Close(end) => return Some(end),
+                Act::Close(end) => return Some(end),
             }
         }
         None
     }
 
-    fn step(&mut self, event: Event) -> Vec<Effect> {
-        let (session, epoch, now) = (&mut self.session, self.epochs.current(), Instant::now().into_std());
-        let decide = |wants: &mut Wants| session.on(event, &mut View { now, epoch: &epoch, wants });
-        match &self.seat {
-            Some(seat) => seat.with_wants(decide),
-            None => decide(&mut Wants::default()),
-        }
+    fn step(&mut self, happening: Happening) -> Vec<Act> {
+        self.machine.on(happening, &self.epochs.current(), Instant::now().into_std(), Timestamp::now())
     }
 
     /// Tells that the session is up, in order with what other sessions of the cluster tell.
     async fn tell_now(&self, event: LinkEvent) {
-        let Some(seat) = &self.seat else { return };
+        let Some(seat) = self.machine.seat() else { return };
         let _telling = seat.telling().await;
         if seat.is_ours() {
             // Fails only when the hub itself ends.
             drop(self.events.send(event).await);
         }
-    }
-
-    fn count(&self, message: &ToSpoke) {
-        match message {
-            ToSpoke::Welcome { .. } => {
-                tracing::info!(cluster = %self.cluster, "spoke connected");
-                self.counters.sessions.inc();
-            }
-            ToSpoke::Delta { upserts, tombstones, .. } => {
-                self.counters.upserts.inc_by(upserts.len() as u64);
-                self.counters.tombstones.inc_by(tombstones.len() as u64);
-            }
-            ToSpoke::Heartbeat | ToSpoke::GoAway { .. } => {}
-        }
-    }
-
-    fn counted(&self, said: FromSpoke) -> FromSpoke {
-        if let FromSpoke::Ack { results, .. } = &said {
-            for result in results {
-                if let Answer::Rejected { class, .. } = &result.answer {
-                    self.counters.rejections.get_or_create(&ByClass { class: class.as_str() }).inc();
-                }
-            }
-        }
-        said
-    }
-}
-
-async fn changed(seat: Option<&Seat>) {
-    match seat {
-        Some(seat) => seat.changed().await,
-        None => pending().await,
     }
 }

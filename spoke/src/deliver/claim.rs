@@ -7,7 +7,7 @@ use super::{Marks, ObjectRef, marks_of};
 
 /// What to do with a name that the hub wants.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Claim {
+pub enum Claim {
     /// It is free, or this hub's: apply.
     Apply,
     /// It is this hub's and says it is what the hub wants: nothing to write, unless it was edited here.
@@ -19,7 +19,8 @@ pub(super) enum Claim {
 }
 
 /// Judges the object found under a name (if any) for a hub that wants `wanted` there.
-pub(super) fn judge(object: &ObjectRef, live: Option<&ObjectMeta>, wanted: &Marks) -> Claim {
+#[must_use]
+pub fn judge(object: &ObjectRef, live: Option<&ObjectMeta>, wanted: &Marks) -> Claim {
     let Some(live) = live else { return Claim::Apply };
     if live.deletion_timestamp.is_some() {
         return Claim::Leaving;

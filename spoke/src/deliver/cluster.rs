@@ -97,14 +97,8 @@ impl ClusterDeliver {
     /// Refuses work of an epoch that is not the accepted one.
     async fn check(&self, offered: &Epoch) -> Result<Option<Outcome>, DeliverError> {
         let accepted = self.highest_epoch().await?;
-        if accepted.as_ref() == Some(offered) {
-            return Ok(None);
-        }
-        let message = match epoch::judge(accepted.as_ref(), offered) {
-            Err(refused) => refused.to_string(),
-            Ok(_) => format!("epoch {offered} has not been accepted by this cluster: connect again"),
-        };
-        Ok(Some(rejected(RejectionClass::StaleEpoch, message)))
+        let refused = epoch::check(accepted.as_ref(), offered);
+        Ok(refused.map(|message| rejected(RejectionClass::StaleEpoch, message)))
     }
 
     async fn live(

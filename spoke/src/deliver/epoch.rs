@@ -62,7 +62,7 @@ pub enum EpochRefused {
 
 /// What to do with an epoch that is obeyed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Accepted {
+pub enum Accepted {
     /// It is the stored one.
     Known,
     /// It is higher, or the first: store it before it is used.
@@ -70,7 +70,7 @@ pub(super) enum Accepted {
 }
 
 /// Judges an offered epoch by the stored one.
-pub(super) fn judge(stored: Option<&Epoch>, offered: &Epoch) -> Result<Accepted, EpochRefused> {
+pub fn judge(stored: Option<&Epoch>, offered: &Epoch) -> Result<Accepted, EpochRefused> {
     let Some(stored) = stored else { return Ok(Accepted::Store) };
     if stored.hub_id != offered.hub_id {
         return Err(EpochRefused::OtherHub { ours: stored.hub_id.clone(), theirs: offered.hub_id.clone() });
@@ -89,6 +89,18 @@ pub(super) fn judge(stored: Option<&Epoch>, offered: &Epoch) -> Result<Accepted,
         });
     }
     Ok(Accepted::Known)
+}
+
+/// Why work of an offered epoch is refused, if it is: only the accepted epoch changes anything.
+#[must_use]
+pub fn check(accepted: Option<&Epoch>, offered: &Epoch) -> Option<String> {
+    if accepted == Some(offered) {
+        return None;
+    }
+    Some(match judge(accepted, offered) {
+        Err(refused) => refused.to_string(),
+        Ok(_) => format!("epoch {offered} has not been accepted by this cluster: connect again"),
+    })
 }
 
 #[cfg(test)]

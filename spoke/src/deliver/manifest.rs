@@ -30,7 +30,8 @@ pub struct Marks {
 
 impl Marks {
     /// The marks that an upsert under an epoch leaves.
-    pub(super) fn new(upsert: &Upsert, epoch: &Epoch) -> Self {
+    #[must_use]
+    pub fn new(upsert: &Upsert, epoch: &Epoch) -> Self {
         Self {
             uid: upsert.object.uid.clone(),
             generation: upsert.generation,
@@ -62,7 +63,7 @@ pub(super) fn payload_of(meta: &ObjectMeta, marks: &Marks) -> Option<Vec<u8>> {
 }
 
 /// Builds what is applied: the payload's own fields and our marks. An error says what is wrong with the payload.
-pub(super) fn manifest(object: &ObjectRef, payload: &[u8], marks: &Marks) -> Result<Value, String> {
+pub fn manifest(object: &ObjectRef, payload: &[u8], marks: &Marks) -> Result<Value, String> {
     let actual = sha256(payload);
     if actual != marks.hash {
         return Err(format!("the payload of {object} has hash {actual}, the hub announced {}", marks.hash));
@@ -111,7 +112,8 @@ pub(super) fn manifest(object: &ObjectRef, payload: &[u8], marks: &Marks) -> Res
 }
 
 /// The JSON merge patch that lets an object go: marks off, and a note of who may take it again.
-pub(super) fn release(meta: &ObjectMeta, hub_id: &str) -> Value {
+#[must_use]
+pub fn release(meta: &ObjectMeta, hub_id: &str) -> Value {
     json!({
         "metadata": {
             // The patch must not hit an object that has changed since it was judged.

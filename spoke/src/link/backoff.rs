@@ -12,27 +12,28 @@ const HEALTHY: Duration = Duration::from_secs(10);
 /// Full jitter: each wait is anywhere between nothing and a ceiling that doubles, so that a fleet whose hub restarts
 /// does not come back as one.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub struct Backoff {
     attempts: u32,
 }
 
 impl Backoff {
     /// The next wait; `random` is in `0.0..1.0`.
-    pub(super) fn next(&mut self, random: f64) -> Duration {
+    pub fn next(&mut self, random: f64) -> Duration {
         let ceiling = BASE.saturating_mul(2_u32.saturating_pow(self.attempts)).min(CAP);
         self.attempts = self.attempts.saturating_add(1);
         ceiling.mul_f64(random)
     }
 
     /// A session was up for this long.
-    pub(super) fn lived(&mut self, time: Duration) {
+    pub fn lived(&mut self, time: Duration) {
         if time >= HEALTHY {
             self.attempts = 0;
         }
     }
 
     /// The wait while somebody has to act: long, but not the same for all.
-    pub(super) fn slow(random: f64) -> Duration {
+    #[must_use]
+    pub fn slow(random: f64) -> Duration {
         CAP.mul_f64(0.5 + random / 2.0)
     }
 }

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
+use super::machine::{Act, Happening, Machine};
 use super::news::News;
-use super::session::{Effect, End, Event, Judgement, Session};
+use super::session::{End, Judgement};
 use super::work::Workers;
 use super::{Counters, LinkState, Settings, wire};
 use crate::deliver::{AcceptError, Deliver};
@@ -53,8 +54,8 @@ impl<D: Deliver> Connection<'_, D> {
             Ok(highest) => highest,
             Err(error) => return (End::Lost(error.to_string()), Duration::ZERO),
         };
-        let (mut session, hello) = Session::new(highest, Instant::now().into_std());
-        let (done, mut events) = mpsc::unbounded_channel();
+        let (mut machine, hello) = Machine::new(highest, self.settings, Instant::now().into_std());
+        let (done, mut answers) = mpsc::unbounded_channel();
         let workers = Workers::new(self.deliver.clone(), done.clone(), self.counters.clone());
         let mut wires = match self.open(channel, hello).await {
             Ok(wires) => wires,
@@ -62,26 +63,23 @@ impl<D: Deliver> Connection<'_, D> {
         };
         let (mut live_since, mut news) = (None, None);
         let end = loop {
-            if session.is_live() && live_since.is_none() {
+            if machine.is_live() && live_since.is_none() {
                 live_since = Some(Instant::now());
                 news = Some(self.live());
             }
-            let event = tokio::select! {
+            let happening = tokio::select! {
                 biased;
                 () = stop.cancelled() => break End::Lost("this spoke stops".to_owned()),
-                Some(event) = events.recv() => event,
+                Some(happening) = answers.recv() => happening,
                 said = wires.inbound.message() => match said {
-                    Ok(Some(message)) => match wire::from_hub(message) {
-                        Some(said) => Event::Said(said),
-                        None => continue,
-                    },
+                    Ok(Some(message)) => Happening::Said(message),
                     Ok(None) => break End::Lost("the hub closed the stream".to_owned()),
                     Err(status) => break End::Lost(format!("the stream broke: {}", status.message())),
                 },
-                () = sleep_until(Instant::from_std(session.wake_at())) => Event::Tick,
+                () = sleep_until(Instant::from_std(machine.wake_at())) => Happening::Tick,
                 end = tell(&mut news, &wires.bulk, self.settings) => break end,
             };
-            if let Some(end) = self.take(&mut session, event, &workers, &done, &wires).await {
+            if let Some(end) = self.take(&mut machine, happening, &workers, &done, &wires).await {
                 break end;
             }
         };
@@ -90,13 +88,13 @@ impl<D: Deliver> Connection<'_, D> {
         (end, live_since.map(|since| since.elapsed()).unwrap_or_default())
     }
 
-    async fn open(&self, channel: Channel, hello: Vec<Effect>) -> Result<Wires, End> {
+    async fn open(&self, channel: Channel, hello: Vec<Act>) -> Result<Wires, End> {
         let (control, answers) = mpsc::channel(CONTROL);
         let (bulk, news) = mpsc::channel(BULK);
-        for effect in hello {
-            if let Effect::Send(message) = effect {
+        for act in hello {
+            if let Act::Send(message) = act {
                 // The channel is new and empty.
-                drop(control.try_send(wire::to_hub(message, self.settings)));
+                drop(control.try_send(message));
             }
         }
         let outbound =
@@ -119,51 +117,50 @@ impl<D: Deliver> Connection<'_, D> {
         News::new(self.statuses.clone(), self.capacity.clone())
     }
 
-    /// Takes an event with all that follows from it; gives the end if the session is over.
+    /// Takes what happened with all that follows from it; gives the end if the session is over.
     async fn take(
         &self,
-        session: &mut Session,
-        event: Event,
+        machine: &mut Machine,
+        happening: Happening,
         workers: &Workers<D>,
-        done: &mpsc::UnboundedSender<Event>,
+        done: &mpsc::UnboundedSender<Happening>,
         wires: &Wires,
     ) -> Option<End> {
         let now = || Instant::now().into_std();
-        let mut effects = VecDeque::from(session.on(event, now()));
-        while let Some(effect) = effects.pop_front() {
-            match effect {
-                Effect::Send(message) => {
-                    let message = wire::to_hub(message, self.settings);
+        let mut acts = VecDeque::from(machine.on(happening, self.settings, now()));
+        while let Some(act) = acts.pop_front() {
+            match act {
+                Act::Send(message) => {
                     if wires.control.try_send(message).is_err() {
                         return Some(End::Lost("the hub does not read, or has gone".to_owned()));
                     }
                 }
-                Effect::Deliver(work, epoch) => workers.start(work, epoch),
-                Effect::AcceptEpoch(epoch) => {
-                    let event = match self.deliver.accept_epoch(&epoch).await {
-                        Ok(()) => Event::EpochJudged(Judgement::Obeyed),
+                Act::Deliver(work, epoch) => workers.start(work, epoch),
+                Act::AcceptEpoch(epoch) => {
+                    let judged = match self.deliver.accept_epoch(&epoch).await {
+                        Ok(()) => Happening::EpochJudged(Judgement::Obeyed),
                         Err(AcceptError::Refused(refused)) => {
                             self.counters.epochs_refused.inc();
                             tracing::error!(%epoch, hub_id = epoch.hub_id, %refused, "hub refused");
-                            Event::EpochJudged(Judgement::Refused(refused.to_string()))
+                            Happening::EpochJudged(Judgement::Refused(refused.to_string()))
                         }
-                        Err(AcceptError::Store(error)) => Event::Failed(error.to_string()),
+                        Err(AcceptError::Store(error)) => Happening::Failed(error.to_string()),
                     };
-                    effects.extend(session.on(event, now()));
+                    acts.extend(machine.on(judged, self.settings, now()));
                 }
-                Effect::ReadHeld => {
+                Act::ReadHeld => {
                     // Many objects may take a while to list; the hub's signs of life are read meanwhile.
                     let (deliver, done) = (self.deliver.clone(), done.clone());
                     tokio::spawn(async move {
-                        let event = match deliver.held().await {
-                            Ok(held) => Event::Held(held),
-                            Err(error) => Event::Failed(error.to_string()),
+                        let answer = match deliver.held().await {
+                            Ok(held) => Happening::Held(held),
+                            Err(error) => Happening::Failed(error.to_string()),
                         };
                         // Fails only when the session has ended.
-                        drop(done.send(event));
+                        drop(done.send(answer));
                     });
                 }
-                Effect::Close(end) => return Some(end),
+                Act::Close(end) => return Some(end),
             }
         }
         None

@@ -25,14 +25,17 @@ pub(super) struct Delta {
 
 /// One object of a delta.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Work {
+pub enum Work {
+    /// Apply an object.
     Upsert(Upsert),
+    /// Remove an object.
     Remove(Tombstone),
 }
 
 impl Work {
     /// uid of the object on the hub.
-    pub(super) fn uid(&self) -> &str {
+    #[must_use]
+    pub fn uid(&self) -> &str {
         match self {
             Self::Upsert(upsert) => &upsert.object.uid,
             Self::Remove(tombstone) => &tombstone.object.uid,
@@ -40,7 +43,8 @@ impl Work {
     }
 
     /// Hash of the payload; empty for a removal.
-    pub(super) fn hash(&self) -> &str {
+    #[must_use]
+    pub fn hash(&self) -> &str {
         match self {
             Self::Upsert(upsert) => &upsert.hash,
             Self::Remove(_) => "",
@@ -50,15 +54,18 @@ impl Work {
 
 /// The hub ends the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct GoAway {
-    pub(super) reason: GoAwayReason,
-    pub(super) message: String,
-    pub(super) retry_after: Duration,
+pub struct GoAway {
+    /// Why.
+    pub reason: GoAwayReason,
+    /// In one sentence.
+    pub message: String,
+    /// Not to be dialled before.
+    pub retry_after: Duration,
 }
 
 /// Why the hub ends a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum GoAwayReason {
+pub enum GoAwayReason {
     /// It stops or starts; or a reason that this spoke does not know.
     Unavailable,
     /// A newer agent of this identity is connected.
@@ -71,11 +78,34 @@ pub(super) enum GoAwayReason {
 
 /// What the spoke says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ToHub {
-    Hello { highest_epoch: Option<Epoch> },
-    Index { held: Vec<HeldObject>, last: bool },
-    Ack { delta: u64, uid: String, hash: String, outcome: Outcome },
+pub enum ToHub {
+    /// The first word.
+    Hello {
+        /// The highest epoch that was accepted; none until a hub has been heard once.
+        highest_epoch: Option<Epoch>,
+    },
+    /// A part of what is held.
+    Index {
+        /// Objects.
+        held: Vec<HeldObject>,
+        /// Whether it is the last part.
+        last: bool,
+    },
+    /// How one piece of work ended.
+    Ack {
+        /// The delta it came with.
+        delta: u64,
+        /// Of the object, on the hub.
+        uid: String,
+        /// Hash of the payload; empty for a removal.
+        hash: String,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// How objects are; only in a live session.
     Status(Vec<ObjectStatus>),
+    /// What the cluster can run; only in a live session.
     Capacity(CapacityReport),
+    /// A sign of life.
     Heartbeat,
 }

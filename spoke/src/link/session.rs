@@ -41,7 +41,7 @@ pub(super) enum Event {
 
 /// Whether an epoch is obeyed.
 #[derive(Debug)]
-pub(super) enum Judgement {
+pub enum Judgement {
     /// It is, and it is stored.
     Obeyed,
     /// It is not; why, and what to do.
@@ -65,7 +65,7 @@ pub(super) enum Effect {
 
 /// How a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum End {
+pub enum End {
     /// The connection is lost, or is as good as lost.
     Lost(String),
     /// The hub said goodbye.

@@ -70,8 +70,9 @@ fn from_tombstone(tombstone: v1::Tombstone) -> Option<Tombstone> {
     Some(Tombstone { object: from_object(tombstone.object), policy, reason: tombstone.reason })
 }
 
-/// What the spoke says.
-pub(super) fn to_hub(message: ToHub, settings: &Settings) -> v1::SpokeMessage {
+/// What the spoke says, as it travels.
+#[must_use]
+pub fn to_hub(message: ToHub, settings: &Settings) -> v1::SpokeMessage {
     use v1::spoke_message::Message;
     let message = match message {
         ToHub::Hello { highest_epoch } => Message::Hello(v1::Hello {

@@ -8,8 +8,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Counters;
+use super::machine::Happening;
 use super::message::Work;
-use super::session::Event;
 use super::state::ByClass;
 use crate::deliver::{Deliver, DeliverError, Epoch, Outcome};
 
@@ -22,7 +22,7 @@ const CAP: Duration = Duration::from_secs(30);
 /// The work of one session.
 pub(super) struct Workers<D> {
     deliver: Arc<D>,
-    done: mpsc::UnboundedSender<Event>,
+    done: mpsc::UnboundedSender<Happening>,
     slots: Arc<Semaphore>,
     stop: CancellationToken,
     counters: Counters,
@@ -30,7 +30,7 @@ pub(super) struct Workers<D> {
 
 impl<D: Deliver> Workers<D> {
     /// Outcomes go to `done`, whose length the hub bounds: it sends no more than it has answers for.
-    pub(super) fn new(deliver: Arc<D>, done: mpsc::UnboundedSender<Event>, counters: Counters) -> Self {
+    pub(super) fn new(deliver: Arc<D>, done: mpsc::UnboundedSender<Happening>, counters: Counters) -> Self {
         let slots = Arc::new(Semaphore::new(AT_ONCE as usize));
         Self { deliver, done, slots, stop: CancellationToken::new(), counters }
     }
@@ -55,7 +55,7 @@ impl<D: Deliver> Workers<D> {
                     Ok(outcome) => {
                         count(&counters, &outcome);
                         // Fails only when the session has ended.
-                        drop(done.send(Event::Delivered { uid: work.uid().to_owned(), outcome }));
+                        drop(done.send(Happening::Delivered { uid: work.uid().to_owned(), outcome }));
                         return;
                     }
                     Err(error) => {

@@ -1,6 +1,7 @@
 //! Plan: what the scheduler decides, as rows and as grants.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
 
 use crds::fleet::PlacedObject;
 use jiff::Timestamp;
@@ -177,7 +178,8 @@ fn fate(observed: &Observed, uid: &str) -> Fate {
 }
 
 /// What rows take from the clusters, leaving ones included: their GPUs are free when the spoke says that they are gone.
-pub(in super::super) fn grants(rows: &Rows, needs: &HashMap<String, Need>) -> Vec<Grant> {
+#[must_use]
+pub fn grants<S: BuildHasher>(rows: &Rows, needs: &HashMap<String, Need, S>) -> Vec<Grant> {
     let mut grants: BTreeMap<&str, (Timestamp, Vec<GrantedObject>)> = BTreeMap::new();
     let since = |cluster: &str| {
         let placed = rows.placed.get(cluster).map(|row| row.since);

@@ -11,40 +11,41 @@ const SLICE: usize = 100;
 
 /// All rows of one placement, by cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Rows {
+pub struct Rows {
     /// What each cluster runs.
-    pub(crate) placed: BTreeMap<String, PlacedRow>,
+    pub placed: BTreeMap<String, PlacedRow>,
     /// What has yet to leave each cluster.
-    pub(crate) removing: BTreeMap<String, RemovingRow>,
+    pub removing: BTreeMap<String, RemovingRow>,
 }
 
 /// What one cluster runs.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct PlacedRow {
+pub struct PlacedRow {
     /// Why the cluster was chosen.
-    pub(crate) reason: String,
+    pub reason: String,
     /// How it scored when it was chosen.
-    pub(crate) score: i64,
+    pub score: i64,
     /// When it was chosen.
-    pub(crate) since: Timestamp,
+    pub since: Timestamp,
     /// The objects, and the replicas each was granted.
-    pub(crate) objects: Vec<PlacedObject>,
+    pub objects: Vec<PlacedObject>,
 }
 
 /// What has yet to leave one cluster.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct RemovingRow {
+pub struct RemovingRow {
     /// Why it leaves.
-    pub(crate) reason: String,
+    pub reason: String,
     /// When the first of it began to leave.
-    pub(crate) since: Timestamp,
+    pub since: Timestamp,
     /// The objects, each with its policy.
-    pub(crate) objects: Vec<PlacedObject>,
+    pub objects: Vec<PlacedObject>,
 }
 
 impl Rows {
     /// Reads a placement's slices.
-    pub(crate) fn read<'a>(slices: impl IntoIterator<Item = &'a NIMPlacementDecision>) -> Self {
+    #[must_use]
+    pub fn read<'a>(slices: impl IntoIterator<Item = &'a NIMPlacementDecision>) -> Self {
         let mut rows = Self::default();
         for row in slices.into_iter().flat_map(|slice| slice.spec.decisions.iter().cloned()) {
             let (cluster, since, reason) = (row.cluster_name, row.since.0, row.reason.unwrap_or_default());
@@ -62,7 +63,8 @@ impl Rows {
     }
 
     /// The content of the slices, in their order.
-    pub(crate) fn slices(&self) -> Vec<Vec<Row>> {
+    #[must_use]
+    pub fn slices(&self) -> Vec<Vec<Row>> {
         let placed = self.placed.iter().map(|(cluster, row)| Row {
             cluster_name: cluster.clone(),
             state: DecisionState::Placed,
@@ -85,17 +87,19 @@ impl Rows {
     }
 
     /// Whether nothing is anywhere.
-    pub(crate) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.placed.is_empty() && self.removing.is_empty()
     }
 
     /// Whether any cluster runs the object or has yet to let it go.
-    pub(crate) fn holds(&self, uid: &str) -> bool {
+    #[must_use]
+    pub fn holds(&self, uid: &str) -> bool {
         self.objects().any(|(_, object)| object.uid == uid)
     }
 
     /// Every object in every cluster, whatever its state.
-    pub(crate) fn objects(&self) -> impl Iterator<Item = (&str, &PlacedObject)> {
+    pub fn objects(&self) -> impl Iterator<Item = (&str, &PlacedObject)> {
         let placed = self
             .placed
             .iter()
@@ -108,7 +112,7 @@ impl Rows {
     }
 
     /// Every object that has yet to leave its cluster.
-    pub(crate) fn leaving(&self) -> impl Iterator<Item = (&str, &RemovingRow, &PlacedObject)> {
+    pub fn leaving(&self) -> impl Iterator<Item = (&str, &RemovingRow, &PlacedObject)> {
         self.removing
             .iter()
             .flat_map(|(cluster, row)| row.objects.iter().map(move |object| (cluster.as_str(), row, object)))
@@ -117,7 +121,7 @@ impl Rows {
 
 /// What the user did with an object that no longer belongs where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// It is there, but not selected or not in this cluster any more.
     Unplaced,
     /// It is being deleted on the hub.
@@ -138,25 +142,26 @@ fn policy(kind: &str, fate: Fate) -> RemovalPolicy {
 }
 
 /// What [`plan`] works with.
-pub(crate) struct Input<'a> {
+pub struct Input<'a> {
     /// The rows as they are.
-    pub(crate) before: &'a Rows,
+    pub before: &'a Rows,
     /// What shall run where.
-    pub(crate) target: BTreeMap<String, PlacedRow>,
+    pub target: BTreeMap<String, PlacedRow>,
     /// Why a cluster is left, where the scheduler said so.
-    pub(crate) left: BTreeMap<String, String>,
+    pub left: BTreeMap<String, String>,
     /// What the user did with an object, by uid.
-    pub(crate) fate: &'a dyn Fn(&str) -> Fate,
+    pub fate: &'a dyn Fn(&str) -> Fate,
     /// Whether a spoke has said that an object which was to leave is gone: cluster, uid.
-    pub(crate) gone: &'a dyn Fn(&str, &str) -> bool,
+    pub gone: &'a dyn Fn(&str, &str) -> bool,
     /// Whether a GPUCluster of that name is there. Of others nothing can be asked, and nothing is waited for.
-    pub(crate) joined: &'a dyn Fn(&str) -> bool,
+    pub joined: &'a dyn Fn(&str) -> bool,
     /// By the hub's clock.
-    pub(crate) now: Timestamp,
+    pub now: Timestamp,
 }
 
 /// The rows that follow: the target, and whatever is elsewhere until its spoke says that it is gone.
-pub(crate) fn plan(input: Input<'_>) -> Rows {
+#[must_use]
+pub fn plan(input: Input<'_>) -> Rows {
     let Input { before, target, left, fate, gone, joined, now } = input;
     let mut removing: BTreeMap<String, RemovingRow> = BTreeMap::new();
     for (cluster, row) in &before.removing {

@@ -1,0 +1,104 @@
+//! One session without its stream: messages in as they travel, what to do out.
+//!
+//! `connect` carries it over a real stream by the real clock. Whoever has another way to carry messages, a simulation
+//! for example, drives this very code.
+
+use std::time::Instant;
+
+use proto::v1;
+
+use super::message::Work;
+use super::session::{Effect, End, Event, Judgement, Session};
+use super::{Settings, wire};
+use crate::deliver::{Epoch, HeldObject, Outcome};
+
+/// What happens to a session.
+#[derive(Debug)]
+pub enum Happening {
+    /// The hub said something.
+    Said(v1::HubMessage),
+    /// The answer to [`Act::AcceptEpoch`].
+    EpochJudged(Judgement),
+    /// The answer to [`Act::ReadHeld`].
+    Held(Vec<HeldObject>),
+    /// The answer to [`Act::Deliver`].
+    Delivered {
+        /// Of the object, on the hub.
+        uid: String,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Something that this session needs of the cluster failed; the next session tries again.
+    Failed(String),
+    /// [`Machine::wake_at`] has come.
+    Tick,
+}
+
+/// What a session wants done, in this order.
+#[derive(Debug)]
+pub enum Act {
+    /// To the hub, before all news. What cannot be taken at once ends the session: the hub does not read.
+    Send(v1::SpokeMessage),
+    /// Accept the epoch or refuse it, and answer.
+    AcceptEpoch(Epoch),
+    /// Read what is held, and answer.
+    ReadHeld,
+    /// Carry out one piece of work under an epoch, until there is an outcome, and answer.
+    Deliver(Work, Epoch),
+    /// End the session.
+    Close(End),
+}
+
+/// One session with the hub.
+#[derive(Debug)]
+pub struct Machine {
+    session: Session,
+}
+
+impl Machine {
+    /// A session on a new stream, and its first words.
+    #[must_use]
+    pub fn new(highest_epoch: Option<Epoch>, settings: &Settings, now: Instant) -> (Self, Vec<Act>) {
+        let (session, effects) = Session::new(highest_epoch, now);
+        (Self { session }, acts(effects, settings))
+    }
+
+    /// Whether status and capacity may be sent.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.session.is_live()
+    }
+
+    /// The next moment at which something is due if nothing happens.
+    #[must_use]
+    pub fn wake_at(&self) -> Instant {
+        self.session.wake_at()
+    }
+
+    /// Takes what happened; `now` is the monotonic clock.
+    pub fn on(&mut self, happening: Happening, settings: &Settings, now: Instant) -> Vec<Act> {
+        let event = match happening {
+            Happening::Said(message) => match wire::from_hub(message) {
+                Some(said) => Event::Said(said),
+                None => return Vec::new(),
+            },
+            Happening::EpochJudged(judgement) => Event::EpochJudged(judgement),
+            Happening::Held(held) => Event::Held(held),
+            Happening::Delivered { uid, outcome } => Event::Delivered { uid, outcome },
+            Happening::Failed(problem) => Event::Failed(problem),
+            Happening::Tick => Event::Tick,
+        };
+        acts(self.session.on(event, now), settings)
+    }
+}
+
+fn acts(effects: Vec<Effect>, settings: &Settings) -> Vec<Act> {
+    let act = |effect| match effect {
+        Effect::Send(message) => Act::Send(wire::to_hub(message, settings)),
+        Effect::AcceptEpoch(epoch) => Act::AcceptEpoch(epoch),
+        Effect::ReadHeld => Act::ReadHeld,
+        Effect::Deliver(work, epoch) => Act::Deliver(work, epoch),
+        Effect::Close(end) => Act::Close(end),
+    };
+    effects.into_iter().map(act).collect()
+}

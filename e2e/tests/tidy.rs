@@ -35,6 +35,7 @@ const PURE: &[&str] = &[
     "spoke/src/deliver/claim",
     "spoke/src/deliver/drift",
     "spoke/src/deliver/epoch",
+    "spoke/src/deliver/limits",
     "spoke/src/deliver/manifest",
     "spoke/src/facts/gpus",
     "spoke/src/operator/engine/compare",

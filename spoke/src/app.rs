@@ -3,6 +3,7 @@
 pub mod agent;
 mod cluster;
 mod hub;
+mod limits;
 mod operation;
 mod tenure;
 
@@ -23,6 +24,7 @@ use crate::operator::Operator;
 use crate::telemetry;
 
 pub use cluster::ConfigError;
+pub use limits::LimitsError;
 
 /// Why the spoke does not run.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,9 @@ pub enum AppError {
     /// A flag about the hub cannot be used.
     #[error("{0}")]
     Hub(String),
+    /// What the cluster's owner allows cannot be read.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
     /// This instance may not work in this cluster.
     #[error(transparent)]
     Lease(#[from] LeaseError),
@@ -54,6 +59,7 @@ pub async fn run(args: Args) -> Result<(), AppError> {
     telemetry::start(args.log_format);
     let client = cluster::connect(args.kubeconfig.as_deref()).await?;
     let hub = hub::wanted(&args).map_err(AppError::Hub)?;
+    let limits = limits::read(args.limits.as_deref())?;
     let address = args.metrics_addr;
     let listener = TcpListener::bind(address).await.map_err(|source| AppError::Admin { address, source })?;
     let stop = CancellationToken::new();
@@ -72,7 +78,7 @@ pub async fn run(args: Args) -> Result<(), AppError> {
                 stage.send_replace(Stage::Syncing);
                 let (kept, (), ()) = tokio::join!(
                     tenure.keep(&stop),
-                    hub::run(hub, client, &args.namespace, counters, stop.clone()),
+                    hub::run(hub, client, &args.namespace, limits, counters, stop.clone()),
                     operation::run(operator, &stage, &stop),
                 );
                 kept

@@ -36,6 +36,9 @@ pub struct Args {
     /// Join token; needed until this cluster has its certificate.
     #[arg(long, env = "NIMFLEET_HUB_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub hub_token: Option<String>,
+    /// What the owner of this cluster lets the hub do here, YAML [default: that of the chart's values].
+    #[arg(long, env = "NIMFLEET_LIMITS", value_name = "FILE")]
+    pub limits: Option<PathBuf>,
     /// This cluster's name on the hub.
     #[arg(long, env = "NIMFLEET_CLUSTER_NAME", value_name = "NAME", required_unless_present = "no_hub")]
     pub cluster_name: Option<String>,

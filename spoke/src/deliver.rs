@@ -11,6 +11,7 @@ mod drift;
 mod epoch;
 mod heal;
 mod kinds;
+mod limits;
 mod manifest;
 mod namespace;
 mod object;
@@ -24,6 +25,7 @@ pub use cluster::ClusterDeliver;
 pub use epoch::{Epoch, EpochRefused};
 pub use heal::heal;
 pub use kinds::{DeliverableKind, KINDS};
+pub use limits::Limits;
 pub use manifest::{Marks, marks_of};
 pub use object::{HeldObject, ObjectRef, Outcome, Policy, RejectionClass, Tombstone, Upsert};
 

@@ -23,7 +23,7 @@ fn service(name: &str, more: &Value) -> Value {
         "apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMService",
         "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {
-            "image": {"repository": "nvcr.io/nim/meta/llama-3.1-8b-instruct", "tag": "1.8", "pullSecrets": ["ngc"]},
+            "image": {"repository": "nvcr.io/nim/meta/llama-3.1-8b-instruct", "tag": "1.8", "pullSecrets": ["ngc-secret"]},
             "authSecret": "ngc-api-secret",
             "storage": {"emptyDir": {"sizeLimit": "10Gi"}},
             "replicas": 1,

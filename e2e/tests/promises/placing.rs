@@ -110,7 +110,7 @@ async fn a_broken_service_does_not_stop_its_neighbour() -> Result<(), Failure> {
         "apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMService",
         "metadata": {"name": "broken", "namespace": sample::NAMESPACE},
         "spec": {
-            "image": {"repository": "example/nim", "tag": "1"}, "authSecret": "s",
+            "image": {"repository": "nvcr.io/nim/example", "tag": "1"}, "authSecret": "ngc-api-secret",
             "storage": {"pvc": {"create": true}},
         },
     });

@@ -9,7 +9,7 @@ use kube::api::Api;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::deliver::{self, ClusterDeliver, KINDS};
+use crate::deliver::{self, ClusterDeliver, KINDS, Limits};
 use crate::facts;
 use crate::link::{CaHash, Counters, HubAddress, KubeIdentityStore, Link, LinkState, Settings};
 use crate::report::{self, Outbox};
@@ -43,6 +43,8 @@ pub struct Agent {
     pub state: watch::Sender<LinkState>,
     /// The link's counts.
     pub counters: Counters,
+    /// What the cluster's owner lets a hub do here.
+    pub limits: Limits,
 }
 
 impl Agent {
@@ -57,7 +59,8 @@ impl Agent {
             .map(|kind| format!("{}/{}", kind.api_version(), kind.kind))
             .chain([RETAIN.to_owned()])
             .collect();
-        let deliver = ClusterDeliver::new(self.client.clone(), &self.namespace);
+        let limits = self.limits.name();
+        let deliver = ClusterDeliver::new(self.client.clone(), &self.namespace, self.limits);
         let statuses = Outbox::default();
         let (capacity_sender, capacity) = watch::channel(None);
         let link = Link {
@@ -68,7 +71,7 @@ impl Agent {
                 token: self.token,
                 cluster_uid,
                 capabilities,
-                limits: String::new(),
+                limits,
                 instance: (self.instance, started_ms),
             },
             identity: KubeIdentityStore::new(self.client.clone(), &self.namespace),

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::agent::Agent;
 use crate::args::Args;
+use crate::deliver::Limits;
 use crate::link::{CaHash, Counters, HubAddress, LinkState};
 
 /// What the flags say about the hub.
@@ -42,6 +43,7 @@ pub(super) async fn run(
     hub: Option<Hub>,
     client: Client,
     namespace: &str,
+    limits: Limits,
     counters: Counters,
     stop: CancellationToken,
 ) {
@@ -57,6 +59,7 @@ pub(super) async fn run(
         instance: Uuid::new_v4().to_string(),
         state,
         counters,
+        limits,
     };
     agent.run(stop).await;
 }

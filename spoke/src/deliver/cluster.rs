@@ -19,8 +19,8 @@ use super::refusal::{self, Refusal};
 use super::state::State;
 use super::turns::Turns;
 use super::{
-    AcceptError, Deliver, DeliverError, Epoch, HeldObject, ObjectRef, Outcome, Policy, RejectionClass,
-    Tombstone, Upsert, drift, namespace,
+    AcceptError, Deliver, DeliverError, Epoch, HeldObject, Limits, ObjectRef, Outcome, Policy,
+    RejectionClass, Tombstone, Upsert, drift, namespace,
 };
 
 /// The owner of every field that a hub wants.
@@ -37,6 +37,8 @@ pub struct ClusterDeliver {
 
 struct Inner {
     client: kube::Client,
+    namespace: String,
+    limits: Limits,
     state: State,
     epoch: Mutex<Known>,
     turns: Turns,
@@ -53,13 +55,15 @@ enum Known {
 }
 
 impl ClusterDeliver {
-    /// `namespace` is the spoke's own: there it keeps the epoch.
+    /// `namespace` is the spoke's own: there it keeps the epoch. `limits` are what the cluster's owner allows.
     #[must_use]
-    pub fn new(client: kube::Client, namespace: &str) -> Self {
+    pub fn new(client: kube::Client, namespace: &str, limits: Limits) -> Self {
         let state = State::new(client.clone(), namespace);
         Self {
             inner: Arc::new(Inner {
                 client,
+                namespace: namespace.to_owned(),
+                limits,
                 state,
                 epoch: Mutex::new(Known::Nothing),
                 turns: Turns::new(),
@@ -265,7 +269,16 @@ impl Deliver for ClusterDeliver {
         self.set_leaving(&object.uid, false);
         let live = self.live(kind, object).await?;
         let current = live.as_ref().map(|live| &live.metadata);
-        match claim::judge(object, current, &marks) {
+        let claim = claim::judge(object, current, &marks);
+        // What is here as it is wanted was allowed once, and keeps running whatever has become of the limits.
+        if claim != Claim::Current
+            && let Err(message) = self.inner.limits.check(&manifest, &self.inner.namespace)
+        {
+            let held = current.and_then(marks_of).is_some_and(|held| held.hub_id == epoch.hub_id);
+            tracing::warn!(%object, message, "denied: the limits of this cluster's owner");
+            return Ok(rejected(RejectionClass::PolicyDenied { held }, message));
+        }
+        match claim {
             Claim::Foreign(message) => return Ok(rejected(RejectionClass::Conflict, message)),
             Claim::Leaving => {
                 let finalizers = current.and_then(|meta| meta.finalizers.clone()).unwrap_or_default();
@@ -298,7 +311,14 @@ impl Deliver for ClusterDeliver {
         });
         let Some(live) = ours else { return Ok(Outcome::Gone) };
         tracing::info!(%object, policy = ?tombstone.policy, reason = tombstone.reason, "removing at the hub's request");
+        // From now on its end is the hub's will, also where only this cluster's people may carry it out.
         self.set_leaving(&object.uid, true);
+        if tombstone.policy == Policy::Delete
+            && let Err(message) = self.inner.limits.check_deletion()
+        {
+            tracing::warn!(%object, message, "denied: the limits of this cluster's owner");
+            return Ok(rejected(RejectionClass::PolicyDenied { held: true }, message));
+        }
         match tombstone.policy {
             Policy::Retain => self.retain(kind, object, &live, &epoch.hub_id).await,
             Policy::Delete => {

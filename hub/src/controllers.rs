@@ -40,6 +40,7 @@ use live::Live;
 use placement::Book;
 use queue::Queue;
 use stores::Stores;
+pub(crate) use stores::{NIM_API_VERSION, NIM_KINDS, nim_resource};
 
 /// What all controllers share.
 pub(crate) struct Hub {

@@ -4,6 +4,7 @@
 
 mod cache;
 mod gpu;
+mod nemo;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -12,12 +13,16 @@ use std::{collections::BTreeSet, fmt};
 
 use serde_json::Value;
 
+pub use nemo::called;
+
 /// What an object takes from the cluster it runs in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Need {
     /// GPUs of one replica; none if it asks for none.
     pub gpu: Option<GpuNeed>,
-    /// Whether its pods only start on nodes with GPUs, even if they ask for none.
+    /// GPUs of one job that it starts when somebody asks for one. None are set aside: the cluster only has to have them.
+    pub jobs: Option<GpuNeed>,
+    /// Whether its pods or its jobs only start on nodes with GPUs, even if they ask for none.
     pub gpu_nodes: bool,
     /// Which GPUs will do.
     pub kind: GpuKind,
@@ -79,8 +84,8 @@ impl GpuKind {
 /// An object whose need cannot be told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NeedError {
-    /// The scheduler knows what NIMService and NIMCache take, and nothing else.
-    #[error("{kind} {name}: cannot be placed: only NIMService and NIMCache can")]
+    /// The scheduler knows what some kinds take, and nothing of others.
+    #[error("{kind} {name}: cannot be placed: only NIMService, NIMCache and the NeMo kinds can")]
     UnknownKind {
         /// Kind of the object.
         kind: String,
@@ -111,7 +116,7 @@ pub enum NeedError {
         /// Its name.
         name: String,
         /// Path of the field.
-        path: &'static str,
+        path: String,
         /// One resource.
         first: String,
         /// The other.
@@ -125,6 +130,9 @@ pub fn need(object: &Value, cache: Option<&Value>) -> Result<Need, NeedError> {
     match text(object, "/kind") {
         "NIMService" => service::need(object, cache),
         "NIMCache" => Ok(cache::need(object)),
+        "NemoCustomizer" | "NemoDatastore" | "NemoEntitystore" | "NemoEvaluator" | "NemoGuardrail" => {
+            nemo::need(object)
+        }
         kind => Err(NeedError::UnknownKind {
             kind: kind.to_owned(),
             name: text(object, "/metadata/name").to_owned(),

@@ -37,7 +37,8 @@ pub struct NIMPlacementSpec {
     /// The objects, by name or by labels, in the placement's namespace. At least one selector.
     #[schemars(length(min = 1, max = 64))]
     pub resource_selectors: Vec<ResourceSelector>,
-    /// Whether a NIMService brings the NIMCache it names. Default true.
+    /// Whether an object brings what it cannot run without: a NIMService the NIMCache it names, a NeMo microservice the
+    /// NeMo stores and NIMServices of its namespace that it calls by URL, unless another placement has them. Default true.
     #[serde(default = "yes")]
     pub propagate_dependencies: bool,
     /// Which clusters may be chosen. Default all accepted ones.
@@ -95,16 +96,51 @@ pub enum SelectedKind {
     NIMService,
     /// A stored model.
     NIMCache,
+    /// A microservice that fine-tunes models.
+    NemoCustomizer,
+    /// A microservice that keeps models and datasets.
+    NemoDatastore,
+    /// A microservice that keeps what other microservices know of each other.
+    NemoEntitystore,
+    /// A microservice that judges models.
+    NemoEvaluator,
+    /// A microservice that puts rails around models.
+    NemoGuardrail,
 }
 
 impl SelectedKind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::NIMService,
+        Self::NIMCache,
+        Self::NemoCustomizer,
+        Self::NemoDatastore,
+        Self::NemoEntitystore,
+        Self::NemoEvaluator,
+        Self::NemoGuardrail,
+    ];
+
     /// The kind as manifests spell it.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::NIMService => "NIMService",
             Self::NIMCache => "NIMCache",
+            Self::NemoCustomizer => "NemoCustomizer",
+            Self::NemoDatastore => "NemoDatastore",
+            Self::NemoEntitystore => "NemoEntitystore",
+            Self::NemoEvaluator => "NemoEvaluator",
+            Self::NemoGuardrail => "NemoGuardrail",
         }
+    }
+
+    /// Whether objects of the kind call others of their namespace by URL, and bring them along.
+    #[must_use]
+    pub const fn calls_others(self) -> bool {
+        matches!(
+            self,
+            Self::NemoCustomizer | Self::NemoEntitystore | Self::NemoEvaluator | Self::NemoGuardrail
+        )
     }
 }
 

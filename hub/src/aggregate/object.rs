@@ -13,7 +13,7 @@ use super::{
 const CACHE_STATES: [&str; 6] = ["NotReady", "PVC-Created", "Started", "Pending", "InProgress", "Ready"];
 
 /// `status` of the NIM object `uid`, complete, for one server-side apply: `state`, the conditions `Ready` and
-/// `Failed`, and what the kind adds: `availableReplicas` of a NIMService, `profiles` of a NIMCache.
+/// `Failed`, and what the kind adds: `profiles` of a NIMCache, `availableReplicas` of the others.
 /// `generation` is the object's; `stored` are its conditions, for their times: those of other types are left
 /// to whoever wrote them.
 #[must_use]
@@ -39,14 +39,14 @@ pub fn object_status(view: &View<'_>, kind: &str, uid: &str, generation: i64, st
     let mut status = Map::new();
     status.insert("state".to_owned(), json!(state(kind, &places, ready, failed)));
     status.insert("conditions".to_owned(), json!(conditions));
-    if kind == "NIMService" {
-        let available: u64 = places.iter().map(|(_, _, standing)| u64::from(standing.ready_replicas)).sum();
-        status.insert("availableReplicas".to_owned(), json!(i32::try_from(available).unwrap_or(i32::MAX)));
-    } else {
+    if kind == "NIMCache" {
         let profiles = profiles(&places);
         if !profiles.is_empty() {
             status.insert("profiles".to_owned(), json!(profiles));
         }
+    } else {
+        let available: u64 = places.iter().map(|(_, _, standing)| u64::from(standing.ready_replicas)).sum();
+        status.insert("availableReplicas".to_owned(), json!(i32::try_from(available).unwrap_or(i32::MAX)));
     }
     Value::Object(status)
 }

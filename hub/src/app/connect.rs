@@ -7,16 +7,14 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::AppError;
-use crate::controllers::chain;
+use crate::controllers::{NIM_API_VERSION, NIM_KINDS, chain, nim_resource};
 
 /// How long a start waits for an API server that does not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the hub watches: group and version, then the plurals.
-const KINDS: [(&str, &[&str]); 2] = [
-    ("nimfleet.io/v1alpha1", &["gpuclusters", "nimplacements", "nimplacementdecisions"]),
-    ("apps.nvidia.com/v1alpha1", &["nimservices", "nimcaches"]),
-];
+/// The fleet's own kinds that the hub watches: group and version, plurals.
+const OWN_KINDS: (&str, [&str; 3]) =
+    ("nimfleet.io/v1alpha1", ["gpuclusters", "nimplacements", "nimplacementdecisions"]);
 
 /// Connects, and checks that the API server answers.
 pub(super) async fn connect(kubeconfig: Option<&Path>) -> Result<(Client, String), AppError> {
@@ -68,7 +66,9 @@ fn current_proxy(kubeconfig: &Kubeconfig) -> Option<String> {
 /// Refuses to start where a kind is missing: watching it would fail for ever, and quietly.
 pub(super) async fn check_kinds(client: &Client, url: &str) -> Result<(), AppError> {
     let mut missing = Vec::new();
-    for (group, plurals) in KINDS {
+    let own = (OWN_KINDS.0, OWN_KINDS.1.map(str::to_owned).to_vec());
+    let nim = (NIM_API_VERSION, NIM_KINDS.map(|kind| nim_resource(kind).plural).to_vec());
+    for (group, plurals) in [own, nim] {
         let served = match tokio::time::timeout(PATIENCE, client.list_api_group_resources(group)).await {
             Ok(Ok(list)) => list.resources.into_iter().map(|resource| resource.name).collect(),
             // A group that nobody serves is answered in plain text, so that only the code tells.
@@ -82,10 +82,7 @@ pub(super) async fn check_kinds(client: &Client, url: &str) -> Result<(), AppErr
         };
         let name = group.split('/').next().unwrap_or(group);
         missing.extend(
-            plurals
-                .iter()
-                .filter(|plural| !served.iter().any(|one| one == *plural))
-                .map(|plural| format!("{plural}.{name}")),
+            plurals.iter().filter(|plural| !served.contains(plural)).map(|plural| format!("{plural}.{name}")),
         );
     }
     if missing.is_empty() {

@@ -22,7 +22,7 @@ use crate::admin::Stage;
 use crate::fleet::{FleetEvent, PlacementKey};
 use crate::link::{Fleetbox, LinkEvent};
 use crate::metrics::Metrics;
-use crate::need::need;
+use crate::need;
 use crate::scheduler::Policy;
 
 /// Placements worked on at once: their turns mostly wait for the API server.
@@ -212,12 +212,13 @@ fn restore_object(hub: &Hub, kind: &str, namespace: &str, object: &kube::api::Dy
     let owner = PlacementKey { namespace: namespace.to_owned(), name: name.to_owned() };
     let book = hub.book(&owner);
     hub.live().claims.insert(uid.clone(), owner);
-    let cache = object.data.pointer("/spec/storage/nimCache/name").and_then(serde_json::Value::as_str);
+    let cache = need::cache_name(&object.data);
     let cache = cache.and_then(|cache| hub.stores.object("NIMCache", namespace, cache));
     let cache = cache.map(|cache| placement::plain(&cache, "NIMCache"));
     let policy =
         hub.stores.placement(namespace, name).and_then(|placement| Policy::try_from(&placement.spec).ok());
-    if let (Ok(need), Ok(mut book)) = (need(&placement::plain(object, kind), cache.as_ref()), book.try_lock())
+    if let (Ok(need), Ok(mut book)) =
+        (need::need(&placement::plain(object, kind), cache.as_ref()), book.try_lock())
     {
         book.needs.insert(uid, policy.unwrap_or_default().narrow(&need));
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crds::fleet::{GPUCluster, NIMPlacement, NIMPlacementDecision};
+use crds::fleet::{GPUCluster, NIMPlacement, NIMPlacementDecision, SelectedKind};
 use crds::marks::PLACEMENT_LABEL;
 use futures::StreamExt;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
@@ -20,7 +20,15 @@ use tokio_util::sync::CancellationToken;
 /// Group and version of the NIM kinds.
 pub(crate) const NIM_API_VERSION: &str = "apps.nvidia.com/v1alpha1";
 /// The kinds that a placement can take.
-pub(crate) const NIM_KINDS: [&str; 2] = ["NIMService", "NIMCache"];
+pub(crate) const NIM_KINDS: [&str; SelectedKind::ALL.len()] = {
+    let mut names = [""; SelectedKind::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = SelectedKind::ALL[at].as_str();
+        at += 1;
+    }
+    names
+};
 /// What kubectl keeps for itself; as large as the object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -30,7 +38,7 @@ pub(crate) struct Stores {
     pub(crate) placements: Store<NIMPlacement>,
     pub(crate) decisions: Store<NIMPlacementDecision>,
     pub(crate) clusters: Store<GPUCluster>,
-    nim: [Store<DynamicObject>; 2],
+    nim: Vec<Store<DynamicObject>>,
 }
 
 /// The writing halves; given to the watches.
@@ -38,7 +46,7 @@ pub(crate) struct Writers {
     pub(crate) placements: Writer<NIMPlacement>,
     pub(crate) decisions: Writer<NIMPlacementDecision>,
     pub(crate) clusters: Writer<GPUCluster>,
-    pub(crate) nim: [Writer<DynamicObject>; 2],
+    pub(crate) nim: Vec<Writer<DynamicObject>>,
 }
 
 /// How the API server knows a NIM kind.
@@ -54,24 +62,27 @@ impl Stores {
             placements: Writer::default(),
             decisions: Writer::default(),
             clusters: Writer::default(),
-            nim: NIM_KINDS.map(|kind| Writer::new(nim_resource(kind))),
+            nim: NIM_KINDS.map(|kind| Writer::new(nim_resource(kind))).into(),
         };
         let stores = Self {
             placements: writers.placements.as_reader(),
             decisions: writers.decisions.as_reader(),
             clusters: writers.clusters.as_reader(),
-            nim: [writers.nim[0].as_reader(), writers.nim[1].as_reader()],
+            nim: writers.nim.iter().map(Writer::as_reader).collect(),
         };
         (stores, writers)
     }
 
     /// Waits until everything has been read once. `false` if a watch has ended.
     pub(crate) async fn synced(&self) -> bool {
+        for store in &self.nim {
+            if store.wait_until_ready().await.is_err() {
+                return false;
+            }
+        }
         self.placements.wait_until_ready().await.is_ok()
             && self.decisions.wait_until_ready().await.is_ok()
             && self.clusters.wait_until_ready().await.is_ok()
-            && self.nim[0].wait_until_ready().await.is_ok()
-            && self.nim[1].wait_until_ready().await.is_ok()
     }
 
     /// A placement.

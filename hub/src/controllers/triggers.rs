@@ -143,6 +143,8 @@ fn may_concern(placement: &NIMPlacement, object: &DynamicObject) -> bool {
     let by_name =
         |selector: &crds::fleet::ResourceSelector| selector.name.as_deref().is_none_or(|n| n == name);
     let is_cache = object.data.pointer("/spec/source").is_some_and(Value::is_object);
-    (is_cache && placement.spec.propagate_dependencies)
-        || placement.spec.resource_selectors.iter().any(by_name)
+    let selectors = &placement.spec.resource_selectors;
+    let brings = placement.spec.propagate_dependencies
+        && (is_cache || selectors.iter().any(|selector| selector.kind.calls_others()));
+    brings || selectors.iter().any(by_name)
 }

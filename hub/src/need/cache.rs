@@ -10,7 +10,7 @@ pub(super) const PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
 /// Need of a NIMCache. Its pods go to nodes with a GPU unless its node selector says otherwise: the
 /// operator's default.
 pub(super) fn need(cache: &Value) -> Need {
-    let free_choice = cache.pointer("/spec/nodeSelector").is_none_or(Value::is_null);
+    let free_choice = cache.pointer(NODES).is_none_or(Value::is_null);
     let kind = kind(cache);
     Need { gpu_nodes: free_choice || !kind.products.is_empty(), kind, ..Need::default() }
 }
@@ -25,13 +25,17 @@ pub(super) fn kind(cache: &Value) -> GpuKind {
         .filter(|product| !product.is_empty())
         .map(str::to_owned)
         .collect();
-    let products = [named, selected_product(cache)].into_iter().filter(|list| !list.is_empty()).collect();
+    let products =
+        [named, selected_product(cache, NODES)].into_iter().filter(|list| !list.is_empty()).collect();
     GpuKind { products, min_memory_mib: 0 }
 }
 
-/// The product that `spec.nodeSelector` of an object names, if any.
-pub(super) fn selected_product(object: &Value) -> Vec<String> {
-    let selector = object.pointer("/spec/nodeSelector").and_then(Value::as_object);
+/// Where an object selects the nodes of its pods.
+pub(super) const NODES: &str = "/spec/nodeSelector";
+
+/// The product that the node selector at a JSON pointer names, if any.
+pub(super) fn selected_product(object: &Value, at: &str) -> Vec<String> {
+    let selector = object.pointer(at).and_then(Value::as_object);
     selector.and_then(|labels| labels.get(PRODUCT_LABEL)?.as_str()).map(str::to_owned).into_iter().collect()
 }
 

@@ -1,4 +1,4 @@
-//! GPUs of one pod, from `spec.resources`.
+//! GPUs of one pod, from its resources.
 
 use serde_json::Value;
 
@@ -10,15 +10,15 @@ pub(super) const DEFAULT_RESOURCE: &str = "nvidia.com/gpu";
 /// Largest number of GPUs or replicas that is believed: far above any real one, far below overflow.
 const MOST: u32 = 100_000;
 
-/// Resource and number of GPUs of one pod. Limits win over requests: Kubernetes wants them equal for extended
-/// resources.
-pub(super) fn of_pod(object: &Value) -> Result<Option<(String, u32)>, NeedError> {
-    for path in ["/spec/resources/limits", "/spec/resources/requests"] {
-        let Some(resources) = object.pointer(path).and_then(Value::as_object) else { continue };
+/// Resource and number of GPUs that the resources at a JSON pointer ask for. Limits win over requests: Kubernetes wants
+/// them equal for extended resources.
+pub(super) fn of(object: &Value, resources: &str) -> Result<Option<(String, u32)>, NeedError> {
+    for path in ["limits", "requests"].map(|part| format!("{resources}/{part}")) {
+        let Some(amounts) = object.pointer(&path).and_then(Value::as_object) else { continue };
+        let path = path.replace('/', ".").trim_start_matches('.').to_owned();
         let mut found: Option<(String, u32)> = None;
-        for (name, quantity) in resources.iter().filter(|(name, _)| is_gpu(name)) {
-            let pointer = format!("{}.{name}", path.replace('/', ".").trim_start_matches('.'));
-            let count = whole(object, &pointer, quantity, 0)?;
+        for (name, quantity) in amounts.iter().filter(|(name, _)| is_gpu(name)) {
+            let count = whole(object, &format!("{path}.{name}"), quantity, 0)?;
             if count == 0 {
                 continue;
             }
@@ -26,11 +26,7 @@ pub(super) fn of_pod(object: &Value) -> Result<Option<(String, u32)>, NeedError>
                 return Err(NeedError::TwoResources {
                     kind: text(object, "/kind").to_owned(),
                     name: text(object, "/metadata/name").to_owned(),
-                    path: if path.ends_with("limits") {
-                        "spec.resources.limits"
-                    } else {
-                        "spec.resources.requests"
-                    },
+                    path,
                     first: first.clone(),
                     second: name.clone(),
                 });

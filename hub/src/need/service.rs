@@ -18,7 +18,8 @@ pub(super) fn need(service: &Value, cache: Option<&Value>) -> Result<Need, NeedE
     let (replicas, autoscaled) = replicas(service)?;
 
     let mut kind = cache.map(cache::kind).unwrap_or_default();
-    kind.products.extend(Some(cache::selected_product(service)).filter(|list| !list.is_empty()));
+    kind.products
+        .extend(Some(cache::selected_product(service, cache::NODES)).filter(|list| !list.is_empty()));
     let tag = cache.and_then(|cache| cache::profile_tag(cache, profile, &["gpu"]));
     kind.products.extend(tag.map(|product| vec![product.to_owned()]));
 
@@ -35,6 +36,7 @@ pub(super) fn need(service: &Value, cache: Option<&Value>) -> Result<Need, NeedE
         replicas,
         autoscaled,
         replicated: true,
+        jobs: None,
     })
 }
 
@@ -45,7 +47,7 @@ fn gpus_of_pod(
     cache: Option<&Value>,
     profile: &str,
 ) -> Result<Option<(String, u32)>, NeedError> {
-    if let Some(stated) = gpu::of_pod(service)? {
+    if let Some(stated) = gpu::of(service, "/spec/resources")? {
         return Ok(Some(stated));
     }
     let claims = service.pointer("/spec/draResources").and_then(Value::as_array);
@@ -74,7 +76,7 @@ fn gpus_of_pod(
 }
 
 /// Replicas, and whether an autoscaler owns them: then the least it may set is what must fit.
-fn replicas(service: &Value) -> Result<(u32, bool), NeedError> {
+pub(super) fn replicas(service: &Value) -> Result<(u32, bool), NeedError> {
     if service.pointer("/spec/scale/enabled").and_then(Value::as_bool) == Some(true) {
         return Ok((gpu::number(service, "/spec/scale/hpa/minReplicas", 1)?.unwrap_or(1), true));
     }

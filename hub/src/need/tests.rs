@@ -151,5 +151,8 @@ fn the_cache_of_a_service_has_a_name() {
 #[test]
 fn other_kinds_are_refused_by_name() {
     let error = need(&json!({"kind": "Pod", "metadata": {"name": "x"}}), None).unwrap_err();
-    assert_eq!(error.to_string(), "Pod x: cannot be placed: only NIMService and NIMCache can");
+    assert_eq!(
+        error.to_string(),
+        "Pod x: cannot be placed: only NIMService, NIMCache and the NeMo kinds can"
+    );
 }

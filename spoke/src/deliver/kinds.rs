@@ -15,22 +15,21 @@ pub struct DeliverableKind {
     pub plural: &'static str,
 }
 
+const fn nvidia(kind: &'static str, plural: &'static str) -> DeliverableKind {
+    DeliverableKind { group: "apps.nvidia.com", version: "v1alpha1", kind, plural }
+}
+
 /// Every kind that can be delivered; the chart's roles list the same.
-pub const KINDS: [DeliverableKind; 4] = [
-    DeliverableKind {
-        group: "apps.nvidia.com",
-        version: "v1alpha1",
-        kind: "NIMService",
-        plural: "nimservices",
-    },
-    DeliverableKind { group: "apps.nvidia.com", version: "v1alpha1", kind: "NIMCache", plural: "nimcaches" },
-    DeliverableKind {
-        group: "apps.nvidia.com",
-        version: "v1alpha1",
-        kind: "NIMPipeline",
-        plural: "nimpipelines",
-    },
-    DeliverableKind { group: "apps.nvidia.com", version: "v1alpha1", kind: "NIMBuild", plural: "nimbuilds" },
+pub const KINDS: [DeliverableKind; 9] = [
+    nvidia("NIMService", "nimservices"),
+    nvidia("NIMCache", "nimcaches"),
+    nvidia("NIMPipeline", "nimpipelines"),
+    nvidia("NIMBuild", "nimbuilds"),
+    nvidia("NemoCustomizer", "nemocustomizers"),
+    nvidia("NemoDatastore", "nemodatastores"),
+    nvidia("NemoEntitystore", "nemoentitystores"),
+    nvidia("NemoEvaluator", "nemoevaluators"),
+    nvidia("NemoGuardrail", "nemoguardrails"),
 ];
 
 impl DeliverableKind {

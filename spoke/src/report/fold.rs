@@ -50,9 +50,9 @@ fn is_about_this_generation(object: &DynamicObject, status: &Value) -> bool {
     own.or(of_conditions).is_some_and(|observed| observed >= live)
 }
 
-/// One where the object does not say, as the API's default; a cache has no replicas.
+/// One where the object does not say, as the API's default; what is not a service has no replicas.
 fn wanted_replicas(kind: DeliverableKind, object: &DynamicObject) -> i32 {
-    if kind.kind != "NIMService" {
+    if matches!(kind.kind, "NIMCache" | "NIMPipeline" | "NIMBuild") {
         return 0;
     }
     object.data.get("spec").and_then(|spec| count(spec, "replicas")).unwrap_or(1)

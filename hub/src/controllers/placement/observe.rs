@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::super::Hub;
 use super::super::fault::chain;
 use super::super::stores::{NIM_API_VERSION, owner};
+use super::rows::keeps_data;
 use crate::fleet::{ObjectRef, PlacementKey, Selector};
 use crate::need;
 use crate::scheduler::Reason;
@@ -108,31 +109,44 @@ fn matching(hub: &Hub, key: &PlacementKey, selector: &ResourceSelector) -> Resul
     Ok(found)
 }
 
-/// A NIMService brings the NIMCache it names.
+/// An object brings what it cannot run without: a NIMService the NIMCache it names, a NeMo microservice the NeMo stores
+/// and NIMServices of its namespace that it calls, and each of these what it needs itself.
 fn dependencies(hub: &Hub, key: &PlacementKey, found: &mut Found) {
-    let caches: Vec<String> = found
-        .values()
-        .filter_map(|object| object.data.pointer("/spec/storage/nimCache/name").and_then(Value::as_str))
-        .filter(|name| !name.is_empty())
-        .map(ToOwned::to_owned)
-        .collect();
-    for name in caches {
-        if let Some(cache) = hub.stores.object("NIMCache", &key.namespace, &name)
-            && cache.metadata.deletion_timestamp.is_none()
-        {
-            found.insert(("NIMCache", name), cache);
+    let mut waiting: Vec<Arc<DynamicObject>> = found.values().cloned().collect();
+    while let Some(object) = waiting.pop() {
+        let cache = need::cache_name(&object.data).map(|name| ("NIMCache", name));
+        // What is called may be elsewhere by someone's wish; a cache that is elsewhere is of no use.
+        let called = need::called(&object.data, &key.namespace).into_iter();
+        let called = called.filter(|(kind, name)| is_free(hub, key, kind, name));
+        for (kind, name) in cache.into_iter().chain(called) {
+            let place = (kind, name.to_owned());
+            if let Some(object) = hub.stores.object(kind, &key.namespace, name)
+                && object.metadata.deletion_timestamp.is_none()
+                && !found.contains_key(&place)
+            {
+                waiting.push(object.clone());
+                found.insert(place, object);
+            }
         }
     }
 }
 
-/// A NIMCache that was brought stays as long as it exists on the hub, also when its service is gone: `kubectl delete`
-/// of a manifest removes the service first and the cache a moment later, and means both.
+/// Whether no other placement has an object.
+fn is_free(hub: &Hub, key: &PlacementKey, kind: &str, name: &str) -> bool {
+    let Some(object) = hub.stores.object(kind, &key.namespace, name) else { return false };
+    let labelled = owner(object.as_ref()).is_some_and(|owner| owner != key.name);
+    let claimed = object.uid().and_then(|uid| hub.live().claims.get(&uid).cloned());
+    !labelled && claimed.is_none_or(|owner| owner == *key)
+}
+
+/// What was brought and holds data stays as long as it exists on the hub, also when what brought it is gone:
+/// `kubectl delete` of a manifest removes the service first and the cache a moment later, and means both.
 fn brought(taken: &[(&'static str, Arc<DynamicObject>)], found: &mut Found) {
-    let caches = taken
+    let kept = taken
         .iter()
-        .filter(|(kind, cache)| *kind == "NIMCache" && cache.metadata.deletion_timestamp.is_none());
-    for (kind, cache) in caches {
-        found.entry((*kind, cache.name_any())).or_insert_with(|| cache.clone());
+        .filter(|(kind, object)| keeps_data(kind) && object.metadata.deletion_timestamp.is_none());
+    for (kind, object) in kept {
+        found.entry((*kind, object.name_any())).or_insert_with(|| object.clone());
     }
 }
 

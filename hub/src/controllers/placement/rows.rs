@@ -135,10 +135,16 @@ fn policy(kind: &str, fate: Fate) -> RemovalPolicy {
     match fate {
         // Absence is never deletion.
         Fate::Unknown => RemovalPolicy::Retain,
-        // A model that took hours to fetch is worth keeping; a service elsewhere would serve twice.
-        Fate::Unplaced if kind == "NIMCache" => RemovalPolicy::Retain,
+        // A model that took hours to fetch and a store of people's data are worth keeping; a service elsewhere would
+        // serve twice.
+        Fate::Unplaced if keeps_data(kind) => RemovalPolicy::Retain,
         Fate::Deleted | Fate::Unplaced => RemovalPolicy::Delete,
     }
+}
+
+/// Kinds whose volumes are worth more than the object: they go when somebody deletes them, never in passing.
+pub(super) fn keeps_data(kind: &str) -> bool {
+    matches!(kind, "NIMCache" | "NemoDatastore")
 }
 
 /// What [`plan`] works with.

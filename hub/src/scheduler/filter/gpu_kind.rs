@@ -44,7 +44,19 @@ fn of_one(workload: &Workload, capacity: &Capacity) -> Verdict {
             format!("{title} needs {} MiB on each GPU; the cluster has {found}", need.kind.min_memory_mib);
         return refuse(Reason::GPUMemoryTooSmall, message);
     }
-    Ok(())
+    jobs(workload, &of_product)
+}
+
+/// Jobs wait for free GPUs, but GPUs that are not there never come.
+fn jobs(workload: &Workload, pools: &[&Pool]) -> Verdict {
+    let Some(jobs) = &workload.need.jobs else { return Ok(()) };
+    let there = pools.iter().filter(|pool| pool.resource == jobs.resource).map(|pool| pool.allocatable);
+    let most = there.max().unwrap_or(0);
+    if most >= jobs.total() {
+        return Ok(());
+    }
+    let message = format!("jobs of {} take {jobs}; the cluster has {most} of one product", workload.title());
+    refuse(Reason::InsufficientGPUs, message)
 }
 
 /// The distinct words, in order.

@@ -162,6 +162,20 @@ fn a_cache_needs_gpu_nodes_but_no_free_gpu() {
 }
 
 #[test]
+fn jobs_need_gpus_that_are_there_free_or_not() {
+    let mut customizer = service("tune", 0, 1);
+    customizer.need.gpu_nodes = true;
+    customizer.need.jobs = Some(GpuNeed { resource: "nvidia.com/gpu".into(), per_pod: 8, pods: 1 });
+    let wants = request("tune", vec![customizer]);
+    let busy =
+        |allocatable| Fleet::default().joined("east", vec![pool(H100, 81_559, &[(0, 1)], allocatable)]);
+    accept(&busy(8), &wants);
+    let words = ["jobs of NIMService tune take 8 GPUs on one node; the cluster has 4 of one product"];
+    expect(&busy(4), &wants, Reason::InsufficientGPUs, &words);
+    expect(&Fleet::default().joined("east", Vec::new()), &wants, Reason::NoGPU, &["no GPU"]);
+}
+
+#[test]
 fn free_blocks() {
     let l40s = |blocks: &[(u32, u32)]| Fleet::default().joined("east", vec![pool(L40S, 46_068, blocks, 4)]);
     let wants = |gpus, replicas| request("chat", vec![service("llm", gpus, replicas)]);

@@ -71,6 +71,15 @@ fn a_left_cluster_loses_services_and_keeps_caches() {
 }
 
 #[test]
+fn only_kinds_that_keep_data_outlive_their_place() {
+    let kept: Vec<_> = ["NIMService", "NIMCache", "NemoCustomizer", "NemoDatastore", "NemoEntitystore"]
+        .into_iter()
+        .filter(|kind| policy(kind, Fate::Unplaced) == RemovalPolicy::Retain)
+        .collect();
+    assert_eq!(kept, ["NIMCache", "NemoDatastore"]);
+}
+
+#[test]
 fn what_is_deleted_on_the_hub_is_deleted_everywhere_and_what_is_missing_is_retained() {
     for (fate, expected) in [(Fate::Deleted, RemovalPolicy::Delete), (Fate::Unknown, RemovalPolicy::Retain)] {
         let after = next(&rows(&["east"]), &[], &World { fate, ..World::default() });

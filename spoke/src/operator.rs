@@ -9,6 +9,7 @@ mod cluster;
 mod engine;
 mod env;
 mod gauges;
+mod microservice;
 mod models;
 mod nimbuild;
 mod nimcache;

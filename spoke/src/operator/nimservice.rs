@@ -1,26 +1,21 @@
 //! NIMService: a served model, as a Deployment, a LeaderWorkerSet or an InferenceService, and what it needs around it.
 
-mod access;
-mod autoscaling;
 mod claims;
 mod containers;
-mod deployment;
 mod env;
 mod exposure;
 mod gpu;
+mod identity;
 mod kserve;
 mod layout;
-mod metadata;
 mod model;
 mod monitor;
 mod multi_node;
 mod network;
 mod pod;
 mod probes;
-mod readiness;
 mod scene;
 mod standalone;
-mod status;
 mod storage;
 mod validate;
 mod volumes;
@@ -31,10 +26,8 @@ use crds::nim::{InferencePlatform, NIMCache, NIMService};
 use kube::core::DynamicObject;
 use serde_json::Value;
 
-pub(crate) use access::use_of_scc;
 pub(crate) use pod::runtime_default;
-use scene::{Refs, Scene, fails, live};
-use status::Standing;
+use scene::{Refs, Scene, fails};
 use storage::CacheView;
 
 use super::cluster::ClusterFacts;
@@ -45,6 +38,8 @@ use super::engine::condition::Conditions;
 use super::engine::kind::{Again, Failure, Kind, Outcome, Rendered, Report, Subject};
 use super::engine::shell::parse;
 use super::engine::world::World;
+use super::microservice::status::{self, Standing};
+use super::microservice::{live, readiness};
 use super::nimcache::NimCaches;
 
 /// The kind NIMService.
@@ -167,14 +162,15 @@ impl Kind for NimServices {
         };
         let found_ready = found.ready;
         let standing = if found.ready {
-            Standing::Ready { message: found.message, available: found.available, endpoints }
+            Standing::Ready { message: found.message, available: found.available }
         } else {
             Standing::NotReady { why: Failure::new("NotReady", found.message), available: found.available }
         };
         let mut report = status::report(subject, &standing, Again::No);
-        match refs.model.as_ref().filter(|_| found_ready) {
-            Some(answer) => model::tell(subject, &mut report.status, answer),
-            None => model::withdraw(&mut report.status),
+        if found_ready {
+            model::tell(subject, &mut report.status, endpoints, refs.model.as_ref());
+        } else {
+            model::withdraw(&mut report.status);
         }
         if let Some(fields) = report.status.as_object_mut() {
             fields.extend(claims::status(&scene, outcome));

@@ -7,7 +7,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding, RoleRef, Subject as BoundTo}
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::operator::engine::child::{Child, ChildKind, Keep, MANAGED_BY};
-use crate::operator::nimservice::use_of_scc;
+use crate::operator::microservice::access::use_of_scc;
 
 /// The ServiceAccount of download pods.
 pub(super) const ACCOUNT: &str = "nim-cache-sa";

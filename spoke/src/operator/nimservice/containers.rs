@@ -1,6 +1,6 @@
 //! The containers of the pod.
 
-use crds::nim::{Image, NIMContainerSpec, NIMServiceSpec};
+use crds::nim::{NIMContainerSpec, NIMServiceSpec};
 use k8s_openapi::api::core::v1::{Container, EnvVar, ResourceRequirements, VolumeMount};
 
 use super::network::Ports;
@@ -10,6 +10,8 @@ use super::storage::ModelStore;
 use super::volumes::{certificates, init_mounts, serving_mounts};
 use crate::operator::certificates::update_certificates;
 use crate::operator::env::{distinct, merge};
+use crate::operator::microservice::pod::pull_policy;
+use crate::operator::microservice::service::of_container;
 
 /// Init containers, and the containers that run: the serving one, then sidecars.
 pub(super) struct Containers {
@@ -33,7 +35,7 @@ pub(super) fn containers(
         image_pull_policy: pull_policy(&spec.image),
         command: spec.command.clone().filter(|command| !command.is_empty()),
         args: spec.args.clone().filter(|args| !args.is_empty()),
-        ports: Some(ports.of_container()),
+        ports: Some(of_container(&ports.all())),
         env: Some(super::env::serving(spec, base.clone(), scene.cache(), native)),
         resources,
         liveness_probe: probes::liveness(spec.liveness_probe.as_ref()),
@@ -75,8 +77,4 @@ fn extra(
         volume_mounts: Some(mounts),
         ..Container::default()
     }
-}
-
-fn pull_policy(image: &Image) -> Option<String> {
-    image.pull_policy.clone().filter(|policy| !policy.is_empty())
 }

@@ -1,25 +1,23 @@
 //! How a model is reached from outside: Ingress, Gateway routes, endpoint picker; and under which addresses.
 
 mod endpoint_picker;
-mod gateway;
 mod grpc_route;
-mod http_route;
-mod ingress;
 
 use crds::nim::Router;
 use serde_json::Value;
 
-use super::metadata::{Map, annotations, merged};
-use super::network::{self, Ports};
-use super::scene::{Scene, live};
+use super::network::Ports;
+use super::scene::Scene;
 use crate::operator::engine::child::{Child, ChildKind};
 use crate::operator::engine::kind::{Failure, Outcome};
+use crate::operator::microservice::{http_route, ingress, live, service};
 
 /// The objects that the spec asks for.
 pub(super) fn children(scene: &Scene<'_>) -> Result<Vec<Child>, Failure> {
+    let of = scene.microservice();
     let mut children = Vec::new();
-    children.extend(ingress::child(scene)?);
-    children.extend(http_route::child(scene)?);
+    children.extend(ingress::child(&of)?);
+    children.extend(http_route::child(&of, scene.spec.api_port())?);
     children.extend(grpc_route::child(scene)?);
     children.extend(endpoint_picker::children(scene)?);
     Ok(children)
@@ -29,7 +27,7 @@ pub(super) fn children(scene: &Scene<'_>) -> Result<Vec<Child>, Failure> {
 pub(super) fn endpoints(scene: &Scene<'_>, outcome: &Outcome) -> (String, String) {
     let name = scene.name();
     let object = |kind: ChildKind| live(outcome, kind, name);
-    let (inside, balanced) = network::endpoints(&object(ChildKind::Service), Ports::of(scene.spec));
+    let (inside, balanced) = service::endpoints(&object(ChildKind::Service), Ports::of(scene.spec).api);
     let outside = ingress::address(&object(ChildKind::Ingress), name)
         .or_else(|| hostname(&object(ChildKind::HttpRoute)))
         .or_else(|| hostname(&object(ChildKind::GrpcRoute)));
@@ -43,21 +41,4 @@ fn hostname(route: &Value) -> Option<String> {
 
 fn router<'a>(scene: &Scene<'a>) -> Option<&'a Router> {
     scene.spec.expose.as_ref()?.router.as_ref()
-}
-
-/// The name from outside: `<service>.<namespace>.<domain>`.
-fn host(scene: &Scene<'_>, router: &Router) -> Result<String, Failure> {
-    // Neither an Ingress nor a route takes the final dot that the schema allows.
-    let domain = router.host_domain_name.as_deref().unwrap_or_default().trim_end_matches('.');
-    if domain.is_empty() {
-        let message =
-            "spec.expose.router.hostDomainName is required with spec.expose.router.ingress and gateway";
-        return Err(Failure::new("InvalidSpec", message));
-    }
-    Ok(format!("{}.{}.{domain}", scene.name(), scene.namespace()))
-}
-
-/// Annotations of what the router makes.
-fn routed(scene: &Scene<'_>, router: &Router) -> Map {
-    merged(annotations(scene.spec), router.annotations.as_ref())
 }

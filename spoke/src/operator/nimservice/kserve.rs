@@ -11,14 +11,14 @@ use std::time::Duration;
 use crds::nim::{InferencePlatform, NIMService, NIMServiceSpec};
 use serde_json::Value;
 
-use super::readiness::Readiness;
 use super::scene::{Scene, complete, fails, partial};
 use super::storage::{self, Gate};
-use super::{Verdict, access, claims, gpu, monitor};
+use super::{Verdict, claims, gpu, identity, monitor};
 use crate::operator::engine::call::CallError;
 use crate::operator::engine::child::ChildKind;
 use crate::operator::engine::kind::{Again, Failure, Rendered, Subject};
 use crate::operator::engine::world::World;
+use crate::operator::microservice::readiness::Readiness;
 use mode::Setup;
 
 /// When to look again at what nobody tells us of.
@@ -66,14 +66,14 @@ pub(super) fn render(scene: &Scene<'_>) -> Rendered<Verdict> {
     if let Err(why) = limits::check(spec, mode) {
         return fails(Vec::new(), why);
     }
-    let mut children = access::children(subject, spec).to_vec();
+    let mut children = identity::children(&scene.microservice()).to_vec();
     let store = match storage::choose(subject, spec, scene.cache()) {
         Ok(store) => store,
         Err(Gate::Waits(why)) => return partial(children, Verdict::Waits(why)),
         Err(Gate::Fails(why)) => return fails(children, why),
     };
     if mode.is_standard() {
-        children.extend(monitor::child(scene));
+        children.extend(monitor::child(&scene.microservice(), spec));
     }
     let resources = match gpu::resources(spec, scene.cache()) {
         Ok(resources) => resources,

@@ -10,8 +10,6 @@ use crds::nim::{InferencePlatform, NIMService};
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde_json::{Value, json};
 
-use super::metadata::{annotations, labels};
-use super::readiness::Readiness;
 use super::scene::Scene;
 use super::storage::ModelStore;
 use crate::operator::engine::call::CallError;
@@ -19,6 +17,7 @@ use crate::operator::engine::child::{Child, ChildKind, Keep};
 use crate::operator::engine::compare::holds;
 use crate::operator::engine::kind::{Failure, Subject};
 use crate::operator::engine::world::World;
+use crate::operator::microservice::readiness::Readiness;
 use pods::Form;
 
 /// What there is already.
@@ -86,8 +85,8 @@ pub(super) fn children(
         "metadata": {
             "name": name,
             "namespace": scene.namespace(),
-            "labels": labels(scene.subject, scene.spec),
-            "annotations": annotations(scene.spec),
+            "labels": scene.microservice().labels(),
+            "annotations": scene.microservice().annotations(),
         },
         "spec": {
             "replicas": scene.spec.replicas.unwrap_or(1),

@@ -1,9 +1,7 @@
 //! The pod that serves: what Deployment, LeaderWorkerSet and InferenceService have in common.
 
-use crds::nim::NIMServiceSpec;
-use k8s_openapi::api::core::v1::{
-    Affinity, LocalObjectReference, PodSecurityContext, PodSpec, ResourceRequirements, SeccompProfile,
-};
+use crds::nim::{Image, NIMServiceSpec};
+use k8s_openapi::api::core::v1::{PodSecurityContext, PodSpec, ResourceRequirements, SeccompProfile};
 
 use super::claims;
 use super::containers::containers;
@@ -11,6 +9,7 @@ use super::scene::Scene;
 use super::storage::ModelStore;
 use super::volumes::volumes;
 use crate::operator::cluster::{ClusterFacts, Platform};
+use crate::operator::microservice::pod::{affinity, pull_secrets};
 
 /// The pod of one replica on one node.
 pub(super) fn pod(scene: &Scene<'_>, store: &ModelStore, resources: Option<ResourceRequirements>) -> PodSpec {
@@ -22,10 +21,10 @@ pub(super) fn pod(scene: &Scene<'_>, store: &ModelStore, resources: Option<Resou
         runtime_class_name: text(&spec.runtime_class_name),
         scheduler_name: text(&spec.scheduler_name),
         priority_class_name: text(&spec.priority_class_name),
-        affinity: affinity(spec),
+        affinity: affinity(spec.affinity.as_ref(), spec.pod_affinity.as_ref()),
         node_selector: spec.node_selector.clone().filter(|map| !map.is_empty()),
         tolerations: spec.tolerations.clone().filter(|list| !list.is_empty()),
-        image_pull_secrets: pull_secrets(spec),
+        image_pull_secrets: pull_secrets(images(spec)),
         security_context: Some(security(spec, scene.facts)),
         volumes: Some(volumes(spec, store)),
         init_containers: (!containers.init.is_empty()).then_some(containers.init),
@@ -52,25 +51,8 @@ pub(crate) fn runtime_default() -> SeccompProfile {
     SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }
 }
 
-/// The affinity, with the deprecated `podAffinity` where the newer field says nothing of it.
-fn affinity(spec: &NIMServiceSpec) -> Option<Affinity> {
-    let mut affinity = spec.affinity.clone();
-    if let Some(older) = &spec.pod_affinity {
-        affinity.get_or_insert_default().pod_affinity.get_or_insert_with(|| older.clone());
-    }
-    affinity
-}
-
-/// Pull secrets of every image of the pod, each once.
-pub(super) fn pull_secrets(spec: &NIMServiceSpec) -> Option<Vec<LocalObjectReference>> {
+/// Every image of the pod.
+fn images(spec: &NIMServiceSpec) -> impl Iterator<Item = &Image> {
     let beside = spec.init_containers.iter().chain(&spec.sidecar_containers).flatten();
-    let images = std::iter::once(&spec.image).chain(beside.map(|container| &container.image));
-    let mut names: Vec<&String> = Vec::new();
-    for name in images.flat_map(|image| image.pull_secrets.iter().flatten()) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    let secrets = names.into_iter().map(|name| LocalObjectReference { name: name.clone() });
-    Some(secrets.collect::<Vec<_>>()).filter(|list| !list.is_empty())
+    std::iter::once(&spec.image).chain(beside.map(|container| &container.image))
 }

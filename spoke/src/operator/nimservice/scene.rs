@@ -1,13 +1,14 @@
 //! Everything that rendering a NIMService looks at.
 
 use crds::nim::NIMServiceSpec;
-use serde_json::Value;
 
 use super::storage::CacheView;
+use super::volumes::certificates;
 use super::{Verdict, claims, kserve};
 use crate::operator::cluster::ClusterFacts;
 use crate::operator::engine::child::{Child, ChildKind};
-use crate::operator::engine::kind::{Failure, Outcome, Rendered, Subject};
+use crate::operator::engine::kind::{Failure, Rendered, Subject};
+use crate::operator::microservice::{Microservice, OlderIngress};
 use crate::operator::models::Answer;
 
 /// What a NIMService points at, as observed.
@@ -43,6 +44,29 @@ impl<'a> Scene<'a> {
         &self.subject.owner.namespace
     }
 
+    /// What it has in common with every microservice.
+    pub(super) fn microservice(&self) -> Microservice<'a> {
+        let spec = self.spec;
+        let expose = spec.expose.as_ref();
+        let older = expose.and_then(|expose| expose.ingress.as_ref());
+        Microservice {
+            subject: self.subject,
+            part_of: "nim-service",
+            scc: scc(spec),
+            labels: spec.labels.as_ref(),
+            annotations: spec.annotations.as_ref(),
+            service: expose.and_then(|expose| expose.service.as_ref()),
+            ingress: older.filter(|older| older.enabled == Some(true)).map(|older| OlderIngress {
+                annotations: older.annotations.as_ref(),
+                spec: older.spec.clone().unwrap_or_default(),
+            }),
+            router: expose.and_then(|expose| expose.router.as_ref()),
+            scale: spec.scale.as_ref(),
+            metrics: spec.metrics.as_ref(),
+            replicas: spec.replicas,
+        }
+    }
+
     pub(super) fn cache(&self) -> Option<&'a CacheView> {
         self.refs.cache.as_ref()
     }
@@ -50,6 +74,17 @@ impl<'a> Scene<'a> {
     /// True when the model lies in the layout of native NIMs.
     pub(super) fn is_native(&self) -> bool {
         self.cache().map_or(self.refs.native, CacheView::is_native)
+    }
+}
+
+/// The constraints that the pods need: the one that is granted is the one that is demanded.
+fn scc(spec: &NIMServiceSpec) -> &'static str {
+    if certificates(spec).is_some() {
+        "anyuid"
+    } else if spec.storage.host_path.as_deref().is_some_and(|path| !path.is_empty()) {
+        "hostmount-anyuid"
+    } else {
+        "nonroot"
     }
 }
 
@@ -66,10 +101,4 @@ pub(super) fn fails(children: Vec<Child>, why: Failure) -> Rendered<Verdict> {
 /// Everything, with the kind of the object that serves.
 pub(super) fn complete(children: Vec<Child>, workload: ChildKind) -> Rendered<Verdict> {
     Rendered { complete: true, ..partial(children, Verdict::Complete { workload }) }
-}
-
-/// A child as it is now; null when it is not there.
-pub(super) fn live(outcome: &Outcome, kind: ChildKind, name: &str) -> Value {
-    let found = outcome.live.get(&(kind, name.to_owned()));
-    found.and_then(|object| serde_json::to_value(object.as_ref()).ok()).unwrap_or_default()
 }

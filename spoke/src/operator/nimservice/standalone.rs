@@ -1,25 +1,29 @@
 //! The standalone platform: a Deployment, or a LeaderWorkerSet over several nodes, and what it needs around it.
 
+use super::network::{Ports, selected};
+use super::pod::pod;
 use super::scene::{Scene, complete, fails, partial};
 use super::storage::{self, Gate};
-use super::{Verdict, access, autoscaling, claims, deployment, exposure, gpu, monitor, multi_node, network};
+use super::{Verdict, claims, exposure, gpu, identity, monitor, multi_node};
 use crate::operator::engine::child::ChildKind;
 use crate::operator::engine::kind::Rendered;
+use crate::operator::microservice::{autoscaling, deployment, service};
 
 /// All objects. What does not depend on the model's storage is made before it is there.
 pub(super) fn render(scene: &Scene<'_>) -> Rendered<Verdict> {
     let Scene { subject, spec, .. } = *scene;
-    let mut children = access::children(subject, spec).to_vec();
-    children.push(network::service(subject, spec));
+    let of = scene.microservice();
+    let mut children = identity::children(&of).to_vec();
+    children.push(service::child(&of, &Ports::of(spec).all(), selected(subject, spec)));
     match exposure::children(scene) {
         Ok(more) => children.extend(more),
         Err(why) => return fails(children, why),
     }
-    match autoscaling::child(scene) {
+    match autoscaling::child(&of) {
         Ok(more) => children.extend(more),
         Err(why) => return fails(children, why),
     }
-    children.extend(monitor::child(scene));
+    children.extend(monitor::child(&of, spec));
     let store = match storage::choose(subject, spec, scene.cache()) {
         Ok(store) => store,
         Err(Gate::Waits(why)) => return partial(children, Verdict::Waits(why)),
@@ -43,6 +47,7 @@ pub(super) fn render(scene: &Scene<'_>) -> Rendered<Verdict> {
             Err(why) => fails(children, why),
         };
     }
-    children.push(deployment::deployment(scene, &store, resources));
+    let pod = pod(scene, &store, resources);
+    children.push(deployment::child(&of, pod, of.annotations()));
     complete(children, ChildKind::Deployment)
 }

@@ -7,8 +7,8 @@ use super::names;
 use crate::operator::engine::child::{Child, ChildKind, Keep};
 use crate::operator::engine::kind::{Failure, Outcome, Subject};
 use crate::operator::engine::world::World;
-use crate::operator::nimservice::metadata::{annotations, labels};
-use crate::operator::nimservice::scene::{Scene, live};
+use crate::operator::microservice::live;
+use crate::operator::nimservice::scene::Scene;
 
 /// A compute domain that someone else made.
 #[derive(Clone, Debug)]
@@ -75,8 +75,8 @@ pub(super) fn child(scene: &Scene<'_>) -> Option<Child> {
         "metadata": {
             "name": scene.name(),
             "namespace": scene.namespace(),
-            "labels": labels(scene.subject, scene.spec),
-            "annotations": annotations(scene.spec),
+            "labels": scene.microservice().labels(),
+            "annotations": scene.microservice().annotations(),
         },
         "spec": {
             "numNodes": shape.nodes(),

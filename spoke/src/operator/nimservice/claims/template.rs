@@ -7,7 +7,6 @@ use super::names;
 use super::selector::expressions;
 use crate::operator::engine::child::{Child, ChildKind, Keep};
 use crate::operator::engine::kind::Failure;
-use crate::operator::nimservice::metadata::{annotations, labels};
 use crate::operator::nimservice::scene::Scene;
 
 /// One template for each entry with a `claimCreationSpec`. The spec of a template may not change, so one that differs
@@ -25,7 +24,8 @@ pub(super) fn children(scene: &Scene<'_>) -> Result<Vec<Child>, Failure> {
         });
         let requests: Vec<Value> = requests.collect::<Result<_, _>>()?;
         let name = names::template(scene.name(), wanted, index);
-        let (labels, annotations) = (labels(scene.subject, scene.spec), annotations(scene.spec));
+        let of = scene.microservice();
+        let (labels, annotations) = (of.labels(), of.annotations());
         let body = json!({
             "apiVersion": "resource.k8s.io/v1",
             "kind": "ResourceClaimTemplate",

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::router;
 use crate::operator::engine::child::Child;
 use crate::operator::engine::kind::Failure;
-use crate::operator::nimservice::metadata::{Map, labels, meta};
+use crate::operator::microservice::metadata::Map;
 use crate::operator::nimservice::scene::Scene;
 
 /// All objects, if the spec asks for a picker.
@@ -35,7 +35,7 @@ fn name(scene: &Scene<'_>) -> String {
 
 /// Metadata of a picker's object. It has the labels of all children, but nothing of the pods' annotations.
 fn metadata(scene: &Scene<'_>, name: &str) -> ObjectMeta {
-    let metadata = meta(scene.subject, labels(scene.subject, scene.spec), Map::new());
+    let metadata = scene.microservice().meta(Map::new());
     ObjectMeta { name: Some(name.to_owned()), ..metadata }
 }
 

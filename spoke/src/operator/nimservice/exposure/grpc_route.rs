@@ -2,14 +2,15 @@
 
 use serde_json::json;
 
-use super::gateway;
 use crate::operator::engine::child::{Child, ChildKind};
 use crate::operator::engine::kind::Failure;
+use crate::operator::microservice::gateway;
 use crate::operator::nimservice::scene::Scene;
 
 /// The route, if the spec asks for one. `gateway.backendRef` is for HTTP only.
 pub(super) fn child(scene: &Scene<'_>) -> Result<Option<Child>, Failure> {
-    let Some((router, gateway)) = gateway::of(scene) else { return Ok(None) };
+    let of = scene.microservice();
+    let Some((router, gateway)) = gateway::wanted(&of) else { return Ok(None) };
     if gateway.grpc_routes_enabled != Some(true) {
         return Ok(None);
     }
@@ -19,5 +20,5 @@ pub(super) fn child(scene: &Scene<'_>) -> Result<Option<Child>, Failure> {
         return Err(Failure::new("GRPCRouteFailed", message));
     };
     let rule = json!({"backendRefs": [{"name": scene.name(), "port": port}]});
-    gateway::route(scene, (router, gateway), ChildKind::GrpcRoute, &rule).map(Some)
+    gateway::route(&of, (router, gateway), ChildKind::GrpcRoute, &rule).map(Some)
 }

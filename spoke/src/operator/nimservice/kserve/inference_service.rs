@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::mode::{ANNOTATION, Mode};
 use super::scaling;
 use crate::operator::engine::child::{Child, ChildKind, Keep};
-use crate::operator::nimservice::metadata::{Map, annotations, labels, selector};
+use crate::operator::microservice::metadata::{Map, selector};
 use crate::operator::nimservice::pod::pod;
 use crate::operator::nimservice::scene::Scene;
 use crate::operator::nimservice::storage::ModelStore;
@@ -25,9 +25,8 @@ pub(super) fn child(
     store: &ModelStore,
     resources: Option<ResourceRequirements>,
 ) -> Child {
-    let Scene { subject, spec, .. } = *scene;
-    let mut labels = labels(subject, spec);
-    if !is_exposed(spec) {
+    let mut labels = scene.microservice().labels();
+    if !is_exposed(scene.spec) {
         labels.entry(VISIBILITY.to_owned()).or_insert_with(|| "cluster-local".to_owned());
     }
     let body = json!({
@@ -37,7 +36,7 @@ pub(super) fn child(
             "name": scene.name(),
             "namespace": scene.namespace(),
             "labels": labels,
-            "annotations": instructions(spec, mode),
+            "annotations": instructions(scene, mode),
         },
         "spec": {"predictor": predictor(scene, mode, store, resources)},
     });
@@ -52,12 +51,12 @@ fn is_exposed(spec: &NIMServiceSpec) -> bool {
 }
 
 /// Annotations, which tell KServe what to do.
-fn instructions(spec: &NIMServiceSpec, mode: Mode) -> Map {
-    let mut all = annotations(spec);
+fn instructions(scene: &Scene<'_>, mode: Mode) -> Map {
+    let mut all = scene.microservice().annotations();
     let mut set = |key: &str, value: &str| all.insert(key.to_owned(), value.to_owned());
     set("serving.kserve.io/enable-metric-aggregation", "true");
     set("serving.kserve.io/enable-prometheus-scraping", "true");
-    if mode.is_standard() && spec.is_autoscaled() {
+    if mode.is_standard() && scene.spec.is_autoscaled() {
         set("serving.kserve.io/autoscalerClass", "hpa");
     }
     if all.get(ANNOTATION).is_none_or(String::is_empty) {
@@ -84,7 +83,7 @@ fn predictor(
     }
     let mut predictor = json!(pod);
     predictor["labels"] = json!(selector(scene.name()));
-    predictor["annotations"] = json!(annotations(spec));
+    predictor["annotations"] = json!(scene.microservice().annotations());
     if mode.is_standard() {
         predictor["deploymentStrategy"] = json!({
             "type": "RollingUpdate",

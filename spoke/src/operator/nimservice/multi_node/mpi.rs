@@ -12,7 +12,7 @@ use super::key::{self, Key};
 use super::pods::{Form, Role};
 use super::{environment, name};
 use crate::operator::engine::child::{Child, ChildKind, Keep};
-use crate::operator::nimservice::metadata::{Map, labels, meta};
+use crate::operator::microservice::metadata::Map;
 use crate::operator::nimservice::scene::Scene;
 
 /// Name of the script, as a file and as a key.
@@ -65,7 +65,7 @@ fn script_name(scene: &Scene<'_>) -> String {
 }
 
 fn named(scene: &Scene<'_>, name: &str) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
-    let mut metadata = meta(scene.subject, labels(scene.subject, scene.spec), Map::new());
+    let mut metadata = scene.microservice().meta(Map::new());
     metadata.name = Some(name.to_owned());
     metadata
 }

@@ -6,8 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{environment, mpi, name, ray};
 use crate::operator::env::{add_missing, distinct, var};
+use crate::operator::microservice::metadata::Map;
 use crate::operator::nimservice::env::{MODEL_PATH, base};
-use crate::operator::nimservice::metadata::{Map, annotations, labels};
 use crate::operator::nimservice::network::Ports;
 use crate::operator::nimservice::pod::pod;
 use crate::operator::nimservice::scene::Scene;
@@ -42,7 +42,7 @@ pub(super) fn leader(
     resources: Option<ResourceRequirements>,
     form: Form,
 ) -> PodTemplateSpec {
-    let mut labels = labels(scene.subject, scene.spec);
+    let mut labels = scene.microservice().labels();
     labels.extend([("app".to_owned(), name(scene.name())), (ROLE.to_owned(), "leader".to_owned())]);
     let pod = member(scene, shape, pod(scene, store, resources), Role::Leader, form);
     template(scene, Some(labels), pod)
@@ -56,7 +56,7 @@ pub(super) fn worker(
     resources: Option<ResourceRequirements>,
     form: Form,
 ) -> PodTemplateSpec {
-    let mut labels = labels(scene.subject, scene.spec);
+    let mut labels = scene.microservice().labels();
     // Whatever labels the user adds, no Service takes it for a leader.
     labels.insert(ROLE.to_owned(), "worker".to_owned());
     let mut pod = member(scene, shape, pod(scene, store, resources), Role::Worker, form);
@@ -65,7 +65,7 @@ pub(super) fn worker(
 }
 
 fn template(scene: &Scene<'_>, labels: Option<Map>, pod: PodSpec) -> PodTemplateSpec {
-    let annotations = Some(annotations(scene.spec));
+    let annotations = Some(scene.microservice().annotations());
     PodTemplateSpec {
         metadata: Some(ObjectMeta { labels, annotations, ..ObjectMeta::default() }),
         spec: Some(pod),

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::EnvVar;
 use proptest::prelude::*;
 
-use super::super::metadata::{Map, merged};
 use super::*;
 use crate::operator::env::{add_missing, distinct, merge, set, var};
+use crate::operator::microservice::metadata::{Map, merged};
 
 /// Where the model comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]

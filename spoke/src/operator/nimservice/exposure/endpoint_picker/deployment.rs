@@ -1,19 +1,18 @@
 //! The Deployment of the endpoint picker.
 
 use crds::nim::{EppConfig, Image};
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, Container, GRPCAction, LocalObjectReference, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, Volume, VolumeMount,
+    ConfigMapVolumeSource, Container, GRPCAction, PodSecurityContext, PodSpec, Probe, Volume, VolumeMount,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::config::Source;
 use super::ports::{HEALTH, Listening};
-use super::{metadata, name, selector};
+use super::{metadata, name};
 use crate::operator::engine::child::{Child, ChildKind, Keep};
-use crate::operator::nimservice::metadata::labels;
+use crate::operator::microservice::deployment::rolling;
+use crate::operator::microservice::metadata::{Map, selector};
+use crate::operator::microservice::pod::{pull_policy, pull_secrets};
 use crate::operator::nimservice::scene::Scene;
 
 /// Name of the volume with the configuration.
@@ -24,26 +23,11 @@ const MOUNT: &str = "/config";
 /// The Deployment.
 pub(super) fn child(scene: &Scene<'_>, wanted: &EppConfig, source: &Source) -> Child {
     let name = name(scene);
-    let mut of_pods = labels(scene.subject, scene.spec);
-    of_pods.extend(selector(scene));
-    let template = PodTemplateSpec {
-        metadata: Some(ObjectMeta { labels: Some(of_pods), ..ObjectMeta::default() }),
-        spec: Some(pod(scene, wanted, source)),
-    };
+    let mut of_pods = scene.microservice().labels();
+    of_pods.extend(selector(&name));
     let deployment = Deployment {
         metadata: metadata(scene, &name),
-        spec: Some(DeploymentSpec {
-            selector: LabelSelector { match_labels: Some(selector(scene)), ..LabelSelector::default() },
-            strategy: Some(DeploymentStrategy {
-                type_: Some("RollingUpdate".into()),
-                rolling_update: Some(RollingUpdateDeployment {
-                    max_surge: Some(IntOrString::Int(0)),
-                    max_unavailable: Some(IntOrString::String("25%".into())),
-                }),
-            }),
-            template,
-            ..DeploymentSpec::default()
-        }),
+        spec: Some(rolling(&name, of_pods, Map::new(), pod(scene, wanted, source))),
         status: None,
     };
     Child::new(ChildKind::Deployment, &name, Keep::Owned, &deployment)
@@ -52,7 +36,7 @@ pub(super) fn child(scene: &Scene<'_>, wanted: &EppConfig, source: &Source) -> C
 fn pod(scene: &Scene<'_>, wanted: &EppConfig, source: &Source) -> PodSpec {
     PodSpec {
         service_account_name: Some(name(scene)),
-        image_pull_secrets: pull_secrets([&scene.spec.image, &wanted.container_spec.image]),
+        image_pull_secrets: pull_secrets([&scene.spec.image, &wanted.container_spec.image].into_iter()),
         security_context: Some(PodSecurityContext::default()),
         containers: vec![container(scene, wanted, source)],
         volumes: Some(vec![Volume {
@@ -70,12 +54,11 @@ fn pod(scene: &Scene<'_>, wanted: &EppConfig, source: &Source) -> PodSpec {
 fn container(scene: &Scene<'_>, wanted: &EppConfig, source: &Source) -> Container {
     let given = &wanted.container_spec;
     let listed = |list: &Option<Vec<String>>| list.clone().filter(|list| !list.is_empty());
-    let policy = |image: &Image| image.pull_policy.clone().filter(|policy| !policy.is_empty());
     let asked = || Some(health());
     Container {
         name: "epp".into(),
         image: Some(reference(&given.image)),
-        image_pull_policy: policy(&given.image).or_else(|| policy(&scene.spec.image)),
+        image_pull_policy: pull_policy(&given.image).or_else(|| pull_policy(&scene.spec.image)),
         command: listed(&given.command),
         args: Some(listed(&given.args).unwrap_or_else(|| args(scene, source))),
         env: given.env.clone().filter(|env| !env.is_empty()),
@@ -122,15 +105,4 @@ fn health() -> Probe {
         period_seconds: Some(10),
         ..Probe::default()
     }
-}
-
-/// Pull secrets of the images, each once.
-fn pull_secrets(images: [&Image; 2]) -> Option<Vec<LocalObjectReference>> {
-    let mut secrets: Vec<LocalObjectReference> = Vec::new();
-    for name in images.into_iter().flat_map(|image| image.pull_secrets.iter().flatten()) {
-        if !secrets.iter().any(|secret| secret.name == *name) {
-            secrets.push(LocalObjectReference { name: name.clone() });
-        }
-    }
-    (!secrets.is_empty()).then_some(secrets)
 }

@@ -4,15 +4,15 @@ use serde_json::Value;
 
 /// Ready or not, and in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Readiness {
-    pub(super) ready: bool,
-    pub(super) message: String,
+pub(crate) struct Readiness {
+    pub(crate) ready: bool,
+    pub(crate) message: String,
     /// Replicas that serve.
-    pub(super) available: i64,
+    pub(crate) available: i64,
 }
 
 /// Reads a live Deployment. The words are those of `kubectl rollout status`.
-pub(super) fn of(name: &str, deployment: &Value) -> Readiness {
+pub(crate) fn of(name: &str, deployment: &Value) -> Readiness {
     let (status, wanted) =
         (&deployment["status"], deployment["spec"]["replicas"].as_i64().unwrap_or_default());
     let count = |field: &str| status[field].as_i64().unwrap_or_default();

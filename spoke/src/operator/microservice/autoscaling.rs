@@ -4,16 +4,14 @@ use k8s_openapi::api::autoscaling::v2::{
     CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec,
 };
 
-use super::metadata::{annotations, labels, merged, meta};
-use super::scene::Scene;
+use super::Microservice;
+use super::metadata::merged;
 use crate::operator::engine::child::{Child, ChildKind, Keep};
 use crate::operator::engine::kind::Failure;
 
 /// The autoscaler, if the spec asks for one.
-pub(super) fn child(scene: &Scene<'_>) -> Result<Option<Child>, Failure> {
-    let Some(scale) = scene.spec.scale.as_ref().filter(|scale| scale.enabled == Some(true)) else {
-        return Ok(None);
-    };
+pub(crate) fn child(of: &Microservice<'_>) -> Result<Option<Child>, Failure> {
+    let Some(scale) = of.scale.filter(|_| of.is_autoscaled()) else { return Ok(None) };
     let Some(wanted) = scale.hpa.as_ref().filter(|wanted| wanted.max_replicas > 0) else {
         let message = "spec.scale.hpa.maxReplicas must be at least 1 with spec.scale.enabled";
         return Err(Failure::new("HPAFailed", message));
@@ -21,14 +19,13 @@ pub(super) fn child(scene: &Scene<'_>) -> Result<Option<Child>, Failure> {
     // An order of their own keeps the object the same when a user moves its metrics around.
     let mut metrics = wanted.metrics.clone().unwrap_or_default();
     metrics.sort_by(|one, other| one.type_.cmp(&other.type_));
-    let annotations = merged(annotations(scene.spec), scale.annotations.as_ref());
     let autoscaler = HorizontalPodAutoscaler {
-        metadata: meta(scene.subject, labels(scene.subject, scene.spec), annotations),
+        metadata: of.meta(merged(of.annotations(), scale.annotations.as_ref())),
         spec: Some(HorizontalPodAutoscalerSpec {
             scale_target_ref: CrossVersionObjectReference {
                 api_version: Some("apps/v1".into()),
                 kind: "Deployment".into(),
-                name: scene.name().to_owned(),
+                name: of.name().to_owned(),
             },
             min_replicas: wanted.min_replicas,
             max_replicas: wanted.max_replicas,
@@ -37,5 +34,5 @@ pub(super) fn child(scene: &Scene<'_>) -> Result<Option<Child>, Failure> {
         }),
         status: None,
     };
-    Ok(Some(Child::new(ChildKind::HorizontalPodAutoscaler, scene.name(), Keep::Owned, &autoscaler)))
+    Ok(Some(Child::new(ChildKind::HorizontalPodAutoscaler, of.name(), Keep::Owned, &autoscaler)))
 }

@@ -7,48 +7,38 @@ use k8s_openapi::api::networking::v1::{
 };
 use serde_json::Value;
 
-use super::{host, routed, router};
+use super::Microservice;
+use super::gateway::{annotations, host};
+use super::metadata::{Map, merged};
 use crate::operator::engine::child::{Child, ChildKind, Keep};
 use crate::operator::engine::kind::Failure;
-use crate::operator::nimservice::metadata::{Map, annotations, labels, merged, meta};
-use crate::operator::nimservice::scene::Scene;
 
 /// The Ingress, if the spec asks for one. The older field is the more exact one: it wins.
-pub(super) fn child(scene: &Scene<'_>) -> Result<Option<Child>, Failure> {
-    let older = scene.spec.expose.as_ref().and_then(|expose| expose.ingress.as_ref());
-    if let Some(older) = older.filter(|older| older.enabled == Some(true)) {
-        let annotations = merged(annotations(scene.spec), older.annotations.as_ref());
-        return Ok(Some(object(scene, annotations, older.spec.clone().unwrap_or_default())));
+pub(crate) fn child(of: &Microservice<'_>) -> Result<Option<Child>, Failure> {
+    if let Some(older) = &of.ingress {
+        return Ok(Some(object(of, merged(of.annotations(), older.annotations), older.spec.clone())));
     }
-    let Some((router, wanted)) = router(scene).and_then(|router| Some((router, router.ingress.as_ref()?)))
-    else {
+    let Some((router, wanted)) = of.router.and_then(|router| Some((router, router.ingress.as_ref()?))) else {
         return Ok(None);
     };
     let tls = wanted.tls_secret_name.as_deref().filter(|name| !name.is_empty());
-    let spec = spec(scene, router, &wanted.ingress_class, tls)?;
-    Ok(Some(object(scene, routed(scene, router), spec)))
+    let spec = spec(of, router, &wanted.ingress_class, tls)?;
+    Ok(Some(object(of, annotations(of, router), spec)))
 }
 
-fn object(scene: &Scene<'_>, annotations: Map, spec: IngressSpec) -> Child {
-    let labels = labels(scene.subject, scene.spec);
-    let ingress =
-        Ingress { metadata: meta(scene.subject, labels, annotations), spec: Some(spec), status: None };
-    Child::new(ChildKind::Ingress, scene.name(), Keep::Owned, &ingress)
+fn object(of: &Microservice<'_>, annotations: Map, spec: IngressSpec) -> Child {
+    let ingress = Ingress { metadata: of.meta(annotations), spec: Some(spec), status: None };
+    Child::new(ChildKind::Ingress, of.name(), Keep::Owned, &ingress)
 }
 
-fn spec(scene: &Scene<'_>, router: &Router, class: &str, tls: Option<&str>) -> Result<IngressSpec, Failure> {
-    let host = host(scene, router)?;
-    let path = HTTPIngressPath {
-        path: Some("/".into()),
-        path_type: "Prefix".into(),
-        backend: IngressBackend {
-            service: Some(IngressServiceBackend {
-                name: scene.name().to_owned(),
-                port: Some(ServiceBackendPort { name: Some("api".into()), number: None }),
-            }),
-            resource: None,
-        },
-    };
+fn spec(
+    of: &Microservice<'_>,
+    router: &Router,
+    class: &str,
+    tls: Option<&str>,
+) -> Result<IngressSpec, Failure> {
+    let host = host(of, router)?;
+    let path = path("/", "Prefix", of.name());
     let tls = tls.map(|secret| {
         vec![IngressTLS { hosts: Some(vec![host.clone()]), secret_name: Some(secret.to_owned()) }]
     });
@@ -61,9 +51,24 @@ fn spec(scene: &Scene<'_>, router: &Router, class: &str, tls: Option<&str>) -> R
     })
 }
 
+/// A path that leads to the API of the Service of this name.
+pub(crate) fn path(path: &str, kind: &str, service: &str) -> HTTPIngressPath {
+    HTTPIngressPath {
+        path: Some(path.to_owned()),
+        path_type: kind.to_owned(),
+        backend: IngressBackend {
+            service: Some(IngressServiceBackend {
+                name: service.to_owned(),
+                port: Some(ServiceBackendPort { name: Some("api".into()), number: None }),
+            }),
+            resource: None,
+        },
+    }
+}
+
 /// Where a live Ingress leads to the Service of this name from: the host of the first rule that does, else the
 /// balancer's own address.
-pub(super) fn address(live: &Value, service: &str) -> Option<String> {
+pub(crate) fn address(live: &Value, service: &str) -> Option<String> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let leads = |rule: &Value| {
         list(&rule["http"]["paths"]).iter().any(|path| path["backend"]["service"]["name"] == service)

@@ -43,6 +43,18 @@ const PURE: &[&str] = &[
     "spoke/src/operator/engine/decide",
     "spoke/src/operator/env",
     "spoke/src/operator/microservice",
+    "spoke/src/operator/nemo/claim",
+    "spoke/src/operator/nemo/database",
+    "spoke/src/operator/nemo/dependency",
+    "spoke/src/operator/nemo/need",
+    "spoke/src/operator/nemo/otel",
+    "spoke/src/operator/nemo/pod",
+    "spoke/src/operator/nemo/probes",
+    "spoke/src/operator/nemo/render",
+    "spoke/src/operator/nemo/report",
+    "spoke/src/operator/nemocustomizer",
+    "spoke/src/operator/nemoevaluator",
+    "spoke/src/operator/nemoguardrail",
     "spoke/src/operator/nimcache/job",
     "spoke/src/operator/nimcache/manifest",
     "spoke/src/operator/nimcache/progress",
@@ -59,8 +71,13 @@ const PURE: &[&str] = &[
 /// Faults of NVIDIA's operator, numbered as in ARCHITECTURE.md: each has a test `b01_…` that fails if the fault is put in.
 const FAULTS: std::ops::RangeInclusive<u32> = 1..=29;
 
-/// Lines of acceptance in ARCHITECTURE.md, each with the names of its tests.
+/// Its faults with NeMo microservices: each has a test `nemo_b01_…`.
+const NEMO_FAULTS: &[u32] =
+    &[2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 20, 21, 22, 23, 25, 26, 27, 28, 29];
+
+/// Lines of acceptance in ARCHITECTURE.md, each with the names of its tests; those of NeMo microservices begin with N.
 const ACCEPTANCE: std::ops::RangeInclusive<u32> = 1..=15;
+const NEMO_ACCEPTANCE: &[u32] = &[1, 2, 3, 5, 6, 7, 8, 9];
 
 /// What a pure room may not name.
 const IO: &[&str] = &[
@@ -222,15 +239,19 @@ fn names_say_something_and_nothing_is_left_behind() {
 #[test]
 fn every_fault_that_is_not_repeated_has_a_test() {
     let sources = sources();
-    let named = |number: u32| {
-        let test = format!("fn b{number:02}_");
-        sources.values().any(|text| text.contains(&test))
-    };
-    let without: Vec<String> = FAULTS.filter(|number| !named(*number)).map(|n| format!("B{n}")).collect();
-    refuse("faults of NVIDIA's operator without a test of their own", &without);
     let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page is there");
-    let unlisted: Vec<String> =
-        FAULTS.filter(|n| !page.contains(&format!("| B{n} |"))).map(|n| format!("B{n}")).collect();
+    let faults = FAULTS.map(|number| (format!("B{number}"), format!("fn b{number:02}_")));
+    let of_nemo = NEMO_FAULTS.iter().map(|number| (format!("NB{number}"), format!("fn nemo_b{number:02}_")));
+    let (mut without, mut unlisted) = (Vec::new(), Vec::new());
+    for (fault, test) in faults.chain(of_nemo) {
+        if !page.contains(&format!("| {fault} |")) {
+            unlisted.push(fault.clone());
+        }
+        if !sources.values().any(|text| text.contains(&test)) {
+            without.push(fault);
+        }
+    }
+    refuse("faults of NVIDIA's operator without a test of their own", &without);
     refuse("faults that ARCHITECTURE.md does not list", &unlisted);
 }
 
@@ -239,15 +260,16 @@ fn every_line_of_acceptance_names_tests_that_are_there() {
     let sources = sources();
     let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page is there");
     let mut faults = Vec::new();
-    for number in ACCEPTANCE {
-        let row = page.lines().find(|line| line.starts_with(&format!("| A{number} |")));
+    let of_nemo = NEMO_ACCEPTANCE.iter().map(|number| format!("NA{number}"));
+    for number in ACCEPTANCE.map(|number| format!("A{number}")).chain(of_nemo) {
+        let row = page.lines().find(|line| line.starts_with(&format!("| {number} |")));
         let tests = row.and_then(|row| row.split(" | ").nth(2)).unwrap_or_default();
         let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
         if names.is_empty() {
-            faults.push(format!("A{number} names no test"));
+            faults.push(format!("{number} names no test"));
         }
         let absent = |name: &&str| !sources.values().any(|text| text.contains(&format!("fn {name}(")));
-        faults.extend(names.into_iter().filter(absent).map(|name| format!("A{number}: {name} is not there")));
+        faults.extend(names.into_iter().filter(absent).map(|name| format!("{number}: {name} is not there")));
     }
     refuse("acceptance without a test", &faults);
 }

@@ -1,4 +1,4 @@
-//! The NIM operator of this cluster: NIMService and NIMCache become Deployments, claims and jobs.
+//! The NIM operator of this cluster: NIM and NeMo objects become Deployments, claims and jobs.
 //!
 //! `engine` runs every kind the same way; each kind has a room of its own that says what is desired. The operator needs
 //! no hub, and works the same whether an object was applied by hand or delivered.
@@ -11,10 +11,15 @@ mod env;
 mod gauges;
 mod microservice;
 mod models;
+mod nemo;
+mod nemocustomizer;
+mod nemoevaluator;
+mod nemoguardrail;
 mod nimbuild;
 mod nimcache;
 mod nimpipeline;
 mod nimservice;
+mod references;
 mod registry;
 mod rival;
 mod router;
@@ -41,10 +46,15 @@ use engine::watch::{Told, Watch};
 use engine::world::World;
 pub use gauges::StateGauges;
 use models::Models;
+use nemo::Nemo;
+use nemocustomizer::Customizers;
+use nemoevaluator::Evaluators;
+use nemoguardrail::Guardrails;
 use nimbuild::NimBuilds;
 use nimcache::NimCaches;
 use nimpipeline::NimPipelines;
 use nimservice::NimServices;
+use references::References;
 use registry::Images;
 pub(crate) use rival::Rival;
 use router::Router;
@@ -85,6 +95,9 @@ fn kinds() -> Vec<Registration> {
         Registration::of::<NimCaches>(),
         Registration::of::<NimPipelines>(),
         Registration::of::<NimBuilds>(),
+        Registration::of::<Nemo<Customizers>>(),
+        Registration::of::<Nemo<Evaluators>>(),
+        Registration::of::<Nemo<Guardrails>>(),
     ]
 }
 
@@ -133,6 +146,7 @@ impl Operator {
             rival: rival_seen,
             models: Models::new(waker.clone()),
             images: Images::new(waker.clone()),
+            references: References::new(waker.clone()),
             waker,
         };
         let shells =
@@ -162,6 +176,7 @@ impl Operator {
     pub async fn run(self, stop: CancellationToken) {
         let Self { world, facts, rival, watches, optional, shells } = self;
         let client = world.client.clone();
+        let references_client = client.clone();
         let router = Router { world: world.clone() };
         let (served, seen) = watch::channel(Served::default());
         let wanted = optional.iter().map(|one| one.definition().to_owned()).collect();
@@ -182,12 +197,13 @@ impl Operator {
             let run = one.run(client.clone(), seen.clone(), facts.clone(), route);
             tasks.spawn(stop.clone().run_until_cancelled_owned(run));
         }
-        let forever: [BoxFuture<'static, ()>; 5] = [
+        let forever: [BoxFuture<'static, ()>; 6] = [
             Box::pin(served::definitions(client.clone(), wanted, served.clone())),
             Box::pin(served::built_in(client.clone(), served, facts.clone())),
             Box::pin(rival::observe(client.clone(), rival)),
             Box::pin(cluster::observe(client, facts, world.nodes_seen.clone())),
             Box::pin(router.follow(world.facts.clone(), world.rival.clone())),
+            Box::pin(world.references.clone().follow(references_client)),
         ];
         for task in forever {
             tasks.spawn(stop.clone().run_until_cancelled_owned(task));

@@ -90,6 +90,10 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
+    use crate::operator::nemo::Nemo;
+    use crate::operator::nemocustomizer::Customizers;
+    use crate::operator::nemoevaluator::Evaluators;
+    use crate::operator::nemoguardrail::Guardrails;
     use crate::operator::nimbuild::NimBuilds;
     use crate::operator::nimcache::NimCaches;
     use crate::operator::nimpipeline::NimPipelines;
@@ -115,6 +119,19 @@ mod tests {
             }
         }
         assert!(text.contains("nimfleet_operator_refused{reason=\"AnotherOperator\"} 0"), "{text}");
+    }
+
+    #[test]
+    fn nemo_b12_every_kind_of_microservice_is_counted_by_its_own_gauge() {
+        let registered = crate::operator::kinds();
+        for (kind, gauge, expected) in [
+            (Nemo::<Customizers>::KIND, Nemo::<Customizers>::GAUGE, "nemo_customizer_status_total"),
+            (Nemo::<Evaluators>::KIND, Nemo::<Evaluators>::GAUGE, "nemo_evaluator_status_total"),
+            (Nemo::<Guardrails>::KIND, Nemo::<Guardrails>::GAUGE, "nemo_guardrail_status_total"),
+        ] {
+            assert_eq!(gauge, expected);
+            assert_eq!(registered.iter().filter(|one| one.kind == kind).count(), 1, "{kind} is not run");
+        }
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Applier<'_> {
         let mut live = self.world.child(child.kind, &self.owner.namespace, &child.name);
         let mut looked = false;
         if !child.kind.is_watched() {
-            (live, looked) = (look(&api, child).await.map_err(failed)?, true);
+            (live, looked) = (look(&api, child.kind, &child.name).await.map_err(failed)?, true);
         }
         for round in 1.. {
             let settled = live.as_deref().is_some_and(|live| self.is_settled(live, &stamped.hash));
@@ -108,7 +108,7 @@ impl Applier<'_> {
                     return Err(Failure::new(format!("{word}Terminating"), message));
                 }
                 (Decision::Look, _) => {
-                    (live, looked) = (look(&api, child).await.map_err(failed)?, true);
+                    (live, looked) = (look(&api, child.kind, &child.name).await.map_err(failed)?, true);
                     continue;
                 }
                 (Decision::Apply, Some(live)) => self.update(&api, child, &stamped, live).await,
@@ -125,7 +125,7 @@ impl Applier<'_> {
                 }
                 // It is there after all, has gone, or is another: it is not as the cache says.
                 Err(error) if error.is_conflict() && round < ROUNDS => {
-                    (live, looked) = (look(&api, child).await.map_err(failed)?, true);
+                    (live, looked) = (look(&api, child.kind, &child.name).await.map_err(failed)?, true);
                 }
                 Err(error) if child.keep == Keep::Replaced && error.is_immutable() && round < ROUNDS => {
                     let uid = live.as_ref().and_then(|live| live.metadata.uid.clone());
@@ -182,9 +182,15 @@ impl Applier<'_> {
             }
         }
         for (kind, name) in &rendered.remove {
-            if let Some(object) = self.world.child(*kind, &self.owner.namespace, name) {
-                found.push((*kind, object));
-            }
+            let object = if kind.is_watched() {
+                self.world.child(*kind, &self.owner.namespace, name)
+            } else {
+                let api = self.world.api(&self.owner.namespace, &kind.resource());
+                let failed =
+                    |error: CallError| Failure::new(format!("{}Failed", kind.word()), error.to_string());
+                look(&api, *kind, name).await.map_err(failed)?
+            };
+            found.extend(object.map(|object| (*kind, object)));
         }
         for (kind, name, uid) in
             superfluous(self.owner, &rendered.children, found.iter().map(|(k, o)| (*k, o.as_ref())))
@@ -246,9 +252,13 @@ impl Step {
 }
 
 /// Looks at the API server for the object of that name, whoever made it.
-async fn look(api: &Api<DynamicObject>, child: &Child) -> Result<Option<Arc<DynamicObject>>, CallError> {
-    let what = || format!("get {} {}", child.kind.resource().kind, child.name);
-    let mut found = call_opt(what, api.get(&child.name)).await?;
+async fn look(
+    api: &Api<DynamicObject>,
+    kind: ChildKind,
+    name: &str,
+) -> Result<Option<Arc<DynamicObject>>, CallError> {
+    let what = || format!("get {} {name}", kind.resource().kind);
+    let mut found = call_opt(what, api.get(name)).await?;
     found.iter_mut().for_each(trim);
     Ok(found.map(Arc::new))
 }

@@ -8,20 +8,31 @@ const AMOUNTS: &[&str] = &["limits", "requests"];
 
 /// Text fields in which nothing means the same as absence.
 const UNNAMED: &[&str] = &["profile"];
+/// The same of NeMo kinds. The storage class of a NIM kind stays: upstream's webhook calls its storage immutable.
+const UNNAMED_IN_NEMO: &[&str] = &["storageClass"];
 
-/// The canonical form.
+/// The canonical form of a NIM kind's spec.
 pub(crate) fn canonical(spec: &Value) -> Value {
+    form(spec, UNNAMED)
+}
+
+/// The canonical form of a NeMo kind's spec.
+pub(crate) fn canonical_of_nemo(spec: &Value) -> Value {
+    form(spec, UNNAMED_IN_NEMO)
+}
+
+fn form(spec: &Value, unnamed: &[&str]) -> Value {
     match spec {
         Value::Object(fields) => {
             let kept =
-                fields.iter().filter(|(key, value)| !(UNNAMED.contains(&key.as_str()) && *value == ""));
+                fields.iter().filter(|(key, value)| !(unnamed.contains(&key.as_str()) && *value == ""));
             let fields = kept.map(|(key, value)| match value {
                 Value::Object(amounts) if AMOUNTS.contains(&key.as_str()) => (key.clone(), as_text(amounts)),
-                _ => (key.clone(), canonical(value)),
+                _ => (key.clone(), form(value, unnamed)),
             });
             Value::Object(fields.collect())
         }
-        Value::Array(items) => items.iter().map(canonical).collect(),
+        Value::Array(items) => items.iter().map(|item| form(item, unnamed)).collect(),
         other => other.clone(),
     }
 }
@@ -73,6 +84,13 @@ mod tests {
             }))
         );
         assert_eq!(change(&stored, &canonical(&stored)), None, "it is done once");
+    }
+
+    #[test]
+    fn a_storage_class_that_is_none_is_left_out_of_nemo_kinds_alone() {
+        let spec = json!({"pvc": {"storageClass": "", "size": "1Gi"}});
+        assert_eq!(canonical_of_nemo(&spec), json!({"pvc": {"size": "1Gi"}}));
+        assert_eq!(canonical(&spec), spec);
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

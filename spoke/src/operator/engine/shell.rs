@@ -103,6 +103,7 @@ impl<K: Kind> Shell<K> {
                 self.clear_shared(&key.0).await;
             }
             self.pace.forget(&key);
+            self.world.references.release(&subject::<K>(object).owner);
             self.set_finalizer(object, false).await?;
             return Ok(Action::await_change());
         }

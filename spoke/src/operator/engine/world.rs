@@ -14,6 +14,7 @@ use super::packed::unpack;
 use super::wake::Waker;
 use crate::operator::cluster::ClusterFacts;
 use crate::operator::models::Models;
+use crate::operator::references::References;
 use crate::operator::registry::Images;
 use crate::operator::rival::Rival;
 
@@ -67,6 +68,8 @@ pub(crate) struct World {
     pub(crate) models: Models,
     /// What images are, asked of their registries in the background.
     pub(crate) images: Images,
+    /// What objects refer to by name, followed in the background.
+    pub(crate) references: References,
 }
 
 impl World {

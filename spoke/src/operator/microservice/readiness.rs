@@ -41,6 +41,17 @@ pub(crate) fn of(name: &str, deployment: &Value) -> Readiness {
     Readiness { ready: true, message: format!("deployment {name:?} successfully rolled out"), available }
 }
 
+/// Words for replicas of an earlier template that still run, if there are any.
+pub(crate) fn retiring(name: &str, deployment: &Value) -> Option<String> {
+    let count = |field: &str| deployment["status"][field].as_i64().unwrap_or_default();
+    let old = count("replicas") - count("updatedReplicas");
+    (old > 0).then(|| {
+        format!(
+            "Waiting for deployment {name:?} rollout to finish: {old} old replicas are pending termination..."
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -3,8 +3,8 @@
 use crds::nim::NIMServiceSpec;
 
 use crate::operator::engine::child::Child;
-use crate::operator::microservice::monitor::{self, Endpoint};
 use crate::operator::microservice::Microservice;
+use crate::operator::microservice::monitor::{self, Endpoint};
 
 /// The ServiceMonitor, if the spec asks for one: the API's own metrics, and those of another port.
 pub(super) fn child(of: &Microservice<'_>, spec: &NIMServiceSpec) -> Option<Child> {

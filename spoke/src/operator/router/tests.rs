@@ -45,6 +45,7 @@ fn woken(stored: &[Stored<'_>], changed: Value) -> Vec<String> {
         nodes_seen: CancellationToken::new(),
         rival: watch::channel(Rival::None).1,
         models: crate::operator::models::Models::default(),
+        references: crate::operator::references::References::default(),
         images: crate::operator::registry::Images::default(),
         waker,
     };

@@ -78,6 +78,7 @@ fn world(client: Client, live: &[(ChildKind, Value)]) -> World {
         nodes_seen: CancellationToken::new(),
         rival: watch::channel(Rival::None).1,
         models: crate::operator::models::Models::default(),
+        references: crate::operator::references::References::default(),
         images: crate::operator::registry::Images::default(),
         waker: Waker::default(),
     }

@@ -1,0 +1,36 @@
+//! The status of a NeMo microservice: the Deployment's own word, and what is missing of all that it depends on.
+
+use super::Verdict;
+use crate::operator::engine::child::ChildKind;
+use crate::operator::engine::kind::{Again, Failure, Outcome, Report, Subject};
+use crate::operator::microservice::status::{self, Standing};
+use crate::operator::microservice::{live, readiness};
+
+/// The reason of a microservice that is not ready and misses something that it depends on.
+const MISSING: &str = "DependencyMissing";
+
+/// The whole status. Watches and references tell of everything that may change it.
+pub(super) fn report(subject: &Subject, missing: &[String], verdict: &Verdict, outcome: &Outcome) -> Report {
+    if let Some(why) = &outcome.failure {
+        return status::report(subject, &Standing::Failed(why.clone()), Again::Backoff);
+    }
+    if let Verdict::Fails(why) = verdict {
+        return status::report(subject, &Standing::Failed(why.clone()), Again::No);
+    }
+    let name = &subject.owner.name;
+    let deployment = live(outcome, ChildKind::Deployment, name);
+    let found = readiness::of(name, &deployment);
+    let retiring = readiness::retiring(name, &deployment).filter(|_| found.ready);
+    let ready = found.ready && retiring.is_none();
+    let mut message = retiring.unwrap_or(found.message);
+    if !missing.is_empty() {
+        message = format!("{message}; missing: {}", missing.join(", "));
+    }
+    let standing = if ready {
+        Standing::Ready { message, available: found.available }
+    } else {
+        let reason = if missing.is_empty() { "NotReady" } else { MISSING };
+        Standing::NotReady { why: Failure::new(reason, message), available: found.available }
+    };
+    status::report(subject, &standing, Again::No)
+}

@@ -1,0 +1,127 @@
+//! What objects refer to by name and others keep: ConfigMaps, Secrets, claims, services. A change of one wakes the
+//! objects that were rendered from it.
+//!
+//! ConfigMaps are watched, by their metadata alone, from when the first one is referred to. Secrets are neither listed
+//! nor watched: the metadata of those that are referred to is asked for by name, once a minute, spread over it. What is
+//! missing is asked for more often, whatever it is, since someone waits for it. Content is read when an object is
+//! rendered, and kept nowhere.
+
+mod follow;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::core::ApiResource;
+use tokio::sync::Notify;
+
+use super::engine::child::Owner;
+use super::engine::wake::Waker;
+
+/// Kinds of what is referred to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Thing {
+    ConfigMap,
+    Secret,
+    Claim,
+    Service,
+    ServiceAccount,
+    /// What another product defines; it has no namespace.
+    Definition,
+}
+
+impl Thing {
+    pub(crate) fn resource(self) -> ApiResource {
+        match self {
+            Self::ConfigMap => ApiResource::erase::<ConfigMap>(&()),
+            Self::Secret => ApiResource::erase::<Secret>(&()),
+            Self::Claim => ApiResource::erase::<PersistentVolumeClaim>(&()),
+            Self::Service => ApiResource::erase::<Service>(&()),
+            Self::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
+            Self::Definition => ApiResource::erase::<CustomResourceDefinition>(&()),
+        }
+    }
+}
+
+/// One thing by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Reference {
+    pub(crate) thing: Thing,
+    /// Empty for what has none.
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+/// The resource version that something had; none when there is no such thing.
+pub(crate) type Version = Option<String>;
+
+/// Kind, namespace and name of an object that refers to something.
+type Referer = (String, String, String);
+
+/// All that is referred to. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct References {
+    /// By what is referred to: who refers to it, and what version each was rendered from.
+    rows: Arc<Mutex<BTreeMap<Reference, BTreeMap<Referer, Version>>>>,
+    /// Told when something is referred to that was not before.
+    added: Arc<Notify>,
+    waker: Waker,
+}
+
+impl References {
+    /// References whose changes wake by `waker`.
+    pub(crate) fn new(waker: Waker) -> Self {
+        Self { waker, ..Self::default() }
+    }
+
+    /// Notes what an object refers to, all of it, in the versions that it is rendered from.
+    pub(crate) fn hold(&self, owner: &Owner, seen: impl IntoIterator<Item = (Reference, Version)>) {
+        let referer = referer(owner);
+        let mut rows = self.rows();
+        for row in rows.values_mut() {
+            row.remove(&referer);
+        }
+        for (reference, version) in seen {
+            rows.entry(reference).or_default().insert(referer.clone(), version);
+        }
+        rows.retain(|_, row| !row.is_empty());
+        drop(rows);
+        self.added.notify_one();
+    }
+
+    /// Forgets an object that refers to nothing any more.
+    pub(crate) fn release(&self, owner: &Owner) {
+        self.hold(owner, []);
+    }
+
+    /// Takes the version that something has now, and wakes those who were rendered from another.
+    fn noticed(&self, reference: &Reference, now: &Version) {
+        let mut rows = self.rows();
+        for ((kind, namespace, name), seen) in rows.get_mut(reference).into_iter().flatten() {
+            if seen != now {
+                seen.clone_from(now);
+                self.waker.wake(kind, namespace, name);
+            }
+        }
+    }
+
+    /// What is referred to, and whether someone misses it.
+    fn listed(&self, wanted: impl Fn(&Reference) -> bool) -> Vec<(Reference, bool)> {
+        let rows = self.rows();
+        let wanted = rows.iter().filter(|(reference, _)| wanted(reference));
+        wanted.map(|(reference, row)| (reference.clone(), row.values().any(Option::is_none))).collect()
+    }
+
+    /// A panic elsewhere does not make the map wrong.
+    fn rows(&self) -> MutexGuard<'_, BTreeMap<Reference, BTreeMap<Referer, Version>>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn referer(owner: &Owner) -> Referer {
+    (owner.kind.clone(), owner.namespace.clone(), owner.name.clone())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! Learns that something which is referred to has changed: by a watch of ConfigMaps, and by asking for the rest.
+
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::core::{DynamicObject, PartialObjectMeta};
+use kube::runtime::watcher::{Config, Event};
+use kube::{Api, Client};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Reference, References, Thing};
+use crate::operator::engine::call::{CallError, call};
+
+/// How often what is missing is asked for.
+pub(super) const TICK: Duration = Duration::from_secs(10);
+/// A Secret that is there is asked for every so many ticks: once a minute.
+pub(super) const ROUND: u64 = 6;
+
+impl References {
+    /// Follows everything that is referred to, for ever.
+    pub(crate) async fn follow(self, client: Client) {
+        futures::join!(self.watch_config_maps(&client), self.ask(&client));
+    }
+
+    async fn watch_config_maps(&self, client: &Client) {
+        let is_config_map = |reference: &Reference| reference.thing == Thing::ConfigMap;
+        while self.listed(is_config_map).is_empty() {
+            self.added.notified().await;
+        }
+        let api: Api<PartialObjectMeta<ConfigMap>> = Api::all(client.clone());
+        let mut events = crate::watch::events(api, Config::default(), "ConfigMap").boxed();
+        let mut there = BTreeSet::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Init => there.clear(),
+                Event::InitApply(found) => {
+                    let reference = reference(&found);
+                    self.noticed(&reference, &found.metadata.resource_version);
+                    there.insert(reference);
+                }
+                Event::InitDone => {
+                    for (absent, _) in self.listed(|one| is_config_map(one) && !there.contains(one)) {
+                        self.noticed(&absent, &None);
+                    }
+                    there.clear();
+                }
+                Event::Apply(found) => self.noticed(&reference(&found), &found.metadata.resource_version),
+                Event::Delete(gone) => self.noticed(&reference(&gone), &None),
+            }
+        }
+    }
+
+    async fn ask(&self, client: &Client) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for tick in 0.. {
+            ticks.tick().await;
+            for (reference, missed) in self.listed(|reference| reference.thing != Thing::ConfigMap) {
+                if !missed && !is_due(&reference, tick) {
+                    continue;
+                }
+                match version(client, &reference).await {
+                    Ok(now) => self.noticed(&reference, &now),
+                    Err(error) => {
+                        tracing::debug!(%error, "what is referred to cannot be asked for");
+                        // An API server that does not answer will not answer the next question either.
+                        if error.code().is_none() {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether it is the turn of something that is there. Only Secrets change in ways that matter and tell nobody.
+pub(super) fn is_due(reference: &Reference, tick: u64) -> bool {
+    let turn = BuildHasherDefault::<DefaultHasher>::default().hash_one(reference) % ROUND;
+    reference.thing == Thing::Secret && turn == tick % ROUND
+}
+
+/// The version that something has now.
+async fn version(client: &Client, reference: &Reference) -> Result<super::Version, CallError> {
+    let resource = reference.thing.resource();
+    let Reference { namespace, name, .. } = reference;
+    let api: Api<DynamicObject> = match namespace.as_str() {
+        "" => Api::all_with(client.clone(), &resource),
+        namespace => Api::namespaced_with(client.clone(), namespace, &resource),
+    };
+    let what = || format!("get the metadata of {} {name}", resource.kind);
+    let found = call(what, api.get_metadata_opt(name)).await?;
+    Ok(found.and_then(|found| found.metadata.resource_version))
+}
+
+fn reference(found: &PartialObjectMeta<ConfigMap>) -> Reference {
+    Reference {
+        thing: Thing::ConfigMap,
+        namespace: found.metadata.namespace.clone().unwrap_or_default(),
+        name: found.metadata.name.clone().unwrap_or_default(),
+    }
+}

@@ -16,6 +16,7 @@ mod member;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use serde_json::{Value, json};
 
 pub use binaries::{Binaries, BinariesError};
 pub use daemon::{Daemon, DaemonError};
@@ -55,6 +56,14 @@ pub enum FleetError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The limits of a cluster could not be written down.
+    #[error("the limits of {cluster}: {source}")]
+    Limits {
+        /// Whose limits.
+        cluster: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// What `join-command` printed is not what it promises.
     #[error("join-command printed {printed:?}: {source}")]
     Invitation {
@@ -79,6 +88,7 @@ pub struct Plan {
 struct Planned {
     name: String,
     shape: Shape,
+    limits: Value,
     joins: bool,
 }
 
@@ -86,7 +96,12 @@ impl Plan {
     /// Adds a cluster; what follows says more about it.
     #[must_use]
     pub fn cluster(mut self, name: &str) -> Self {
-        self.members.push(Planned { name: name.to_owned(), shape: Shape::new(), joins: true });
+        self.members.push(Planned {
+            name: name.to_owned(),
+            shape: Shape::new(),
+            limits: json!({}),
+            joins: true,
+        });
         self
     }
 
@@ -100,6 +115,12 @@ impl Plan {
     #[must_use]
     pub fn cpu_nodes(self, nodes: u32) -> Self {
         self.last(|planned| planned.shape = planned.shape.clone().cpu_nodes(nodes))
+    }
+
+    /// Sets `limits` in the values of the last cluster's spoke; what is not said is as the chart has it.
+    #[must_use]
+    pub fn limits(self, limits: Value) -> Self {
+        self.last(|planned| planned.limits = limits)
     }
 
     /// Leaves the last cluster outside the fleet: it has the CRDs and the roles, but no spoke runs yet.
@@ -123,12 +144,17 @@ impl Plan {
         let link = hub::loopback()?;
         let hub_shape = audit(Shape::new());
         let hub = Hub::start(&ground, &binaries, &hub_shape, link);
-        let members = try_join_all(self.members.iter().map(|planned| {
-            let shape = audit(planned.shape.clone())
-                .container_logs(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/model_manifest.yaml"));
-            let (ground, binaries) = (&ground, &binaries);
-            async move { Member::start(ground, binaries, &planned.name, &shape, link).await }
-        }));
+        let members =
+            try_join_all(
+                self.members.iter().map(|planned| {
+                    let shape = audit(planned.shape.clone())
+                        .container_logs(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/model_manifest.yaml"));
+                    let (ground, binaries) = (&ground, &binaries);
+                    async move {
+                        Member::start(ground, binaries, &planned.name, &shape, &planned.limits, link).await
+                    }
+                }),
+            );
         let (hub, members) = tokio::try_join!(hub, members)?;
         let fleet = Fleet { hub, members, ground };
         fleet.eventually("the hub is ready", JOINED_WITHIN, || fleet.hub.ready()).await?;

@@ -28,6 +28,7 @@ const PURE: &[&str] = &[
     "hub/src/resolve",
     "hub/src/link/session",
     "hub/src/link/wants",
+    "hub/src/controllers/placement/denied",
     "hub/src/controllers/placement/plan",
     "hub/src/controllers/placement/rows",
     "hub/src/pki/token",

@@ -35,6 +35,8 @@ mod share;
 mod tests;
 mod workload;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -60,8 +62,19 @@ pub struct Request {
     pub workloads: Vec<Workload>,
     /// Where it is placed now.
     pub previous: Vec<Previous>,
+    /// Clusters whose owner does not let it in, by name.
+    pub denied: BTreeMap<String, Denied>,
     /// By the hub's clock.
     pub now: Timestamp,
+}
+
+/// What a cluster's owner does not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// What the spoke said: field, value, limit and whom to ask.
+    pub message: String,
+    /// Whether something of the placement works there all the same, and keeps doing so.
+    pub stays: bool,
 }
 
 /// An object to place, and what it takes.

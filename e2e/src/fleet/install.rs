@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::{FleetError, NAMESPACE};
 use crate::cluster::{Cluster, Ground};
 use crate::command;
@@ -28,22 +30,39 @@ pub(crate) async fn crds(ground: &Ground, cluster: &Cluster) -> Result<(), Fleet
 /// Installs the roles of `chart` and returns a kubeconfig of its ServiceAccount: exactly what its pod would have.
 pub(crate) async fn identity(ground: &Ground, cluster: &Cluster, chart: &str) -> Result<PathBuf, FleetError> {
     cluster.kubectl(&["create", "namespace", NAMESPACE], None).await?;
-    let manifests = helm(ground, chart, &ROLES).await?;
-    cluster.kubectl(&["apply", "--server-side", "-f", "-"], Some(&manifests)).await?;
+    roles(ground, cluster, chart, None).await?;
     let token = cluster
         .kubectl(&["create", "token", chart, "-n", NAMESPACE, "--duration", TOKEN_LASTS], None)
         .await?;
     Ok(cluster.kubeconfig_for(chart, token.trim())?)
 }
 
-/// The chart's manifests; only those of `templates`, where there are any.
-async fn helm(ground: &Ground, chart: &str, templates: &[&str]) -> Result<String, FleetError> {
+/// Installs the roles of `chart`, as they are with these limits in its values.
+pub(crate) async fn roles(
+    ground: &Ground,
+    cluster: &Cluster,
+    chart: &str,
+    limits: Option<&Value>,
+) -> Result<(), FleetError> {
+    let limits = limits.map(|limits| format!("limits={limits}"));
+    let set: Vec<&str> = limits.iter().flat_map(|limits| ["--set-json", limits]).collect();
+    let manifests = helm(ground, chart, &[&set[..], &only(&ROLES)].concat()).await?;
+    cluster.kubectl(&["apply", "--server-side", "-f", "-"], Some(&manifests)).await?;
+    Ok(())
+}
+
+fn only<'a>(templates: &[&'a str]) -> Vec<&'a str> {
+    templates.iter().flat_map(|template| ["--show-only", template]).collect()
+}
+
+/// The chart's manifests, with more said to helm.
+async fn helm(ground: &Ground, chart: &str, more: &[&str]) -> Result<String, FleetError> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts").join(chart);
     let folder = folder.to_string_lossy();
     let mut arguments = vec!["template", "nimfleet", &folder, "--namespace", NAMESPACE];
     if chart == "nimfleet-spoke" {
         arguments.extend(SPOKE_VALUES.iter().flat_map(|value| ["--set", value]));
     }
-    arguments.extend(templates.iter().flat_map(|template| ["--show-only", template]));
+    arguments.extend(more);
     Ok(command::run(&ground.programs().path("helm"), &arguments, None).await?)
 }

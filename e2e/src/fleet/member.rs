@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use serde_json::Value;
+
 use super::daemon::{Daemon, DaemonError};
 use super::hub::{Invitation, loopback};
 use super::{Binaries, FleetError, NAMESPACE, install};
@@ -12,6 +14,9 @@ use crate::process::Program;
 
 /// The chart of the spoke, and the name of its ServiceAccount.
 const CHART: &str = "nimfleet-spoke";
+
+/// What the chart mounts as the limits of the cluster's owner.
+const LIMITS: &str = "limits.yaml";
 
 /// The Secret with the spoke's key and certificate.
 const IDENTITY: &str = "nimfleet-spoke-identity";
@@ -31,6 +36,7 @@ impl Member {
         binaries: &Binaries,
         name: &str,
         shape: &Shape,
+        limits: &Value,
         hub: SocketAddr,
     ) -> Result<Self, FleetError> {
         let cluster = Cluster::start(ground, name, shape).await?;
@@ -44,11 +50,14 @@ impl Member {
             .flag("kubeconfig", kubeconfig.display())
             .flag("namespace", NAMESPACE)
             .flag("metrics-addr", admin)
+            .flag("limits", cluster.folder().join(LIMITS).display())
             .flag("log-format", "text")
             .env("NO_COLOR", "1")
             .env("RUST_LOG", "info,spoke=debug");
         let spoke = Daemon::new(&format!("nimfleet-spoke of {name}"), program.clone(), admin);
-        Ok(Self { spoke, program, link, cluster })
+        let member = Self { spoke, program, link, cluster };
+        member.limit(ground, limits).await?;
+        Ok(member)
     }
 
     /// The cluster's name, here and on the hub.
@@ -87,6 +96,14 @@ impl Member {
             .env("NIMFLEET_HUB_TOKEN", &invitation.token);
         self.spoke.start_as(program)?;
         Ok(&self.spoke)
+    }
+
+    /// Says what a hub may do here, as the chart's `limits` do; the spoke reads it at its next start.
+    pub async fn limit(&self, ground: &Ground, limits: &Value) -> Result<(), FleetError> {
+        install::roles(ground, &self.cluster, CHART, Some(limits)).await?;
+        let file = self.cluster.folder().join(LIMITS);
+        std::fs::write(file, limits.to_string())
+            .map_err(|source| FleetError::Limits { cluster: self.name().to_owned(), source })
     }
 
     /// Kills the spoke's process, as a crash of its node would.

@@ -4,6 +4,7 @@ mod absence;
 mod bad_input;
 mod control_plane;
 mod joining;
+mod limits;
 mod ownership;
 mod placing;
 mod refusals;

@@ -17,6 +17,8 @@ pub enum Reason {
     OverrideFailed,
     /// A spoke refused the object.
     Rejected,
+    /// The cluster's owner does not let the object in.
+    PolicyDenied,
     /// An object has failed in a cluster.
     Failed,
     /// A chosen cluster is silent.
@@ -58,6 +60,7 @@ impl Reason {
             Self::NotScheduled => "NotScheduled",
             Self::OverrideFailed => "OverrideFailed",
             Self::Rejected => "Rejected",
+            Self::PolicyDenied => "PolicyDenied",
             Self::Failed => "Failed",
             Self::Unreachable => "Unreachable",
             Self::AwaitingCluster => "AwaitingCluster",

@@ -1,7 +1,7 @@
 //! How one object stands in one cluster, and how a cluster stands: the worst of its objects.
 
 use super::{Delivery, Place, Reason};
-use crate::fleet::{Answer, Link, ObjectStatus, Truth};
+use crate::fleet::{Answer, Link, ObjectStatus, RejectionClass, Truth};
 
 /// How far an object has come in a cluster. The order is the order of telling: the first is what a user must
 /// know first.
@@ -59,7 +59,11 @@ pub(super) fn of(delivery: &Delivery<'_>, link: Link) -> Standing {
     let status = delivery.status;
     let current = status.filter(|status| status.hash == hash);
     if let Some(Answer::Rejected { class, message }) = delivery.answer {
-        return broken(Reason::Rejected, format!("refused ({}): {message}", class.as_str()), false);
+        let reason = match class {
+            RejectionClass::PolicyDenied { .. } => Reason::PolicyDenied,
+            _ => Reason::Rejected,
+        };
+        return broken(reason, format!("refused ({}): {message}", class.as_str()), false);
     }
     // A spoke that holds the payload but has no word of its operator about it sends an empty state.
     let current = current.filter(|status| !status.state.is_empty() || !status.conditions.is_empty());

@@ -1,6 +1,7 @@
 //! NIMPlacements: observe → plan → apply → report.
 
 mod apply;
+mod denied;
 mod observe;
 mod plan;
 mod push;
@@ -39,6 +40,8 @@ pub(super) struct Book {
     listed: HashSet<(String, String)>,
     /// What is on its way out, by cluster and uid.
     leaving: HashSet<(String, String)>,
+    /// What the owners of clusters deny.
+    denials: denied::Denials,
     timer: Option<Timestamp>,
     /// Whether a turn at the end of the hub's settling is asked for.
     held_back: bool,
@@ -53,6 +56,7 @@ pub(super) async fn reconcile(hub: &Hub, key: &PlacementKey) -> Result<(), Fault
         return vanished(hub, key, &mut book).await;
     };
     let planned = plan::plan(hub, &observed, &mut book, Timestamp::now());
+    report::denials(hub, &observed, &planned.denied);
     apply::take(hub, &observed, &planned).await?;
     apply::slices(hub, &observed, &mut book, &planned.rows).await?;
     let before = std::mem::replace(&mut book.rows, planned.rows.clone());

@@ -2,6 +2,7 @@
 //! is the reason.
 
 mod affinity;
+mod denied;
 pub(super) mod free_block;
 mod gpu_kind;
 mod joined;
@@ -53,12 +54,15 @@ pub(super) fn may_come<'a>(
     let division = request.policy.division;
     free_block::check(workloads, |workload| workload.least(division), &mut left.clone())?;
     free_block::check(workloads, |workload| workload.undivided(division), &mut left)?;
+    // Last, so that this reason means that everything else fits.
+    denied::admits(request, cluster)?;
     Ok(left)
 }
 
-/// Whether a placement may stay in a cluster it is in. Only what its users said can end that: a cluster that
-/// fills up, falls silent or is no longer accepted keeps what it runs.
+/// Whether a placement may stay in a cluster it is in. Only what its users said can end that, or that nothing of it was
+/// let in: a cluster that fills up, falls silent or is no longer accepted keeps what it runs.
 pub(super) fn may_stay(request: &Request, cluster: &Cluster) -> Verdict {
     affinity::check(&request.policy.affinity, cluster)?;
-    taint::keeps(&request.policy.tolerations, cluster)
+    taint::keeps(&request.policy.tolerations, cluster)?;
+    denied::keeps(request, cluster)
 }

@@ -38,6 +38,8 @@ pub enum Reason {
     CapacityUnknown,
     /// What the spoke said is too old.
     CapacityStale,
+    /// The cluster's owner does not let it in.
+    PolicyDenied,
     /// No cluster can take the placement.
     NoClusterFits,
     /// Some, but not all, of what is wanted could be given.
@@ -73,6 +75,7 @@ impl Reason {
             Self::PlatformMissing => "PlatformMissing",
             Self::CapacityUnknown => "CapacityUnknown",
             Self::CapacityStale => "CapacityStale",
+            Self::PolicyDenied => "PolicyDenied",
             Self::NoClusterFits => "NoClusterFits",
             Self::PartiallyScheduled => "PartiallyScheduled",
             Self::NothingSelected => "NoObjectsSelected",

@@ -129,6 +129,8 @@ fn outcome(spread: &Spread, refused: &[Refused]) -> Outcome {
         && spread.shortfalls.is_empty();
     let reason = match (complete, clusters) {
         (true, _) => Reason::Placed,
+        // Everything else fits there: somebody has to be asked, and the message of the refusal says whom.
+        (false, 0) if refused.iter().any(|one| one.reason == Reason::PolicyDenied) => Reason::PolicyDenied,
         (false, 0) => Reason::NoClusterFits,
         (false, _) => Reason::PartiallyScheduled,
     };

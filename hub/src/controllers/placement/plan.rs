@@ -10,6 +10,7 @@ use super::super::Hub;
 use super::super::live::Live;
 use super::super::stores::NIM_API_VERSION;
 use super::Book;
+use super::denied::{self, Asked};
 use super::observe::{Block, Observed};
 use super::rows::{self, Fate, Input, PlacedRow, Rows};
 use crate::fleet::{FleetEvent, Grant, GrantedObject, PlacementKey};
@@ -24,13 +25,19 @@ pub(super) struct Planned {
     pub(super) rows: Rows,
     /// Nothing could be decided: what is placed stays as it was sent.
     pub(super) blocked: bool,
+    /// Clusters whose owner denies it since now, each with what the spoke said.
+    pub(super) denied: Vec<(String, String)>,
 }
 
 /// Decides, and reserves at once what was decided: two placements never get the same GPUs.
 pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> Planned {
-    let asked = request(observed, book, now);
+    let mut asked = request(observed, book, now);
     let is_blocked = asked.is_err();
     let mut live = hub.live();
+    let mut denied = Vec::new();
+    if let Ok(request) = &mut asked {
+        denied = deny(&live, observed, book, request);
+    }
     let decision = match asked {
         Ok(request) => stable(schedule(&request, &live.fleet), &book.rows),
         Err(block) => blocked(&block, observed, &book.rows),
@@ -43,7 +50,7 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
     } else {
         live.wanting.insert(observed.key.clone());
     }
-    Planned { decision, rows, blocked: is_blocked }
+    Planned { decision, rows, blocked: is_blocked, denied }
 }
 
 fn request(observed: &Observed, book: &mut Book, now: Timestamp) -> Result<Request, Block> {
@@ -62,7 +69,42 @@ fn request(observed: &Observed, book: &mut Book, now: Timestamp) -> Result<Reque
     let previous = book.rows.placed.iter().filter_map(|(cluster, row)| {
         Some(Previous { cluster: cluster.parse().ok()?, since: row.since, replicas: granted(&row.objects) })
     });
-    Ok(Request { placement: observed.key.clone(), policy, workloads, previous: previous.collect(), now })
+    let previous = previous.collect();
+    let placement = observed.key.clone();
+    Ok(Request { placement, policy, workloads, previous, denied: BTreeMap::new(), now })
+}
+
+/// Tells the request what spokes have denied, and returns what is news.
+fn deny(live: &Live, observed: &Observed, book: &mut Book, request: &mut Request) -> Vec<(String, String)> {
+    let replicated = request.workloads.iter().filter(|workload| workload.need.replicated);
+    let mut working: Vec<&str> = replicated.map(|workload| workload.object.uid.as_str()).collect();
+    if working.is_empty() {
+        working = request.workloads.iter().map(|workload| workload.object.uid.as_str()).collect();
+    }
+    let generation = |meta: &kube::core::ObjectMeta| meta.generation.unwrap_or_default();
+    let objects = observed.selected.iter();
+    let denials = denied::follow(&denied::Input {
+        before: &book.denials,
+        placed: &book.rows.placed,
+        asked: Asked {
+            placement: generation(&observed.placement.metadata),
+            objects: objects.map(|one| (one.object.uid.clone(), generation(&one.stored.metadata))).collect(),
+        },
+        working: &working,
+        answer: &|cluster, uid| {
+            let sent = book.sent.get(&(cluster.to_owned(), uid.to_owned()));
+            live.answer(cluster, uid).filter(|given| Some(&given.hash) == sent).map(|given| &given.answer)
+        },
+        limits: &|cluster| Some(live.fleet.cluster(cluster)?.agent.as_ref()?.limits.clone()),
+    });
+    let news = denials.iter().filter(|(cluster, denial)| {
+        book.denials.get(*cluster).is_none_or(|known| known.denied.message != denial.denied.message)
+    });
+    let news = news.map(|(cluster, denial)| (cluster.clone(), denial.denied.message.clone())).collect();
+    request.denied =
+        denials.iter().map(|(cluster, denial)| (cluster.clone(), denial.denied.clone())).collect();
+    book.denials = denials;
+    news
 }
 
 fn granted(objects: &[PlacedObject]) -> Vec<Granted> {

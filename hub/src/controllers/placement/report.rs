@@ -62,6 +62,21 @@ pub(super) async fn report(
     Ok(())
 }
 
+/// Tells of clusters whose owner does not let the placement in: a refusal is in the status only while it matters.
+pub(super) fn denials(hub: &Hub, observed: &Observed, denied: &[(String, String)]) {
+    let about = observed.placement.object_ref(&());
+    for (cluster, message) in denied {
+        let note = format!("{cluster}: {message}");
+        hub.events.publish(
+            about.clone(),
+            true,
+            "Deliver",
+            crate::scheduler::Reason::PolicyDenied.as_str(),
+            &note,
+        );
+    }
+}
+
 /// After a start of the hub, silence only means that spokes are on their way back: what is written stays until they
 /// have spoken, or have had the time to.
 fn is_held_back(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut Book, now: Timestamp) -> bool {

@@ -5,7 +5,7 @@ use crate::{
     fleet::{Effect, Fleet, Platform, Selector},
     need::GpuNeed,
     scheduler::{
-        Reason, Request, Toleration, schedule,
+        Denied, Reason, Request, Toleration, schedule,
         tests::builder::{Build, H100, L40S, at, pool, report, request, service},
     },
 };
@@ -203,4 +203,31 @@ fn a_multi_node_replica_stays_within_one_product() {
     let fleet = Fleet::default().joined("east", pools());
     expect(&fleet, &wants, Reason::InsufficientGPUs, &["2 × 8 GPUs per replica", "room for 0"]);
     accept(&h100(), &wants);
+}
+
+fn denied(request: Request, stays: bool) -> Request {
+    let denied = Denied { message: "limits.hostPaths is []: ask the owner".into(), stays };
+    Request { denied: [("east".to_owned(), denied)].into(), ..request }
+}
+
+#[test]
+fn limits_of_the_clusters_owner() {
+    expect(&h100(), &denied(fitting(), false), Reason::PolicyDenied, &["limits.hostPaths", "ask"]);
+    assert_eq!(schedule(&denied(fitting(), false), &h100()).outcome.reason, Reason::PolicyDenied);
+    accept(&h100(), &fitting());
+    let full = Fleet::default().joined("east", vec![pool(H100, 81_559, &[(4, 2)], 8)]);
+    expect(&full, &denied(fitting(), false), Reason::InsufficientGPUs, &[]);
+}
+
+#[test]
+fn what_was_let_in_nowhere_leaves_for_another_cluster_and_what_works_stays() {
+    let fleet = h100().joined("west", vec![pool(L40S, 46_068, &[(8, 2)], 8)]);
+    let mut request = fitting();
+    let first = schedule(&request, &h100());
+    request.previous = first.chosen.iter().map(crate::scheduler::tests::builder::row).collect();
+    let moved = schedule(&denied(request.clone(), false), &fleet);
+    assert_eq!(moved.removed[0].reason, Reason::PolicyDenied);
+    assert_eq!(moved.chosen[0].cluster.as_str(), "west");
+    let stays = schedule(&denied(request, true), &fleet);
+    assert!(stays.removed.is_empty() && stays.chosen[0].cluster.as_str() == "east", "{stays:?}");
 }

@@ -135,6 +135,7 @@ pub(crate) fn request(placement: &str, workloads: Vec<Workload>) -> Request {
         policy: Policy::default(),
         workloads,
         previous: Vec::new(),
+        denied: std::collections::BTreeMap::new(),
         now: at(1),
     }
 }

@@ -179,7 +179,10 @@ impl<S: NemoService> Kind for Nemo<S> {
         rendered: &Rendered<Verdict>,
         outcome: &Outcome,
     ) -> Report {
-        report::report(subject, &found.missing(&S::needs(object, subject)), &rendered.verdict, outcome)
+        let missing = found.missing(&S::needs(object, subject));
+        // Nothing tells of a right that is given.
+        let again = if found.refused.is_some() { Again::Backoff } else { Again::No };
+        report::report(subject, &missing, &rendered.verdict, outcome, again)
     }
 
     fn stored(spec: &Value) -> Value {

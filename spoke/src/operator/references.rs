@@ -2,9 +2,9 @@
 //! objects that were rendered from it.
 //!
 //! ConfigMaps are watched, by their metadata alone, from when the first one is referred to. Secrets are neither listed
-//! nor watched: the metadata of those that are referred to is asked for by name, once a minute, spread over it. What is
-//! missing is asked for more often, whatever it is, since someone waits for it. Content is read when an object is
-//! rendered, and kept nowhere.
+//! nor watched: the metadata of those that are referred to is asked for by name, once a minute, spread over it, and so is
+//! whatever is missing; a missing Secret or claim every ten seconds, since an object waits for it. Content is read when
+//! an object is rendered, and kept nowhere.
 
 mod follow;
 

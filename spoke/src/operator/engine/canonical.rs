@@ -16,9 +16,14 @@ pub(crate) fn canonical(spec: &Value) -> Value {
     form(spec, UNNAMED)
 }
 
-/// The canonical form of a NeMo kind's spec.
+/// The canonical form of a NeMo kind's spec. Where telemetry goes is written as an empty part, in which the API server
+/// shows the defaults: it does not while there is none.
 pub(crate) fn canonical_of_nemo(spec: &Value) -> Value {
-    form(spec, UNNAMED_IN_NEMO)
+    let mut form = form(spec, UNNAMED_IN_NEMO);
+    if let Some(telemetry) = form.get_mut("otel").and_then(Value::as_object_mut) {
+        telemetry.entry("exporterConfig").or_insert_with(|| Value::Object(Map::new()));
+    }
+    form
 }
 
 fn form(spec: &Value, unnamed: &[&str]) -> Value {
@@ -91,6 +96,16 @@ mod tests {
         let spec = json!({"pvc": {"storageClass": "", "size": "1Gi"}});
         assert_eq!(canonical_of_nemo(&spec), json!({"pvc": {"size": "1Gi"}}));
         assert_eq!(canonical(&spec), spec);
+    }
+
+    #[test]
+    fn where_telemetry_goes_is_shown_of_nemo_kinds_that_have_any() {
+        let spec = json!({"otel": {"enabled": true}});
+        let stored = canonical_of_nemo(&spec);
+        assert_eq!(change(&spec, &stored), Some(json!({"otel": {"exporterConfig": {}}})));
+        assert_eq!(canonical_of_nemo(&stored), stored, "it is done once");
+        let said = json!({"otel": {"exporterConfig": {"logsExporter": "none"}}});
+        assert_eq!((canonical_of_nemo(&said), canonical_of_nemo(&json!({}))), (said, json!({})));
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

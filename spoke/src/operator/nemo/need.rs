@@ -62,6 +62,10 @@ pub(crate) struct Content {
 #[derive(Clone, Default)]
 pub(crate) struct Found {
     pub(crate) contents: BTreeMap<Reference, Content>,
+    /// Why something cannot be read although it may be there.
+    pub(crate) refused: Option<Failure>,
+    /// The checksum that the pods have now.
+    pub(crate) previous: Option<String>,
 }
 
 impl Found {
@@ -108,11 +112,22 @@ impl Found {
         words
     }
 
+    /// The checksum that pods shall have. What goes away replaces no pod: those that run have what they need, and a new
+    /// one could not start.
+    pub(crate) fn checksum(&self, needs: &[Need]) -> Option<String> {
+        let lacks = |need: &Need| match (&need.part, self.contents.get(&need.reference)) {
+            (Part::Presence | Part::Content, _) | (Part::Whole, Some(_)) => false,
+            (Part::Keys(keys), Some(content)) => keys.iter().any(|key| !content.data.contains_key(key)),
+            (Part::Keys(_) | Part::Whole, None) => true,
+        };
+        if needs.iter().any(lacks) { self.previous.clone() } else { self.digest(needs) }
+    }
+
     /// A digest of everything that the pods have to be replaced for; none when there is no such thing.
     ///
     /// A Secret's uid is in it: it is known only to those who may read the Secret, so that nobody can try out passwords
     /// against the digest, which everyone who may look at pods can read.
-    pub(crate) fn checksum(&self, needs: &[Need]) -> Option<String> {
+    fn digest(&self, needs: &[Need]) -> Option<String> {
         let mut digest = Sha256::new();
         let mut any = false;
         let mut add = |bytes: &[u8]| {

@@ -10,14 +10,17 @@ use kube::Api;
 use kube::core::{DynamicObject, ObjectMeta};
 
 use super::need::{Content, Found, Need};
+use super::render::CHECKSUM;
 use crate::operator::engine::call::{CallError, call_opt};
 use crate::operator::engine::child::ChildKind;
-use crate::operator::engine::kind::Subject;
+use crate::operator::engine::kind::{Failure, Subject};
 use crate::operator::engine::world::World;
 use crate::operator::references::{Reference, Thing};
 
 /// References of one object that are read at the same time.
 const AT_ONCE: usize = 6;
+/// The status of an answer to a question that one may not ask.
+const FORBIDDEN: u16 = 403;
 
 /// Reads everything, and has the object woken when any of it changes, its own Secret among it: no watch tells of that.
 pub(super) async fn observe(
@@ -36,30 +39,51 @@ pub(super) async fn observe(
         name: subject.owner.name.clone(),
     };
     if makes_secret {
-        wanted.entry(own).or_default();
+        wanted.entry(own.clone()).or_default();
     }
     // Boxed, since the compiler cannot tell that these futures are `Send` otherwise.
     let mut reads: Vec<BoxFuture<'_, _>> = Vec::new();
     for (reference, is_read) in &wanted {
-        reads.push(Box::pin(async move { Ok((reference.clone(), read(world, reference, *is_read).await?)) }));
+        reads.push(Box::pin(async move { (reference.clone(), read(world, reference, *is_read).await) }));
     }
-    let read: Vec<Result<(Reference, Option<Content>), CallError>> =
+    let read: Vec<(Reference, Result<Option<Content>, CallError>)> =
         stream::iter(reads).buffer_unordered(AT_ONCE).collect().await;
-    let (mut contents, mut versions) = (BTreeMap::new(), Vec::new());
-    for one in read {
-        let (reference, content) = one?;
-        versions.push((reference.clone(), content.as_ref().and_then(|content| content.version.clone())));
-        if let Some(content) = content {
-            contents.insert(reference, content);
+    let (mut found, mut versions) = (Found::default(), Vec::new());
+    for (reference, read) in read {
+        match read {
+            Ok(content) => {
+                let version = content.as_ref().and_then(|content| content.version.clone());
+                // Nobody waits for a Secret that is about to be made, or is not to be made at all.
+                if version.is_some() || reference != own {
+                    versions.push((reference.clone(), version));
+                }
+                found.contents.extend(content.map(|content| (reference, content)));
+            }
+            // No retry helps against a missing right: it has to be told.
+            Err(error) if error.code() == Some(FORBIDDEN) => {
+                let reason = format!("{}Failed", reference.thing.resource().kind);
+                found.refused.get_or_insert(Failure::new(reason, error.to_string()));
+            }
+            Err(error) => return Err(error),
         }
     }
     world.references.hold(&subject.owner, versions);
-    Ok(Found { contents })
+    found.previous = world.child(ChildKind::Deployment, &own.namespace, &own.name).and_then(|deployment| {
+        let annotations = &deployment.data["spec"]["template"]["metadata"]["annotations"];
+        annotations[CHECKSUM].as_str().map(str::to_owned)
+    });
+    Ok(found)
 }
 
 async fn read(world: &World, reference: &Reference, is_read: bool) -> Result<Option<Content>, CallError> {
     let Reference { thing, namespace, name } = reference;
     let client = world.client.clone();
+    // What this operator made is in its cache.
+    if *thing == Thing::Service
+        && let Some(made) = world.child(ChildKind::Service, namespace, name)
+    {
+        return Ok(Some(content(made.metadata.clone(), BTreeMap::new())));
+    }
     let what = || format!("get {} {name}", thing.resource().kind);
     Ok(match thing {
         Thing::ConfigMap if is_read => {
@@ -77,13 +101,6 @@ async fn read(world: &World, reference: &Reference, is_read: bool) -> Result<Opt
                 content(found.metadata, data.collect())
             })
         }
-        // What this operator made is in its cache.
-        Thing::Service if world.child(ChildKind::Service, namespace, name).is_some() => Some(
-            world
-                .child(ChildKind::Service, namespace, name)
-                .map(|found| content(found.metadata.clone(), BTreeMap::new())),
-        )
-        .flatten(),
         _ => {
             let resource = thing.resource();
             let api: Api<DynamicObject> = match namespace.as_str() {

@@ -12,7 +12,7 @@ use crate::operator::microservice::{
 };
 
 /// On pods: a digest of what they are configured by, so that they are replaced when it changes.
-const CHECKSUM: &str = "nimfleet.io/config-checksum";
+pub(super) const CHECKSUM: &str = "nimfleet.io/config-checksum";
 
 /// All children. Those that everything is reached by are made even where the rest has to wait.
 pub(super) fn render<S: NemoService>(scene: &Scene<'_, S>) -> Rendered<Verdict> {
@@ -22,6 +22,9 @@ pub(super) fn render<S: NemoService>(scene: &Scene<'_, S>) -> Rendered<Verdict> 
     match front(scene, &of).and_then(|more| Ok((more, S::claims(scene)?))) {
         Ok((more, claims)) => children.extend(more.into_iter().chain(claims)),
         Err(why) => return fails(children, why),
+    }
+    if let Some(why) = &scene.found.refused {
+        return fails(children, why.clone());
     }
     let mut plan = match S::plan(scene) {
         Ok(plan) => plan,

@@ -9,13 +9,19 @@ use crate::operator::microservice::{live, readiness};
 /// The reason of a microservice that is not ready and misses something that it depends on.
 const MISSING: &str = "DependencyMissing";
 
-/// The whole status. Watches and references tell of everything that may change it.
-pub(super) fn report(subject: &Subject, missing: &[String], verdict: &Verdict, outcome: &Outcome) -> Report {
+/// The whole status. Watches and references tell of what may change it; `again` is for what they do not.
+pub(super) fn report(
+    subject: &Subject,
+    missing: &[String],
+    verdict: &Verdict,
+    outcome: &Outcome,
+    again: Again,
+) -> Report {
     if let Some(why) = &outcome.failure {
         return status::report(subject, &Standing::Failed(why.clone()), Again::Backoff);
     }
     if let Verdict::Fails(why) = verdict {
-        return status::report(subject, &Standing::Failed(why.clone()), Again::No);
+        return status::report(subject, &Standing::Failed(why.clone()), again);
     }
     let name = &subject.owner.name;
     let deployment = live(outcome, ChildKind::Deployment, name);
@@ -32,5 +38,5 @@ pub(super) fn report(subject: &Subject, missing: &[String], verdict: &Verdict, o
         let reason = if missing.is_empty() { "NotReady" } else { MISSING };
         Standing::NotReady { why: Failure::new(reason, message), available: found.available }
     };
-    status::report(subject, &standing, Again::No)
+    status::report(subject, &standing, again)
 }

@@ -48,7 +48,7 @@ pub(crate) fn found(list: &[Made<'_>]) -> Found {
         let namespace = if *thing == Thing::Definition { "" } else { "nemo" }.to_owned();
         (Reference { thing: *thing, namespace, name: (*name).to_owned() }, content(name, data))
     };
-    Found { contents: list.iter().map(one).collect() }
+    Found { contents: list.iter().map(one).collect(), ..Found::default() }
 }
 
 pub(crate) fn rendered<S: NemoService>(object: &S::Object, found: &Found) -> Rendered<Verdict> {

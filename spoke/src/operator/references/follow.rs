@@ -14,9 +14,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{Reference, References, Thing};
 use crate::operator::engine::call::{CallError, call};
 
-/// How often what is missing is asked for.
+/// How often what an object cannot go on without is asked for while it is missing.
 pub(super) const TICK: Duration = Duration::from_secs(10);
-/// A Secret that is there is asked for every so many ticks: once a minute.
+/// Everything else is asked for every so many ticks: once a minute.
 pub(super) const ROUND: u64 = 6;
 
 impl References {
@@ -59,7 +59,7 @@ impl References {
         for tick in 0.. {
             ticks.tick().await;
             for (reference, missed) in self.listed(|reference| reference.thing != Thing::ConfigMap) {
-                if !missed && !is_due(&reference, tick) {
+                if !is_due(&reference, missed, tick) {
                     continue;
                 }
                 match version(client, &reference).await {
@@ -77,10 +77,15 @@ impl References {
     }
 }
 
-/// Whether it is the turn of something that is there. Only Secrets change in ways that matter and tell nobody.
-pub(super) fn is_due(reference: &Reference, tick: u64) -> bool {
+/// Whether something is to be asked for now: at every tick what an object cannot go on without, and once a round what is
+/// told of alone, and Secrets that are there. Other things that are there change in no way that matters.
+pub(super) fn is_due(reference: &Reference, missed: bool, tick: u64) -> bool {
     let turn = BuildHasherDefault::<DefaultHasher>::default().hash_one(reference) % ROUND;
-    reference.thing == Thing::Secret && turn == tick % ROUND
+    match reference.thing {
+        Thing::Secret | Thing::Claim if missed => true,
+        Thing::Secret => turn == tick % ROUND,
+        _ => missed && turn == tick % ROUND,
+    }
 }
 
 /// The version that something has now.

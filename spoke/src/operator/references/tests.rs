@@ -70,12 +70,18 @@ fn what_nobody_refers_to_is_forgotten() {
 #[test]
 fn a_secret_has_its_turn_once_a_round_and_the_turns_are_spread() {
     let turns = |name: &str| -> Vec<u64> {
-        (0..ROUND).filter(|tick| is_due(&reference(Thing::Secret, name), *tick)).collect()
+        (0..ROUND).filter(|tick| is_due(&reference(Thing::Secret, name), false, *tick)).collect()
     };
     let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
     assert!(names.iter().all(|name| turns(name).len() == 1));
     assert!(names.iter().any(|name| turns(name) != turns("a")), "all at once");
-    assert!((0..ROUND).all(|tick| !is_due(&reference(Thing::Service, "a"), tick)));
+    let due = |thing: Thing, missed: bool| {
+        (0..ROUND).filter(|tick| is_due(&reference(thing, "a"), missed, *tick)).count()
+    };
+    let asked =
+        [Thing::Service, Thing::Definition, Thing::Claim, Thing::Secret].map(|thing| due(thing, true));
+    assert_eq!(asked, [1, 1, 6, 6], "what an object waits for is asked for at every tick");
+    assert_eq!((due(Thing::Service, false), due(Thing::Claim, false)), (0, 0));
 }
 
 /// A client of an API server that has these Secrets, by name and version, and notes what it is asked.

@@ -160,6 +160,36 @@ async fn a_failure_does_not_stop_the_others_and_the_first_rendered_is_told() {
 }
 
 #[tokio::test]
+async fn nemo_b30_a_definition_that_is_missing_holds_up_nothing_else() {
+    let (client, asked) = server(|_, body| (201, body.clone()));
+    let kinds = [ChildKind::HttpRoute, ChildKind::ServiceMonitor, ChildKind::Deployment];
+    let children = kinds.map(|kind| child(kind, Keep::Owned, &json!({}))).to_vec();
+    let outcome = applied(&world(client, &[]), children).await;
+    assert_eq!(outcome.failure.unwrap().reason, "HTTPRouteUnavailable");
+    assert_eq!(lines(&asked), ["POST deployments"]);
+}
+
+#[tokio::test]
+async fn a_secret_that_is_no_longer_rendered_is_removed_if_it_is_ours() {
+    let ours = stored(&child(ChildKind::Secret, Keep::Owned, &json!({})));
+    let mut foreign = ours.clone();
+    foreign["metadata"]["ownerReferences"][0]["uid"] = json!("u2");
+    for (live, expected) in
+        [(ours, &["GET secrets/n", "DELETE secrets/n"][..]), (foreign, &["GET secrets/n"][..])]
+    {
+        let (client, asked) = server(move |_, _| (200, live.clone()));
+        let remove = vec![(ChildKind::Secret, "n".to_owned())];
+        let rendered = Rendered { children: Vec::new(), remove, complete: true, note: None, verdict: () };
+        let (world, settled, owner) = (world(client, &[]), Settled::default(), owner());
+        let outcome = Applier { world: &world, settled: &settled, owner: &owner }.apply(&rendered, &[]).await;
+        assert_eq!(outcome.failure, None);
+        assert_eq!(lines(&asked), expected);
+        let deleted = asked.lock().unwrap().get(1).map(|(_, body)| body["preconditions"]["uid"].clone());
+        assert_eq!(deleted, (expected.len() > 1).then(|| json!("c1")));
+    }
+}
+
+#[tokio::test]
 async fn b16_a_foreign_object_that_the_cache_does_not_show_is_never_written() {
     let (client, asked) = server(|line, _| match line {
         "POST services" => refusal(409, "AlreadyExists", "services n already exists"),

@@ -30,7 +30,6 @@ fn nemo_b07_pods_are_replaced_for_what_they_are_configured_by_and_for_nothing_el
         (here("other", "rails", "models"), true),
         (here("word", "others", "models"), true),
         (here("word", "rails", "others"), false),
-        (Found::default(), true),
     ] {
         assert_eq!(other.checksum(&needs()) != base, replaced);
     }
@@ -38,6 +37,19 @@ fn nemo_b07_pods_are_replaced_for_what_they_are_configured_by_and_for_nothing_el
     touched.contents.values_mut().for_each(|content| content.version = Some("8".into()));
     assert_eq!(touched.checksum(&needs()), base, "a label on the Secret is no reason");
     assert_eq!(Found::default().checksum(&needs()[2..]), None, "nothing is configured from outside");
+}
+
+#[test]
+fn what_goes_away_replaces_no_pod() {
+    let running = Some("as they run".to_owned());
+    for mut gone in [Found::default(), found(&[(Thing::Secret, "pg", &[]), (Thing::ConfigMap, "rails", &[])])]
+    {
+        assert_eq!(gone.checksum(&needs()), None, "there are no pods yet");
+        gone.previous.clone_from(&running);
+        assert_eq!(gone.checksum(&needs()), running);
+    }
+    let back = Found { previous: running.clone(), ..here("word", "rails", "models") };
+    assert_ne!(back.checksum(&needs()), running);
 }
 
 #[test]

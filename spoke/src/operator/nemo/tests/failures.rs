@@ -52,6 +52,15 @@ fn nemo_b16_every_failure_has_a_state_a_reason_and_an_event() {
 }
 
 #[test]
+fn nemo_b16_a_right_that_is_missing_is_told_and_leaves_the_pods_alone() {
+    let why = Failure::new("SecretFailed", "get Secret pg: forbidden");
+    let here = Found { refused: Some(why.clone()), ..Found::default() };
+    let rendered = rendered::<Guardrails>(&with_database(), &here);
+    assert_eq!(failure(&rendered), &why);
+    assert!(!kinds(&rendered).contains(&ChildKind::Deployment) && !rendered.complete);
+}
+
+#[test]
 fn what_does_not_need_the_missing_part_is_made_all_the_same() {
     let waits = rendered::<Guardrails>(&with_database(), &Found::default());
     let made = [ChildKind::ServiceAccount, ChildKind::Role, ChildKind::RoleBinding, ChildKind::Service];

@@ -30,3 +30,11 @@ pub const EPOCH_ANNOTATION: &str = "nimfleet.io/epoch";
 
 /// Annotation on an object that a hub gave up and left running: the identity of that hub. Only it may take it again.
 pub const RETAINED_BY_ANNOTATION: &str = "nimfleet.io/retained-by";
+
+/// Annotation on a GPUCluster, by its admin: `true` confirms that the cluster is lost, so that placements fail over
+/// although it vanished together with many others. The hub takes it off when the cluster is back.
+pub const CONFIRM_FAILOVER_ANNOTATION: &str = "nimfleet.io/confirm-failover";
+
+/// Annotation on a GPUCluster, by its admin: the number of orphans that its condition `Orphans` shows, to have exactly
+/// those deleted in the cluster. The hub takes it off when that is done.
+pub const CONFIRM_ORPHAN_REMOVAL_ANNOTATION: &str = "nimfleet.io/confirm-orphan-removal";

@@ -2,6 +2,7 @@
 
 pub mod audit;
 mod authority;
+mod backup;
 pub mod gpu;
 mod ground;
 mod kubelet;
@@ -11,6 +12,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -18,6 +20,7 @@ use kube::{Client, Config};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+pub use backup::Backup;
 pub use ground::Ground;
 
 use crate::command::{self, CommandError};
@@ -129,13 +132,14 @@ impl Shape {
 
 /// A running cluster; dropping it ends its programs.
 pub struct Cluster {
+    etcd: String,
     name: String,
     folder: PathBuf,
     kubectl: PathBuf,
     address: SocketAddr,
     authority: PathBuf,
     api_program: Program,
-    api_server: Option<Process>,
+    api_server: Mutex<Option<Process>>,
     workers: Vec<Process>,
     client: Client,
 }
@@ -151,13 +155,14 @@ impl Cluster {
         let kubeconfig = kubeconfig(address, &authority, ADMIN_TOKEN);
         let client = client(&kubeconfig).await?;
         let mut cluster = Self {
+            etcd: ground.etcd().to_owned(),
             name: name.to_owned(),
             folder,
             kubectl: ground.programs().path("kubectl"),
             address,
             authority,
             api_program,
-            api_server: None,
+            api_server: Mutex::new(None),
             workers: Vec::new(),
             client,
         };
@@ -239,25 +244,30 @@ impl Cluster {
     }
 
     /// Ends the API server, as an outage does; what is stored stays.
-    pub fn kill_api_server(&mut self) {
-        self.api_server = None;
+    pub fn kill_api_server(&self) {
+        *self.api_server() = None;
     }
 
     /// Starts the API server (again, at the same address) and waits until it is ready.
-    pub async fn start_api_server(&mut self) -> Result<(), ClusterError> {
-        let server = self.api_server.insert(self.api_program.start()?);
+    pub async fn start_api_server(&self) -> Result<(), ClusterError> {
+        *self.api_server() = Some(self.api_program.start()?);
         let until = Instant::now() + READY_WITHIN;
         loop {
             let request = http::Request::get("/readyz").body(Vec::new()).unwrap_or_default();
             if self.client.request_text(request).await.is_ok_and(|answer| answer == "ok") {
                 return Ok(());
             }
-            if Instant::now() > until || server.ended().is_some() {
+            let ended = self.api_server().as_mut().is_none_or(|server| server.ended().is_some());
+            if ended || Instant::now() > until {
                 let log = last_lines(self.api_program.log(), 20);
                 return Err(ClusterError::NotReady { cluster: self.name.clone(), log });
             }
             sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    fn api_server(&self) -> MutexGuard<'_, Option<Process>> {
+        self.api_server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn start_controllers(&mut self, ground: &Ground) -> Result<(), ClusterError> {

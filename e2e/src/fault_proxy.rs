@@ -41,8 +41,8 @@ pub enum Network {
 /// Where connections go.
 #[derive(Debug, Clone)]
 enum Route {
-    /// To this address.
-    To(SocketAddr),
+    /// To these addresses, in turn.
+    To(Vec<SocketAddr>),
     /// Where the client's CONNECT says, if it brings these credentials (`user:password`).
     Connect { credentials: Option<String> },
 }
@@ -61,7 +61,13 @@ pub struct FaultProxy {
 impl FaultProxy {
     /// Listens at `address` for connections to `target`.
     pub async fn start(address: SocketAddr, target: SocketAddr) -> io::Result<Self> {
-        Self::listen(address, Route::To(target)).await
+        Self::start_among(address, vec![target]).await
+    }
+
+    /// Listens at `address` and passes connections on to `targets` in turn, as a Service does; one that does not listen
+    /// costs the client its attempt.
+    pub async fn start_among(address: SocketAddr, targets: Vec<SocketAddr>) -> io::Result<Self> {
+        Self::listen(address, Route::To(targets)).await
     }
 
     /// Listens at `address` as an HTTP proxy that knows CONNECT alone; with `credentials` (`user:password`) it wants them
@@ -146,7 +152,7 @@ impl Door {
                 continue;
             };
             listening.send_replace(true);
-            let (mut connections, seen) = (JoinSet::new(), self.network.clone());
+            let (mut connections, seen, mut turn) = (JoinSet::new(), self.network.clone(), 0_usize);
             loop {
                 tokio::select! {
                     changed = self.network.wait_for(|now| *now == Network::Cut) => {
@@ -157,7 +163,9 @@ impl Door {
                     }
                     accepted = open.accept() => {
                         if let Ok((near, _)) = accepted {
-                            connections.spawn(pass(near, self.route.clone(), seen.clone(), self.opened.clone()));
+                            turn = turn.wrapping_add(1);
+                            let (route, seen) = (self.route.clone(), seen.clone());
+                            connections.spawn(pass(near, route, turn, seen, self.opened.clone()));
                         }
                     }
                     Some(_) = connections.join_next() => {}
@@ -174,6 +182,7 @@ impl Door {
 async fn pass(
     mut near: TcpStream,
     route: Route,
+    turn: usize,
     mut network: watch::Receiver<Network>,
     opened: Arc<AtomicU64>,
 ) {
@@ -182,7 +191,7 @@ async fn pass(
         return;
     }
     let target = match route {
-        Route::To(target) => target.to_string(),
+        Route::To(targets) => targets[turn % targets.len()].to_string(),
         Route::Connect { credentials } => match connect::asked(&mut near, credentials.as_deref()).await {
             Ok(target) => target,
             Err(_) => return,

@@ -82,6 +82,7 @@ pub enum FleetError {
 pub struct Plan {
     members: Vec<Planned>,
     audited: bool,
+    standby: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -136,14 +137,24 @@ impl Plan {
         self
     }
 
+    /// Runs a second hub that stands by; spokes reach both in turn, as through a Service.
+    #[must_use]
+    pub fn standby(mut self) -> Self {
+        self.standby = true;
+        self
+    }
+
     /// Starts everything and waits until the hub sees every joined cluster as connected.
     pub async fn start(self) -> Result<Fleet, Failure> {
         let ground = Ground::prepare().await?;
         let binaries = tokio::task::spawn_blocking(Binaries::ready).await??;
         let audit = |shape: Shape| if self.audited { shape.audited() } else { shape };
         let link = hub::loopback()?;
+        let second = self.standby.then(hub::loopback).transpose()?;
+        let links: Vec<_> = std::iter::once(link).chain(second).collect();
+        let links = &links[..];
         let hub_shape = audit(Shape::new());
-        let hub = Hub::start(&ground, &binaries, &hub_shape, link);
+        let hub = Hub::start(&ground, &binaries, &hub_shape, links);
         let members =
             try_join_all(
                 self.members.iter().map(|planned| {
@@ -151,13 +162,16 @@ impl Plan {
                         .container_logs(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/model_manifest.yaml"));
                     let (ground, binaries) = (&ground, &binaries);
                     async move {
-                        Member::start(ground, binaries, &planned.name, &shape, &planned.limits, link).await
+                        Member::start(ground, binaries, &planned.name, &shape, &planned.limits, links).await
                     }
                 }),
             );
         let (hub, members) = tokio::try_join!(hub, members)?;
         let fleet = Fleet { hub, members, ground };
         fleet.eventually("the hub is ready", JOINED_WITHIN, || fleet.hub.ready()).await?;
+        if self.standby {
+            fleet.hub.standby()?.start()?;
+        }
         try_join_all(self.members.iter().filter(|p| p.joins).map(|planned| fleet.join(&planned.name)))
             .await?;
         Ok(fleet)

@@ -17,6 +17,7 @@ pub mod fleet;
 pub mod foreign;
 pub mod objects;
 pub mod patience;
+mod plain_http;
 pub mod port;
 pub mod process;
 pub mod sample;

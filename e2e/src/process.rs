@@ -141,10 +141,24 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// Stops it in its tracks (SIGSTOP), as a machine that hangs does.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let _ =
+            Command::new("kill").args(["-s", signal, &self.id().to_string()]).stderr(Stdio::null()).status();
+    }
+
     /// Asks it to end (SIGTERM), gives it `grace`, then kills it. Returns how it ended, if by itself.
     pub fn stop(&mut self, grace: Duration) -> Option<ExitStatus> {
-        let _ =
-            Command::new("kill").args(["-s", "TERM", &self.id().to_string()]).stderr(Stdio::null()).status();
+        self.signal("TERM");
         let until = Instant::now() + grace;
         let mut ended = self.ended();
         while ended.is_none() && Instant::now() < until {

@@ -48,14 +48,14 @@ pub async fn placed(fleet: &Fleet, name: &str) -> Result<Value, Failure> {
     objects::get(fleet.hub().cluster(), "NIMPlacement", NAMESPACE, name).await
 }
 
-/// Names of the clusters that a placement holds, in order.
+/// Names of the clusters that a placement counts on, in order.
 #[must_use]
 pub fn clusters_of(placement: &Value) -> Vec<String> {
     let rows = placement["status"]["decisions"].as_array();
     let mut names: Vec<String> = rows
         .into_iter()
         .flatten()
-        .filter(|row| row["state"] != "Removing")
+        .filter(|row| !["Removing", "Replaced"].contains(&row["state"].as_str().unwrap_or_default()))
         .filter_map(|row| row["clusterName"].as_str().map(str::to_owned))
         .collect();
     names.sort();

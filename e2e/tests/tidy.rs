@@ -21,11 +21,13 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 /// Rooms (folders or files) of pure logic: time, randomness and the world are arguments there.
 const PURE: &[&str] = &[
     "crds/src",
+    "hub/src/failover",
     "hub/src/fleet",
     "hub/src/need",
     "hub/src/scheduler",
     "hub/src/aggregate",
     "hub/src/resolve",
+    "hub/src/leadership/tenure",
     "hub/src/link/session",
     "hub/src/link/wants",
     "hub/src/controllers/placement/denied",

@@ -14,6 +14,8 @@ use crate::metrics::Metrics;
 /// How far the hub has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// Another replica leads.
+    Standby,
     /// Reads its own state; spokes are told to come again.
     Syncing,
     /// Does its work.
@@ -45,6 +47,8 @@ pub async fn serve(
 
 async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
     match *admin.stage.borrow() {
+        // Ready to take over, which is all that a standby is for; its link port is closed until then.
+        Stage::Standby => (StatusCode::OK, "standing by\n"),
         Stage::Syncing => (StatusCode::SERVICE_UNAVAILABLE, "the hub reads its own state\n"),
         Stage::Ready => (StatusCode::OK, "ok\n"),
         Stage::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "the hub stops\n"),
@@ -68,7 +72,9 @@ mod tests {
 
     #[tokio::test]
     async fn ready_only_while_working() {
-        for (stage, code) in [(Stage::Syncing, 503), (Stage::Ready, 200), (Stage::Stopping, 503)] {
+        for (stage, code) in
+            [(Stage::Standby, 200), (Stage::Syncing, 503), (Stage::Ready, 200), (Stage::Stopping, 503)]
+        {
             let (_keep, receiver) = watch::channel(stage);
             let answer =
                 readyz(State(Admin { stage: receiver, metrics: Metrics::new(&Counters::default()) })).await;

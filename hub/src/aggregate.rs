@@ -23,7 +23,7 @@ use crate::{
     scheduler::{Chosen, Decision},
 };
 
-pub use cluster::cluster_conditions;
+pub use cluster::{cluster_conditions, cluster_troubles};
 pub use object::object_status;
 pub use placement::placement_status;
 pub use reason::Reason;
@@ -57,6 +57,11 @@ impl Place<'_> {
     #[must_use]
     pub const fn cluster(&self) -> &ClusterName {
         &self.row.cluster
+    }
+
+    /// Whether it counts: of a cluster that others have replaced nothing is expected.
+    fn counts(&self) -> bool {
+        !self.row.is_replaced()
     }
 }
 

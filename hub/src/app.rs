@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use crate::args::{Args, Command};
 use crate::epoch::EpochError;
 use crate::fleet::InvalidClusterName;
+use crate::leadership::LeaseError;
 use crate::link::ServeError;
 use crate::pki::{AuthorityError, JoinError};
 use crate::telemetry;
@@ -65,6 +66,9 @@ pub enum AppError {
     /// The name of a cluster cannot be used.
     #[error(transparent)]
     ClusterName(#[from] InvalidClusterName),
+    /// The lease cannot be had, or was lost.
+    #[error("lease: {}", crate::app::line(.0))]
+    Lease(LeaseError),
     /// The epoch cannot be had.
     #[error("state: {}", crate::app::line(.0))]
     Epoch(EpochError),

@@ -56,6 +56,27 @@ pub struct ServeArgs {
     /// A cluster without a session for this long is Connected=Unknown (three heartbeats).
     #[arg(long, env = "NIMFLEET_UNREACHABLE_AFTER", default_value = "30s", value_parser = duration, value_name = "DURATION")]
     pub unreachable_after: Duration,
+    /// Name of this replica's pod: an earlier process of the same pod has ended, so its lease is taken over at once.
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pub pod_name: Option<String>,
+    /// What holds failovers back.
+    #[command(flatten)]
+    pub failover: FailoverArgs,
+}
+
+/// Flags of `serve` about failovers.
+#[derive(Clone, Copy, Debug, Flags)]
+pub struct FailoverArgs {
+    /// A cluster that came back from an outage, or whose link flaps, counts again when it has been connected this long.
+    #[arg(long, env = "NIMFLEET_STABLE_AFTER", default_value = "60s", value_parser = duration, value_name = "DURATION")]
+    pub stable_after: Duration,
+    /// When more than this percentage of the clusters (and two at least) vanish within five minutes, none of them fails
+    /// over until they are back or an admin confirms it; 100 never holds.
+    #[arg(long, env = "NIMFLEET_FAILOVER_BRAKE", default_value = "30", value_parser = clap::value_parser!(u32).range(1..=100), value_name = "PERCENT")]
+    pub failover_brake: u32,
+    /// At most so many lost clusters are replaced in any minute, counted over all placements.
+    #[arg(long, env = "NIMFLEET_FAILOVER_RATE", default_value = "10", value_parser = clap::value_parser!(u32).range(1..), value_name = "PER-MINUTE")]
+    pub failover_rate: u32,
 }
 
 /// Flags of `join-command`.

@@ -13,6 +13,7 @@ mod events;
 mod fault;
 pub(crate) mod live;
 mod marks;
+mod outages;
 mod placement;
 mod queue;
 mod run;
@@ -25,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 
+use crate::failover::Limits;
 use crate::fleet::{ClusterName, PlacementKey};
 use crate::link::Fleetbox;
 use crate::metrics::Metrics;
@@ -56,6 +58,9 @@ pub(crate) struct Hub {
     events: Events,
     started: Timestamp,
     unreachable_after: SignedDuration,
+    limits: Limits,
+    /// Asked for when connections come and go: whose failovers are held may have changed.
+    outages: Queue<()>,
 }
 
 impl Hub {

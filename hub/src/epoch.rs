@@ -1,6 +1,6 @@
 //! The hub's epoch: the right to change spokes, kept in the ConfigMap `nimfleet-hub-state` of the hub's namespace.
 //!
-//! The hub ID is made once. The term rises at every start, and above whatever a spoke reports; the incarnation is
+//! The hub ID is made once. The term rises whenever a process begins to lead, and above whatever a spoke reports; the incarnation is
 //! random and new with every term, so that a hub restored from a backup cannot repeat an epoch.
 
 use std::collections::BTreeMap;
@@ -13,13 +13,14 @@ use kube::{Api, Client};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::leadership::Fence;
 use crate::link::{EpochStore, PortError};
 
 /// Name of the ConfigMap.
 pub const STATE: &str = "nimfleet-hub-state";
 const FIELD_MANAGER: &str = "nimfleet-hub";
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Another writer can only be a second hub; losing to it more often than this is a fault to show.
+/// Whoever leads writes it alone; losing to another writer more often than this is a fault to show.
 const ATTEMPTS: u32 = 5;
 
 /// The right to change a spoke.
@@ -27,7 +28,7 @@ const ATTEMPTS: u32 = 5;
 pub struct Epoch {
     /// Made once per hub.
     pub hub_id: String,
-    /// Rises at every start.
+    /// Rises whenever a process begins to lead.
     pub term: u64,
     /// Random, new with every term.
     pub incarnation: String,
@@ -87,14 +88,15 @@ pub enum EpochError {
     /// The API server was silent.
     #[error("ConfigMap {STATE}: no answer within {} s", CALL_TIMEOUT.as_secs())]
     Timeout,
-    /// A second hub writes the same ConfigMap.
-    #[error("ConfigMap {STATE} is written by another process: run one hub per namespace")]
+    /// Somebody else writes the same ConfigMap.
+    #[error("ConfigMap {STATE} is written by another process: let the hub alone write it")]
     Contended,
 }
 
 /// The epoch in force and where it is kept.
 pub struct EpochKeeper {
     api: Api<ConfigMap>,
+    fence: Fence,
     current: RwLock<Epoch>,
     /// One raise at a time.
     raising: tokio::sync::Mutex<()>,
@@ -102,14 +104,18 @@ pub struct EpochKeeper {
 
 impl EpochKeeper {
     /// Begins a new term and persists it. Nothing may be sent to a spoke before.
-    pub async fn begin(client: Client, namespace: &str) -> Result<Self, EpochError> {
+    pub async fn begin(client: Client, namespace: &str, fence: Fence) -> Result<Self, EpochError> {
         let api = Api::namespaced(client, namespace);
         let epoch = advance(&api, 0).await?;
-        Ok(Self { api, current: RwLock::new(epoch), raising: tokio::sync::Mutex::default() })
+        Ok(Self { api, fence, current: RwLock::new(epoch), raising: tokio::sync::Mutex::default() })
     }
 }
 
 impl EpochStore for EpochKeeper {
+    fn is_in_force(&self) -> bool {
+        self.fence.is_open()
+    }
+
     fn current(&self) -> Epoch {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

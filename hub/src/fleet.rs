@@ -4,6 +4,7 @@
 
 mod capacity;
 mod cluster;
+mod comeback;
 mod custom_resource;
 mod grant;
 mod name;
@@ -19,6 +20,7 @@ use jiff::Timestamp;
 
 pub use capacity::{Capacity, HeldCache, Platform, Pool, STALE_AFTER};
 pub use cluster::{Agent, Cluster, Effect, Link, Taint};
+pub use comeback::Comeback;
 pub use custom_resource::Admin;
 pub use grant::{Grant, GrantedObject, PlacementKey};
 pub use name::{ClusterName, InvalidClusterName};
@@ -59,6 +61,8 @@ pub enum FleetEvent {
         cluster: ClusterName,
         /// What its agent says of itself.
         agent: Agent,
+        /// By the hub's clock.
+        at: Timestamp,
     },
     /// A session ended; or the hub starts and knows from the GPUCluster that this cluster had joined before.
     Disconnected {
@@ -109,13 +113,17 @@ impl Fleet {
                 known.labels = admin.labels;
                 known.taints = admin.taints;
                 known.accepted = admin.accepted;
+                known.failover_confirmed = admin.failover_confirmed;
             }
             FleetEvent::Left { cluster } => {
                 self.clusters.remove(&cluster);
                 self.statuses.forget_cluster(&cluster);
             }
-            FleetEvent::Connected { cluster, agent } => {
+            FleetEvent::Connected { cluster, agent, at } => {
                 if let Some(known) = self.clusters.get_mut(&cluster) {
+                    if let Link::Unreachable { since } = known.link {
+                        known.comeback = Some(Comeback::new(since, at, known.comeback));
+                    }
                     known.link = Link::Connected;
                     known.agent = Some(agent);
                 }

@@ -39,17 +39,24 @@ pub struct Metrics {
 #[derive(Debug)]
 struct Families {
     registry: Registry,
+    leading: Gauge,
     connected_clusters: Gauge,
     placements: Family<ByReason, Gauge>,
     reconciles: Family<ByController, Histogram>,
     faults: Family<ByFault, Counter>,
     writes: Counter,
+    failover_held_clusters: Gauge,
+    failover_held_placements: Family<ByReason, Gauge>,
+    failovers: Counter,
+    orphans: Gauge,
 }
 
 impl Families {
     fn new(link: &Counters) -> Self {
         let mut registry = Registry::with_prefix("nimfleet_hub");
         link.register(&mut registry);
+        let leading = Gauge::default();
+        registry.register("leading", "1 if this replica leads, 0 if it stands by", leading.clone());
         let connected_clusters = Gauge::default();
         registry.register("connected_clusters", "Clusters whose session is up", connected_clusters.clone());
         let placements = Family::<ByReason, Gauge>::default();
@@ -60,7 +67,33 @@ impl Families {
         registry.register("reconcile_faults", "Reconciles that failed, by what failed", faults.clone());
         let writes = Counter::default();
         registry.register("writes", "Writes to the hub's API server", writes.clone());
-        Self { registry, connected_clusters, placements, reconciles, faults, writes }
+        let failover_held_clusters = Gauge::default();
+        let help = "Clusters that vanished with too many others to fail over (ManyClustersLost)";
+        registry.register("failover_held_clusters", help, failover_held_clusters.clone());
+        let failover_held_placements = Family::<ByReason, Gauge>::default();
+        let help = "Placements with a lost cluster that is not replaced, by why not";
+        registry.register("failover_held_placements", help, failover_held_placements.clone());
+        let failovers = Counter::default();
+        registry.register(
+            "failovers",
+            "Lost clusters that a placement has left for others",
+            failovers.clone(),
+        );
+        let orphans = Gauge::default();
+        registry.register("orphans", "Objects in clusters that the hub does not know", orphans.clone());
+        Self {
+            registry,
+            leading,
+            connected_clusters,
+            placements,
+            reconciles,
+            faults,
+            writes,
+            failover_held_clusters,
+            failover_held_placements,
+            failovers,
+            orphans,
+        }
     }
 }
 
@@ -76,6 +109,11 @@ impl Metrics {
         Self { families: Arc::new(Families::new(link)) }
     }
 
+    /// Whether this replica leads.
+    pub fn set_leading(&self, leads: bool) {
+        self.families.leading.set(leads.into());
+    }
+
     /// The number of sessions that are up.
     pub fn set_connected(&self, clusters: usize) {
         self.families.connected_clusters.set(i64::try_from(clusters).unwrap_or(i64::MAX));
@@ -83,12 +121,34 @@ impl Metrics {
 
     /// A placement shows another reason than before; `None` is a placement not known before, or gone.
     pub fn placement_reason(&self, before: Option<&str>, after: Option<&str>) {
+        Self::turn(&self.families.placements, before, after);
+    }
+
+    /// A placement holds a failover for another reason than before; `None` is no failover.
+    pub fn failover_reason(&self, before: Option<&str>, after: Option<&str>) {
+        Self::turn(&self.families.failover_held_placements, before, after);
+    }
+
+    /// So many clusters are held by the brake.
+    pub fn set_failover_held(&self, clusters: usize) {
+        self.families.failover_held_clusters.set(i64::try_from(clusters).unwrap_or(i64::MAX));
+    }
+
+    /// A placement has left so many lost clusters for others.
+    pub fn failed_over(&self, clusters: usize) {
+        self.families.failovers.inc_by(clusters as u64);
+    }
+
+    /// So many objects in all clusters are unknown to the hub.
+    pub fn set_orphans(&self, objects: usize) {
+        self.families.orphans.set(i64::try_from(objects).unwrap_or(i64::MAX));
+    }
+
+    fn turn(family: &Family<ByReason, Gauge>, before: Option<&str>, after: Option<&str>) {
         if before == after {
             return;
         }
-        let gauge = |reason: &str| {
-            self.families.placements.get_or_create_owned(&ByReason { reason: reason.to_owned() })
-        };
+        let gauge = |reason: &str| family.get_or_create_owned(&ByReason { reason: reason.to_owned() });
         if let Some(before) = before {
             gauge(before).dec();
         }

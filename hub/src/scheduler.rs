@@ -27,6 +27,7 @@ mod packing;
 mod policy;
 mod product;
 mod reason;
+mod replace;
 mod room;
 mod run;
 mod score;
@@ -40,6 +41,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
+    failover::{Allowance, Limits},
     fleet::{ClusterName, ObjectRef, PlacementKey},
     need::Need,
 };
@@ -66,6 +68,10 @@ pub struct Request {
     pub denied: BTreeMap<String, Denied>,
     /// By the hub's clock.
     pub now: Timestamp,
+    /// How careful the fleet is with failovers.
+    pub limits: Limits,
+    /// How many clusters this placement may leave for others now.
+    pub allowance: Allowance,
 }
 
 /// What a cluster's owner does not let in.
@@ -95,6 +101,8 @@ pub struct Previous {
     pub since: Timestamp,
     /// What each object was granted there.
     pub replicas: Vec<Granted>,
+    /// Whether it was lost and others have taken its place: see [`Reason::Replaced`].
+    pub replaced: bool,
 }
 
 /// Replicas of one object in one cluster.
@@ -113,7 +121,7 @@ pub struct Granted {
 /// Where a placement goes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// Clusters it runs in, by name.
+    /// Clusters it runs in, by name; those whose place others have taken among them ([`Chosen::is_replaced`]).
     pub chosen: Vec<Chosen>,
     /// Clusters it leaves, by name.
     pub removed: Vec<Removed>,
@@ -124,9 +132,22 @@ pub struct Decision {
     pub spare: Vec<ClusterName>,
     /// How it went as a whole: status, reason and message of the condition `Scheduled`.
     pub outcome: Outcome,
-    /// When time alone may change the decision: the earliest end of a failover's patience or of a report's
-    /// settling.
+    /// Why a lost cluster is not replaced although the placement wants it; none if nothing is held.
+    pub hold: Option<Hold>,
+    /// How many clusters were given up for others by this very decision.
+    pub failovers: usize,
+    /// When time alone may change the decision: the earliest end of a failover's patience, of a report's
+    /// settling or of the watch over a cluster that came back.
     pub retry_at: Option<Timestamp>,
+}
+
+/// Why a lost cluster is not replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// [`Reason::ManyClustersLost`], [`Reason::FailoverPaced`] or [`Reason::NoFailoverTarget`].
+    pub reason: Reason,
+    /// One sentence, with what to do.
+    pub message: String,
 }
 
 /// A cluster that a placement runs in.
@@ -134,7 +155,8 @@ pub struct Decision {
 pub struct Chosen {
     /// The cluster.
     pub cluster: ClusterName,
-    /// [`Reason::Placed`] for a new one, [`Reason::Sticky`] for one that stays.
+    /// [`Reason::Placed`] for a new one, [`Reason::Sticky`] for one that stays, [`Reason::Replaced`] for a lost one
+    /// whose place others have taken.
     pub reason: Reason,
     /// 0 to 200: free capacity in percent, and 100 for staying.
     pub score: i32,
@@ -144,6 +166,14 @@ pub struct Chosen {
     pub replicas: Vec<Granted>,
     /// One sentence.
     pub message: String,
+}
+
+impl Chosen {
+    /// Whether others have taken its place: it is left as it is and counts for nothing.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        self.reason == Reason::Replaced
+    }
 }
 
 /// A cluster that a placement leaves.

@@ -54,7 +54,7 @@ pub struct Decision {
     /// How the cluster scored when it was chosen; higher is better.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<i64>,
-    /// When this row came to its state.
+    /// When the cluster was chosen, or began to be emptied.
     pub since: Time,
     /// The objects that the row is about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -66,6 +66,9 @@ pub struct Decision {
 pub enum DecisionState {
     /// They shall run there.
     Placed,
+    /// The cluster was lost and others have taken its place. What it runs is left as it is until it is back for good and
+    /// the others are available.
+    Replaced,
     /// They shall go; the row stays until the cluster says that they are gone.
     Removing,
 }

@@ -1,11 +1,15 @@
 //! Reads what an API server noted about the requests it was sent.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
+
+/// Where an API server says which of a ServiceAccount's tokens was used.
+const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
 
 /// Requests of one cluster, oldest first.
 #[derive(Debug, Clone)]
@@ -18,6 +22,8 @@ pub struct AuditLog {
 pub struct Request {
     /// Who sent it, e.g. `system:serviceaccount:nimfleet:nimfleet-hub`.
     pub user: String,
+    /// Which of the user's credentials was used; empty where the API server does not tell.
+    pub credential: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
     pub verb: String,
     /// Plural resource, with `/subresource` where there is one.
@@ -99,6 +105,8 @@ struct Line {
 struct User {
     #[serde(default)]
     username: String,
+    #[serde(default)]
+    extra: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -117,11 +125,13 @@ struct ResponseStatus {
 }
 
 impl From<Line> for Request {
-    fn from(line: Line) -> Self {
+    fn from(mut line: Line) -> Self {
+        let credential = line.user.extra.remove(CREDENTIAL).and_then(|mut ids| ids.pop());
         let ObjectRef { resource, subresource, namespace, name } = line.object_ref;
         let resource = if subresource.is_empty() { resource } else { format!("{resource}/{subresource}") };
         Self {
             user: line.user.username,
+            credential: credential.unwrap_or_default(),
             verb: line.verb,
             resource,
             namespace,

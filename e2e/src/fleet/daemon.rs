@@ -7,10 +7,9 @@ use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::plain_http;
 use crate::process::{Process, ProcessError, Program, last_lines};
 
 /// How long a process may take to end when it is asked to.
@@ -102,6 +101,26 @@ impl Daemon {
         locked(&self.running).take().and_then(|mut process| process.stop(GRACE))
     }
 
+    /// Stops it in its tracks, as a machine that hangs does, until it is thawed.
+    pub fn freeze(&self) {
+        if let Some(process) = locked(&self.running).as_ref() {
+            process.freeze();
+        }
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        if let Some(process) = locked(&self.running).as_ref() {
+            process.thaw();
+        }
+    }
+
+    /// How it ended by itself, if it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<ExitStatus> {
+        locked(&self.running).as_mut().and_then(Process::ended)
+    }
+
     /// Memory it holds, bytes (resident).
     pub fn resident_bytes(&self) -> Result<u64, DaemonError> {
         let running = locked(&self.running);
@@ -147,7 +166,7 @@ impl Daemon {
 
     async fn get(&self, path: &str) -> Result<String, DaemonError> {
         self.check_running()?;
-        let asked = timeout(ANSWER_WITHIN, self.ask(path)).await;
+        let asked = timeout(ANSWER_WITHIN, plain_http::ask(self.admin, "GET", path, "")).await;
         let answer = asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|source| {
             DaemonError::Admin { name: self.name.clone(), path: path.to_owned(), source }
         })?;
@@ -155,15 +174,6 @@ impl Daemon {
             Some((head, body)) if head.split(' ').nth(1) == Some("200") => Ok(body.to_owned()),
             _ => Err(DaemonError::Unwell { name: self.name.clone(), path: path.to_owned(), answer }),
         }
-    }
-
-    async fn ask(&self, path: &str) -> io::Result<String> {
-        let mut stream = TcpStream::connect(self.admin).await?;
-        // HTTP/1.0: the answer ends with the connection, and is never in chunks.
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok(answer)
     }
 }
 

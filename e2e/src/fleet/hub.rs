@@ -1,7 +1,7 @@
 //! The hub of a fleet: its cluster and its process.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crds::fleet::GPUCluster;
 use kube::Api;
@@ -20,6 +20,9 @@ use crate::process::Program;
 /// The chart of the hub, and the name of its ServiceAccount.
 const CHART: &str = "nimfleet-hub";
 
+/// How long a cluster that came back is watched.
+const STABLE_AFTER: &str = "3s";
+
 /// What `nimfleet-hub join-command` gives to one cluster.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,6 +40,7 @@ pub struct Invitation {
 /// A hub.
 pub struct Hub {
     daemon: Daemon,
+    standby: Option<Daemon>,
     cluster: Cluster,
     program: PathBuf,
     kubeconfig: PathBuf,
@@ -48,27 +52,23 @@ impl Hub {
         ground: &Ground,
         binaries: &Binaries,
         shape: &Shape,
-        link: SocketAddr,
+        links: &[SocketAddr],
     ) -> Result<Self, FleetError> {
         let cluster = Cluster::start(ground, "hub", shape).await?;
         install::crds(ground, &cluster).await?;
         let kubeconfig = install::identity(ground, &cluster, CHART).await?;
-        let admin = loopback()?;
-        let program = Program::new(&binaries.hub, cluster.folder().join("nimfleet-hub.log"))
-            .arg("serve")
-            .flag("kubeconfig", kubeconfig.display())
-            .flag("namespace", NAMESPACE)
-            .flag("listen", link)
-            .flag("advertise", link)
-            .flag("metrics-addr", admin)
-            // Nobody shall wait for three heartbeats to see a cut.
-            .flag("unreachable-after", "3s")
-            .flag("log-format", "text")
-            .env("NO_COLOR", "1")
-            .env("RUST_LOG", "info,hub=debug");
-        let daemon = Daemon::new(CHART, program, admin);
+        let link = links[0];
+        let daemon = replica(0, &binaries.hub, &cluster, &kubeconfig, link)?;
         daemon.start()?;
-        Ok(Self { daemon, cluster, program: binaries.hub.clone(), kubeconfig, link })
+        let standby = match links.get(1) {
+            Some(link) => {
+                // A token of its own, so that an audit log tells the two apart.
+                let own = install::another_token(&cluster, CHART, "nimfleet-hub-1").await?;
+                Some(replica(1, &binaries.hub, &cluster, &own, *link)?)
+            }
+            None => None,
+        };
+        Ok(Self { daemon, standby, cluster, program: binaries.hub.clone(), kubeconfig, link })
     }
 
     /// The hub's cluster.
@@ -83,6 +83,11 @@ impl Hub {
         &self.daemon
     }
 
+    /// The process of the second hub, where the fleet was planned with one. It starts when the first one leads.
+    pub fn standby(&self) -> Result<&Daemon, DaemonError> {
+        self.standby.as_ref().ok_or_else(|| DaemonError::NotRunning("the standby".to_owned()))
+    }
+
     /// Kills the hub's process, as a crash of its machine would.
     pub fn kill(&self) {
         self.daemon.kill();
@@ -93,9 +98,17 @@ impl Hub {
         self.daemon.start()
     }
 
-    /// Succeeds when the hub says that it is ready.
+    /// Succeeds when the hub says that it leads and is ready.
     pub async fn ready(&self) -> Result<(), Failure> {
-        Ok(self.daemon.ready().await?)
+        Self::leads(&self.daemon).await
+    }
+
+    /// Succeeds when a hub's process says that it leads and is ready.
+    pub async fn leads(daemon: &Daemon) -> Result<(), Failure> {
+        if !daemon.metrics().await?.contains("nimfleet_hub_leading 1") {
+            return Err(Failure::new("it stands by"));
+        }
+        Ok(daemon.ready().await?)
     }
 
     /// Where spokes reach it.
@@ -152,6 +165,34 @@ impl Hub {
     fn gpu_clusters(&self) -> Api<GPUCluster> {
         Api::all(self.cluster.client())
     }
+}
+
+/// One process of the hub, not yet started.
+fn replica(
+    number: usize,
+    program: &Path,
+    cluster: &Cluster,
+    kubeconfig: &Path,
+    link: SocketAddr,
+) -> Result<Daemon, FleetError> {
+    let admin = loopback()?;
+    let log = if number == 0 { "nimfleet-hub.log".to_owned() } else { format!("nimfleet-hub-{number}.log") };
+    let program = Program::new(program, cluster.folder().join(log))
+        .arg("serve")
+        .flag("kubeconfig", kubeconfig.display())
+        .flag("namespace", NAMESPACE)
+        .flag("listen", link)
+        .flag("advertise", link)
+        .flag("metrics-addr", admin)
+        // Nobody shall wait for three heartbeats to see a cut.
+        .flag("unreachable-after", "3s")
+        .flag("stable-after", STABLE_AFTER)
+        .flag("log-format", "text")
+        // As in a pod: a process that is started again takes over from the one before it at once.
+        .env("POD_NAME", format!("{CHART}-{number}"))
+        .env("NO_COLOR", "1")
+        .env("RUST_LOG", "info,hub=debug");
+    Ok(Daemon::new(&format!("{CHART}-{number}"), program, admin))
 }
 
 pub(super) fn loopback() -> Result<SocketAddr, ClusterError> {

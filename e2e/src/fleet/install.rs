@@ -31,10 +31,19 @@ pub(crate) async fn crds(ground: &Ground, cluster: &Cluster) -> Result<(), Fleet
 pub(crate) async fn identity(ground: &Ground, cluster: &Cluster, chart: &str) -> Result<PathBuf, FleetError> {
     cluster.kubectl(&["create", "namespace", NAMESPACE], None).await?;
     roles(ground, cluster, chart, None).await?;
+    another_token(cluster, chart, chart).await
+}
+
+/// A kubeconfig with a new token of a ServiceAccount, under a name of its own.
+pub(crate) async fn another_token(
+    cluster: &Cluster,
+    account: &str,
+    name: &str,
+) -> Result<PathBuf, FleetError> {
     let token = cluster
-        .kubectl(&["create", "token", chart, "-n", NAMESPACE, "--duration", TOKEN_LASTS], None)
+        .kubectl(&["create", "token", account, "-n", NAMESPACE, "--duration", TOKEN_LASTS], None)
         .await?;
-    Ok(cluster.kubeconfig_for(chart, token.trim())?)
+    Ok(cluster.kubeconfig_for(name, token.trim())?)
 }
 
 /// Installs the roles of `chart`, as they are with these limits in its values.

@@ -37,12 +37,12 @@ impl Member {
         name: &str,
         shape: &Shape,
         limits: &Value,
-        hub: SocketAddr,
+        hubs: &[SocketAddr],
     ) -> Result<Self, FleetError> {
         let cluster = Cluster::start(ground, name, shape).await?;
         install::crds(ground, &cluster).await?;
         let kubeconfig = install::identity(ground, &cluster, CHART).await?;
-        let link = FaultProxy::start(loopback()?, hub)
+        let link = FaultProxy::start_among(loopback()?, hubs.to_vec())
             .await
             .map_err(|source| FleetError::Link { cluster: name.to_owned(), source })?;
         let admin = loopback()?;

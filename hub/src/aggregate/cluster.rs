@@ -1,11 +1,17 @@
 //! Conditions of a GPUCluster.
 
 use crds::condition::{self, Finding, Truth};
+use crds::marks::{CONFIRM_FAILOVER_ANNOTATION, CONFIRM_ORPHAN_REMOVAL_ANNOTATION};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::Reason;
-use crate::fleet::{Cluster, Link};
+use super::{Reason, placement::FAILOVER_HELD};
+use crate::failover::Held;
+use crate::fleet::{Cluster, Link, ObjectRef};
+use crate::scheduler;
+
+/// Most objects that a message names.
+const NAMED: usize = 10;
 
 /// `Accepted`, `Connected`, `CapacityFresh` and `AgentUpToDate` of a cluster. `stored` are its conditions,
 /// for their times.
@@ -27,6 +33,51 @@ pub fn cluster_conditions(
         condition::set(&mut conditions, finding, generation, now);
     }
     conditions
+}
+
+/// What is told of a cluster only while there is something to tell, and once more when that is over: `FailoverHeld` and
+/// `Orphans`.
+#[must_use]
+pub fn cluster_troubles(
+    held: Option<Held>,
+    name: &str,
+    orphans: &[ObjectRef],
+    stored: &[Condition],
+) -> Vec<Finding<'static>> {
+    let over = |kind: &'static str, message: &str| {
+        condition::find(stored, kind).map(|_| Finding::new(kind, false, Reason::AsExpected.as_str(), message))
+    };
+    let held = match held {
+        Some(held) => Some(Finding::new(
+            FAILOVER_HELD,
+            true,
+            scheduler::Reason::ManyClustersLost.as_str(),
+            format!(
+                "{held}: a fault of the hub or of its network is likely, so nothing fails over until they are back; if \
+                 this cluster is really lost: kubectl annotate gpucluster {name} {CONFIRM_FAILOVER_ANNOTATION}=true"
+            ),
+        )),
+        None => over(FAILOVER_HELD, "did not vanish with too many others"),
+    };
+    let orphans = match orphans.len() {
+        0 => over("Orphans", "holds nothing of this hub that the hub does not know"),
+        count => {
+            let names: Vec<_> = orphans.iter().take(NAMED).map(ToString::to_string).collect();
+            let more = if count > NAMED { ", …" } else { "" };
+            Some(Finding::new(
+                "Orphans",
+                true,
+                Reason::UnknownToHub.as_str(),
+                format!(
+                    "{count} objects of this hub that the hub does not know run on, untouched: {}{more}; apply their \
+                     manifests and placements again to adopt them, or have them deleted: kubectl annotate gpucluster \
+                     {name} {CONFIRM_ORPHAN_REMOVAL_ANNOTATION}={count}",
+                    names.join(", ")
+                ),
+            ))
+        }
+    };
+    held.into_iter().chain(orphans).collect()
 }
 
 fn accepted(cluster: &Cluster) -> Finding<'static> {

@@ -21,6 +21,7 @@ pub fn object_status(view: &View<'_>, kind: &str, uid: &str, generation: i64, st
     let places: Vec<(&Place<'_>, &Delivery<'_>, Standing)> = view
         .places
         .iter()
+        .filter(|place| place.counts())
         .filter_map(|place| {
             let delivery = place.deliveries.iter().find(|delivery| delivery.object.uid == uid)?;
             Some((place, delivery, standing::of(delivery, place.link)))

@@ -5,6 +5,8 @@ use crds::{
     fleet::{DecisionSummary, NIMPlacementStatus, Refusal, Tally},
 };
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
 use super::{
     Delivery, Place, Reason, View,
     standing::{self, Stage, Standing},
@@ -12,6 +14,9 @@ use super::{
 
 /// Most rows and most refusals that a status shows; the schema says the same.
 const SHOWN: usize = 10;
+
+/// Condition of placements and clusters.
+pub(super) const FAILOVER_HELD: &str = "FailoverHeld";
 
 /// An object in a cluster, and how it stands there.
 type Stood<'a> = (&'a Place<'a>, &'a Delivery<'a>, Standing);
@@ -22,6 +27,7 @@ pub fn placement_status(view: &View<'_>, stored: Option<&NIMPlacementStatus>) ->
     let stood: Vec<Stood<'_>> = view
         .places
         .iter()
+        .filter(|place| place.counts())
         .flat_map(|place| place.deliveries.iter().map(move |delivery| (place, delivery)))
         .map(|(place, delivery)| (place, delivery, standing::of(delivery, place.link)))
         .collect();
@@ -31,10 +37,13 @@ pub fn placement_status(view: &View<'_>, stored: Option<&NIMPlacementStatus>) ->
     for finding in findings {
         condition::set(&mut conditions, finding, Some(view.generation), view.now);
     }
+    if let Some(finding) = failover_held(view, &conditions) {
+        condition::set(&mut conditions, finding, Some(view.generation), view.now);
+    }
     let outcome = &view.decision.outcome;
     let is_ready =
         |place: &&Place<'_>| standing::of_place(place).is_some_and(|standing| standing.stage == Stage::Ready);
-    let ready_clusters = view.places.iter().filter(is_ready).count();
+    let ready_clusters = view.places.iter().filter(|place| place.counts()).filter(is_ready).count();
     let clusters = Tally { ready: number(ready_clusters), wanted: number(outcome.wanted_clusters) };
     let ready: u64 = stood.iter().map(|stood| u64::from(ready_replicas(stood))).sum();
     let replicas = Tally { ready: number(ready), wanted: number(outcome.wanted_replicas) };
@@ -90,6 +99,21 @@ fn findings<'a>(view: &View<'_>, stood: &[Stood<'_>]) -> Vec<Finding<'a>> {
     vec![scheduled, synchronized, applied, available, progressing, degraded]
 }
 
+/// Told while a lost cluster is not replaced although that is wanted, and once more when that is over.
+fn failover_held<'a>(view: &'a View<'_>, known: &[Condition]) -> Option<Finding<'a>> {
+    match &view.decision.hold {
+        Some(hold) => Some(Finding::new(FAILOVER_HELD, true, hold.reason.as_str(), hold.message.clone())),
+        None => condition::find(known, FAILOVER_HELD).map(|_| {
+            Finding::new(
+                FAILOVER_HELD,
+                false,
+                Reason::AsExpected.as_str(),
+                "no lost cluster waits to be replaced",
+            )
+        }),
+    }
+}
+
 /// True if `holds` for every object in every cluster; Unknown if what is missing is only what silent clusters
 /// would tell.
 fn all_of<'a>(kind: &'a str, stood: &[Stood<'_>], holds: impl Fn(&Standing) -> bool) -> Finding<'a> {
@@ -137,7 +161,7 @@ fn phase(findings: &[Finding<'_>]) -> (&'static str, String) {
 fn rows(view: &View<'_>) -> Vec<DecisionSummary> {
     let mut places: Vec<_> =
         view.places.iter().filter_map(|place| Some((standing::of_place(place)?, place))).collect();
-    places.sort_by(|(a, x), (b, y)| a.stage.cmp(&b.stage).then_with(|| x.cluster().cmp(y.cluster())));
+    places.sort_by_key(|(standing, place)| (!place.counts(), standing.stage, place.cluster()));
     places.into_iter().take(SHOWN).map(|(standing, place)| row(&standing, place)).collect()
 }
 
@@ -149,15 +173,16 @@ fn row(standing: &Standing, place: &Place<'_>) -> DecisionSummary {
         .iter()
         .map(|delivery| u64::from(ready_replicas(&(place, delivery, standing::of(delivery, place.link)))));
     let (reason, message) = match standing.stage {
+        _ if !place.counts() => (place.row.reason.to_string(), place.row.message.clone()),
         Stage::Ready => (place.row.reason.to_string(), place.row.message.clone()),
         _ => (standing.reason.to_string(), standing.message.clone()),
     };
     DecisionSummary {
         cluster_name: place.cluster().to_string(),
-        state: Some(standing.stage.as_str().to_owned()),
+        state: Some(if place.counts() { standing.stage.as_str() } else { "Replaced" }.to_owned()),
         reason: Some(reason),
         score: Some(i64::from(place.row.score)),
-        replicas: Some(number(wanted)),
+        replicas: Some(if place.counts() { number(wanted) } else { 0 }),
         ready_replicas: Some(number(ready.sum::<u64>())),
         message: Some(message),
     }

@@ -15,6 +15,8 @@ pub enum Reason {
     NotScheduled,
     /// The object has no payload for a cluster: an override does not fit it.
     OverrideFailed,
+    /// A cluster holds objects of this hub that the hub does not know.
+    UnknownToHub,
     /// A spoke refused the object.
     Rejected,
     /// The cluster's owner does not let the object in.
@@ -59,6 +61,7 @@ impl Reason {
             Self::AsExpected => "AsExpected",
             Self::NotScheduled => "NotScheduled",
             Self::OverrideFailed => "OverrideFailed",
+            Self::UnknownToHub => "UnknownToHub",
             Self::Rejected => "Rejected",
             Self::PolicyDenied => "PolicyDenied",
             Self::Failed => "Failed",

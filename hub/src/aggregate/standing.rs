@@ -99,7 +99,7 @@ pub(super) fn of(delivery: &Delivery<'_>, link: Link) -> Standing {
         Some(status) if has_failed(status) => {
             Standing { ready_replicas: ready, ..broken(Reason::Failed, why(status), true) }
         }
-        Some(status) if is_ready(status) => standing(Stage::Ready, Reason::Ready, "ready".to_owned(), ready),
+        Some(status) if status.is_ready() => standing(Stage::Ready, Reason::Ready, "ready".to_owned(), ready),
         Some(status) => standing(Stage::Applied, Reason::NotReady, why(status), ready),
     }
 }
@@ -119,14 +119,6 @@ pub(super) fn of_place(place: &Place<'_>) -> Option<Standing> {
 
 fn broken(reason: Reason, message: String, applied: bool) -> Standing {
     Standing { stage: Stage::Broken, reason, message, persisted: applied, applied, ready_replicas: 0 }
-}
-
-/// Ready in the operator's words: a spoke passes them on only if they are about the payload it holds.
-fn is_ready(status: &ObjectStatus) -> bool {
-    match status.condition("Ready") {
-        Some(condition) => condition.status == Truth::True,
-        None => status.state == "Ready",
-    }
 }
 
 fn has_failed(status: &ObjectStatus) -> bool {

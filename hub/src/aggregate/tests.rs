@@ -65,6 +65,8 @@ fn decision(complete: bool) -> Decision {
             wanted_replicas: if complete { 2 } else { 3 },
             given_replicas: 2,
         },
+        hold: None,
+        failovers: 0,
         retry_at: None,
     }
 }

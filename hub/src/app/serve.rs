@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::connect::{check_kinds, connect};
 use super::{AppError, join};
@@ -16,6 +17,8 @@ use crate::admin::{self, Stage};
 use crate::args::{CommonArgs, ServeArgs};
 use crate::controllers::{self, Doorkeeper, Setup};
 use crate::epoch::EpochKeeper;
+use crate::failover::Limits;
+use crate::leadership::{self, Fence, Identity};
 use crate::link::{Counters, Fleetbox, HEARTBEAT, Server};
 use crate::metrics::Metrics;
 use crate::pki::{Authority, KubeSecrets, Tokens};
@@ -23,65 +26,134 @@ use crate::pki::{Authority, KubeSecrets, Tokens};
 /// What sessions have said and the hub has not taken in yet; sessions hold back, latest per object, while it is full.
 const HEARD: usize = 1024;
 
-/// Runs the hub until it is told to stop.
+/// Runs the hub until it is told to stop: as a standby, and as the leader once it holds the lease.
 pub(super) async fn serve(common: &CommonArgs, args: &ServeArgs) -> Result<(), AppError> {
     let names = common.advertise.as_deref().map(join::host).transpose()?.into_iter().collect();
     let (client, url) = connect(common.kubeconfig.as_deref()).await?;
     check_kinds(&client, &url).await?;
-    let spokes = listen("--listen", args.listen).await?;
     let admins = listen("--metrics-addr", args.metrics_addr).await?;
-    let secrets = KubeSecrets::new(client.clone(), &common.namespace);
-    let authority =
-        Authority::load_or_create(&secrets, Timestamp::now()).await.map_err(AppError::Authority)?;
-    let epochs = EpochKeeper::begin(client.clone(), &common.namespace).await.map_err(AppError::Epoch)?;
-
-    let stop = CancellationToken::new();
-    let mut tasks = JoinSet::new();
+    let asked = asked_to_stop()?;
     let counters = Counters::default();
     let metrics = Metrics::new(&counters);
-    let (stage, shown) = watch::channel(Stage::Syncing);
-    let (events, heard) = mpsc::channel(HEARD);
-    let fleetbox = Fleetbox::default();
-    let unreachable_after =
-        SignedDuration::try_from(args.unreachable_after).unwrap_or(SignedDuration::from_secs(30));
-    let setup = Setup { client, fleetbox: fleetbox.clone(), metrics: metrics.clone(), unreachable_after };
-    let hub = controllers::run(setup, heard, stage, &mut tasks, &stop);
-    let link = Server {
-        fleetbox,
-        events,
-        admission: Arc::new(Doorkeeper { hub }),
-        epochs: Arc::new(epochs),
-        authority: Arc::new(authority),
-        tokens: Tokens::new(secrets),
-        names,
-        heartbeat: HEARTBEAT,
-        counters,
-    };
-    let admin = tokio::spawn(admin::serve(admins, shown, metrics, stop.clone()));
-    let mut link = tokio::spawn(link.serve(spokes, stop.clone()));
-    tracing::info!(listen = %args.listen, metrics = %args.metrics_addr, version = env!("CARGO_PKG_VERSION"), "hub started");
+    let (stage, shown) = watch::channel(Stage::Standby);
+    let stop = CancellationToken::new();
+    let admin = tokio::spawn(admin::serve(admins, shown, metrics.clone(), stop.clone()));
+    tracing::info!(metrics = %args.metrics_addr, version = env!("CARGO_PKG_VERSION"), "hub started");
 
-    let ended = tokio::select! {
-        asked = stopped() => asked,
-        outcome = &mut link => match outcome {
-            Ok(Ok(())) => Err(AppError::Process("the link has ended".to_owned())),
-            Ok(Err(error)) => Err(AppError::Link(error)),
-            Err(error) => Err(AppError::Process(error.to_string())),
-        },
-        // A watch or the worker ends only when it is told to, or by a bug: then a fresh start is the remedy.
-        Some(task) = tasks.join_next() => Err(AppError::Process(match task {
-            Ok(()) => "a controller has ended".to_owned(),
-            Err(error) => error.to_string(),
-        })),
+    let identity = Identity::new(args.pod_name.as_deref(), &Uuid::new_v4().to_string());
+    let held = leadership::acquire(client.clone(), &common.namespace, identity, &asked).await;
+    let ended = match held {
+        Ok(None) => Ok(()),
+        Err(error) => Err(AppError::Lease(error)),
+        Ok(Some(held)) => {
+            let (fence, leaving) = (held.fence(), CancellationToken::new());
+            let mut keeping = tokio::spawn(held.keep(leaving.clone()));
+            metrics.set_leading(true);
+            stage.send_replace(Stage::Syncing);
+            let leader = Leader { client: fence.guard(client), fence, names, counters, metrics, stage };
+            let lost = async {
+                match (&mut keeping).await {
+                    Ok(Ok(())) => AppError::Process("the lease is not kept any more".to_owned()),
+                    Ok(Err(lost)) => AppError::Lease(lost),
+                    Err(error) => AppError::Process(error.to_string()),
+                }
+            };
+            let ended = leader.lead(common, args, &asked, lost).await;
+            leaving.cancel();
+            if !keeping.is_finished() {
+                drop(keeping.await);
+            }
+            ended
+        }
     };
-    tracing::info!("stopping");
     stop.cancel();
-    while tasks.join_next().await.is_some() {}
-    if !link.is_finished() {
-        drop(link.await);
-    }
     drop(admin.await);
     ended
+}
+
+/// What a leader starts with.
+struct Leader {
+    /// Its writes ask the fence.
+    client: kube::Client,
+    fence: Fence,
+    names: Vec<String>,
+    counters: Counters,
+    metrics: Metrics,
+    stage: watch::Sender<Stage>,
+}
+
+impl Leader {
+    /// Does the work of the hub until it is asked to stop, or until the lease is `lost`.
+    async fn lead(
+        self,
+        common: &CommonArgs,
+        args: &ServeArgs,
+        asked: &CancellationToken,
+        lost: impl Future<Output = AppError>,
+    ) -> Result<(), AppError> {
+        let Self { client, fence, names, counters, metrics, stage } = self;
+        let spokes = listen("--listen", args.listen).await?;
+        let secrets = KubeSecrets::new(client.clone(), &common.namespace);
+        let authority =
+            Authority::load_or_create(&secrets, Timestamp::now()).await.map_err(AppError::Authority)?;
+        let epochs =
+            EpochKeeper::begin(client.clone(), &common.namespace, fence).await.map_err(AppError::Epoch)?;
+
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let (events, heard) = mpsc::channel(HEARD);
+        let fleetbox = Fleetbox::default();
+        let unreachable_after =
+            SignedDuration::try_from(args.unreachable_after).unwrap_or(SignedDuration::from_secs(30));
+        let limits = limits(args, unreachable_after);
+        let setup = Setup { client, fleetbox: fleetbox.clone(), metrics, unreachable_after, limits };
+        let hub = controllers::run(setup, heard, stage, &mut tasks, &stop);
+        let link = Server {
+            fleetbox,
+            events,
+            admission: Arc::new(Doorkeeper { hub }),
+            epochs: Arc::new(epochs),
+            authority: Arc::new(authority),
+            tokens: Tokens::new(secrets),
+            names,
+            heartbeat: HEARTBEAT,
+            counters,
+        };
+        let mut link = tokio::spawn(link.serve(spokes, stop.clone()));
+        tracing::info!(listen = %args.listen, "leading");
+
+        let ended = tokio::select! {
+            () = asked.cancelled() => Ok(()),
+            lost = lost => Err(lost),
+            outcome = &mut link => match outcome {
+                Ok(Ok(())) => Err(AppError::Process("the link has ended".to_owned())),
+                Ok(Err(error)) => Err(AppError::Link(error)),
+                Err(error) => Err(AppError::Process(error.to_string())),
+            },
+            // A watch or the worker ends only when it is told to, or by a bug: then a fresh start is the remedy.
+            Some(task) = tasks.join_next() => Err(AppError::Process(match task {
+                Ok(()) => "a controller has ended".to_owned(),
+                Err(error) => error.to_string(),
+            })),
+        };
+        tracing::info!("stopping");
+        stop.cancel();
+        while tasks.join_next().await.is_some() {}
+        if !link.is_finished() {
+            drop(link.await);
+        }
+        ended
+    }
+}
+
+fn limits(args: &ServeArgs, noticed_after: SignedDuration) -> Limits {
+    let defaults = Limits::default();
+    Limits {
+        noticed_after,
+        stable_after: SignedDuration::try_from(args.failover.stable_after).unwrap_or(defaults.stable_after),
+        brake_percent: args.failover.failover_brake,
+        per_minute: args.failover.failover_rate,
+    }
 }
 
 async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
@@ -94,13 +166,19 @@ async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, 
     })
 }
 
-async fn stopped() -> Result<(), AppError> {
+/// Cancelled when the process is asked to stop.
+fn asked_to_stop() -> Result<CancellationToken, AppError> {
     let broken = |error: std::io::Error| AppError::Process(error.to_string());
     let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    let asked = CancellationToken::new();
+    let told = asked.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        told.cancel();
+    });
+    Ok(asked)
 }

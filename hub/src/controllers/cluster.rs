@@ -1,5 +1,6 @@
 //! Status of GPUClusters: conditions, facts from the agent, and when it was last heard.
 
+use crds::condition;
 use crds::fleet::{GPUCluster, GPUClusterStatus};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -9,8 +10,11 @@ use serde_json::json;
 
 use super::Hub;
 use super::fault::{Fault, call};
-use crate::aggregate::cluster_conditions;
+use crate::aggregate::{cluster_conditions, cluster_troubles};
+use crate::failover::Outages;
 use crate::fleet::{Cluster, ClusterName, Link};
+
+mod confirmations;
 
 const FIELD_MANAGER: &str = "nimfleet-hub-status";
 /// `lastSeen` is written at most this often while all is well: a heartbeat must not become a write.
@@ -28,6 +32,7 @@ pub(super) async fn reconcile(hub: &Hub, name: &ClusterName) -> Result<(), Fault
         hub.cluster_memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(name);
         return Ok(());
     };
+    confirmations::follow(hub, name, &stored).await?;
     let now = Timestamp::now();
     let known = {
         let memory = hub.cluster_memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -55,13 +60,17 @@ pub(super) async fn reconcile(hub: &Hub, name: &ClusterName) -> Result<(), Fault
     }
     for condition in &next.conditions {
         let old = known.conditions.iter().find(|old| old.type_ == condition.type_);
-        if ["Accepted", "Connected"].contains(&condition.type_.as_str())
+        if ["Accepted", "Connected", "FailoverHeld", "Orphans"].contains(&condition.type_.as_str())
             && old.is_none_or(|old| old.status != condition.status || old.reason != condition.reason)
         {
             if old.is_none() && condition.status != "True" {
                 continue;
             }
-            let warning = condition.type_ == "Connected" && condition.status != "True";
+            let warning = match condition.type_.as_str() {
+                "Connected" => condition.status != "True",
+                "FailoverHeld" | "Orphans" => condition.status == "True",
+                _ => false,
+            };
             let about = stored.object_ref(&());
             hub.events.publish(about, warning, &condition.type_, &condition.reason, &condition.message);
         }
@@ -98,7 +107,16 @@ fn status(
             }
         }
     }
-    Some(next(&shown, stored, known, session, models, now))
+    let held = match shown.link {
+        Link::Unreachable { .. } => Outages::of(&live.fleet).held(cluster, &hub.limits),
+        _ => None,
+    };
+    let orphans = live.orphans.get(name).map_or(&[][..], Vec::as_slice);
+    let mut next = next(&shown, stored, known, session, models, now);
+    for finding in cluster_troubles(held, name.as_str(), orphans, &known.conditions) {
+        condition::set(&mut next.conditions, finding, stored.metadata.generation, now);
+    }
+    Some(next)
 }
 
 fn next(

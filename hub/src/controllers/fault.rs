@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::leadership::Fenced;
+
 /// Longest wait for an answer of the API server.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -47,6 +49,7 @@ impl Fault {
                 422 | 400 => "Invalid",
                 _ => "Refused",
             },
+            Self::Api { source: kube::Error::Service(source), .. } if source.is::<Fenced>() => "NotLeading",
             Self::Api { .. } => "Unreachable",
             Self::Timeout { .. } => "Timeout",
             Self::Json { .. } => "Json",

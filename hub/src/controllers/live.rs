@@ -1,10 +1,13 @@
 //! What the hub holds in memory about the fleet. All of it is rebuilt from objects and from what spokes say again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use crate::fleet::{Answer, ClusterName, Fleet, FleetEvent, ObjectResult, PlacementKey};
+use crate::failover::Pace;
+use crate::fleet::{
+    Answer, ClusterName, Fleet, FleetEvent, ObjectRef, ObjectResult, ObjectStatus, PlacementKey,
+};
 use crate::link::LinkEvent;
 
 /// Soft state of the hub.
@@ -18,6 +21,14 @@ pub struct Live {
     pub wanting: BTreeSet<PlacementKey>,
     /// When each spoke was last heard and when its certificate ends.
     pub sessions: BTreeMap<ClusterName, Session>,
+    /// Failovers of the last minute.
+    pub pace: Pace,
+    /// What clusters hold of this hub that it does not know, by cluster.
+    pub orphans: BTreeMap<ClusterName, Vec<ObjectRef>>,
+    /// uids of orphans whose removal the admin has confirmed, by cluster.
+    pub doomed: BTreeMap<ClusterName, BTreeSet<String>>,
+    /// Clusters whose failovers are held.
+    pub held: BTreeSet<ClusterName>,
     answers: BTreeMap<ClusterName, BTreeMap<String, ObjectResult>>,
     gone: BTreeSet<(String, String)>,
 }
@@ -57,7 +68,7 @@ impl Live {
                 touched.placements = self.placements_in(&cluster);
                 touched.cluster = true;
                 touched.capacity = true;
-                self.fleet.apply(FleetEvent::Connected { cluster, agent });
+                self.fleet.apply(FleetEvent::Connected { cluster, agent, at: now });
             }
             LinkEvent::Disconnected { cluster } => {
                 touched.placements = self.placements_in(&cluster);
@@ -71,25 +82,55 @@ impl Live {
                 self.fleet.apply(FleetEvent::Capacity { cluster, capacity });
             }
             LinkEvent::Status { cluster, objects } => {
+                touched.cluster = self.adopted(&cluster, &objects);
                 let owners = objects.iter().filter_map(|status| self.claims.get(&status.object.uid));
                 touched.placements = owners.cloned().collect();
                 self.fleet.apply(FleetEvent::Status { cluster, statuses: objects, at: now });
             }
             LinkEvent::Results { cluster, results } => {
                 for result in results {
+                    touched.cluster |= self.orphan_gone(&cluster, &result);
                     touched.placements.extend(self.claims.get(&result.uid).cloned());
                     self.answered(&cluster, result);
                 }
             }
             LinkEvent::Orphans { cluster, objects } => {
-                for held in objects {
-                    let object = held.object;
-                    tracing::warn!(%cluster, kind = object.kind, namespace = object.namespace, name = object.name,
-                        "the cluster holds an object of this hub that the hub does not know; it is left alone");
-                }
+                touched.cluster = true;
+                self.orphaned(cluster, objects.into_iter().map(|held| held.object).collect());
             }
         }
         touched
+    }
+
+    /// The whole list of what a cluster holds and the hub does not know. What is being removed is on no such list, and
+    /// stays until the spoke says that it is gone.
+    fn orphaned(&mut self, cluster: ClusterName, mut objects: Vec<ObjectRef>) {
+        let doomed = self.doomed.get(&cluster);
+        let leaving = self.orphans.remove(&cluster).unwrap_or_default().into_iter();
+        objects.extend(leaving.filter(|object| doomed.is_some_and(|doomed| doomed.contains(&object.uid))));
+        if !objects.is_empty() {
+            let count = objects.len();
+            tracing::warn!(%cluster, count, "the cluster holds objects of this hub that the hub does not know; they are left alone");
+            self.orphans.insert(cluster, objects);
+        }
+    }
+
+    /// What was made anew on the hub under the name of an orphan has taken it over. Says whether that is news.
+    fn adopted(&mut self, cluster: &ClusterName, objects: &[ObjectStatus]) -> bool {
+        let Some(orphans) = self.orphans.get_mut(cluster) else { return false };
+        let before = orphans.len();
+        let names = |object: &ObjectRef| (object.kind.clone(), object.namespace.clone(), object.name.clone());
+        let taken: HashSet<_> = objects.iter().map(|status| names(&status.object)).collect();
+        orphans.retain(|orphan| !taken.contains(&names(orphan)));
+        orphans.len() != before
+    }
+
+    /// Whether an answer says that an orphan, confirmed to be removed, is gone.
+    fn orphan_gone(&mut self, cluster: &ClusterName, result: &ObjectResult) -> bool {
+        let Some(orphans) = self.orphans.get_mut(cluster) else { return false };
+        let before = orphans.len();
+        orphans.retain(|orphan| result.answer != Answer::Gone || orphan.uid != result.uid);
+        orphans.len() != before
     }
 
     fn answered(&mut self, cluster: &ClusterName, result: ObjectResult) {
@@ -126,6 +167,8 @@ impl Live {
         self.fleet.apply(FleetEvent::Left { cluster: cluster.clone() });
         self.answers.remove(cluster);
         self.sessions.remove(cluster);
+        self.orphans.remove(cluster);
+        self.doomed.remove(cluster);
         self.gone.retain(|(name, _)| name != cluster.as_str());
     }
 
@@ -139,7 +182,7 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::{Admin, RejectionClass};
+    use crate::fleet::{Admin, HeldObject, RejectionClass};
 
     fn result(uid: &str, answer: Answer) -> LinkEvent {
         let results = vec![ObjectResult { uid: uid.into(), hash: "h".into(), answer }];
@@ -176,5 +219,67 @@ mod tests {
         live.forget_cluster(&"east".parse().unwrap());
         assert!(live.answer("east", "u").is_none() && !live.is_gone("east", "v"));
         assert!(live.fleet.cluster("east").is_none());
+    }
+
+    fn object(uid: &str, name: &str) -> ObjectRef {
+        ObjectRef {
+            uid: uid.into(),
+            api_version: "apps.nvidia.com/v1alpha1".into(),
+            kind: "NIMService".into(),
+            namespace: "ns".into(),
+            name: name.into(),
+        }
+    }
+
+    fn orphans(names: &[&str]) -> LinkEvent {
+        let held = |name: &&str| HeldObject {
+            object: object(&format!("old-{name}"), name),
+            generation: 1,
+            hash: "h".into(),
+        };
+        LinkEvent::Orphans { cluster: "east".parse().unwrap(), objects: names.iter().map(held).collect() }
+    }
+
+    fn names(live: &Live) -> Vec<&str> {
+        let of_east = live.orphans.values().flatten();
+        of_east.map(|object| object.name.as_str()).collect()
+    }
+
+    #[test]
+    fn orphans_are_a_whole_list_and_go_one_by_one() {
+        let (mut live, _) = live();
+        assert!(live.hear(orphans(&["a", "b", "c"]), Timestamp::UNIX_EPOCH).cluster);
+        assert!(live.hear(orphans(&["a", "b"]), Timestamp::UNIX_EPOCH).cluster);
+        assert_eq!(names(&live), ["a", "b"]);
+        // Made anew on the hub, it has another uid and the same name.
+        let status = ObjectStatus {
+            object: object("new-a", "a"),
+            generation: 1,
+            hash: "h".into(),
+            state: "Ready".into(),
+            conditions: Vec::new(),
+            ready_replicas: 1,
+            wanted_replicas: 1,
+            observed_at: Timestamp::UNIX_EPOCH,
+            profiles: Vec::new(),
+        };
+        let event = LinkEvent::Status { cluster: "east".parse().unwrap(), objects: vec![status] };
+        assert!(live.hear(event, Timestamp::UNIX_EPOCH).cluster);
+        assert_eq!(names(&live), ["b"]);
+        assert!(!live.hear(result("old-b", Answer::Accepted), Timestamp::UNIX_EPOCH).cluster);
+        assert!(live.hear(result("old-b", Answer::Gone), Timestamp::UNIX_EPOCH).cluster);
+        assert!(names(&live).is_empty());
+    }
+
+    #[test]
+    fn what_is_being_removed_is_waited_for_through_a_reconnect() {
+        let (mut live, _) = live();
+        live.hear(orphans(&["a", "b"]), Timestamp::UNIX_EPOCH);
+        live.doomed.insert("east".parse().unwrap(), BTreeSet::from(["old-a".to_owned()]));
+        // A session no longer lists what it has been told to remove.
+        live.hear(orphans(&["b"]), Timestamp::UNIX_EPOCH);
+        assert_eq!(names(&live), ["b", "a"]);
+        live.hear(orphans(&[]), Timestamp::UNIX_EPOCH);
+        assert_eq!(names(&live), ["a"]);
     }
 }

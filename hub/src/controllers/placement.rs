@@ -46,6 +46,8 @@ pub(super) struct Book {
     /// Whether a turn at the end of the hub's settling is asked for.
     held_back: bool,
     reason: Option<String>,
+    /// Why a failover is held.
+    held: Option<&'static str>,
 }
 
 /// One turn on one placement.
@@ -57,6 +59,8 @@ pub(super) async fn reconcile(hub: &Hub, key: &PlacementKey) -> Result<(), Fault
     };
     let planned = plan::plan(hub, &observed, &mut book, Timestamp::now());
     report::denials(hub, &observed, &planned.denied);
+    let held = planned.decision.hold.as_ref().map(|hold| hold.reason.as_str());
+    hub.metrics.failover_reason(std::mem::replace(&mut book.held, held), held);
     apply::take(hub, &observed, &planned).await?;
     apply::slices(hub, &observed, &mut book, &planned.rows).await?;
     let before = std::mem::replace(&mut book.rows, planned.rows.clone());
@@ -76,6 +80,7 @@ async fn vanished(hub: &Hub, key: &PlacementKey, book: &mut Book) -> Result<(), 
     push::forget_all(hub, book);
     hub.live().fleet.apply(FleetEvent::Granted { placement: key.clone(), grants: Vec::new() });
     hub.metrics.placement_reason(book.reason.take().as_deref(), None);
+    hub.metrics.failover_reason(book.held.take(), None);
     apply::release_all(hub, key).await?;
     hub.live().claims.retain(|_, owner| owner != key);
     hub.forget_book(key);

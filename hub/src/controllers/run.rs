@@ -17,8 +17,9 @@ use super::live::Live;
 use super::placement::{Rows, grants};
 use super::queue::Queue;
 use super::stores::{NIM_KINDS, Stores, Writers, everywhere, nim_resource, owner, watch};
-use super::{Hub, cluster, events, placement};
+use super::{Hub, cluster, events, outages, placement};
 use crate::admin::Stage;
+use crate::failover::Limits;
 use crate::fleet::{FleetEvent, PlacementKey};
 use crate::link::{Fleetbox, LinkEvent};
 use crate::metrics::Metrics;
@@ -36,6 +37,7 @@ pub(crate) struct Setup {
     pub(crate) fleetbox: Fleetbox,
     pub(crate) metrics: Metrics,
     pub(crate) unreachable_after: SignedDuration,
+    pub(crate) limits: Limits,
 }
 
 /// Starts everything; returns at once. `stage` becomes Ready when spokes are let in.
@@ -61,6 +63,8 @@ pub(crate) fn run(
         events,
         started: Timestamp::now(),
         unreachable_after: setup.unreachable_after,
+        limits: setup.limits,
+        outages: Queue::default(),
     });
     tasks.spawn(events::write(setup.client, waiting, stop.clone()));
     watches(&hub, writers, tasks, stop);
@@ -115,6 +119,8 @@ async fn work(
         let hub = hub.clone();
         workers.spawn(async move { clusters(&hub).await });
     }
+    let watching = hub.clone();
+    workers.spawn(async move { outages::watch(&watching).await });
     while !hub.placements.is_idle() && !stop.is_cancelled() {
         // Start only: one look every few milliseconds until everything has had its first turn.
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -103,6 +103,7 @@ impl Hub {
             tracing::info!(target: "audit", action = "leave", cluster = %name, "GPUCluster deleted");
         }
         self.clusters.add(name);
+        self.outages.add_soon(());
         let everyone = self.stores.placements.state();
         concerned.extend(everyone.iter().map(|placement| key_of(placement.as_ref(), placement.name_any())));
         for key in concerned {
@@ -113,6 +114,9 @@ impl Hub {
     /// A session has said something.
     pub(super) fn heard(&self, event: LinkEvent) {
         let cluster = event.cluster().clone();
+        if matches!(event, LinkEvent::Connected { .. } | LinkEvent::Disconnected { .. }) {
+            self.outages.add_soon(());
+        }
         let (touched, wanting) = {
             let mut live = self.live();
             let touched = live.hear(event, Timestamp::now());
@@ -121,6 +125,9 @@ impl Hub {
             (touched, wanting)
         };
         self.metrics.set_connected(self.fleetbox.connected().len());
+        if touched.cluster {
+            self.metrics.set_orphans(self.live().orphans.values().map(Vec::len).sum());
+        }
         if touched.cluster {
             self.clusters.add(cluster);
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Capacity, ClusterName};
+use super::{Capacity, ClusterName, Comeback};
 
 /// Whether the hub hears a spoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +75,12 @@ pub struct Cluster {
     pub taints: Vec<Taint>,
     /// The admin's half of the double opt-in.
     pub accepted: bool,
+    /// The admin's word that it is lost, for when it vanished together with others.
+    pub failover_confirmed: bool,
     /// Whether the hub hears it.
     pub link: Link,
+    /// How it came back from its last outage in the life of this hub; none if it had none.
+    pub comeback: Option<Comeback>,
     /// Its last report; none until the first one.
     pub capacity: Option<Capacity>,
     /// What its agent said when it connected; none until it did.
@@ -105,7 +109,9 @@ impl Cluster {
             labels: BTreeMap::new(),
             taints: Vec::new(),
             accepted: false,
+            failover_confirmed: false,
             link: Link::Never,
+            comeback: None,
             capacity: None,
             agent: None,
         }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crds::fleet as crd;
+use crds::marks::CONFIRM_FAILOVER_ANNOTATION;
 
 use super::{Capacity, Effect, Pool, Taint};
 
-/// What a cluster's admin says of it: labels and spec of the GPUCluster.
+/// What a cluster's admin says of it: metadata and spec of the GPUCluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admin {
     /// Labels of the GPUCluster.
@@ -15,6 +16,8 @@ pub struct Admin {
     pub taints: Vec<Taint>,
     /// `spec.accepted`.
     pub accepted: bool,
+    /// [`CONFIRM_FAILOVER_ANNOTATION`] is `true`.
+    pub failover_confirmed: bool,
 }
 
 impl From<&crd::GPUCluster> for Admin {
@@ -27,10 +30,13 @@ impl From<&crd::GPUCluster> for Admin {
                 crd::TaintEffect::NoExecute => Effect::NoExecute,
             },
         });
+        let annotations = cluster.metadata.annotations.as_ref();
+        let confirmed = annotations.and_then(|all| all.get(CONFIRM_FAILOVER_ANNOTATION));
         Self {
             labels: cluster.metadata.labels.clone().unwrap_or_default(),
             taints: taints.collect(),
             accepted: cluster.spec.accepted,
+            failover_confirmed: confirmed.is_some_and(|word| word == "true"),
         }
     }
 }
@@ -92,12 +98,13 @@ mod tests {
     fn the_admins_words_are_read() {
         let cluster: crd::GPUCluster = serde_json::from_value(json!({
             "apiVersion": "nimfleet.io/v1alpha1", "kind": "GPUCluster",
-            "metadata": {"name": "east", "labels": {"tier": "gold"}},
+            "metadata": {"name": "east", "labels": {"tier": "gold"},
+                         "annotations": {"nimfleet.io/confirm-failover": "true"}},
             "spec": {"accepted": true, "taints": [{"key": "drain", "effect": "NoExecute"}]}
         }))
         .unwrap();
         let admin = Admin::from(&cluster);
-        assert!(admin.accepted && admin.labels["tier"] == "gold");
+        assert!(admin.accepted && admin.failover_confirmed && admin.labels["tier"] == "gold");
         assert_eq!(
             admin.taints,
             [Taint { key: "drain".into(), value: String::new(), effect: Effect::NoExecute }]

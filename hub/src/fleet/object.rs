@@ -19,6 +19,13 @@ pub struct ObjectRef {
     pub name: String,
 }
 
+impl std::fmt::Display for ObjectRef {
+    /// `NIMService nim/llm`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
 /// An object that a spoke holds of this hub, read from the marks on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldObject {
@@ -121,6 +128,15 @@ impl ObjectStatus {
     #[must_use]
     pub fn condition(&self, kind: &str) -> Option<&ObjectCondition> {
         self.conditions.iter().find(|c| c.kind == kind)
+    }
+
+    /// Ready in the operator's words: a spoke passes them on only if they are about the payload it holds.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        match self.condition("Ready") {
+            Some(condition) => condition.status == Truth::True,
+            None => self.state == "Ready",
+        }
     }
 }
 

@@ -42,7 +42,7 @@ fn joined() -> Fleet {
 #[test]
 fn a_cluster_exists_only_by_its_custom_resource() {
     let mut fleet = Fleet::default();
-    fleet.apply(FleetEvent::Connected { cluster: name("east"), agent: Agent::default() });
+    fleet.apply(FleetEvent::Connected { cluster: name("east"), agent: Agent::default(), at: at(0) });
     assert!(fleet.cluster("east").is_none());
     let mut fleet = joined();
     assert_eq!(fleet.cluster("east").unwrap().link, Link::Never);
@@ -53,7 +53,7 @@ fn a_cluster_exists_only_by_its_custom_resource() {
 #[test]
 fn silence_counts_from_the_first_loss() {
     let mut fleet = joined();
-    fleet.apply(FleetEvent::Connected { cluster: name("east"), agent: Agent::default() });
+    fleet.apply(FleetEvent::Connected { cluster: name("east"), agent: Agent::default(), at: at(0) });
     fleet.apply(FleetEvent::Disconnected { cluster: name("east"), at: at(100) });
     fleet.apply(FleetEvent::Disconnected { cluster: name("east"), at: at(200) });
     let link = fleet.cluster("east").unwrap().link;

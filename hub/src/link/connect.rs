@@ -74,7 +74,10 @@ impl<A: Admission, E: EpochStore> v1::fleet_sync_server::FleetSync for FleetSync
 impl<A: Admission, E: EpochStore> FleetSync<A, E> {
     /// Why a spoke may not come in now, if it may not.
     async fn gate(&self, cluster: &ClusterName) -> Option<ToSpoke> {
-        let (reason, message, seconds) = if self.fleetbox.is_open() {
+        let (reason, message, seconds) = if !self.epochs.is_in_force() {
+            let message = "this hub does not hold its lease at this moment".to_owned();
+            (GoAwayReason::Unavailable, message, 1)
+        } else if self.fleetbox.is_open() {
             match self.admission.standing(cluster).await {
                 Ok(Standing::Accepted) => return None,
                 Ok(Standing::Pending) => {

@@ -34,6 +34,12 @@ pub trait Admission: Send + Sync + 'static {
 
 /// The hub's epoch, persisted in the hub's cluster.
 pub trait EpochStore: Send + Sync + 'static {
+    /// Whether this hub may use its epoch at this moment: a replica that cannot renew its lease sends nothing that
+    /// changes a spoke.
+    fn is_in_force(&self) -> bool {
+        true
+    }
+
     /// The epoch in force.
     fn current(&self) -> Epoch;
 

@@ -88,6 +88,9 @@ impl<E: EpochStore> Runner<E> {
                     };
                     acts.extend(self.step(answer));
                 }
+                Act::Send(message) if is_of_an_epoch(&message) && !self.epochs.is_in_force() => {
+                    return Some("this hub does not hold its lease at this moment".to_owned());
+                }
                 Act::Send(message) => {
                     if self.outbound.try_send(Ok(message)).is_err() {
                         return Some("the spoke does not read, or has gone".to_owned());
@@ -117,4 +120,10 @@ impl<E: EpochStore> Runner<E> {
             drop(self.events.send(event).await);
         }
     }
+}
+
+/// Whether a message claims or uses the right to change the spoke.
+fn is_of_an_epoch(message: &v1::HubMessage) -> bool {
+    use v1::hub_message::Message;
+    matches!(message.message, Some(Message::Welcome(_) | Message::Desired(_)))
 }

@@ -1,7 +1,7 @@
 //! Every chosen cluster runs all replicas.
 
 use super::{
-    Granted, Reason, Request, Workload,
+    Granted, Request, Workload,
     filter::free_block,
     keep::{self, Kept},
     run::{Candidate, Spread},
@@ -31,14 +31,13 @@ pub(super) fn spread<'a>(
         spread.chosen.push(candidate.chosen(request, replicated().map(full).collect()));
     }
     for mut stays in kept {
-        if stays.lost
-            && let Some(candidate) = candidates.next()
-        {
-            spread.chosen.push(candidate.chosen(request, replicated().map(full).collect()));
-            let message =
-                format!("silent beyond spec.failover.lostAfter; {} takes over", candidate.cluster.name);
-            spread.removed.push(stays.row.removed(Reason::Unreachable, message));
-            continue;
+        if stays.lost {
+            if let Some(candidate) = candidates.next() {
+                spread.chosen.push(candidate.chosen(request, replicated().map(full).collect()));
+                spread.replace(request, &stays);
+                continue;
+            }
+            spread.stuck.get_or_insert_with(|| stays.cluster.name.clone());
         }
         let mut granted: Vec<Granted> = Vec::new();
         for workload in Workload::largest_first(workloads).into_iter().filter(|w| w.need.replicated) {

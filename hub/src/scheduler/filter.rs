@@ -45,7 +45,7 @@ pub(super) fn may_come<'a>(
     cluster: &'a Cluster,
 ) -> Result<Left<'a>, Refusal> {
     affinity::check(&request.policy.affinity, cluster)?;
-    joined::check(cluster)?;
+    joined::check(request, cluster)?;
     taint::admits(&request.policy.tolerations, cluster)?;
     let capacity = report::check(cluster, request.now)?;
     platform::check(workloads, capacity)?;

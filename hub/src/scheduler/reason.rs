@@ -10,6 +10,17 @@ pub enum Reason {
     Placed,
     /// Chosen before, and nothing speaks against it.
     Sticky,
+    /// Lost, and others have taken its place. What it ran stays, most likely serving, until it is back for good and the
+    /// others are available; then it leaves for this reason.
+    Replaced,
+    /// Came back a moment ago, and is watched before it counts again.
+    Settling,
+    /// Lost with so many others that the fault is more likely the hub's: nothing fails over.
+    ManyClustersLost,
+    /// Lost, and enough other placements are failing over at this moment.
+    FailoverPaced,
+    /// Lost, and no other cluster can take the placement.
+    NoFailoverTarget,
     /// Could take the placement, or took it, but fewer clusters are wanted.
     NotNeeded,
     /// No GPUCluster has that name.
@@ -61,6 +72,11 @@ impl Reason {
         match self {
             Self::Placed => "Placed",
             Self::Sticky => "Sticky",
+            Self::Replaced => "Replaced",
+            Self::Settling => "Settling",
+            Self::ManyClustersLost => "ManyClustersLost",
+            Self::FailoverPaced => "FailoverPaced",
+            Self::NoFailoverTarget => "NoFailoverTarget",
             Self::NotNeeded => "NotNeeded",
             Self::ClusterNotFound => "ClusterNotFound",
             Self::NotAccepted => "NotAccepted",

@@ -3,11 +3,11 @@
 use super::{
     Chosen, Decision, Division, Outcome, Reason, Refused, Removed, Request, Workload, duplicate,
     filter::{self, Refusal},
-    keep::{self, Kept},
+    keep::{self, Kept, Sorted},
     packing::Left,
-    score, share,
+    replace, score, share,
 };
-use crate::fleet::{Cluster, Fleet};
+use crate::fleet::{Cluster, ClusterName, Fleet};
 
 /// A cluster that the placement is not in and could come to.
 #[derive(Clone, Debug)]
@@ -24,6 +24,12 @@ pub(super) struct Candidate<'a> {
 pub(super) struct Spread {
     pub(super) chosen: Vec<Chosen>,
     pub(super) removed: Vec<Removed>,
+    /// Lost clusters whose place others have taken.
+    pub(super) replaced: Vec<Chosen>,
+    /// Those of them that were given up by this very decision.
+    pub(super) failovers: usize,
+    /// The first cluster that is lost and finds no replacement.
+    pub(super) stuck: Option<ClusterName>,
     pub(super) wanted_clusters: u32,
     pub(super) wanted_replicas: u32,
     /// What does not fit where the placement stays.
@@ -37,17 +43,21 @@ pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
         return nothing_selected(request);
     }
     let workloads = request.narrowed();
-    let (kept, mut removed) = keep::keep(request, &workloads, fleet);
+    let Sorted { kept, replaced, mut removed, losses } = keep::keep(request, &workloads, fleet);
     let (candidates, refused, settles_at) = candidates(request, &workloads, fleet);
-    let losing = kept.iter().filter_map(|kept| keep::lost_at(request, kept.cluster));
-    let retry_at = losing.filter(|at| *at > request.now).chain(settles_at).min();
+    let loses_at = replace::loses_at(request, &kept).into_iter().chain(losses.retry_at(request));
+    let back_at = replace::settles_at(request, fleet);
+    let retry_at = loses_at.chain(settles_at).chain(back_at).min();
 
     let names: Vec<_> = candidates.iter().map(|candidate| candidate.cluster.name.clone()).collect();
     let mut spread = match request.policy.division {
         Division::Duplicated => duplicate::spread(request, &workloads, kept, candidates),
         Division::Divided => share::spread(request, &workloads, kept, &candidates),
     };
+    let outcome = outcome(&spread, &refused);
+    replace::conclude(request, fleet, &replaced, &mut spread);
     removed.append(&mut spread.removed);
+    spread.chosen.append(&mut spread.replaced);
     removed.sort_by(|a, b| a.cluster.cmp(&b.cluster));
     spread.chosen.sort_by(|a, b| a.cluster.cmp(&b.cluster));
     for chosen in &mut spread.chosen {
@@ -56,8 +66,9 @@ pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
     let mut spare: Vec<_> =
         names.into_iter().filter(|name| spread.chosen.iter().all(|chosen| chosen.cluster != *name)).collect();
     spare.sort();
-    let outcome = outcome(&spread, &refused);
-    Decision { chosen: spread.chosen, removed, refused, spare, outcome, retry_at }
+    let hold = losses.hold(request, spread.stuck.as_ref());
+    let (chosen, failovers) = (spread.chosen, spread.failovers);
+    Decision { chosen, removed, refused, spare, outcome, hold, failovers, retry_at }
 }
 
 type Candidates<'a> = (Vec<Candidate<'a>>, Vec<Refused>, Option<jiff::Timestamp>);
@@ -116,6 +127,8 @@ fn nothing_selected(request: &Request) -> Decision {
             wanted_replicas: 0,
             given_replicas: 0,
         },
+        hold: None,
+        failovers: 0,
         retry_at: None,
     }
 }

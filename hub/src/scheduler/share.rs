@@ -45,15 +45,16 @@ pub(super) fn spread<'a>(
         spread.removed = keep::surplus(&mut kept, usize::try_from(limit).unwrap_or(usize::MAX));
     }
     let mut best = grow(&divisible, kept.clone(), candidates, limit);
-    let losing: Vec<_> = kept.iter().filter(|kept| kept.lost).map(|kept| kept.row).collect();
-    for row in losing {
+    let losing: Vec<_> = kept.iter().filter(|kept| kept.lost).cloned().collect();
+    for lost in losing {
         let mut without = kept.clone();
-        without.retain(|kept| kept.row.cluster != row.cluster);
+        without.retain(|kept| kept.row.cluster != lost.row.cluster);
         let attempt = grow(&divisible, without.clone(), candidates, limit);
         if attempt.missing == 0 && !attempt.members.is_empty() {
-            let message = "silent beyond spec.failover.lostAfter; its replicas run elsewhere".to_owned();
-            spread.removed.push(row.removed(Reason::Unreachable, message));
+            spread.replace(request, &lost);
             (kept, best) = (without, attempt);
+        } else {
+            spread.stuck.get_or_insert_with(|| lost.cluster.name.clone());
         }
     }
     for (member, replicas) in best.members.iter().zip(&best.replicas) {

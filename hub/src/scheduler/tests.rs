@@ -3,5 +3,6 @@
 pub(super) mod builder;
 mod decisions;
 mod division;
+mod failover;
 mod overcommit;
 mod stability;

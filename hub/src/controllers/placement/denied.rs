@@ -103,7 +103,8 @@ mod tests {
             ..PlacedObject::default()
         };
         let objects = vec![object("NIMCache", "c"), object("NIMService", "s")];
-        let row = PlacedRow { reason: "Placed".into(), score: 1, since: Timestamp::UNIX_EPOCH, objects };
+        let since = Timestamp::UNIX_EPOCH;
+        let row = PlacedRow { reason: "Placed".into(), score: 1, since, objects, replaced: false };
         BTreeMap::from([(cluster.to_owned(), row)])
     }
 

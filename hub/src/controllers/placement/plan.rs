@@ -13,6 +13,7 @@ use super::Book;
 use super::denied::{self, Asked};
 use super::observe::{Block, Observed};
 use super::rows::{self, Fate, Input, PlacedRow, Rows};
+use crate::failover::Allowance;
 use crate::fleet::{FleetEvent, Grant, GrantedObject, PlacementKey};
 use crate::need::{Need, need};
 use crate::scheduler::{
@@ -31,7 +32,7 @@ pub(super) struct Planned {
 
 /// Decides, and reserves at once what was decided: two placements never get the same GPUs.
 pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> Planned {
-    let mut asked = request(observed, book, now);
+    let mut asked = request(hub, observed, book, now);
     let is_blocked = asked.is_err();
     let mut live = hub.live();
     let mut denied = Vec::new();
@@ -39,13 +40,24 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
         denied = deny(&live, observed, book, request);
     }
     let decision = match asked {
-        Ok(request) => stable(schedule(&request, &live.fleet), &book.rows),
+        Ok(request) => {
+            let allowance = live.pace.allowance(hub.limits.per_minute, now);
+            stable(schedule(&Request { allowance, ..request }, &live.fleet), &book.rows)
+        }
         Err(block) => blocked(&block, observed, &book.rows),
     };
+    if decision.failovers > 0 {
+        live.pace.begin(decision.failovers, now);
+        hub.metrics.failed_over(decision.failovers);
+        tracing::info!(target: "audit", action = "failover", placement = %observed.key, clusters = decision.failovers,
+            "others take the place of lost clusters");
+    }
     let rows = follow(hub, &live, observed, book, &decision, is_blocked, now);
     let grants = grants(&rows, &book.needs);
     live.fleet.apply(FleetEvent::Granted { placement: observed.key.clone(), grants });
-    if observed.is_leaving() || decision.outcome.complete {
+    // What reports say may be what a decision waits for.
+    let waits = !decision.outcome.complete || decision.chosen.iter().any(Chosen::is_replaced);
+    if observed.is_leaving() || !waits {
         live.wanting.remove(&observed.key);
     } else {
         live.wanting.insert(observed.key.clone());
@@ -53,7 +65,7 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
     Planned { decision, rows, blocked: is_blocked, denied }
 }
 
-fn request(observed: &Observed, book: &mut Book, now: Timestamp) -> Result<Request, Block> {
+fn request(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> Result<Request, Block> {
     if let Some(block) = &observed.block {
         return Err(block.clone());
     }
@@ -67,11 +79,25 @@ fn request(observed: &Observed, book: &mut Book, now: Timestamp) -> Result<Reque
         workloads.push(Workload { object: one.object.clone(), need });
     }
     let previous = book.rows.placed.iter().filter_map(|(cluster, row)| {
-        Some(Previous { cluster: cluster.parse().ok()?, since: row.since, replicas: granted(&row.objects) })
+        Some(Previous {
+            cluster: cluster.parse().ok()?,
+            since: row.since,
+            replicas: granted(&row.objects),
+            replaced: row.replaced,
+        })
     });
     let previous = previous.collect();
     let placement = observed.key.clone();
-    Ok(Request { placement, policy, workloads, previous, denied: BTreeMap::new(), now })
+    Ok(Request {
+        placement,
+        policy,
+        workloads,
+        previous,
+        denied: BTreeMap::new(),
+        now,
+        limits: hub.limits,
+        allowance: Allowance::FREE,
+    })
 }
 
 /// Tells the request what spokes have denied, and returns what is news.
@@ -118,7 +144,9 @@ fn granted(objects: &[PlacedObject]) -> Vec<Granted> {
 /// A cluster that stays keeps the score it was chosen by: it must not change with every report of free GPUs.
 fn stable(mut decision: Decision, before: &Rows) -> Decision {
     for chosen in &mut decision.chosen {
-        if let Some(row) = before.placed.get(chosen.cluster.as_str()) {
+        if let Some(row) = before.placed.get(chosen.cluster.as_str())
+            && !chosen.is_replaced()
+        {
             chosen.score = i32::try_from(row.score).unwrap_or(chosen.score);
             chosen.reason = Reason::Placed;
         }
@@ -134,7 +162,7 @@ fn blocked(block: &Block, observed: &Observed, before: &Rows) -> Decision {
         (!objects.is_empty()).then_some(())?;
         Some(Chosen {
             cluster: cluster.parse().ok()?,
-            reason: Reason::Placed,
+            reason: if row.replaced { Reason::Replaced } else { Reason::Placed },
             score: i32::try_from(row.score).unwrap_or_default(),
             since: row.since,
             replicas: granted(&objects),
@@ -146,11 +174,21 @@ fn blocked(block: &Block, observed: &Observed, before: &Rows) -> Decision {
         complete: false,
         reason: block.reason,
         message: block.message.clone(),
-        wanted_clusters: u32::try_from(chosen.len()).unwrap_or(u32::MAX),
+        wanted_clusters: u32::try_from(chosen.iter().filter(|chosen| !chosen.is_replaced()).count())
+            .unwrap_or(u32::MAX),
         wanted_replicas: 0,
         given_replicas: 0,
     };
-    Decision { chosen, removed: Vec::new(), refused: Vec::new(), spare: Vec::new(), outcome, retry_at: None }
+    Decision {
+        chosen,
+        removed: Vec::new(),
+        refused: Vec::new(),
+        spare: Vec::new(),
+        outcome,
+        hold: None,
+        failovers: 0,
+        retry_at: None,
+    }
 }
 
 /// The rows that follow from the decision.
@@ -174,8 +212,8 @@ fn follow(
             let objects = observed
                 .selected
                 .iter()
-                // A placement that cannot be scheduled brings nothing new anywhere.
-                .filter(|one| !blocked || held(&cluster, &one.object.uid))
+                // Nothing new comes to a cluster that others have replaced, nor anywhere while nothing can be decided.
+                .filter(|one| !(blocked || chosen.is_replaced()) || held(&cluster, &one.object.uid))
                 .map(|one| PlacedObject {
                     kind: one.object.kind.clone(),
                     name: one.object.name.clone(),
@@ -185,7 +223,8 @@ fn follow(
                 })
                 .collect();
             let reason = chosen.reason.as_str().to_owned();
-            let row = PlacedRow { reason, score: i64::from(chosen.score), since: chosen.since, objects };
+            let (score, since, replaced) = (i64::from(chosen.score), chosen.since, chosen.is_replaced());
+            let row = PlacedRow { reason, score, since, objects, replaced };
             (cluster, row)
         })
         .collect();

@@ -150,6 +150,7 @@ fn place<'a>(
 /// A placement that is being deleted says what it waits for.
 async fn leaving(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> Result<(), Fault> {
     let Some((cluster, _, object)) = book.rows.leaving().next() else {
+        hub.metrics.failover_reason(book.held.take(), None);
         hub.metrics.placement_reason(book.reason.take().as_deref(), None);
         return Ok(());
     };
@@ -277,6 +278,11 @@ fn turned(
                 (!same, !is_true)
             }
             "Ready" => (was != condition.status && (is_true || was == "True"), !is_true),
+            "FailoverHeld" => {
+                let same =
+                    old.is_some_and(|old| old.status == condition.status && old.reason == condition.reason);
+                (!same && (is_true || was == "True"), is_true)
+            }
             "Degraded" | "Failed" => (was != condition.status && (is_true || was == "True"), is_true),
             _ => (false, false),
         };

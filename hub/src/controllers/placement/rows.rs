@@ -29,6 +29,8 @@ pub struct PlacedRow {
     pub since: Timestamp,
     /// The objects, and the replicas each was granted.
     pub objects: Vec<PlacedObject>,
+    /// Whether it was lost and others have taken its place.
+    pub replaced: bool,
 }
 
 /// What has yet to leave one cluster.
@@ -50,9 +52,11 @@ impl Rows {
         for row in slices.into_iter().flat_map(|slice| slice.spec.decisions.iter().cloned()) {
             let (cluster, since, reason) = (row.cluster_name, row.since.0, row.reason.unwrap_or_default());
             match row.state {
-                DecisionState::Placed => {
+                DecisionState::Placed | DecisionState::Replaced => {
                     let score = row.score.unwrap_or_default();
-                    rows.placed.insert(cluster, PlacedRow { reason, score, since, objects: row.objects });
+                    let replaced = row.state == DecisionState::Replaced;
+                    let objects = row.objects;
+                    rows.placed.insert(cluster, PlacedRow { reason, score, since, objects, replaced });
                 }
                 DecisionState::Removing => {
                     rows.removing.insert(cluster, RemovingRow { reason, since, objects: row.objects });
@@ -67,7 +71,7 @@ impl Rows {
     pub fn slices(&self) -> Vec<Vec<Row>> {
         let placed = self.placed.iter().map(|(cluster, row)| Row {
             cluster_name: cluster.clone(),
-            state: DecisionState::Placed,
+            state: if row.replaced { DecisionState::Replaced } else { DecisionState::Placed },
             reason: Some(row.reason.clone()),
             score: Some(row.score),
             since: Time(row.since),

@@ -1,15 +1,23 @@
-//! Filter: the cluster is accepted, and its spoke is connected.
+//! Filter: the cluster is accepted, and its spoke is connected, for good if it came back.
 
-use super::{Reason, Verdict, refuse};
+use super::{Reason, Refusal, Verdict, refuse};
 use crate::fleet::{Cluster, Link};
+use crate::scheduler::Request;
 
-pub(super) fn check(cluster: &Cluster) -> Verdict {
+pub(super) fn check(request: &Request, cluster: &Cluster) -> Verdict {
     if !cluster.accepted {
         let message = "not accepted: set spec.accepted of the GPUCluster to true".to_owned();
         return refuse(Reason::NotAccepted, message);
     }
     match cluster.link {
-        Link::Connected => Ok(()),
+        Link::Connected => match request.settles_at(cluster) {
+            None => Ok(()),
+            Some(at) => {
+                let message =
+                    format!("its spoke came back a moment ago; it counts again from {at:.0}, if it stays");
+                Err(Refusal { reason: Reason::Settling, message, settles_at: Some(at) })
+            }
+        },
         // The moment, not the age: a message that ages would be written again and again.
         Link::Unreachable { since } => {
             refuse(Reason::Unreachable, format!("its spoke has been silent since {since:.0}"))

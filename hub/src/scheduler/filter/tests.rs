@@ -109,8 +109,11 @@ fn reports() {
     expect(&fleet, &late, Reason::CapacityStale, &["came at", "30 minutes"]);
     accept(&fleet.reports("east", report(vec![pool(H100, 81_559, &[(8, 2)], 8)], 60)), &late);
 
-    let event =
-        crate::fleet::FleetEvent::Connected { cluster: "east".parse().unwrap(), agent: <_>::default() };
+    let event = crate::fleet::FleetEvent::Connected {
+        cluster: "east".parse().unwrap(),
+        agent: <_>::default(),
+        at: at(0),
+    };
     let unknown = Fleet::default().admin("east", |admin| admin.accepted = true).with(event);
     expect(&unknown, &fitting(), Reason::CapacityUnknown, &["not reported"]);
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
+    failover::{Allowance, Limits},
     fleet::{
         Admin, Agent, Capacity, ClusterName, Effect, Fleet, FleetEvent, Grant, ObjectRef, ObjectStatus,
         PlacementKey, Platform, Pool, Taint,
@@ -74,7 +75,7 @@ impl Build for Fleet {
 
     fn joined(self, cluster: &str, pools: Vec<Pool>) -> Self {
         self.admin(cluster, |admin| admin.accepted = true)
-            .with(FleetEvent::Connected { cluster: name(cluster), agent: Agent::default() })
+            .with(FleetEvent::Connected { cluster: name(cluster), agent: Agent::default(), at: at(0) })
             .reports(cluster, report(pools, 0))
     }
 
@@ -83,6 +84,7 @@ impl Build for Fleet {
             labels: known.labels.clone(),
             taints: known.taints.clone(),
             accepted: known.accepted,
+            failover_confirmed: known.failover_confirmed,
         });
         change(&mut admin);
         self.with(FleetEvent::Admin { cluster: name(cluster), admin })
@@ -137,12 +139,19 @@ pub(crate) fn request(placement: &str, workloads: Vec<Workload>) -> Request {
         previous: Vec::new(),
         denied: std::collections::BTreeMap::new(),
         now: at(1),
+        limits: Limits::default(),
+        allowance: Allowance::FREE,
     }
 }
 
 /// The row that a controller stores for a chosen cluster.
 pub(crate) fn row(chosen: &Chosen) -> Previous {
-    Previous { cluster: chosen.cluster.clone(), since: chosen.since, replicas: chosen.replicas.clone() }
+    Previous {
+        cluster: chosen.cluster.clone(),
+        since: chosen.since,
+        replicas: chosen.replicas.clone(),
+        replaced: chosen.is_replaced(),
+    }
 }
 
 /// What a controller does with a decision, with nothing to remove: rows stored, grants told to the fleet.

@@ -95,8 +95,8 @@ fn a_lost_share_moves_only_as_a_whole() {
     let fleet = fleet.joined("c3", vec![pool(H100, 81_559, &[(8, 1)], 8)]);
     let decision = schedule(&wants, &fleet);
     assert!(decision.outcome.complete, "{decision:?}");
-    assert_eq!(decision.removed[0].reason, Reason::Unreachable);
-    assert!(!chosen(&decision).contains(&"c0"));
+    assert!(decision.removed.is_empty(), "what it runs most likely serves");
+    assert!(decision.chosen[0].cluster.as_str() == "c0" && decision.chosen[0].is_replaced(), "{decision:?}");
 }
 
 proptest! {

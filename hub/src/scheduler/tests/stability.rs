@@ -116,7 +116,9 @@ fn a_lost_cluster_is_replaced_when_that_is_wanted_and_possible() {
     wants.now = at(70);
     stays(&schedule(&wants, &fleet));
     wants.policy.failover.on_unreachable = OnUnreachable::Replace;
-    leaves(&schedule(&wants, &fleet), Reason::Unreachable);
+    let decision = schedule(&wants, &fleet);
+    assert_eq!(chosen(&decision), ["east", "west"]);
+    assert!(decision.chosen[0].is_replaced() && decision.removed.is_empty(), "{decision:?}");
     let full = fleet.clone().reports("west", report(vec![pool(H100, 81_559, &[(7, 1)], 8)], 11));
     stays(&schedule(&wants, &full));
     wants.now = at(69);

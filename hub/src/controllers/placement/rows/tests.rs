@@ -1,5 +1,7 @@
 //! What the rows become when clusters, objects and placements come and go.
 
+use crds::fleet::NIMPlacementDecisionSpec;
+
 use super::*;
 
 fn object(kind: &str, uid: &str) -> PlacedObject {
@@ -18,6 +20,7 @@ fn placed(uids: &[(&str, &str)]) -> PlacedRow {
         score: 7,
         since: Timestamp::UNIX_EPOCH,
         objects: uids.iter().map(|(kind, uid)| object(kind, uid)).collect(),
+        replaced: false,
     }
 }
 
@@ -153,4 +156,33 @@ fn slices_hold_a_hundred_rows_and_read_back_the_same() {
         })
         .collect();
     assert_eq!(Rows::read(&stored), before);
+}
+
+#[test]
+fn a_replaced_row_reads_back_as_one_and_leaves_for_its_reason() {
+    let mut before = rows(&["east", "west"]);
+    if let Some(row) = before.placed.get_mut("east") {
+        row.replaced = true;
+    }
+    let slices: Vec<NIMPlacementDecision> = before
+        .slices()
+        .into_iter()
+        .map(|decisions| {
+            NIMPlacementDecision::new("p-0", NIMPlacementDecisionSpec { decisions, ..<_>::default() })
+        })
+        .collect();
+    assert_eq!(Rows::read(&slices), before);
+    let mut target = before.placed.clone();
+    target.remove("east");
+    let after = plan(Input {
+        before: &before,
+        target,
+        left: BTreeMap::from([("east".to_owned(), "Replaced".to_owned())]),
+        fate: &|_| Fate::Unplaced,
+        gone: &|_, _| false,
+        joined: &|_| true,
+        now: Timestamp::UNIX_EPOCH,
+    });
+    assert_eq!(after.removing["east"].reason, "Replaced");
+    assert!(after.placed.contains_key("west"));
 }

@@ -1,0 +1,43 @@
+//! Who is held by the brake: looked at when connections come and go, so that those who vanished first hear of those who
+//! vanished later.
+
+use std::collections::BTreeSet;
+
+use super::Hub;
+use crate::failover::Outages;
+use crate::fleet::ClusterName;
+
+/// Looks whenever it is asked to.
+pub(super) async fn watch(hub: &Hub) {
+    loop {
+        hub.outages.take().await;
+        look(hub);
+        hub.outages.done(&(), true);
+    }
+}
+
+/// Wakes the clusters that are held or released now, and what is placed there.
+fn look(hub: &Hub) {
+    let (turned, placements, count) = {
+        let mut live = hub.live();
+        let outages = Outages::of(&live.fleet);
+        let held: BTreeSet<ClusterName> = live
+            .fleet
+            .clusters()
+            .filter(|cluster| outages.held(cluster, &hub.limits).is_some())
+            .map(|cluster| cluster.name.clone())
+            .collect();
+        let turned: Vec<ClusterName> = held.symmetric_difference(&live.held).cloned().collect();
+        let placements: BTreeSet<_> = turned.iter().flat_map(|name| live.placements_in(name)).collect();
+        let count = held.len();
+        live.held = held;
+        (turned, placements, count)
+    };
+    hub.metrics.set_failover_held(count);
+    for name in turned {
+        hub.clusters.add_soon(name);
+    }
+    for key in placements {
+        hub.placements.add_soon(key);
+    }
+}

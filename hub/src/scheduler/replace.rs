@@ -1,0 +1,221 @@
+//! Clusters that were lost and whose place others have taken: make before break, and what happens when they return.
+//!
+//! ```text
+//! stays ──lost, and others fit──► replaced ──back for good, the others available──► leaves
+//!   ▲                                │
+//!   └── back for good and available, ┘
+//!       the others not: they leave
+//! ```
+//!
+//! A replaced cluster most likely still serves; nothing it runs is touched while nobody can tell. So the old copy goes
+//! only when the new one is known to serve, and of two copies the one that serves stays.
+
+use jiff::Timestamp;
+
+use super::{
+    Chosen, Division, Granted, Hold, Previous, Reason, Request, Workload,
+    keep::{self, Kept},
+    run::Spread,
+};
+use crate::failover::{Held, Limits, Outages};
+use crate::fleet::{Cluster, ClusterName, Fleet, Link};
+
+/// A cluster whose place others have taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replaced<'a> {
+    pub(super) row: &'a Previous,
+    pub(super) cluster: &'a Cluster,
+    /// Whether everything of the placement is known to be ready there.
+    pub(super) available: bool,
+    /// Whether it is connected, and for good.
+    pub(super) settled: bool,
+}
+
+/// What is lost and may not be replaced, or finds no place.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    /// The first that the brake holds.
+    braked: Option<(String, Held)>,
+    /// The first that has to wait for its turn.
+    paced: Option<String>,
+    granted: u32,
+    /// Looked at once something is lost.
+    outages: Option<Outages>,
+}
+
+impl Losses {
+    /// Whether a lost cluster may be replaced now.
+    pub(super) fn may_go(&mut self, request: &Request, fleet: &Fleet, cluster: &Cluster) -> bool {
+        let outages = self.outages.get_or_insert_with(|| Outages::of(fleet));
+        if let Some(held) = outages.held(cluster, &request.limits) {
+            self.braked.get_or_insert((cluster.name.to_string(), held));
+            return false;
+        }
+        if self.granted >= request.allowance.now {
+            self.paced.get_or_insert(cluster.name.to_string());
+            return false;
+        }
+        self.granted += 1;
+        true
+    }
+
+    /// Why something that is lost is not replaced; `stuck` found no other cluster.
+    pub(super) fn hold(&self, request: &Request, stuck: Option<&ClusterName>) -> Option<Hold> {
+        if let Some((cluster, held)) = &self.braked {
+            let message = format!(
+                "{cluster} is lost, and {held}: a fault of the hub or of its network is likely, so nothing moves until \
+                 they are back; if they are really lost: kubectl annotate gpucluster {cluster} \
+                 nimfleet.io/confirm-failover=true"
+            );
+            return Some(Hold { reason: Reason::ManyClustersLost, message });
+        }
+        if let Some(cluster) = &self.paced {
+            let most = request.limits.per_minute;
+            let message =
+                format!("{cluster} is lost; at most {most} failovers a minute begin in the whole fleet");
+            return Some(Hold { reason: Reason::FailoverPaced, message });
+        }
+        let cluster = stuck?;
+        let message = format!("{cluster} is lost, and no other cluster can take over; see status.refusals");
+        Some(Hold { reason: Reason::NoFailoverTarget, message })
+    }
+
+    /// When a wait for a turn is over.
+    pub(super) fn retry_at(&self, request: &Request) -> Option<Timestamp> {
+        self.paced.as_ref().and(request.allowance.more_at)
+    }
+}
+
+impl Request {
+    /// When a cluster that came back counts again; none if it does.
+    pub(super) fn settles_at(&self, cluster: &Cluster) -> Option<Timestamp> {
+        let Limits { noticed_after, stable_after, .. } = self.limits;
+        let at = cluster.comeback.and_then(|comeback| comeback.settles_at(noticed_after, stable_after));
+        at.filter(|at| *at > self.now)
+    }
+}
+
+/// Whether everything of the placement is known to be ready in a cluster.
+pub(super) fn is_available(request: &Request, fleet: &Fleet, cluster: &Cluster) -> bool {
+    let ready = |workload: &Workload| {
+        let heard = fleet.statuses().get(&cluster.name, &workload.object.uid);
+        heard.is_some_and(|heard| heard.status.is_ready())
+    };
+    cluster.link == Link::Connected && request.workloads.iter().all(ready)
+}
+
+/// Whether something of the placement is known not to be ready in a cluster, or the cluster is lost. Of one that has not
+/// spoken yet neither is known: the hub may just have started.
+pub(super) fn is_failing(request: &Request, fleet: &Fleet, cluster: &Cluster) -> bool {
+    let unready = |workload: &Workload| {
+        let heard = fleet.statuses().get(&cluster.name, &workload.object.uid);
+        heard.is_some_and(|heard| !heard.status.is_ready())
+    };
+    match cluster.link {
+        Link::Connected => request.workloads.iter().any(unready),
+        _ => keep::lost_at(request, cluster).is_some_and(|at| request.now >= at),
+    }
+}
+
+/// Whether a cluster is connected, and for good if it came back.
+pub(super) fn is_settled(request: &Request, cluster: &Cluster) -> bool {
+    cluster.link == Link::Connected && cluster.accepted && request.settles_at(cluster).is_none()
+}
+
+/// Takes out those that shall stay after all: they are back for good, and the others are fewer than wanted, or fail
+/// while these are available.
+pub(super) fn restored<'a>(
+    request: &Request,
+    kept: &[Kept<'_>],
+    replaced: &mut Vec<Replaced<'a>>,
+) -> Vec<Replaced<'a>> {
+    let wanted = match request.policy.division {
+        Division::Duplicated => request.policy.clusters.unwrap_or(1),
+        // Shares cannot be given back one by one: as long as anybody has them, they stay there.
+        Division::Divided => 1,
+    };
+    let missing = usize::try_from(wanted).unwrap_or(usize::MAX).saturating_sub(kept.len());
+    let serves = request.policy.division == Division::Duplicated && kept.iter().any(|kept| kept.failing);
+    let mut restored = Vec::new();
+    replaced.retain(|one| {
+        let back = one.settled && (restored.len() < missing || serves && one.available);
+        if back {
+            restored.push(*one);
+        }
+        !back
+    });
+    restored
+}
+
+/// What becomes of those whose place others have taken, now that it is known who runs the placement.
+pub(super) fn conclude(request: &Request, fleet: &Fleet, replaced: &[Replaced<'_>], spread: &mut Spread) {
+    let stands = |chosen: &Chosen| {
+        let cluster = fleet.cluster(chosen.cluster.as_str());
+        cluster.is_some_and(|c| is_settled(request, c) && is_available(request, fleet, c))
+    };
+    let taken_over = !spread.chosen.is_empty() && spread.chosen.iter().all(stands);
+    let names: Vec<_> = spread.chosen.iter().map(|chosen| chosen.cluster.to_string()).collect();
+    for one in replaced {
+        if one.settled && taken_over {
+            let message = format!("it is back, and {} has taken over", names.join(", "));
+            spread.removed.push(one.row.removed(Reason::Replaced, message));
+        } else {
+            spread.replaced.push(one.chosen(request));
+        }
+    }
+}
+
+impl Replaced<'_> {
+    /// The row of a cluster that is left as it is.
+    fn chosen(&self, request: &Request) -> Chosen {
+        let message = match self.cluster.link {
+            Link::Unreachable { since } => {
+                format!(
+                    "silent since {since:.0}; others have taken over, and this copy goes when it is back for good"
+                )
+            }
+            _ => "it is back; this copy goes when it has been for long enough and the others are available"
+                .to_owned(),
+        };
+        Chosen {
+            cluster: self.cluster.name.clone(),
+            reason: Reason::Replaced,
+            score: 0,
+            since: self.row.since,
+            replicas: replicas(request, self.row),
+            message,
+        }
+    }
+}
+
+/// The shares that a row has, as they were granted.
+fn replicas(request: &Request, row: &Previous) -> Vec<Granted> {
+    let divided = |uid: &str| {
+        let workload = request.workloads.iter().find(|workload| workload.object.uid == uid);
+        request.policy.division == Division::Divided && workload.is_some_and(|w| w.need.divisible())
+    };
+    row.replicas.iter().map(|one| Granted { divided: divided(&one.uid), ..one.clone() }).collect()
+}
+
+impl Spread {
+    /// Others take the place of a lost cluster, by this very decision.
+    pub(super) fn replace(&mut self, request: &Request, lost: &Kept<'_>) {
+        let Kept { row, cluster, .. } = *lost;
+        self.replaced.push(Replaced { row, cluster, available: false, settled: false }.chosen(request));
+        self.failovers += 1;
+    }
+}
+
+/// The earliest moment at which a cluster that came back counts again, of those that are waited for.
+pub(super) fn settles_at(request: &Request, fleet: &Fleet) -> Option<Timestamp> {
+    if !request.previous.iter().any(|row| row.replaced) {
+        return None;
+    }
+    let clusters = request.previous.iter().filter_map(|row| fleet.cluster(row.cluster.as_str()));
+    clusters.filter_map(|cluster| request.settles_at(cluster)).min()
+}
+
+/// When the next of those that stay counts as lost.
+pub(super) fn loses_at(request: &Request, kept: &[Kept<'_>]) -> Option<Timestamp> {
+    kept.iter().filter_map(|kept| keep::lost_at(request, kept.cluster)).filter(|at| *at > request.now).min()
+}

@@ -56,7 +56,7 @@ impl Families {
         let mut registry = Registry::with_prefix("nimfleet_hub");
         link.register(&mut registry);
         let leading = Gauge::default();
-        registry.register("leading", "1 if this replica leads, 0 if it stands by", leading.clone());
+        registry.register("leading", "Whether this replica leads (1) or stands by (0)", leading.clone());
         let connected_clusters = Gauge::default();
         registry.register("connected_clusters", "Clusters whose session is up", connected_clusters.clone());
         let placements = Family::<ByReason, Gauge>::default();

@@ -105,7 +105,7 @@ impl Hub {
 
     /// Succeeds when a hub's process says that it leads and is ready.
     pub async fn leads(daemon: &Daemon) -> Result<(), Failure> {
-        if !daemon.metrics().await?.contains("nimfleet_hub_leading 1") {
+        if !daemon.metrics().await?.contains("\nnimfleet_hub_leading 1\n") {
             return Err(Failure::new("it stands by"));
         }
         Ok(daemon.ready().await?)

@@ -113,7 +113,7 @@ async fn a_cluster_runs_pods_and_jobs_and_leaves_nothing_behind() -> Result<(), 
 #[tokio::test]
 async fn an_api_server_that_was_away_comes_back_with_what_it_held() -> Result<(), Failure> {
     let ground = Ground::prepare().await?;
-    let mut cluster = Cluster::start(&ground, "hub", &Shape::new()).await?;
+    let cluster = Cluster::start(&ground, "hub", &Shape::new()).await?;
     let pods: Api<Pod> = Api::default_namespaced(cluster.client());
     // Without its namespace's service account, which a controller makes, a pod is refused.
     let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::default_namespaced(cluster.client());

@@ -1,0 +1,121 @@
+//! Lost clusters: others take over, the old copy goes last, flapping moves nothing, and a hub-side fault moves nothing.
+
+use std::time::Duration;
+
+use e2e::cluster::gpu::H100;
+use e2e::failure::Failure;
+use e2e::fleet::Fleet;
+use e2e::{objects, sample};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::watching::{SOON, deployments, measures, says, told};
+
+/// The patience of the placements here.
+const LOST_AFTER: Duration = Duration::from_secs(10);
+
+async fn running(clusters: &[&str]) -> Result<Fleet, Failure> {
+    let plan = clusters.iter().fold(Fleet::new(), |plan, name| plan.cluster(name).gpus(H100, 8, 1));
+    let fleet = plan.audited().start().await?;
+    let failover = json!({"failover": {"onUnreachable": "Replace", "lostAfter": "10s"}});
+    sample::place(&fleet, sample::NAME, &failover).await?;
+    assert_eq!(sample::ready(&fleet, sample::NAME).await?, [clusters[0]]);
+    Ok(fleet)
+}
+
+/// The clusters that hold the placement, each with the state of its row.
+async fn rows(fleet: &Fleet) -> Result<Vec<(String, String)>, Failure> {
+    let slices = objects::list(fleet.hub().cluster(), "NIMPlacementDecision", sample::NAMESPACE).await?;
+    let rows =
+        slices.iter().flat_map(|slice| slice["spec"]["decisions"].as_array().cloned().unwrap_or_default());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(rows.map(|row| (text(&row["clusterName"]), text(&row["state"]))).collect())
+}
+
+async fn until_rows(fleet: &Fleet, expected: &[(&str, &str)]) -> Result<(), Failure> {
+    fleet
+        .eventually(&format!("the rows are {expected:?}"), SOON, || async {
+            let rows = rows(fleet).await?;
+            let same = rows.len() == expected.len()
+                && rows.iter().zip(expected).all(|((c, s), (name, state))| c == name && s == state);
+            if same { Ok(()) } else { Err(Failure::new(format!("{rows:?}"))) }
+        })
+        .await
+}
+
+#[tokio::test]
+async fn the_old_copy_of_a_lost_cluster_goes_when_it_is_back_and_the_new_one_serves() -> Result<(), Failure> {
+    let fleet = running(&["east", "west"]).await?;
+    let (east, west) = (fleet.cluster("east")?, fleet.cluster("west")?);
+    let old = deployments(east.cluster()).await?;
+
+    // A link that flaps, never away for longer than the placement's patience.
+    for _ in 0..3 {
+        east.link().cut().await;
+        measures(&fleet, "nimfleet_hub_connected_clusters 1").await?;
+        tokio::time::sleep(LOST_AFTER / 5).await;
+        east.link().heal().await;
+        measures(&fleet, "nimfleet_hub_connected_clusters 2").await?;
+        assert_eq!(rows(&fleet).await?, [("east".to_owned(), "Placed".to_owned())]);
+    }
+    assert!(deployments(west.cluster()).await?.is_empty(), "a flapping link has moved the model");
+
+    east.link().cut().await;
+    let cut = Instant::now();
+    until_rows(&fleet, &[("east", "Replaced"), ("west", "Placed")]).await?;
+    println!("lostAfter 10 s: others took over {} ms after the cut", cut.elapsed().as_millis());
+    assert!(cut.elapsed() >= LOST_AFTER, "it was not lost yet");
+    assert_eq!(sample::ready(&fleet, sample::NAME).await?, ["west"]);
+    assert_eq!(deployments(east.cluster()).await?, old, "the old copy was touched while nobody could tell");
+    measures(&fleet, "nimfleet_hub_failovers_total 1").await?;
+
+    east.link().heal().await;
+    let back = Instant::now();
+    until_rows(&fleet, &[("west", "Placed")]).await?;
+    println!(
+        "back: the old copy was gone after {} ms, of which it was watched for 3000",
+        back.elapsed().as_millis()
+    );
+    assert!(back.elapsed() >= Duration::from_secs(3), "it was not watched");
+    assert!(deployments(east.cluster()).await?.is_empty());
+    assert_eq!(sample::ready(&fleet, sample::NAME).await?, ["west"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn clusters_that_vanish_together_fail_over_on_the_admins_word_alone() -> Result<(), Failure> {
+    let fleet = running(&["east", "north", "west"]).await?;
+    let (east, north, west) = (fleet.cluster("east")?, fleet.cluster("north")?, fleet.cluster("west")?);
+    east.link().cut().await;
+    north.link().cut().await;
+    let message = sample::says(&fleet, sample::NAME, "FailoverHeld", "ManyClustersLost").await?;
+    assert!(message.contains("2 of 3 clusters") && message.contains("confirm-failover=true"), "{message}");
+    for cluster in ["east", "north"] {
+        says(&fleet, cluster, "FailoverHeld", "True", "ManyClustersLost").await?;
+    }
+    measures(&fleet, "nimfleet_hub_failover_held_clusters 2").await?;
+    measures(&fleet, "nimfleet_hub_failover_held_placements{reason=\"ManyClustersLost\"} 1").await?;
+    told(&fleet, "NIMPlacement", "ManyClustersLost").await?;
+    told(&fleet, "GPUCluster", "ManyClustersLost").await?;
+    tokio::time::sleep(LOST_AFTER).await;
+    assert_eq!(rows(&fleet).await?, [("east".to_owned(), "Placed".to_owned())]);
+    assert!(deployments(west.cluster()).await?.is_empty(), "a fault of the hub has moved the model");
+
+    // The admin has looked: east is really gone.
+    let word = json!({"metadata": {"annotations": {"nimfleet.io/confirm-failover": "true"}}});
+    objects::patch(fleet.hub().cluster(), "GPUCluster", "", "east", word).await?;
+    until_rows(&fleet, &[("east", "Replaced"), ("west", "Placed")]).await?;
+    assert_eq!(sample::ready(&fleet, sample::NAME).await?, ["west"]);
+
+    // Those that return are free again, and the word is used up.
+    east.link().heal().await;
+    north.link().heal().await;
+    for cluster in ["east", "north"] {
+        says(&fleet, cluster, "FailoverHeld", "False", "AsExpected").await?;
+    }
+    measures(&fleet, "nimfleet_hub_failover_held_clusters 0").await?;
+    until_rows(&fleet, &[("west", "Placed")]).await?;
+    let east = objects::get(fleet.hub().cluster(), "GPUCluster", "", "east").await?;
+    assert!(east["metadata"]["annotations"]["nimfleet.io/confirm-failover"].is_null(), "{east}");
+    Ok(())
+}

@@ -5,6 +5,7 @@
 //! process        starts a program that dies with us, however we die
 //! cluster        one Kubernetes cluster on loopback: API server, controllers, scheduler, kwok as every kubelet
 //! fleet          a hub and its spokes, as real processes, on real clusters
+//! nemo           NVIDIA's NeMo stack, and what its users bring
 //! site           one cluster with a spoke that is a NIM operator alone
 //! ```
 
@@ -15,6 +16,7 @@ pub mod failure;
 pub mod fault_proxy;
 pub mod fleet;
 pub mod foreign;
+pub mod nemo;
 pub mod objects;
 pub mod patience;
 mod plain_http;

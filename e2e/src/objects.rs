@@ -21,7 +21,8 @@ fn resource(api_version: &str, kind: &str) -> ApiResource {
 /// The API version of the kinds that tests speak of by kind alone.
 fn api_version(kind: &str) -> &'static str {
     match kind {
-        "NIMService" | "NIMCache" | "NIMPipeline" | "NIMBuild" => "apps.nvidia.com/v1alpha1",
+        "NIMService" | "NIMCache" | "NIMPipeline" | "NIMBuild" | "NemoCustomizer" | "NemoDatastore"
+        | "NemoEntitystore" | "NemoEvaluator" | "NemoGuardrail" => "apps.nvidia.com/v1alpha1",
         "NIMPlacement" | "NIMPlacementDecision" | "GPUCluster" => "nimfleet.io/v1alpha1",
         "Deployment" => "apps/v1",
         "Job" => "batch/v1",

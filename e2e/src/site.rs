@@ -32,6 +32,13 @@ impl Plan {
         self
     }
 
+    /// Nodes without GPUs.
+    #[must_use]
+    pub fn cpu_nodes(mut self, nodes: u32) -> Self {
+        self.shape = self.shape.cpu_nodes(nodes);
+        self
+    }
+
     /// Keeps an audit log.
     #[must_use]
     pub fn audited(mut self) -> Self {

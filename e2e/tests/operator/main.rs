@@ -3,6 +3,7 @@
 mod drift;
 mod late;
 mod many;
+mod nemo;
 mod optional_parts;
 mod platforms;
 mod service;

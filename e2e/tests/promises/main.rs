@@ -5,6 +5,7 @@ mod bad_input;
 mod control_plane;
 mod joining;
 mod limits;
+mod nemo;
 mod ownership;
 mod placing;
 mod refusals;

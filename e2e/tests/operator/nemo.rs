@@ -1,0 +1,129 @@
+//! NVIDIA's NeMo stack under the operator: it becomes ready, follows what it refers to, heals, rests, and goes whole.
+
+use std::time::{Duration, Instant};
+
+use e2e::failure::Failure;
+use e2e::nemo::{MODELS, NAMESPACE, STACK, bring, inventory, models};
+use e2e::objects;
+use e2e::site::{IDENTITY, Site};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::service::SOON;
+
+/// How soon a changed ConfigMap has to be seen in the pods' template, and drift put right.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(5);
+/// Long enough for every retry of a few seconds to show, and for what is asked for twice in it.
+const QUIET: Duration = Duration::from_secs(15);
+
+/// Waits until every object of the stack says Ready for the generation that it has.
+async fn ready(site: &Site) -> Result<(), Failure> {
+    for (kind, name, _) in STACK {
+        site.eventually(&format!("{kind} {name} is Ready"), SOON, || async {
+            let found = objects::get(site.cluster(), kind, NAMESPACE, name).await?;
+            objects::expect(&found, "Ready", "True")?;
+            assert_eq!(found["status"]["state"], "Ready", "{kind}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+async fn deployment(site: &Site, name: &str) -> Result<Value, Failure> {
+    objects::get(site.cluster(), "Deployment", NAMESPACE, name).await
+}
+
+#[tokio::test]
+async fn nemo_accept_the_stack_lives_and_goes_without_a_trace() -> Result<(), Failure> {
+    let site = Site::new().audited().cpu_nodes(2).start().await?;
+    let cluster = site.cluster();
+    bring(cluster).await?;
+    let theirs = inventory(cluster).await?;
+    for (_, _, manifest) in STACK {
+        objects::apply(cluster, manifest).await?;
+    }
+    ready(&site).await?;
+
+    rolled(&site).await?;
+    optional_part(&site).await?;
+    healed(&site).await?;
+    ready(&site).await?;
+    rests(&site).await?;
+
+    for (kind, name, _) in STACK {
+        objects::delete(cluster, kind, NAMESPACE, name).await?;
+    }
+    site.eventually("only what the users brought is left", SOON, || async {
+        let left = inventory(cluster).await?;
+        if left == theirs { Ok(()) } else { Err(Failure::new(format!("{left:?}"))) }
+    })
+    .await
+}
+
+/// A ConfigMap that the customizer refers to is changed: the configuration follows, and the pods are replaced.
+async fn rolled(site: &Site) -> Result<(), Failure> {
+    let name = "nemocustomizer-sample";
+    let template = |found: &Value| found["spec"]["template"].clone();
+    let before = template(&deployment(site, name).await?);
+    objects::apply(site.cluster(), &models(4).to_string()).await?;
+    let begun = Instant::now();
+    site.eventually("the customizer's pods are replaced", SOON, || async {
+        let now = template(&deployment(site, name).await?);
+        if now == before { Err(Failure::new("the template is as it was")) } else { Ok(()) }
+    })
+    .await?;
+    assert!(begun.elapsed() < FOLLOWED_WITHIN, "a change of {MODELS} took {:?}", begun.elapsed());
+    let config = objects::get(site.cluster(), "ConfigMap", NAMESPACE, name).await?;
+    let text = config["data"]["config.yaml"].as_str().unwrap_or_default();
+    assert!(text.contains("num_gpus: 4"), "{text}");
+    Ok(())
+}
+
+/// An Ingress comes with its switch and goes with it.
+async fn optional_part(site: &Site) -> Result<(), Failure> {
+    let (kind, name) = ("NemoEntitystore", "nemoentitystore-sample");
+    let router = json!({"hostDomainName": "example.com", "ingress": {"ingressClass": "nginx"}});
+    for (router, there) in [(router, true), (Value::Null, false)] {
+        let change = json!({"spec": {"expose": {"router": router}}});
+        objects::patch(site.cluster(), kind, NAMESPACE, name, change).await?;
+        site.eventually(&format!("Ingress there: {there}"), SOON, || async {
+            if there {
+                objects::get(site.cluster(), "Ingress", NAMESPACE, name).await.map(|_| ())
+            } else {
+                objects::absent(site.cluster(), "Ingress", NAMESPACE, name).await
+            }
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// What is changed or deleted by hand is put right.
+async fn healed(site: &Site) -> Result<(), Failure> {
+    let (cluster, name) = (site.cluster(), "nemodatastore-sample");
+    let drift = json!({"spec": {"template": {"spec": {"containers": [{"name": format!("{name}-ctr"), "image": "x"}]}}}});
+    let patch = drift.to_string();
+    cluster.kubectl(&["patch", "deployment", name, "-n", NAMESPACE, "--patch", &patch], None).await?;
+    objects::delete(cluster, "Service", NAMESPACE, "nemoevaluator-sample").await?;
+    let begun = Instant::now();
+    site.eventually("the image and the Service are back", SOON, || async {
+        let found = deployment(site, name).await?;
+        let image = found["spec"]["template"]["spec"]["containers"][0]["image"].to_string();
+        objects::get(cluster, "Service", NAMESPACE, "nemoevaluator-sample").await?;
+        if image.contains("datastore:25.08") { Ok(()) } else { Err(Failure::new(image)) }
+    })
+    .await?;
+    assert!(begun.elapsed() < FOLLOWED_WITHIN, "healing took {:?}", begun.elapsed());
+    Ok(())
+}
+
+/// With nothing to do, nothing is written.
+async fn rests(site: &Site) -> Result<(), Failure> {
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let since = Timestamp::now();
+    tokio::time::sleep(QUIET).await;
+    let written = site.cluster().audit().writes_by(IDENTITY, since);
+    assert!(written.is_empty(), "{written:?}");
+    Ok(())
+}

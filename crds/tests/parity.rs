@@ -106,7 +106,7 @@ fn accept_definitions_say_what_upstreams_say() {
 }
 
 #[test]
-fn b13_every_repaired_rule_is_one_of_upstreams() {
+fn nemo_b13_every_repaired_rule_is_one_of_upstreams() {
     for (files, wrong, _) in REPAIRED {
         let kinds: Vec<_> = kinds().into_iter().filter(|(file, _)| file.starts_with(files)).collect();
         assert_eq!(kinds.len(), 5, "{files}");

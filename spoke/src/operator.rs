@@ -13,6 +13,8 @@ mod microservice;
 mod models;
 mod nemo;
 mod nemocustomizer;
+mod nemodatastore;
+mod nemoentitystore;
 mod nemoevaluator;
 mod nemoguardrail;
 mod nimbuild;
@@ -48,6 +50,8 @@ pub use gauges::StateGauges;
 use models::Models;
 use nemo::Nemo;
 use nemocustomizer::Customizers;
+use nemodatastore::Datastores;
+use nemoentitystore::Entitystores;
 use nemoevaluator::Evaluators;
 use nemoguardrail::Guardrails;
 use nimbuild::NimBuilds;
@@ -96,6 +100,8 @@ fn kinds() -> Vec<Registration> {
         Registration::of::<NimPipelines>(),
         Registration::of::<NimBuilds>(),
         Registration::of::<Nemo<Customizers>>(),
+        Registration::of::<Nemo<Datastores>>(),
+        Registration::of::<Nemo<Entitystores>>(),
         Registration::of::<Nemo<Evaluators>>(),
         Registration::of::<Nemo<Guardrails>>(),
     ]

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use e2e::failure::Failure;
 use e2e::nemo::{MODELS, NAMESPACE, STACK, bring, inventory, models};
-use e2e::objects;
 use e2e::site::{IDENTITY, Site};
+use e2e::{foreign, objects};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -126,4 +126,35 @@ async fn rests(site: &Site) -> Result<(), Failure> {
     let written = site.cluster().audit().writes_by(IDENTITY, since);
     assert!(written.is_empty(), "{written:?}");
     Ok(())
+}
+
+#[tokio::test]
+async fn nemo_b30_a_kind_that_nothing_defines_holds_nothing_else_up() -> Result<(), Failure> {
+    let site = Site::new().cpu_nodes(1).start().await?;
+    let gateway = json!({"hostDomainName": "example.com", "gateway": {"name": "g", "namespace": "n"}});
+    let rails = json!({
+        "apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NemoGuardrail",
+        "metadata": {"name": "rails", "namespace": NAMESPACE},
+        "spec": {
+            "image": {"repository": "guardrails", "tag": "25.10"}, "expose": {"router": gateway},
+            "metrics": {"enabled": true},
+        },
+    });
+    objects::apply(site.cluster(), &rails.to_string()).await?;
+    let says = async |reason: &str| {
+        site.eventually(&format!("rails says {reason}"), SOON, || async {
+            let found = objects::get(site.cluster(), "NemoGuardrail", NAMESPACE, "rails").await?;
+            match objects::condition(&found, "Ready") {
+                Some((_, is, _)) if is == reason => Ok(()),
+                other => Err(Failure::new(format!("Ready is {other:?}"))),
+            }
+        })
+        .await
+    };
+    says("HTTPRouteUnavailable").await?;
+    deployment(&site, "rails").await?;
+    foreign::install(site.cluster(), &["HTTPRoute"]).await?;
+    says("ServiceMonitorUnavailable").await?;
+    foreign::install(site.cluster(), &["ServiceMonitor"]).await?;
+    says("Ready").await
 }

@@ -3,6 +3,7 @@
 
 mod caches;
 mod devices;
+mod nemo;
 mod pipelines;
 mod services;
 

@@ -2,6 +2,7 @@
 
 mod failures;
 mod front;
+mod granted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::operator::engine::child::ChildKind;
+use crate::operator::engine::decide::{Decision, decide};
 use crate::operator::engine::kind::Rendered;
 use crate::operator::nemo::Verdict;
 use crate::operator::nemo::need::Found;
@@ -89,9 +90,11 @@ fn nemo_b01_a_data_store_without_a_claim_keeps_its_data_with_the_pod() {
 
 #[test]
 fn nemo_b02_clients_can_be_kept_from_the_object_store() {
-    for (more, said) in
-        [(json!({}), "true"), (json!({"serveDirect": true}), "true"), (json!({"serveDirect": false}), "false")]
-    {
+    for (more, said) in [
+        (json!({}), "true"),
+        (json!({"serveDirect": true}), "true"),
+        (json!({"serveDirect": false}), "false"),
+    ] {
         let rendered = of(&object_store(&more));
         assert_eq!(before_env(&rendered, 0, "GITEA__LFS__SERVE_DIRECT")[0]["value"], said, "{more}");
     }
@@ -109,7 +112,8 @@ fn nemo_b24_every_variable_of_the_object_store_is_said_once() {
         assert_eq!(names.len(), all);
         assert_eq!(before_env(&rendered, at, "GITEA__LFS__MINIO_LOCATION")[0]["value"], "us");
     }
-    let key = &variable(&rendered, "GITEA__LFS__MINIO_SECRET_ACCESS_KEY").unwrap()["valueFrom"]["secretKeyRef"];
+    let key =
+        &variable(&rendered, "GITEA__LFS__MINIO_SECRET_ACCESS_KEY").unwrap()["valueFrom"]["secretKeyRef"];
     assert_eq!(*key, json!({"name": "s3", "key": "key"}));
     assert!(variable(&rendered, "GITEA__LFS__MINIO_BUCKET").is_none(), "the server reads it from its file");
 }
@@ -123,7 +127,8 @@ fn the_group_of_the_files_is_the_users_or_1000_and_no_user_is_set() {
 
 #[test]
 fn a_folder_of_the_claim_is_mounted_for_the_server_and_what_sets_it_up() {
-    let claim = json!({"create": true, "size": "10Gi", "volumeAccessMode": "ReadWriteOnce", "subPath": "git"});
+    let claim =
+        json!({"create": true, "size": "10Gi", "volumeAccessMode": "ReadWriteOnce", "subPath": "git"});
     let rendered = of(&json!({"pvc": claim}));
     assert_eq!(child(&rendered, ChildKind::PersistentVolumeClaim)["metadata"]["name"], "sample-pvc");
     let pod = &template(&rendered)["spec"];
@@ -163,4 +168,18 @@ fn nemo_b07_changed_scripts_replace_the_pods_of_a_data_store() {
     };
     assert!(checksum("one").is_string());
     assert_ne!(checksum("one"), checksum("other"));
+}
+
+#[test]
+fn nemo_b18_a_claim_that_is_made_goes_with_its_object_and_one_that_was_there_stays() {
+    let claim = json!({"create": true, "name": "data", "size": "1Gi", "volumeAccessMode": "ReadWriteOnce"});
+    let rendered = of(&json!({"pvc": claim}));
+    let wanted = rendered.children.iter().find(|one| one.kind == ChildKind::PersistentVolumeClaim).unwrap();
+    let owner = subject::<Datastores>("sample").owner;
+    let stamped = wanted.stamped(&owner);
+    assert_eq!(stamped.body["metadata"]["ownerReferences"][0]["uid"], "u1");
+    let theirs = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data", "uid": "x"}, "spec": {"resources": {"requests": {"storage": "9Gi"}}}});
+    let theirs: kube::core::DynamicObject = serde_json::from_value(theirs).unwrap();
+    assert_eq!(decide(wanted, &stamped, &owner, Some(&theirs), true, false), Decision::Leave);
 }

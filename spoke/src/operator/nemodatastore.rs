@@ -82,9 +82,9 @@ impl NemoService for Datastores {
         }
         Ok(Plan {
             env: gitea::env(scene.object),
-            init: gitea::setup(scene, &[&before_alone()[..], &both(scene.object)].concat()),
+            init: gitea::setup(scene, &setup_mounts(scene.object)),
             volumes: volumes(scene),
-            mounts: both(scene.object),
+            mounts: vec![temp(), data(scene.object)],
             security: Some(PodSecurityContext {
                 fs_group: Some(scene.spec().group_id.unwrap_or(GROUP)),
                 ..PodSecurityContext::default()
@@ -133,20 +133,24 @@ fn volumes(scene: &Scene<'_, Datastores>) -> Vec<Volume> {
     ]
 }
 
-/// Where the server and what sets it up find the volumes.
-fn both(object: &NemoDatastore) -> Vec<VolumeMount> {
-    let folder = object.spec.pvc.as_ref().and_then(|wanted| wanted.sub_path.clone());
-    let sub_path = folder.filter(|path| !path.is_empty());
-    vec![mount("temp", "/tmp"), VolumeMount { sub_path, ..mount("data", "/data") }]
-}
-
-/// Where only what sets the server up finds the scripts. The first hides the programs of the image.
-fn before_alone() -> [VolumeMount; 3] {
+/// Where what sets the server up finds the volumes. The first hides the programs of the image.
+fn setup_mounts(object: &NemoDatastore) -> [VolumeMount; 5] {
     [
         mount("config", "/usr/sbin"),
+        temp(),
         mount("inline-config-sources", "/env-to-ini-mounts/inlines/"),
         mount("init", "/usr/sbin/init"),
+        data(object),
     ]
+}
+
+fn temp() -> VolumeMount {
+    mount("temp", "/tmp")
+}
+
+fn data(object: &NemoDatastore) -> VolumeMount {
+    let folder = object.spec.pvc.as_ref().and_then(|wanted| wanted.sub_path.clone());
+    VolumeMount { sub_path: folder.filter(|path| !path.is_empty()), ..mount("data", "/data") }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod gpu;
 mod ground;
 mod kubelet;
 mod nodes;
+mod stored;
 
 use std::fs;
 use std::io;
@@ -264,6 +265,11 @@ impl Cluster {
             }
             sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Processor time that its API server has used since it was started last, seconds; zero while it is down.
+    pub fn api_server_cpu_seconds(&self) -> Result<f64, ClusterError> {
+        Ok(self.api_server().as_ref().map(Process::cpu_seconds).transpose()?.unwrap_or_default())
     }
 
     fn api_server(&self) -> MutexGuard<'_, Option<Process>> {

@@ -77,12 +77,22 @@ pub enum FleetError {
     NoSuchCluster(String),
 }
 
+/// Who operates the NIM objects of the clusters.
+#[derive(Debug, Clone, Copy, Default)]
+enum Mode {
+    #[default]
+    Native,
+    Delegate,
+}
+
 /// What a fleet is to have.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     members: Vec<Planned>,
     audited: bool,
     standby: bool,
+    mode: Mode,
+    patient: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -144,6 +154,20 @@ impl Plan {
         self
     }
 
+    /// Leaves the NIM objects of the clusters to an operator that is not started: spokes deliver and report only.
+    #[must_use]
+    pub fn delegating(mut self) -> Self {
+        self.mode = Mode::Delegate;
+        self
+    }
+
+    /// Leaves the hub the patience with silent clusters that it has where nothing else is said.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.patient = true;
+        self
+    }
+
     /// Starts everything and waits until the hub sees every joined cluster as connected.
     pub async fn start(self) -> Result<Fleet, Failure> {
         let ground = Ground::prepare().await?;
@@ -154,18 +178,21 @@ impl Plan {
         let links: Vec<_> = std::iter::once(link).chain(second).collect();
         let links = &links[..];
         let hub_shape = audit(Shape::new());
-        let hub = Hub::start(&ground, &binaries, &hub_shape, links);
-        let members =
-            try_join_all(
-                self.members.iter().map(|planned| {
-                    let shape = audit(planned.shape.clone())
-                        .container_logs(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/model_manifest.yaml"));
-                    let (ground, binaries) = (&ground, &binaries);
-                    async move {
-                        Member::start(ground, binaries, &planned.name, &shape, &planned.limits, links).await
-                    }
-                }),
-            );
+        // In tests nobody shall wait for three heartbeats to see a cut.
+        let unreachable_after = (!self.patient).then_some("3s");
+        let hub = Hub::start(&ground, &binaries, &hub_shape, links, unreachable_after);
+        let members = try_join_all(self.members.iter().map(|planned| {
+            let shape = audit(planned.shape.clone())
+                .container_logs(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/model_manifest.yaml"));
+            let (ground, binaries) = (&ground, &binaries);
+            let mode = match self.mode {
+                Mode::Native => "native",
+                Mode::Delegate => "delegate",
+            };
+            async move {
+                Member::start(ground, binaries, &planned.name, &shape, &planned.limits, links, mode).await
+            }
+        }));
         let (hub, members) = tokio::try_join!(hub, members)?;
         let fleet = Fleet { hub, members, ground };
         fleet.eventually("the hub is ready", JOINED_WITHIN, || fleet.hub.ready()).await?;

@@ -110,14 +110,12 @@ impl Process {
 
     /// Memory it holds, bytes (resident set, from `/proc`).
     pub fn resident_bytes(&self) -> Result<u64, ProcessError> {
-        let path = format!("/proc/{}/status", self.id());
-        let status =
-            fs::read_to_string(&path).map_err(|source| ProcessError { program: path.clone(), source })?;
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
-        kib.map(|kib: u64| kib * 1024)
-            .ok_or(ProcessError { program: path, source: io::ErrorKind::NotFound.into() })
+        resident_bytes(self.id())
+    }
+
+    /// The most memory it has held, bytes (resident set, from `/proc`).
+    pub fn peak_resident_bytes(&self) -> Result<u64, ProcessError> {
+        status_bytes(self.id(), "VmHWM:")
     }
 
     /// Processor time it has used, user and system, seconds (from `/proc`, in ticks of 10 ms as every Linux counts them).
@@ -180,6 +178,22 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Memory that a process holds, bytes (resident set, from `/proc`).
+pub fn resident_bytes(id: u32) -> Result<u64, ProcessError> {
+    status_bytes(id, "VmRSS:")
+}
+
+/// A size that `/proc` tells of a process, bytes.
+fn status_bytes(id: u32, field: &str) -> Result<u64, ProcessError> {
+    let path = format!("/proc/{id}/status");
+    let status =
+        fs::read_to_string(&path).map_err(|source| ProcessError { program: path.clone(), source })?;
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix(field)?.split_whitespace().next()?.parse().ok());
+    kib.map(|kib: u64| kib * 1024)
+        .ok_or(ProcessError { program: path, source: io::ErrorKind::NotFound.into() })
 }
 
 /// The last lines of a file; of a file that cannot be read, why.

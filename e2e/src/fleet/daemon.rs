@@ -128,6 +128,13 @@ impl Daemon {
         Ok(process.resident_bytes()?)
     }
 
+    /// The most memory it has held since it was started last, bytes (resident).
+    pub fn peak_resident_bytes(&self) -> Result<u64, DaemonError> {
+        let running = locked(&self.running);
+        let process = running.as_ref().ok_or_else(|| DaemonError::NotRunning(self.name.clone()))?;
+        Ok(process.peak_resident_bytes()?)
+    }
+
     /// Processor time it has used, seconds.
     pub fn cpu_seconds(&self) -> Result<f64, DaemonError> {
         let running = locked(&self.running);

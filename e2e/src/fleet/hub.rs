@@ -53,18 +53,19 @@ impl Hub {
         binaries: &Binaries,
         shape: &Shape,
         links: &[SocketAddr],
+        unreachable_after: Option<&str>,
     ) -> Result<Self, FleetError> {
         let cluster = Cluster::start(ground, "hub", shape).await?;
         install::crds(ground, &cluster).await?;
         let kubeconfig = install::identity(ground, &cluster, CHART).await?;
         let link = links[0];
-        let daemon = replica(0, &binaries.hub, &cluster, &kubeconfig, link)?;
+        let daemon = replica(0, &binaries.hub, &cluster, &kubeconfig, link, unreachable_after)?;
         daemon.start()?;
         let standby = match links.get(1) {
             Some(link) => {
                 // A token of its own, so that an audit log tells the two apart.
                 let own = install::another_token(&cluster, CHART, "nimfleet-hub-1").await?;
-                Some(replica(1, &binaries.hub, &cluster, &own, *link)?)
+                Some(replica(1, &binaries.hub, &cluster, &own, *link, unreachable_after)?)
             }
             None => None,
         };
@@ -174,6 +175,7 @@ fn replica(
     cluster: &Cluster,
     kubeconfig: &Path,
     link: SocketAddr,
+    unreachable_after: Option<&str>,
 ) -> Result<Daemon, FleetError> {
     let admin = loopback()?;
     let log = if number == 0 { "nimfleet-hub.log".to_owned() } else { format!("nimfleet-hub-{number}.log") };
@@ -184,14 +186,16 @@ fn replica(
         .flag("listen", link)
         .flag("advertise", link)
         .flag("metrics-addr", admin)
-        // Nobody shall wait for three heartbeats to see a cut.
-        .flag("unreachable-after", "3s")
         .flag("stable-after", STABLE_AFTER)
         .flag("log-format", "text")
         // As in a pod: a process that is started again takes over from the one before it at once.
         .env("POD_NAME", format!("{CHART}-{number}"))
         .env("NO_COLOR", "1")
         .env("RUST_LOG", "info,hub=debug");
+    let program = match unreachable_after {
+        Some(silence) => program.flag("unreachable-after", silence),
+        None => program,
+    };
     Ok(Daemon::new(&format!("{CHART}-{number}"), program, admin))
 }
 

@@ -38,6 +38,7 @@ impl Member {
         shape: &Shape,
         limits: &Value,
         hubs: &[SocketAddr],
+        mode: &str,
     ) -> Result<Self, FleetError> {
         let cluster = Cluster::start(ground, name, shape).await?;
         install::crds(ground, &cluster).await?;
@@ -49,6 +50,7 @@ impl Member {
         let program = Program::new(&binaries.spoke, cluster.folder().join("nimfleet-spoke.log"))
             .flag("kubeconfig", kubeconfig.display())
             .flag("namespace", NAMESPACE)
+            .flag("mode", mode)
             .flag("metrics-addr", admin)
             .flag("limits", cluster.folder().join(LIMITS).display())
             .flag("log-format", "text")

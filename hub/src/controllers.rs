@@ -1,9 +1,14 @@
 //! The IO shell around the pure rooms: watches, work queues, writes.
 //!
 //! ```text
-//! watches, link events ──► queue of placements ──► observe → plan (schedule) → apply (slices, then link) → report
-//!                      └─► queue of clusters   ──► status of GPUClusters
+//! watches, link events ──► queue of placements ──► observe → plan (schedule) → apply (slices, then link)
+//!                      │                                    │
+//!                      ├─► queue of reports ◄───────────────┘ ──► status of NIMPlacements and NIM objects
+//!                      └─► queue of clusters ──► status of GPUClusters
 //! ```
+//!
+//! What a spoke says is told without deciding anew, and what is decided is sent before it is told: neither waits for the
+//! other.
 //!
 //! Slices are the truth: what is in memory here is what was written there, and nothing is sent before it is written.
 
@@ -39,7 +44,7 @@ pub(crate) use run::{Setup, run};
 
 use events::Events;
 use live::Live;
-use placement::Book;
+use placement::{Book, Desk};
 use queue::Queue;
 use stores::Stores;
 pub(crate) use stores::{NIM_API_VERSION, NIM_KINDS, nim_resource};
@@ -50,8 +55,10 @@ pub(crate) struct Hub {
     stores: Stores,
     live: Mutex<Live>,
     books: Mutex<HashMap<PlacementKey, Arc<tokio::sync::Mutex<Book>>>>,
+    desks: Mutex<HashMap<PlacementKey, Arc<Desk>>>,
     fleetbox: Fleetbox,
     placements: Queue<PlacementKey>,
+    reports: Queue<PlacementKey>,
     clusters: Queue<ClusterName>,
     cluster_memory: Mutex<HashMap<ClusterName, cluster::Memory>>,
     metrics: Metrics,
@@ -73,8 +80,14 @@ impl Hub {
         books.entry(key.clone()).or_default().clone()
     }
 
+    fn desk(&self, key: &PlacementKey) -> Arc<Desk> {
+        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        desks.entry(key.clone()).or_default().clone()
+    }
+
     fn forget_book(&self, key: &PlacementKey) {
         self.books.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.live().wanting.remove(key);
     }
 

@@ -17,7 +17,7 @@ pub struct Live {
     pub fleet: Fleet,
     /// Which placement has taken an object, by uid: known here before the label is seen.
     pub claims: HashMap<String, PlacementKey>,
-    /// Placements that a change of capacity could help.
+    /// Placements that wait: for capacity, or for what has taken another's place to serve.
     pub wanting: BTreeSet<PlacementKey>,
     /// When each spoke was last heard and when its certificate ends.
     pub sessions: BTreeMap<ClusterName, Session>,
@@ -45,8 +45,10 @@ pub struct Session {
 /// What has to be looked at after an event of the link.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Touched {
-    /// These placements.
+    /// These placements are to be decided anew.
     pub placements: BTreeSet<PlacementKey>,
+    /// Of these placements there is something to tell.
+    pub reports: BTreeSet<PlacementKey>,
     /// Whether the cluster's own status may have changed.
     pub cluster: bool,
     /// Whether more may fit now.
@@ -65,7 +67,7 @@ impl Live {
         match event {
             LinkEvent::Connected { cluster, agent, certificate_expiry } => {
                 self.sessions.insert(cluster.clone(), Session { last_heard: now, certificate_expiry });
-                touched.placements = self.placements_in(&cluster);
+                touched.reports = self.placements_in(&cluster);
                 touched.cluster = true;
                 touched.capacity = true;
                 self.fleet.apply(FleetEvent::Connected { cluster, agent, at: now });
@@ -84,13 +86,21 @@ impl Live {
             LinkEvent::Status { cluster, objects } => {
                 touched.cluster = self.adopted(&cluster, &objects);
                 let owners = objects.iter().filter_map(|status| self.claims.get(&status.object.uid));
-                touched.placements = owners.cloned().collect();
+                touched.reports = owners.cloned().collect();
+                // How things run decides only where something is waited for.
+                touched.placements = touched.reports.intersection(&self.wanting).cloned().collect();
                 self.fleet.apply(FleetEvent::Status { cluster, statuses: objects, at: now });
             }
             LinkEvent::Results { cluster, results } => {
                 for result in results {
                     touched.cluster |= self.orphan_gone(&cluster, &result);
-                    touched.placements.extend(self.claims.get(&result.uid).cloned());
+                    let owner = self.claims.get(&result.uid).cloned();
+                    // What has gone changes what is decided, and so does what is denied or no longer is.
+                    let before = self.answer(cluster.as_str(), &result.uid).map(|before| &before.answer);
+                    let is_routine = |answer: &Answer| *answer == Answer::Accepted;
+                    let is_told_only = is_routine(&result.answer) && before.is_none_or(is_routine);
+                    let touched = if is_told_only { &mut touched.reports } else { &mut touched.placements };
+                    touched.extend(owner);
                     self.answered(&cluster, result);
                 }
             }
@@ -199,13 +209,22 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_wakes_the_owner_and_stays_until_the_object_is_gone() {
+    fn an_answer_is_told_and_stays_until_the_object_is_gone() {
         let (mut live, owner) = live();
         let refused = Answer::Rejected { class: RejectionClass::Invalid, message: "no".into() };
         let touched = live.hear(result("u", refused.clone()), Timestamp::UNIX_EPOCH);
-        assert!(touched.placements.contains(&owner) && !touched.capacity);
+        assert!(
+            touched.placements.contains(&owner) && !touched.capacity,
+            "another cluster may have to take it"
+        );
+        let touched = live.hear(result("u", Answer::Accepted), Timestamp::UNIX_EPOCH);
+        assert!(touched.placements.contains(&owner), "it is denied no longer");
+        let touched = live.hear(result("u", Answer::Accepted), Timestamp::UNIX_EPOCH);
+        assert!(touched.reports.contains(&owner) && touched.placements.is_empty());
+        live.hear(result("u", refused.clone()), Timestamp::UNIX_EPOCH);
         assert_eq!(live.answer("east", "u").unwrap().answer, refused);
-        live.hear(result("u", Answer::Gone), Timestamp::UNIX_EPOCH);
+        let touched = live.hear(result("u", Answer::Gone), Timestamp::UNIX_EPOCH);
+        assert!(touched.placements.contains(&owner), "its row has to leave");
         assert!(live.answer("east", "u").is_none() && live.is_gone("east", "u"));
         live.settle("east", "u");
         assert!(!live.is_gone("east", "u"));

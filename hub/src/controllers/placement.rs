@@ -1,7 +1,8 @@
-//! NIMPlacements: observe → plan → apply → report.
+//! NIMPlacements: observe → plan → apply → push, and apart from it their report.
 
 mod apply;
 mod denied;
+mod desk;
 mod observe;
 mod plan;
 mod push;
@@ -12,15 +13,18 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crds::fleet::Decision as Row;
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::Hub;
 use super::fault::Fault;
 use crate::fleet::{FleetEvent, PlacementKey};
 use crate::need::Need;
 
+use desk::Turn;
+
+pub(super) use desk::Desk;
 pub(super) use observe::plain;
 pub use plan::grants;
+pub(super) use report::report;
 pub(super) use rows::Rows;
 
 /// What the hub remembers of one placement between reconciles.
@@ -32,8 +36,6 @@ pub(super) struct Book {
     pub(super) slices: BTreeMap<String, Vec<Row>>,
     /// What a replica of every object that was seen takes: one that is gone still holds it while it leaves.
     pub(super) needs: HashMap<String, Need>,
-    /// Status as written, by uid: the watch may still show what was there before.
-    statuses: HashMap<String, Value>,
     /// Hash sent, by cluster and uid.
     sent: HashMap<(String, String), String>,
     /// Objects given to the link, so that what no row names any longer is taken out of it.
@@ -43,9 +45,6 @@ pub(super) struct Book {
     /// What the owners of clusters deny.
     denials: denied::Denials,
     timer: Option<Timestamp>,
-    /// Whether a turn at the end of the hub's settling is asked for.
-    held_back: bool,
-    reason: Option<String>,
     /// Why a failover is held.
     held: Option<&'static str>,
 }
@@ -61,8 +60,13 @@ pub(super) async fn reconcile(hub: &Hub, key: &PlacementKey) -> Result<(), Fault
     report::denials(hub, &observed, &planned.denied);
     let held = planned.decision.hold.as_ref().map(|hold| hold.reason.as_str());
     hub.metrics.failover_reason(std::mem::replace(&mut book.held, held), held);
-    apply::take(hub, &observed, &planned).await?;
-    apply::slices(hub, &observed, &mut book, &planned.rows).await?;
+    // Both are there before anything is sent; neither needs the other.
+    let (taken, written) = tokio::join!(
+        apply::take(hub, &observed, &planned),
+        apply::slices(hub, &observed, &mut book, &planned.rows)
+    );
+    taken?;
+    written?;
     let before = std::mem::replace(&mut book.rows, planned.rows.clone());
     apply::settle(hub, &before, &book.rows);
     touch_clusters(hub, &before, &book.rows);
@@ -72,14 +76,16 @@ pub(super) async fn reconcile(hub: &Hub, key: &PlacementKey) -> Result<(), Fault
         apply::release_placement(hub, &observed).await?;
     }
     later(hub, key, &mut book, planned.decision.retry_at);
-    report::report(hub, &observed, &planned, &sent, &mut book).await
+    hub.desk(key).put(Turn::new(observed, planned, sent));
+    hub.reports.add_soon(key.clone());
+    Ok(())
 }
 
 /// The placement is not there (any more): whatever still carries its label is free, and nothing is sent about it.
 async fn vanished(hub: &Hub, key: &PlacementKey, book: &mut Book) -> Result<(), Fault> {
     push::forget_all(hub, book);
     hub.live().fleet.apply(FleetEvent::Granted { placement: key.clone(), grants: Vec::new() });
-    hub.metrics.placement_reason(book.reason.take().as_deref(), None);
+    hub.desk(key).close(hub).await;
     hub.metrics.failover_reason(book.held.take(), None);
     apply::release_all(hub, key).await?;
     hub.live().claims.retain(|_, owner| owner != key);

@@ -34,6 +34,8 @@ struct State<K> {
     /// Asked for while it was worked on.
     again: HashSet<K>,
     later: BTreeSet<(Instant, K)>,
+    /// Worked on, and given back at that time.
+    resting: BTreeSet<(Instant, K)>,
     /// Asked for soon, and not due yet.
     soon: HashSet<K>,
     failures: HashMap<K, ExponentialBackoff>,
@@ -47,6 +49,7 @@ impl<K> Default for Queue<K> {
             working: HashSet::new(),
             again: HashSet::new(),
             later: BTreeSet::new(),
+            resting: BTreeSet::new(),
             soon: HashSet::new(),
             failures: HashMap::new(),
         };
@@ -90,7 +93,7 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
                     }
                     return key;
                 }
-                state.later.first().map(|(due, _)| *due)
+                [state.later.first(), state.resting.first()].into_iter().flatten().map(|(due, _)| *due).min()
             };
             match next_due {
                 Some(due) => tokio::select! {
@@ -120,6 +123,15 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         self.wake.notify_one();
     }
 
+    /// Gives a key back after some time: what is asked of it meanwhile is served once, then.
+    pub(crate) fn rest(&self, key: K, time: Duration) {
+        let mut state = self.lock();
+        state.failures.remove(&key);
+        state.resting.insert((Instant::now() + time, key));
+        drop(state);
+        self.wake.notify_one();
+    }
+
     /// Whether nothing is asked for or worked on now.
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.lock();
@@ -141,6 +153,16 @@ impl<K: Clone + Eq + Hash + Ord> State<K> {
     }
 
     fn ripen(&mut self, now: Instant) {
+        while let Some((due, _)) = self.resting.first()
+            && *due <= now
+        {
+            if let Some((_, key)) = self.resting.pop_first() {
+                self.working.remove(&key);
+                if self.again.remove(&key) {
+                    self.add(key);
+                }
+            }
+        }
         while let Some((due, _)) = self.later.first()
             && *due <= now
         {
@@ -229,5 +251,25 @@ mod tests {
         assert!(queue.lock().later.is_empty(), "each wish was kept");
         queue.add_soon("a");
         assert_eq!(queue.take().await, "a", "a wish after the shower is lost");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_rests_is_served_once_after_it_and_at_once_when_rested() {
+        let queue = Queue::default();
+        let rest = Duration::from_millis(200);
+        let start = Instant::now();
+        queue.add("a");
+        queue.rest(queue.take().await, rest);
+        for _ in 0..10 {
+            queue.add("a");
+        }
+        assert_eq!(queue.take().await, "a");
+        assert!(start.elapsed() >= rest, "it was not left to rest");
+        queue.rest("a", rest);
+        assert!(tokio::time::timeout(rest * 10, queue.take()).await.is_err(), "each wish was served");
+        let rested = Instant::now();
+        queue.add("a");
+        assert_eq!(queue.take().await, "a");
+        assert_eq!(rested.elapsed(), Duration::ZERO);
     }
 }

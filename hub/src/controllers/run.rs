@@ -30,6 +30,10 @@ use crate::scheduler::Policy;
 const WORKERS: usize = 16;
 /// Clusters worked on at once.
 const CLUSTER_WORKERS: usize = 4;
+/// Placements reported at once: few, since a status may wait for what is placed, and not the other way round.
+const REPORT_WORKERS: usize = 4;
+/// The least time between two reports of one placement: what changes in between is written once.
+const REPORT_EVERY: Duration = Duration::from_millis(200);
 
 /// What the controllers are given.
 pub(crate) struct Setup {
@@ -55,8 +59,10 @@ pub(crate) fn run(
         stores,
         live: Mutex::new(Live::default()),
         books: Mutex::new(HashMap::new()),
+        desks: Mutex::new(HashMap::new()),
         fleetbox: setup.fleetbox,
         placements: Queue::default(),
+        reports: Queue::default(),
         clusters: Queue::default(),
         cluster_memory: Mutex::new(HashMap::new()),
         metrics: setup.metrics,
@@ -121,6 +127,10 @@ async fn work(
     }
     let watching = hub.clone();
     workers.spawn(async move { outages::watch(&watching).await });
+    for _ in 0..REPORT_WORKERS {
+        let hub = hub.clone();
+        workers.spawn(async move { reports(&hub).await });
+    }
     while !hub.placements.is_idle() && !stop.is_cancelled() {
         // Start only: one look every few milliseconds until everything has had its first turn.
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -152,6 +162,19 @@ async fn placements(hub: &Hub) {
         let outcome = placement::reconcile(hub, &key).await;
         finish(hub, "placement", &key.to_string(), started, &outcome);
         hub.placements.done(&key, outcome.is_ok());
+    }
+}
+
+async fn reports(hub: &Hub) {
+    loop {
+        let key = hub.reports.take().await;
+        let started = Instant::now();
+        let outcome = placement::report(hub, &key).await;
+        finish(hub, "report", &key.to_string(), started, &outcome);
+        match outcome {
+            Ok(()) => hub.reports.rest(key, REPORT_EVERY),
+            Err(_) => hub.reports.done(&key, false),
+        }
     }
 }
 

@@ -114,7 +114,9 @@ impl Hub {
     /// A session has said something.
     pub(super) fn heard(&self, event: LinkEvent) {
         let cluster = event.cluster().clone();
-        if matches!(event, LinkEvent::Connected { .. } | LinkEvent::Disconnected { .. }) {
+        let comes_or_goes = matches!(event, LinkEvent::Connected { .. } | LinkEvent::Disconnected { .. });
+        let is_answer = matches!(event, LinkEvent::Results { .. });
+        if comes_or_goes {
             self.outages.add_soon(());
         }
         let (touched, wanting) = {
@@ -124,7 +126,9 @@ impl Hub {
                 if touched.capacity { live.wanting.clone() } else { std::collections::BTreeSet::new() };
             (touched, wanting)
         };
-        self.metrics.set_connected(self.fleetbox.connected().len());
+        if comes_or_goes {
+            self.metrics.set_connected(self.fleetbox.connected().len());
+        }
         if touched.cluster {
             self.metrics.set_orphans(self.live().orphans.values().map(Vec::len).sum());
         }
@@ -132,7 +136,12 @@ impl Hub {
             self.clusters.add(cluster);
         }
         for key in touched.placements {
-            self.placements.add(key);
+            // One cluster goes at a time, or all of them.
+            if comes_or_goes { self.placements.add_soon(key) } else { self.placements.add(key) }
+        }
+        for key in touched.reports {
+            // Answers come from all clusters at once; what runs there follows them.
+            if is_answer || comes_or_goes { self.reports.add_soon(key) } else { self.reports.add(key) }
         }
         for key in wanting {
             self.placements.add_soon(key);

@@ -1,6 +1,7 @@
 //! Push: rows become what the link holds for each cluster.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use crds::fleet::RemovalPolicy as Policy;
 
@@ -13,6 +14,10 @@ use crate::link::{DesiredObject, Removal, RemovalPolicy};
 use crate::resolve::{self, Override, resolve};
 use crate::scheduler::Chosen;
 
+/// What objects were resolved to, by object, replicas and the overrides that count: most clusters get the same bytes,
+/// which are made and kept once.
+type Resolved = HashMap<(String, Option<u32>, Vec<usize>), (Arc<[u8]>, String)>;
+
 /// What was sent for each cluster and uid: the hash, or why nothing.
 pub(super) type Sent = BTreeMap<(String, String), Result<String, String>>;
 
@@ -20,6 +25,7 @@ pub(super) type Sent = BTreeMap<(String, String), Result<String, String>>;
 pub(super) fn push(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut Book) -> Sent {
     let mut sent = Sent::new();
     let mut listed = HashSet::new();
+    let mut resolved = Resolved::new();
     let overrides =
         resolve::read(&observed.key, &observed.placement.spec.overrides).map_err(|error| error.to_string());
     for chosen in &planned.decision.chosen {
@@ -34,7 +40,9 @@ pub(super) fn push(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut
                     book.sent.get(&key).cloned().ok_or_else(|| planned.decision.outcome.message.clone())
                 }
                 (Err(message), false) => Err(message.clone()),
-                (Ok(overrides), false) => upsert(hub, &observed.key, one, &cluster, chosen, overrides),
+                (Ok(overrides), false) => {
+                    upsert(hub, &observed.key, one, &cluster, chosen, overrides, &mut resolved)
+                }
             };
             if let Ok(hash) = &outcome
                 && book.sent.insert(key.clone(), hash.clone()).as_ref() != Some(hash)
@@ -67,20 +75,23 @@ fn upsert(
     cluster: &Cluster,
     chosen: &Chosen,
     overrides: &[Override],
+    resolved: &mut Resolved,
 ) -> Result<String, String> {
     let granted = chosen.replicas.iter().find(|granted| granted.uid == one.object.uid);
     let replicas = granted.filter(|granted| granted.divided).map(|granted| granted.replicas);
-    let payload = resolve(key, &one.json, cluster, replicas, overrides).map_err(|error| error.to_string())?;
-    hub.fleetbox.set_desired(
-        &cluster.name,
-        DesiredObject {
-            object: one.object.clone(),
-            generation: one.stored.metadata.generation.unwrap_or_default(),
-            hash: payload.hash.clone(),
-            payload: payload.bytes.into(),
-        },
-    );
-    Ok(payload.hash)
+    let concerned = overrides.iter().enumerate().filter(|(_, one)| one.concerns(cluster));
+    let entry = (one.object.uid.clone(), replicas, concerned.map(|(index, _)| index).collect());
+    let (payload, hash) = if let Some(known) = resolved.get(&entry) {
+        known.clone()
+    } else {
+        let payload =
+            resolve(key, &one.json, cluster, replicas, overrides).map_err(|error| error.to_string())?;
+        resolved.entry(entry).or_insert((payload.bytes.into(), payload.hash)).clone()
+    };
+    let generation = one.stored.metadata.generation.unwrap_or_default();
+    let object = DesiredObject { object: one.object.clone(), generation, hash: hash.clone(), payload };
+    hub.fleetbox.set_desired(&cluster.name, object);
+    Ok(hash)
 }
 
 /// Tells the link what shall leave, and returns it; `before` is what left already.

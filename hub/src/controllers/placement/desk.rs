@@ -1,0 +1,78 @@
+//! What a turn on a placement leaves to be told, and what has been told.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crds::fleet::NIMPlacement;
+use kube::api::DynamicObject;
+use serde_json::Value;
+
+use super::super::Hub;
+use super::observe::Observed;
+use super::plan::Planned;
+use super::push::Sent;
+use super::rows::Rows;
+use crate::fleet::{ObjectRef, PlacementKey};
+use crate::scheduler::Decision;
+
+/// Where the turns on a placement and its reports meet: a report tells the latest turn, whenever it comes.
+#[derive(Default)]
+pub(crate) struct Desk {
+    latest: Mutex<Option<Arc<Turn>>>,
+    /// Held by whoever reports.
+    pub(super) told: tokio::sync::Mutex<Told>,
+}
+
+/// What a turn has come to.
+pub(super) struct Turn {
+    pub(super) key: PlacementKey,
+    pub(super) placement: Arc<NIMPlacement>,
+    /// What it runs.
+    pub(super) objects: Vec<(ObjectRef, Arc<DynamicObject>)>,
+    pub(super) decision: Decision,
+    pub(super) rows: Rows,
+    pub(super) sent: Sent,
+}
+
+/// What has been told.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Status as written, by uid: the watch may still show what was there before.
+    pub(super) statuses: HashMap<String, Value>,
+    /// Whether a report at the end of the hub's settling is asked for.
+    pub(super) held_back: bool,
+    /// The reason that the placement is counted under.
+    pub(super) reason: Option<String>,
+}
+
+impl Desk {
+    /// Puts down the latest turn.
+    pub(super) fn put(&self, turn: Turn) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(turn));
+    }
+
+    /// The latest turn, if there was one.
+    pub(super) fn latest(&self) -> Option<Arc<Turn>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The placement is gone: there is nothing to tell any more.
+    pub(super) async fn close(&self, hub: &Hub) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut told = self.told.lock().await;
+        hub.metrics.placement_reason(told.reason.take().as_deref(), None);
+    }
+}
+
+impl Turn {
+    pub(super) fn new(observed: Observed, planned: Planned, sent: Sent) -> Self {
+        let Observed { key, placement, selected, .. } = observed;
+        let objects = selected.into_iter().map(|one| (one.object, one.stored)).collect();
+        Self { key, placement, objects, decision: planned.decision, rows: planned.rows, sent }
+    }
+
+    /// Whether the placement is being deleted.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.placement.metadata.deletion_timestamp.is_some()
+    }
+}

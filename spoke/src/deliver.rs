@@ -78,6 +78,18 @@ pub enum DeliverError {
     },
 }
 
+impl DeliverError {
+    /// Whether nobody answered: nothing else can be delivered then either.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Api { source, .. } => !matches!(source, kube::Error::Api(_)),
+            Self::Timeout { .. } => true,
+            Self::StillThere { .. } | Self::State { .. } => false,
+        }
+    }
+}
+
 /// Why an epoch was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {

@@ -1,13 +1,16 @@
 //! A watch that does not end: failures are told once, then tried again with backoff.
 
+mod pace;
+
 use std::fmt::Debug;
 
 use futures::{Stream, StreamExt};
 use kube::api::{Api, ApiResource, DynamicObject};
-use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, Event};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
+
+pub(crate) use pace::paced;
 
 /// Events of `api`; `what` names it in the log. Objects come without managedFields, which nobody here reads.
 pub(crate) fn events<K>(
@@ -19,7 +22,7 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let mut failing = false;
-    watcher::watcher(api, config).default_backoff().filter_map(move |event| {
+    paced(watcher::watcher(api, config)).filter_map(move |event| {
         let event = match event {
             Ok(event) => {
                 failing = false;

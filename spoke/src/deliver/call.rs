@@ -35,3 +35,9 @@ pub(super) fn failed(what: &str, source: kube::Error) -> DeliverError {
 pub(super) fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
+
+/// Whether an apply failed because the namespace of its object is not there.
+pub(super) fn misses_namespace(error: &DeliverError) -> bool {
+    matches!(error, DeliverError::Api { source: kube::Error::Api(status), .. }
+        if status.code == 404 && status.details.as_ref().is_some_and(|details| details.kind == "namespaces"))
+}

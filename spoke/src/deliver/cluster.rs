@@ -10,7 +10,7 @@ use kube::runtime::wait::{await_condition, conditions};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::call::{carried_out, failed, is_not_found, timed};
+use super::call::{self, carried_out, failed, is_not_found, timed};
 use super::claim::{self, Claim};
 use super::epoch::{self, Accepted};
 use super::kinds::{DeliverableKind, KINDS};
@@ -289,11 +289,18 @@ impl Deliver for ClusterDeliver {
             }
             Claim::Current | Claim::Apply => {}
         }
-        if live.is_none() {
-            namespace::ensure(&self.inner.client, &object.namespace).await?;
-        }
         let guard = live.and_then(|live| live.metadata.resource_version);
-        self.apply(kind, object, manifest, guard).await
+        if guard.is_some() {
+            return self.apply(kind, object, manifest, guard).await;
+        }
+        // The namespace is there already but for the first object in it, so it is asked for only where it is missed.
+        match self.apply(kind, object, manifest.clone(), None).await {
+            Err(error) if call::misses_namespace(&error) => {
+                namespace::ensure(&self.inner.client, &object.namespace).await?;
+                self.apply(kind, object, manifest, None).await
+            }
+            outcome => outcome,
+        }
     }
 
     async fn remove(&self, tombstone: &Tombstone, epoch: &Epoch) -> Result<Outcome, DeliverError> {

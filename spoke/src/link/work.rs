@@ -18,6 +18,8 @@ const AT_ONCE: u32 = 16;
 /// Ceilings of the waits between two tries of one object.
 const BASE: Duration = Duration::from_millis(200);
 const CAP: Duration = Duration::from_secs(30);
+/// The longest wait while the API server does not answer at all, as long as it may be away.
+const AWAY: Duration = Duration::from_millis(800);
 
 /// The work of one session.
 pub(super) struct Workers<D> {
@@ -49,30 +51,37 @@ impl<D: Deliver> Workers<D> {
                     slot = slots.acquire() => slot,
                 };
                 // A call is never dropped midway: it might still arrive, after a newer one of the next session.
-                let tried = attempt(&*deliver, &work, &epoch).await;
-                drop(slot);
-                match tried {
+                let error = match attempt(&*deliver, &work, &epoch).await {
                     Ok(outcome) => {
                         count(&counters, &outcome);
                         // Fails only when the session has ended.
                         drop(done.send(Happening::Delivered { uid: work.uid().to_owned(), outcome }));
                         return;
                     }
-                    Err(error) => {
-                        counters.delivery_retries.inc();
-                        tracing::warn!(
-                            uid = work.uid(),
-                            %error,
-                            source = ?std::error::Error::source(&error),
-                            "delivery failed, trying again"
-                        );
-                    }
-                }
+                    Err(error) => error,
+                };
+                counters.delivery_retries.inc();
+                tracing::warn!(
+                    uid = work.uid(),
+                    %error,
+                    source = ?std::error::Error::source(&error),
+                    "delivery failed, trying again"
+                );
+                let (held, longest) = if error.is_away() {
+                    // Nobody else gets an answer either: the slot is kept, so that few ask and everybody soon hears.
+                    ceiling = BASE;
+                    (Some(slot), AWAY)
+                } else {
+                    drop(slot);
+                    let longest = ceiling;
+                    ceiling = (ceiling * 2).min(CAP);
+                    (None, longest)
+                };
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = sleep(ceiling.mul_f64(rand::random_range(0.5..1.0))) => {}
+                    () = sleep(longest.mul_f64(rand::random_range(0.5..1.0))) => {}
                 }
-                ceiling = (ceiling * 2).min(CAP);
+                drop(held);
             }
         });
     }

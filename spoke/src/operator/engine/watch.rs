@@ -3,8 +3,8 @@
 use futures::StreamExt;
 use kube::core::{ApiResource, DynamicObject};
 use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher as watch_objects;
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_objects};
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +53,7 @@ impl Watch {
     pub(crate) async fn run(&mut self, client: Client, told: &(impl Fn(Told<'_>) + Send + Sync)) {
         let api: Api<DynamicObject> = Api::all_with(client, &self.cache.resource);
         let config = watcher::Config { label_selector: self.selector.clone(), ..watcher::Config::default() };
-        let mut events = watch_objects(api, config).default_backoff().boxed();
+        let mut events = crate::watch::paced(watch_objects(api, config)).boxed();
         let kind = self.cache.resource.kind.clone();
         let mut failing = false;
         while let Some(next) = events.next().await {

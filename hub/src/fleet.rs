@@ -9,12 +9,14 @@ mod custom_resource;
 mod grant;
 mod name;
 mod object;
+mod promises;
 mod selector;
 mod statuses;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -28,6 +30,7 @@ pub use object::{
     Answer, CachedProfile, HeldObject, ObjectCondition, ObjectRef, ObjectResult, ObjectStatus,
     RejectionClass, Truth,
 };
+pub use promises::Promises;
 pub use selector::{InvalidSelector, Selector};
 pub use statuses::{Heard, Statuses};
 
@@ -37,7 +40,10 @@ pub struct Fleet {
     clusters: BTreeMap<ClusterName, Cluster>,
     /// By cluster, because the scheduler asks cluster by cluster.
     grants: BTreeMap<ClusterName, BTreeMap<PlacementKey, Grant>>,
+    /// Where each placement has grants.
+    granted: BTreeMap<PlacementKey, BTreeSet<ClusterName>>,
     statuses: Statuses,
+    promises: promises::Known,
 }
 
 /// One change of the fleet.
@@ -116,6 +122,7 @@ impl Fleet {
                 known.failover_confirmed = admin.failover_confirmed;
             }
             FleetEvent::Left { cluster } => {
+                self.promises.forget(&cluster);
                 self.clusters.remove(&cluster);
                 self.statuses.forget_cluster(&cluster);
             }
@@ -137,31 +144,32 @@ impl Fleet {
                 }
             }
             FleetEvent::Capacity { cluster, capacity } => {
+                self.promises.forget(&cluster);
                 if let Some(known) = self.clusters.get_mut(&cluster) {
                     known.capacity = Some(capacity);
                 }
             }
             FleetEvent::Status { cluster, statuses, at } => {
                 if self.clusters.contains_key(&cluster) {
+                    self.promises.forget(&cluster);
                     for status in statuses {
                         self.statuses.hear(&cluster, status, at);
                     }
                 }
             }
-            FleetEvent::Gone { cluster, uid } => self.statuses.forget_object(&cluster, &uid),
+            FleetEvent::Gone { cluster, uid } => {
+                self.promises.forget(&cluster);
+                self.statuses.forget_object(&cluster, &uid);
+            }
             FleetEvent::Granted { placement, grants } => self.grant(&placement, grants),
         }
     }
 
     fn grant(&mut self, placement: &PlacementKey, grants: Vec<Grant>) {
-        for granted in self.grants.values_mut() {
-            granted.remove(placement);
-        }
-        self.grants.retain(|_, granted| !granted.is_empty());
+        let mut next: BTreeMap<ClusterName, Grant> = BTreeMap::new();
         for grant in grants {
-            let of_cluster = self.grants.entry(grant.cluster.clone()).or_default();
-            match of_cluster.get_mut(placement) {
-                None => drop(of_cluster.insert(placement.clone(), grant)),
+            match next.get_mut(&grant.cluster) {
+                None => drop(next.insert(grant.cluster.clone(), grant)),
                 // A cluster can run some objects of a placement while others leave it.
                 Some(known) => {
                     known.since = known.since.min(grant.since);
@@ -169,6 +177,33 @@ impl Fleet {
                 }
             }
         }
+        for cluster in self.granted.remove(placement).unwrap_or_default() {
+            if !next.contains_key(&cluster)
+                && let Some(of_cluster) = self.grants.get_mut(&cluster)
+            {
+                of_cluster.remove(placement);
+                self.promises.forget(&cluster);
+            }
+        }
+        if !next.is_empty() {
+            self.granted.insert(placement.clone(), next.keys().cloned().collect());
+        }
+        for (cluster, grant) in next {
+            let of_cluster = self.grants.entry(cluster.clone()).or_default();
+            if of_cluster.get(placement) != Some(&grant) {
+                of_cluster.insert(placement.clone(), grant);
+                self.promises.forget(&cluster);
+            }
+        }
+        self.grants.retain(|_, granted| !granted.is_empty());
+    }
+
+    /// What a cluster with that report has promised to all placements and does not show yet.
+    #[must_use]
+    pub fn promises(&self, cluster: &ClusterName, capacity: &Capacity, now: Timestamp) -> Arc<Promises> {
+        let heard = |uid: &str| self.statuses.get(cluster, uid);
+        let all = || Promises::of(self.grants(cluster), |_, _, _| true, heard, capacity, now);
+        self.promises.get(cluster, now, all)
     }
 
     /// All clusters, by name.

@@ -1,6 +1,7 @@
 //! What events do to the fleet.
 
 use super::*;
+use crate::need::{GpuNeed, Need};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
@@ -105,4 +106,45 @@ fn grants_are_replaced_as_a_whole_and_listed_oldest_first() {
     assert_eq!(order, ["b", "a"]);
     fleet.apply(FleetEvent::Granted { placement: key("b"), grants: Vec::new() });
     assert_eq!(fleet.grants(&name("east")).len(), 1);
+}
+
+#[test]
+fn promises_follow_every_event_and_the_time_that_settles_them() {
+    let cluster = name("east");
+    let gpu = GpuNeed { resource: "nvidia.com/gpu".into(), per_pod: 1, pods: 1 };
+    let need = Need { gpu: Some(gpu), replicas: 2, replicated: true, ..Need::default() };
+    let placement = PlacementKey { namespace: "nim".into(), name: "p".into() };
+    let granted = |replicas| {
+        let object = GrantedObject { uid: "u1".into(), need: need.clone(), replicas };
+        let grant = Grant { cluster: cluster.clone(), since: at(0), objects: vec![object] };
+        FleetEvent::Granted { placement: placement.clone(), grants: vec![grant] }
+    };
+    let capacity = Capacity {
+        observed_at: at(0),
+        received_at: at(0),
+        kubernetes_version: String::new(),
+        region: String::new(),
+        zone: String::new(),
+        provider: String::new(),
+        pools: Vec::new(),
+        platforms: Vec::new(),
+        caches: Vec::new(),
+    };
+    let owed = |fleet: &Fleet, now| -> u32 {
+        let promises = fleet.promises(&cluster, &capacity, at(now));
+        promises.owed.iter().map(|(_, replicas)| replicas).sum()
+    };
+    let mut fleet = joined();
+    assert_eq!(owed(&fleet, 1), 0);
+    fleet.apply(granted(2));
+    assert_eq!(owed(&fleet, 2), 2, "a grant");
+    fleet.apply(FleetEvent::Status { cluster: cluster.clone(), statuses: vec![status(1, 3)], at: at(3) });
+    assert_eq!(owed(&fleet, 4), 2, "a replica that has just become ready");
+    assert_eq!(owed(&fleet, 12), 2);
+    assert_eq!(owed(&fleet, 13), 1, "ten seconds later it is in the report");
+    assert_eq!(owed(&fleet, 4), 2, "an earlier moment is answered as of then");
+    fleet.apply(FleetEvent::Gone { cluster: cluster.clone(), uid: "u1".into() });
+    assert_eq!(owed(&fleet, 14), 2, "what is gone is not in the report");
+    fleet.apply(FleetEvent::Granted { placement: placement.clone(), grants: vec![] });
+    assert_eq!(owed(&fleet, 15), 0, "nothing is granted any more");
 }

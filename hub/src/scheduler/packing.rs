@@ -1,9 +1,12 @@
 //! What is left of a cluster for one request.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::{Previous, Request, Workload, room::Room};
-use crate::fleet::{Capacity, Cluster, Fleet, Grant, GrantedObject, PlacementKey};
+use crate::fleet::{Capacity, Cluster, Fleet, Grant, GrantedObject, PlacementKey, Promises};
+use crate::need::GpuNeed;
 
 /// What is left of a cluster for one request.
 #[derive(Clone, Debug)]
@@ -24,33 +27,35 @@ pub(super) fn left<'a>(
     cluster: &Cluster,
     capacity: &'a Capacity,
 ) -> Left<'a> {
-    let mut left = Left { room: Room::reported(capacity), promised: 0, settles_at: None };
-    let own = request.previous.iter().find(|row| row.cluster == cluster.name).map(|row| request.grant(row));
-    let mut grants: Vec<(&PlacementKey, &Grant)> = fleet.grants(&cluster.name);
-    if let Some(own) = &own {
-        // The request says itself what it keeps here; what it no longer has but still leaves behind, the
-        // fleet says.
-        grants.push((&request.placement, own));
-        grants.sort_by_key(|(placement, grant)| (grant.since, *placement));
-    }
-    let repeated = |placement: &PlacementKey, grant: &Grant, object: &GrantedObject| {
-        *placement == request.placement
-            && own.as_ref().is_some_and(|own| !std::ptr::eq(own, grant) && own.holds(&object.uid))
+    let promises = match request.previous.iter().find(|row| row.cluster == cluster.name) {
+        None => fleet.promises(&cluster.name, capacity, request.now),
+        Some(row) => Arc::new(beside_own(request, &request.grant(row), fleet, cluster, capacity)),
     };
-    let granted = grants.iter().flat_map(|(placement, grant)| {
-        grant.objects.iter().filter(move |object| !repeated(placement, grant, object))
-    });
-    for object in granted {
-        let heard = fleet.statuses().get(&cluster.name, &object.uid);
-        let seen = object.seen(heard, capacity.observed_at, request.now);
-        let unseen = object.replicas.saturating_sub(seen);
-        let Some(gpu) = object.need.gpu.as_ref().filter(|_| unseen > 0) else { continue };
-        left.room.owe(&object.need, unseen);
-        left.promised = left.promised.saturating_add(gpu.total().saturating_mul(unseen));
-        let settles_at = object.settles_at(heard).filter(|at| *at > request.now);
-        left.settles_at = [left.settles_at, settles_at].into_iter().flatten().min();
+    let mut left = Left { room: Room::reported(capacity), promised: 0, settles_at: promises.settles_at };
+    for (need, unseen) in &promises.owed {
+        left.room.owe(need, *unseen);
+        let gpus = need.gpu.as_ref().map_or(0, GpuNeed::total).saturating_mul(*unseen);
+        left.promised = left.promised.saturating_add(gpus);
     }
     left
+}
+
+/// The promises of a cluster that the placement is in. The request says itself what it keeps there; what it no longer
+/// has but still leaves behind, the fleet says.
+fn beside_own(
+    request: &Request,
+    own: &Grant,
+    fleet: &Fleet,
+    cluster: &Cluster,
+    capacity: &Capacity,
+) -> Promises {
+    let mut grants = fleet.grants(&cluster.name);
+    grants.push((&request.placement, own));
+    grants.sort_by_key(|(placement, grant)| (grant.since, *placement));
+    let counts = |placement: &PlacementKey, grant: &Grant, uid: &str| {
+        *placement != request.placement || std::ptr::eq(own, grant) || !own.holds(uid)
+    };
+    Promises::of(grants, counts, |uid| fleet.statuses().get(&cluster.name, uid), capacity, request.now)
 }
 
 impl Request {

@@ -22,6 +22,14 @@ const SECRETS: [&str; 6] = [
     "datastore-pg-existing-secret",
 ];
 
+/// Every key that a data store reads of some Secret.
+const KEYS: &[(&str, &str)] = &[
+    ("password", "word"),
+    ("jwtSecret", "jwt"),
+    ("GITEA_ADMIN_USERNAME", "admin"),
+    ("GITEA_ADMIN_PASSWORD", "word"),
+];
+
 fn store(patch: &Value) -> NemoDatastore {
     let mut spec = json!({
         "image": {"repository": "datastore", "tag": "25.08"},
@@ -73,7 +81,7 @@ fn nemo_accept_samples_of_data_stores_become_these_objects() {
             include_str!("../../../../e2e/fixtures/nvidia/nemo/latest/apps_v1alpha1_nemodatastore.yaml"),
         ),
     ] {
-        let here = found(&SECRETS.map(|name| (Thing::Secret, name, &[("password", "word")][..])));
+        let here = found(&SECRETS.map(|name| (Thing::Secret, name, KEYS)));
         let rendered = rendered::<Datastores>(&sample::<Datastores>(yaml), &here);
         assert!(rendered.complete, "{release}");
         insta::assert_json_snapshot!(format!("datastore_{release}"), bodies(&rendered));
@@ -161,7 +169,9 @@ fn what_a_data_store_depends_on_is_named_while_it_is_missing() {
 #[test]
 fn nemo_b07_changed_scripts_replace_the_pods_of_a_data_store() {
     let checksum = |script: &str| {
-        let here = found(&[(Thing::Secret, "init", &[("configure_gitea.sh", script)])]);
+        let whole = ["admin", "jwt", "config", "inline", "pg"].map(|name| (Thing::Secret, name, KEYS));
+        let mut here = found(&whole);
+        here.contents.extend(found(&[(Thing::Secret, "init", &[("configure_gitea.sh", script)])]).contents);
         template(&rendered::<Datastores>(&store(&json!({})), &here))["metadata"]["annotations"]
             ["nimfleet.io/config-checksum"]
             .clone()

@@ -158,3 +158,49 @@ async fn nemo_b30_a_kind_that_nothing_defines_holds_nothing_else_up() -> Result<
     foreign::install(site.cluster(), &["ServiceMonitor"]).await?;
     says("Ready").await
 }
+
+/// How many microservices stand side by side, and what they may cost the operator.
+const MANY: u32 = 50;
+const MOST_BYTES: u64 = 10 << 20;
+
+#[tokio::test]
+async fn nemo_accept_fifty_microservices_cost_less_than_ten_mebibytes_and_rest() -> Result<(), Failure> {
+    let site = Site::new().audited().cpu_nodes(2).start().await?;
+    let cluster = site.cluster();
+    let object = |number: u32| {
+        let database =
+            json!({"host": "pg", "databaseName": "d", "credentials": {"user": "u", "secretName": "pg"}});
+        json!({
+            "apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NemoEntitystore",
+            "metadata": {"name": format!("store-{number}"), "namespace": NAMESPACE},
+            "spec": {
+                "image": {"repository": "entity-store", "tag": "25.08"}, "databaseConfig": database,
+                "datastore": {"endpoint": "http://data:8000"},
+            },
+        })
+    };
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pg", "namespace": NAMESPACE},
+        "stringData": {"password": "word"}});
+    objects::apply(cluster, &secret.to_string()).await?;
+    // The first one is what watching costs; the others are what they cost.
+    objects::apply(cluster, &object(0).to_string()).await?;
+    all_ready(&site, 1).await?;
+    let before = site.operator().resident_bytes()?;
+    for number in 1..=MANY {
+        objects::apply(cluster, &object(number).to_string()).await?;
+    }
+    all_ready(&site, MANY as usize + 1).await?;
+    let grown = site.operator().resident_bytes()?.saturating_sub(before);
+    eprintln!("{MANY} NemoEntitystores: {} KiB more", grown >> 10);
+    assert!(grown < MOST_BYTES, "{grown} bytes more");
+    rests(&site).await
+}
+
+async fn all_ready(site: &Site, wanted: usize) -> Result<(), Failure> {
+    site.eventually(&format!("{wanted} are Ready"), SOON, || async {
+        let all = objects::list(site.cluster(), "NemoEntitystore", NAMESPACE).await?;
+        let ready = all.iter().filter(|one| one["status"]["state"] == "Ready").count();
+        if ready == wanted { Ok(()) } else { Err(Failure::new(format!("{ready} are Ready"))) }
+    })
+    .await
+}

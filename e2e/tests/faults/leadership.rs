@@ -5,6 +5,7 @@ use std::time::Duration;
 use e2e::cluster::gpu::H100;
 use e2e::failure::Failure;
 use e2e::fleet::{Daemon, Fleet, Hub, NAMESPACE};
+use e2e::process::last_lines;
 use e2e::{objects, sample};
 use jiff::Timestamp;
 use serde_json::json;
@@ -85,7 +86,8 @@ async fn a_leader_that_hangs_past_its_lease_is_replaced_and_writes_nothing_more(
     fleet.eventually("it stands by", SOON, || async { Ok(first.ready().await?) }).await?;
     assert!(Hub::leads(first).await.is_err(), "two hubs lead");
     let stopping = Instant::now();
-    second.stop();
+    let ended = second.stop();
+    assert!(ended.is_some(), "it did not end when it was asked to: {}", last_lines(second.log(), 12));
     leads(&fleet, first).await?;
     println!("the leader was asked to stop: the standby led {} ms later", stopping.elapsed().as_millis());
     assert!(stopping.elapsed() < Duration::from_secs(10), "the lease was not released");

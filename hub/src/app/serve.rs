@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -25,6 +27,9 @@ use crate::pki::{Authority, KubeSecrets, Tokens};
 
 /// What sessions have said and the hub has not taken in yet; sessions hold back, latest per object, while it is full.
 const HEARD: usize = 1024;
+
+/// How long spokes have to hang up when the hub stops; a live one does at once.
+const HANG_UP: Duration = Duration::from_secs(3);
 
 /// Runs the hub until it is told to stop: as a standby, and as the leader once it holds the lease.
 pub(super) async fn serve(common: &CommonArgs, args: &ServeArgs) -> Result<(), AppError> {
@@ -140,7 +145,10 @@ impl Leader {
         stop.cancel();
         while tasks.join_next().await.is_some() {}
         if !link.is_finished() {
-            drop(link.await);
+            // A spoke that does not hang up must not keep the lease from the next hub.
+            if timeout(HANG_UP, &mut link).await.is_err() {
+                link.abort();
+            }
         }
         ended
     }

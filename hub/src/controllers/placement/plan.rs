@@ -56,7 +56,9 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
     let grants = grants(&rows, &book.needs);
     live.fleet.apply(FleetEvent::Granted { placement: observed.key.clone(), grants });
     // What reports say may be what a decision waits for.
-    let waits = !decision.outcome.complete || decision.chosen.iter().any(Chosen::is_replaced);
+    let waits = !decision.outcome.complete
+        || decision.hold.is_some()
+        || decision.chosen.iter().any(Chosen::is_replaced);
     if observed.is_leaving() || !waits {
         live.wanting.remove(&observed.key);
     } else {

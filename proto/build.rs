@@ -4,6 +4,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = ["fleet/v1/enrollment.proto", "fleet/v1/sync.proto"];
     println!("cargo:rerun-if-changed=fleet");
     let descriptors = protox::compile(files, ["."])?;
-    tonic_prost_build::configure().build_transport(false).compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .skip_debug(["fleet.v1.Upsert"])
+        .compile_fds(descriptors)?;
     Ok(())
 }

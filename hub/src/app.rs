@@ -11,7 +11,7 @@ use crate::epoch::EpochError;
 use crate::fleet::InvalidClusterName;
 use crate::leadership::LeaseError;
 use crate::link::ServeError;
-use crate::pki::{AuthorityError, JoinError};
+use crate::pki::{AuthorityError, JoinError, SecretError};
 use crate::telemetry;
 
 /// Why the hub does not start, or ended. One line: what, value, remedy.
@@ -75,6 +75,9 @@ pub enum AppError {
     /// The CA cannot be had.
     #[error("certificate authority: {}", crate::app::line(.0))]
     Authority(AuthorityError),
+    /// What keeps hashes of Secrets from telling anything cannot be had.
+    #[error("salt: {}", crate::app::line(.0))]
+    Salt(SecretError),
     /// The token cannot be made.
     #[error("join token: {}", crate::app::line(.0))]
     Join(JoinError),

@@ -35,6 +35,7 @@ use crate::failover::Limits;
 use crate::fleet::{ClusterName, PlacementKey};
 use crate::link::Fleetbox;
 use crate::metrics::Metrics;
+use crate::pki::Salt;
 
 pub(crate) use admission::Doorkeeper;
 pub(crate) use fault::chain;
@@ -63,6 +64,7 @@ pub(crate) struct Hub {
     cluster_memory: Mutex<HashMap<ClusterName, cluster::Memory>>,
     metrics: Metrics,
     events: Events,
+    salt: Salt,
     started: Timestamp,
     unreachable_after: SignedDuration,
     limits: Limits,

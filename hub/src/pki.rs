@@ -5,12 +5,14 @@
 
 mod authority;
 mod join;
+mod salt;
 mod secrets;
 mod token;
 mod tokens;
 
 pub use authority::{Authority, AuthorityError, CERTIFICATE_DAYS, Issued, SpokeKey, identity_of};
 pub use join::JoinLine;
+pub use salt::Salt;
 pub use secrets::{KubeSecrets, SecretError, Secrets, Stored};
 pub use token::{Token, TokenRecord, TokenRefused, check};
 pub use tokens::{DEFAULT_TTL, JoinError, Tokens};

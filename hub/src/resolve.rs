@@ -6,6 +6,7 @@
 
 mod canonical;
 mod overrides;
+mod secret;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::fleet::{Cluster, ClusterName, PlacementKey};
 
 pub use overrides::{Override, read};
+pub use secret::secret;
 
 /// Labels and annotations under this prefix are the fleet's own and stay on the hub.
 const OWN_PREFIX: &str = "nimfleet.io/";
@@ -24,12 +26,19 @@ const OWN_PREFIX: &str = "nimfleet.io/";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// What a cluster is sent for one object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Payload {
     /// `{apiVersion, kind, metadata{name, namespace, labels, annotations}, spec}` as canonical JSON.
     pub bytes: Vec<u8>,
     /// SHA-256 of the bytes, hex.
     pub hash: String,
+}
+
+impl fmt::Debug for Payload {
+    /// Not the bytes: they may be a Secret's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Payload").field("hash", &self.hash).finish_non_exhaustive()
+    }
 }
 
 /// An object that cannot be resolved for a cluster.

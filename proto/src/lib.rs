@@ -6,6 +6,17 @@ pub mod v1 {
     tonic::include_proto!("fleet.v1");
 }
 
+impl std::fmt::Debug for v1::Upsert {
+    /// Not the payload: it may be a Secret's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upsert")
+            .field("object", &self.object)
+            .field("generation", &self.generation)
+            .field("hash", &self.hash)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Largest message either side accepts, bytes. Kubernetes objects are at most 1.5 MiB (etcd's request limit), so
 /// one object always fits; larger deltas are cut.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;

@@ -16,6 +16,7 @@ mod manifest;
 mod namespace;
 mod object;
 mod refusal;
+mod secret_index;
 mod state;
 mod turns;
 

@@ -77,7 +77,7 @@ pub enum DecisionState {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlacedObject {
-    /// Its kind, group `apps.nvidia.com`.
+    /// Its kind, group `apps.nvidia.com`; or `Secret`.
     pub kind: String,
     /// Its name.
     pub name: String,

@@ -41,6 +41,11 @@ pub struct NIMPlacementSpec {
     /// NeMo stores and NIMServices of its namespace that it calls by URL, unless another placement has them. Default true.
     #[serde(default = "yes")]
     pub propagate_dependencies: bool,
+    /// Secrets of the placement's namespace, by name, that travel to the chosen clusters and leave with the objects. Default
+    /// none: objects name Secrets that their clusters have by themselves. A cluster takes only what its owner accepts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    pub secrets: Vec<String>,
     /// Which clusters may be chosen. Default all accepted ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_affinity: Option<ClusterAffinity>,

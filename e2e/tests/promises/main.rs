@@ -9,3 +9,4 @@ mod nemo;
 mod ownership;
 mod placing;
 mod refusals;
+mod secrets;

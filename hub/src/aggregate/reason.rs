@@ -17,6 +17,8 @@ pub enum Reason {
     OverrideFailed,
     /// A cluster holds objects of this hub that the hub does not know.
     UnknownToHub,
+    /// A listed Secret cannot be sent: it is not there, or may not be read.
+    SecretUnavailable,
     /// A spoke refused the object.
     Rejected,
     /// The cluster's owner does not let the object in.
@@ -62,6 +64,7 @@ impl Reason {
             Self::NotScheduled => "NotScheduled",
             Self::OverrideFailed => "OverrideFailed",
             Self::UnknownToHub => "UnknownToHub",
+            Self::SecretUnavailable => "SecretUnavailable",
             Self::Rejected => "Rejected",
             Self::PolicyDenied => "PolicyDenied",
             Self::Failed => "Failed",

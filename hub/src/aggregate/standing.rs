@@ -52,8 +52,10 @@ pub(super) struct Standing {
 
 /// How one object stands in one cluster.
 pub(super) fn of(delivery: &Delivery<'_>, link: Link) -> Standing {
+    let is_secret = delivery.object.kind == "Secret";
     let hash = match &delivery.payload {
         Ok(hash) => *hash,
+        Err(error) if is_secret => return broken(Reason::SecretUnavailable, error.clone(), false),
         Err(error) => return broken(Reason::OverrideFailed, error.clone(), false),
     };
     let status = delivery.status;
@@ -67,9 +69,10 @@ pub(super) fn of(delivery: &Delivery<'_>, link: Link) -> Standing {
     }
     // A spoke that holds the payload but has no word of its operator about it sends an empty state.
     let current = current.filter(|status| !status.state.is_empty() || !status.conditions.is_empty());
-    let applied = current.is_some();
     let held = status.is_some_and(|status| status.hash == hash);
     let persisted = held || delivery.answer == Some(&Answer::Accepted);
+    // No operator takes a Secret in: there is nothing more to come.
+    let applied = current.is_some() || (is_secret && persisted);
     let standing = |stage, reason, message: String, ready_replicas| Standing {
         stage,
         reason,
@@ -89,6 +92,7 @@ pub(super) fn of(delivery: &Delivery<'_>, link: Link) -> Standing {
     // Replicas of the payload before count: they serve, while the new one is brought up.
     let ready = status.map_or(0, |status| status.ready_replicas);
     match current {
+        None if applied => standing(Stage::Ready, Reason::Ready, "delivered".to_owned(), 0),
         None if persisted => standing(
             Stage::Persisted,
             Reason::AwaitingOperator,

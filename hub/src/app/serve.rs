@@ -23,7 +23,7 @@ use crate::failover::Limits;
 use crate::leadership::{self, Fence, Identity};
 use crate::link::{Counters, Fleetbox, HEARTBEAT, Server};
 use crate::metrics::Metrics;
-use crate::pki::{Authority, KubeSecrets, Tokens};
+use crate::pki::{Authority, KubeSecrets, Salt, Tokens};
 
 /// What sessions have said and the hub has not taken in yet; sessions hold back, latest per object, while it is full.
 const HEARD: usize = 1024;
@@ -101,6 +101,7 @@ impl Leader {
         let secrets = KubeSecrets::new(client.clone(), &common.namespace);
         let authority =
             Authority::load_or_create(&secrets, Timestamp::now()).await.map_err(AppError::Authority)?;
+        let salt = Salt::load_or_create(&secrets).await.map_err(AppError::Salt)?;
         let epochs =
             EpochKeeper::begin(client.clone(), &common.namespace, fence).await.map_err(AppError::Epoch)?;
 
@@ -111,7 +112,7 @@ impl Leader {
         let unreachable_after =
             SignedDuration::try_from(args.unreachable_after).unwrap_or(SignedDuration::from_secs(30));
         let limits = limits(args, unreachable_after);
-        let setup = Setup { client, fleetbox: fleetbox.clone(), metrics, unreachable_after, limits };
+        let setup = Setup { client, fleetbox: fleetbox.clone(), metrics, salt, unreachable_after, limits };
         let hub = controllers::run(setup, heard, stage, &mut tasks, &stop);
         let link = Server {
             fleetbox,

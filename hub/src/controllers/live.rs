@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
+use super::placement::{Rows, SECRET};
 use crate::failover::Pace;
 use crate::fleet::{
     Answer, ClusterName, Fleet, FleetEvent, ObjectRef, ObjectResult, ObjectStatus, PlacementKey,
@@ -29,6 +30,8 @@ pub struct Live {
     pub doomed: BTreeMap<ClusterName, BTreeSet<String>>,
     /// Clusters whose failovers are held.
     pub held: BTreeSet<ClusterName>,
+    /// Placements that have a Secret somewhere, by its uid.
+    secrets: HashMap<String, BTreeSet<PlacementKey>>,
     answers: BTreeMap<ClusterName, BTreeMap<String, ObjectResult>>,
     gone: BTreeSet<(String, String)>,
 }
@@ -101,6 +104,7 @@ impl Live {
                     let is_told_only = is_routine(&result.answer) && before.is_none_or(is_routine);
                     let touched = if is_told_only { &mut touched.reports } else { &mut touched.placements };
                     touched.extend(owner);
+                    touched.extend(self.secrets.get(&result.uid).into_iter().flatten().cloned());
                     self.answered(&cluster, result);
                 }
             }
@@ -159,6 +163,27 @@ impl Live {
     #[must_use]
     pub fn answer(&self, cluster: &str, uid: &str) -> Option<&ObjectResult> {
         self.answers.get(cluster)?.get(uid)
+    }
+
+    /// A placement has these rows, and no Secret beside them.
+    pub(crate) fn lists_secrets(&mut self, placement: &PlacementKey, rows: &Rows) {
+        for users in self.secrets.values_mut() {
+            users.remove(placement);
+        }
+        for (_, object) in rows.objects().filter(|(_, object)| object.kind == SECRET) {
+            self.secrets.entry(object.uid.clone()).or_default().insert(placement.clone());
+        }
+        self.secrets.retain(|_, users| !users.is_empty());
+    }
+
+    /// Whether another placement has that Secret in that cluster, and keeps it there.
+    pub(crate) fn shares(&self, cluster: &str, uid: &str, but: &PlacementKey) -> bool {
+        let Some(users) = self.secrets.get(uid).filter(|users| users.iter().any(|user| user != but)) else {
+            return false;
+        };
+        let Ok(cluster) = cluster.parse() else { return false };
+        let grants = self.fleet.grants(&cluster);
+        grants.iter().any(|(user, grant)| *user != but && users.contains(*user) && grant.holds(uid))
     }
 
     /// Whether a spoke has said that an object is gone.

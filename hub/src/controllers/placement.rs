@@ -8,16 +8,19 @@ mod plan;
 mod push;
 mod report;
 pub(crate) mod rows;
+mod secrets;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crds::fleet::Decision as Row;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::Hub;
 use super::fault::Fault;
 use crate::fleet::{FleetEvent, PlacementKey};
 use crate::need::Need;
+use secrets::Listed;
 
 use desk::Turn;
 
@@ -25,7 +28,7 @@ pub(super) use desk::Desk;
 pub(super) use observe::plain;
 pub use plan::grants;
 pub(super) use report::report;
-pub(super) use rows::Rows;
+pub(super) use rows::{Rows, SECRET};
 
 /// What the hub remembers of one placement between reconciles.
 #[derive(Debug, Default)]
@@ -44,6 +47,10 @@ pub(super) struct Book {
     leaving: HashSet<(String, String)>,
     /// What the owners of clusters deny.
     denials: denied::Denials,
+    /// The Secrets that are listed, as they were read last, by name.
+    secrets: BTreeMap<String, (Instant, Listed)>,
+    /// When the Secrets are looked at next, whatever happens.
+    next_look: Option<Instant>,
     timer: Option<Timestamp>,
     /// Why a failover is held.
     held: Option<&'static str>,
@@ -53,9 +60,10 @@ pub(super) struct Book {
 pub(super) async fn reconcile(hub: &Hub, key: &PlacementKey) -> Result<(), Fault> {
     let book = hub.book(key);
     let mut book = book.lock().await;
-    let Some(observed) = observe::observe(hub, key) else {
+    let Some(mut observed) = observe::observe(hub, key) else {
         return vanished(hub, key, &mut book).await;
     };
+    secrets::read(hub, &mut observed, &mut book).await;
     let planned = plan::plan(hub, &observed, &mut book, Timestamp::now());
     report::denials(hub, &observed, &planned.denied);
     let held = planned.decision.hold.as_ref().map(|hold| hold.reason.as_str());
@@ -83,12 +91,13 @@ pub(super) async fn reconcile(hub: &Hub, key: &PlacementKey) -> Result<(), Fault
 
 /// The placement is not there (any more): whatever still carries its label is free, and nothing is sent about it.
 async fn vanished(hub: &Hub, key: &PlacementKey, book: &mut Book) -> Result<(), Fault> {
-    push::forget_all(hub, book);
+    push::forget_all(hub, key, book);
     hub.live().fleet.apply(FleetEvent::Granted { placement: key.clone(), grants: Vec::new() });
     hub.desk(key).close(hub).await;
     hub.metrics.failover_reason(book.held.take(), None);
     apply::release_all(hub, key).await?;
     hub.live().claims.retain(|_, owner| owner != key);
+    hub.live().lists_secrets(key, &Rows::default());
     hub.forget_book(key);
     Ok(())
 }

@@ -24,6 +24,7 @@ use crate::fleet::{FleetEvent, PlacementKey};
 use crate::link::{Fleetbox, LinkEvent};
 use crate::metrics::Metrics;
 use crate::need;
+use crate::pki::Salt;
 use crate::scheduler::Policy;
 
 /// Placements worked on at once: their turns mostly wait for the API server.
@@ -40,6 +41,7 @@ pub(crate) struct Setup {
     pub(crate) client: Client,
     pub(crate) fleetbox: Fleetbox,
     pub(crate) metrics: Metrics,
+    pub(crate) salt: Salt,
     pub(crate) unreachable_after: SignedDuration,
     pub(crate) limits: Limits,
 }
@@ -66,6 +68,7 @@ pub(crate) fn run(
         clusters: Queue::default(),
         cluster_memory: Mutex::new(HashMap::new()),
         metrics: setup.metrics,
+        salt: setup.salt,
         events,
         started: Timestamp::now(),
         unreachable_after: setup.unreachable_after,
@@ -231,6 +234,7 @@ fn restore(hub: &Hub) {
     for (placement, book) in books {
         if let Ok(book) = book.try_lock() {
             let grants = grants(&book.rows, &book.needs);
+            hub.live().lists_secrets(&placement, &book.rows);
             hub.live().fleet.apply(FleetEvent::Granted { placement, grants });
         }
     }

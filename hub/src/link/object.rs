@@ -1,11 +1,12 @@
 //! What the hub sends: objects that are wanted, objects to be removed, and a goodbye.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::fleet::ObjectRef;
 
 /// An object that one cluster shall hold, resolved for that cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct DesiredObject {
     /// The object on the hub; its uid is the identity on the link.
     pub object: ObjectRef,
@@ -15,6 +16,17 @@ pub struct DesiredObject {
     pub hash: String,
     /// The resolved object as canonical JSON; at most 1.5 MiB, as etcd allows.
     pub payload: Arc<[u8]>,
+}
+
+impl fmt::Debug for DesiredObject {
+    /// Not the payload: it may be a Secret's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DesiredObject")
+            .field("object", &self.object)
+            .field("generation", &self.generation)
+            .field("hash", &self.hash)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An object that one cluster shall hold no longer.

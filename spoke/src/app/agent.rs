@@ -20,6 +20,9 @@ const CLUSTER_NAMESPACE: &str = "kube-system";
 /// Capability of an agent that can let an object go without deleting it.
 const RETAIN: &str = "retain";
 
+/// Capability of an agent that takes Secrets.
+const SECRETS: &str = "v1/Secret";
+
 /// First and longest pause between attempts to read the cluster's identity.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
@@ -57,7 +60,7 @@ impl Agent {
         let capabilities = KINDS
             .into_iter()
             .map(|kind| format!("{}/{}", kind.api_version(), kind.kind))
-            .chain([RETAIN.to_owned()])
+            .chain([RETAIN.to_owned(), SECRETS.to_owned()])
             .collect();
         let limits = self.limits.name();
         let deliver = ClusterDeliver::new(self.client.clone(), &self.namespace, self.limits);

@@ -16,6 +16,7 @@ use super::epoch::{self, Accepted};
 use super::kinds::{DeliverableKind, KINDS};
 use super::manifest::{self, Marks, marks_of};
 use super::refusal::{self, Refusal};
+use super::secret_index::SecretIndex;
 use super::state::State;
 use super::turns::Turns;
 use super::{
@@ -40,6 +41,7 @@ struct Inner {
     namespace: String,
     limits: Limits,
     state: State,
+    secrets: SecretIndex,
     epoch: Mutex<Known>,
     turns: Turns,
     /// uids whose disappearance is the hub's will and not to be healed.
@@ -59,12 +61,14 @@ impl ClusterDeliver {
     #[must_use]
     pub fn new(client: kube::Client, namespace: &str, limits: Limits) -> Self {
         let state = State::new(client.clone(), namespace);
+        let secrets = SecretIndex::new(client.clone(), namespace);
         Self {
             inner: Arc::new(Inner {
                 client,
                 namespace: namespace.to_owned(),
                 limits,
                 state,
+                secrets,
                 epoch: Mutex::new(Known::Nothing),
                 turns: Turns::new(),
                 leaving: StdMutex::new(HashSet::new()),
@@ -98,6 +102,12 @@ impl ClusterDeliver {
         }
     }
 
+    /// Judges what would be applied by the limits of the cluster's owner.
+    fn within_limits(&self, kind: DeliverableKind, manifest: &Value) -> Result<(), String> {
+        let (limits, own) = (&self.inner.limits, self.inner.namespace.as_str());
+        if kind.is_secret() { limits.check_secret(manifest, own) } else { limits.check(manifest, own) }
+    }
+
     /// Refuses work of an epoch that is not the accepted one.
     async fn check(&self, offered: &Epoch) -> Result<Option<Outcome>, DeliverError> {
         let accepted = self.highest_epoch().await?;
@@ -128,7 +138,8 @@ impl ClusterDeliver {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let objects = self.objects(kind, &object.namespace);
         let what = format!("apply {object}");
-        match timed(&what, objects.patch(&object.name, &params, &Patch::Apply(manifest))).await? {
+        let applied = timed(&what, objects.patch(&object.name, &params, &Patch::Apply(manifest))).await?;
+        match applied.map_err(|error| if kind.is_secret() { refusal::without_words(error) } else { error }) {
             Ok(_) => Ok(Outcome::Accepted),
             Err(error) => match refusal::judge(&error) {
                 Refusal::Rejected(class, message) => Ok(rejected(class, message)),
@@ -161,18 +172,40 @@ impl ClusterDeliver {
                 Err(error) => return Err(failed(&what, error)),
             }
         }
+        if kind.is_secret() {
+            // A Secret is not watched, and goes at once unless somebody holds it.
+            return self.left(kind, object, &uid).await;
+        }
         let gone = await_condition(objects, &object.name, conditions::is_deleted(&uid));
         if let Ok(Ok(_)) = tokio::time::timeout(REMOVAL_WAIT, gone).await {
             return Ok(Outcome::Gone);
         }
+        self.left(kind, object, &uid).await
+    }
+
+    /// Whether an object that was deleted is gone, or what holds it.
+    async fn left(
+        &self,
+        kind: DeliverableKind,
+        object: &ObjectRef,
+        uid: &str,
+    ) -> Result<Outcome, DeliverError> {
         let left = self.live(kind, object).await?;
-        match left.filter(|left| left.metadata.uid.as_deref() == Some(uid.as_str())) {
+        match left.filter(|left| left.metadata.uid.as_deref() == Some(uid)) {
             None => Ok(Outcome::Gone),
             Some(left) => Err(DeliverError::StillThere {
                 object: object.to_string(),
                 finalizers: left.metadata.finalizers.unwrap_or_default(),
             }),
         }
+    }
+
+    /// The object is gone, or not the hub's any more: nothing speaks of it here.
+    async fn forget(&self, kind: DeliverableKind, object: &ObjectRef) -> Result<Outcome, DeliverError> {
+        if kind.is_secret() {
+            self.inner.secrets.remove(&object.uid).await?;
+        }
+        Ok(Outcome::Gone)
     }
 
     async fn retain(
@@ -220,6 +253,7 @@ impl Deliver for ClusterDeliver {
                 })
             }));
         }
+        held.extend(self.inner.secrets.held(&epoch.hub_id).await?);
         Ok(held)
     }
 
@@ -272,7 +306,7 @@ impl Deliver for ClusterDeliver {
         let claim = claim::judge(object, current, &marks);
         // What is here as it is wanted was allowed once, and keeps running whatever has become of the limits.
         if claim != Claim::Current
-            && let Err(message) = self.inner.limits.check(&manifest, &self.inner.namespace)
+            && let Err(message) = self.within_limits(kind, &manifest)
         {
             let held = current.and_then(marks_of).is_some_and(|held| held.hub_id == epoch.hub_id);
             tracing::warn!(%object, message, "denied: the limits of this cluster's owner");
@@ -288,6 +322,10 @@ impl Deliver for ClusterDeliver {
                 return Ok(Outcome::Accepted);
             }
             Claim::Current | Claim::Apply => {}
+        }
+        if kind.is_secret() {
+            // First: what is not in the index would not be found again.
+            self.inner.secrets.add(&object.uid, &object.namespace, &object.name).await?;
         }
         let guard = live.and_then(|live| live.metadata.resource_version);
         if guard.is_some() {
@@ -316,7 +354,9 @@ impl Deliver for ClusterDeliver {
             marks_of(&live.metadata)
                 .is_some_and(|marks| marks.uid == object.uid && marks.hub_id == epoch.hub_id)
         });
-        let Some(live) = ours else { return Ok(Outcome::Gone) };
+        let Some(live) = ours else {
+            return self.forget(kind, object).await;
+        };
         tracing::info!(%object, policy = ?tombstone.policy, reason = tombstone.reason, "removing at the hub's request");
         // From now on its end is the hub's will, also where only this cluster's people may carry it out.
         self.set_leaving(&object.uid, true);
@@ -327,9 +367,13 @@ impl Deliver for ClusterDeliver {
             return Ok(rejected(RejectionClass::PolicyDenied { held: true }, message));
         }
         match tombstone.policy {
-            Policy::Retain => self.retain(kind, object, &live, &epoch.hub_id).await,
+            Policy::Retain => {
+                self.retain(kind, object, &live, &epoch.hub_id).await?;
+                self.forget(kind, object).await
+            }
             Policy::Delete => {
-                let outcome = self.delete(kind, object, live).await?;
+                self.delete(kind, object, live).await?;
+                let outcome = self.forget(kind, object).await?;
                 if let Err(error) =
                     namespace::remove_if_ours_and_empty(&self.inner.client, &object.namespace).await
                 {

@@ -32,16 +32,29 @@ pub const KINDS: [DeliverableKind; 9] = [
     nvidia("NemoGuardrail", "nemoguardrails"),
 ];
 
+/// What placements may bring along. Never listed and never watched, so it is no part of [`KINDS`].
+pub(super) const SECRET: DeliverableKind =
+    DeliverableKind { group: "", version: "v1", kind: "Secret", plural: "secrets" };
+
 impl DeliverableKind {
     /// Finds the entry of an object's `apiVersion` and `kind`.
     pub(super) fn find(api_version: &str, kind: &str) -> Option<Self> {
-        KINDS.into_iter().find(|known| known.api_version() == api_version && known.kind == kind)
+        let mut known = KINDS.into_iter().chain([SECRET]);
+        known.find(|known| known.api_version() == api_version && known.kind == kind)
     }
 
-    /// `group/version`.
+    /// `group/version`; the core group has no name.
     #[must_use]
     pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            return self.version.to_owned();
+        }
         format!("{}/{}", self.group, self.version)
+    }
+
+    /// Whether its objects may never be listed, watched or shown.
+    pub(super) fn is_secret(&self) -> bool {
+        *self == SECRET
     }
 
     /// What kube needs to build requests.
@@ -63,6 +76,7 @@ mod tests {
         let found = DeliverableKind::find("apps.nvidia.com/v1alpha1", "NIMCache").unwrap();
         assert_eq!(found.plural, "nimcaches");
         assert_eq!(DeliverableKind::find("apps.nvidia.com/v2", "NIMCache"), None);
-        assert_eq!(DeliverableKind::find("v1", "Secret"), None);
+        assert!(DeliverableKind::find("v1", "Secret").is_some_and(|kind| kind.is_secret()));
+        assert_eq!(DeliverableKind::find("v1", "ConfigMap"), None);
     }
 }

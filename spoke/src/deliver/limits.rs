@@ -7,6 +7,7 @@ mod ask;
 mod default;
 mod pattern;
 mod property;
+mod secret;
 #[cfg(test)]
 mod tests;
 

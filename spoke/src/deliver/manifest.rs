@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::kinds::SECRET;
 use super::{Epoch, ObjectRef, Upsert};
 
 /// The payload as it came, kept on the object so that a local edit can be undone with no hub in sight.
@@ -62,7 +63,8 @@ pub(super) fn payload_of(meta: &ObjectMeta, marks: &Marks) -> Option<Vec<u8>> {
     (sha256(payload) == marks.hash).then(|| payload.to_vec())
 }
 
-/// Builds what is applied: the payload's own fields and our marks. An error says what is wrong with the payload.
+/// Builds what is applied: the payload's own fields and our marks. An error says what is wrong with the payload. A Secret
+/// does not keep its payload as a mark: metadata is shown where data is not.
 pub fn manifest(object: &ObjectRef, payload: &[u8], marks: &Marks) -> Result<Value, String> {
     let actual = sha256(payload);
     if actual != marks.hash {
@@ -102,9 +104,11 @@ pub fn manifest(object: &ObjectRef, payload: &[u8], marks: &Marks) -> Result<Val
             (marks::HASH_ANNOTATION, &marks.hash),
             (marks::HUB_ID_ANNOTATION, &marks.hub_id),
             (marks::EPOCH_ANNOTATION, &marks.epoch),
-            (PAYLOAD_ANNOTATION, text),
         ] {
             annotations.insert(key.to_owned(), json!(mark));
+        }
+        if object.kind != SECRET.kind {
+            annotations.insert(PAYLOAD_ANNOTATION.to_owned(), json!(text));
         }
         metadata.insert("annotations".to_owned(), Value::Object(annotations));
     }

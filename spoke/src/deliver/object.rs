@@ -35,7 +35,7 @@ pub struct HeldObject {
 }
 
 /// An object that the hub wants here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Upsert {
     /// Which object.
     pub object: ObjectRef,
@@ -45,6 +45,17 @@ pub struct Upsert {
     pub hash: String,
     /// apiVersion, kind, metadata (name, namespace, labels, annotations) and spec, as canonical JSON.
     pub payload: Vec<u8>,
+}
+
+impl fmt::Debug for Upsert {
+    /// Not the payload: it may be a Secret's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upsert")
+            .field("object", &self.object)
+            .field("generation", &self.generation)
+            .field("hash", &self.hash)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An object that the hub wants away.

@@ -4,6 +4,9 @@ use kube::core::Status;
 
 use super::RejectionClass;
 
+/// How the API server begins to speak of fields that the schema does not know.
+const WRONG_FIELD: &str = "failed to create typed patch object";
+
 /// Whether the same object can succeed when it is tried again.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -11,6 +14,32 @@ pub(super) enum Refusal {
     Rejected(RejectionClass, String),
     /// The failure is not the object's: try again.
     Passing,
+}
+
+/// A failure without the API server's words about the object, which may repeat what is in it.
+pub(super) fn without_words(error: kube::Error) -> kube::Error {
+    match error {
+        kube::Error::Api(status) => {
+            let kept = Status {
+                code: status.code,
+                reason: status.reason.clone(),
+                details: None,
+                ..Status::default()
+            };
+            let admission = if denied_by_admission(&status.message) {
+                " (ValidatingAdmissionPolicy or webhook)"
+            } else {
+                ""
+            };
+            let message = format!("the API server refused it: {} {}{admission}", status.code, status.reason);
+            let typed = status.message.starts_with(WRONG_FIELD);
+            // What the class follows from is kept.
+            let message =
+                if typed { format!("{WRONG_FIELD}: a field is not one of a Secret") } else { message };
+            kube::Error::Api(Box::new(Status { message, ..kept }))
+        }
+        other => other,
+    }
 }
 
 /// Judges a failed apply whose namespace is known to exist.
@@ -28,7 +57,7 @@ fn judge_status(status: &Status) -> Refusal {
         403 if denied_by_admission(message) => RejectionClass::Invalid,
         404 if !names_a_namespace(status) => RejectionClass::Unsupported,
         // Server-side apply reports fields that the schema does not know without a code of their own.
-        500 if message.starts_with("failed to create typed patch object") => RejectionClass::Invalid,
+        500 if message.starts_with(WRONG_FIELD) => RejectionClass::Invalid,
         _ => return Refusal::Passing,
     };
     Refusal::Rejected(class, message.to_owned())
@@ -84,5 +113,19 @@ mod tests {
         let details = serde_json::from_value(serde_json::json!({"name": "x", "kind": "namespaces"})).unwrap();
         let gone = Status { details: Some(details), ..status(404, "namespaces \"x\" not found") };
         assert_eq!(judge_status(&gone), Refusal::Passing);
+    }
+
+    #[test]
+    fn what_is_said_of_a_secret_repeats_nothing_of_it() {
+        for (code, message) in [
+            (422, "Secret \"ngc\" is invalid: data[key]: Invalid value: \"c2VjcmV0\""),
+            (500, "failed to create typed patch object (…): .data.key: expected string, got c2VjcmV0"),
+            (403, "ValidatingAdmissionPolicy 'x' denied request: c2VjcmV0 is weak"),
+        ] {
+            let error = kube::Error::Api(Box::new(status(code, message)));
+            let told = without_words(error);
+            assert!(!format!("{told:?} {told}").contains("c2VjcmV0"), "{told:?}");
+            assert!(matches!(judge(&told), Refusal::Rejected(RejectionClass::Invalid, _)), "{code}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use super::super::marks;
 use super::Book;
 use super::observe::{Observed, Selected};
 use super::plan::Planned;
-use super::rows::Rows;
+use super::rows::{Rows, SECRET};
 use crate::fleet::PlacementKey;
 
 const FIELD_MANAGER: &str = "nimfleet-hub";
@@ -103,6 +103,12 @@ pub(super) fn settle(hub: &Hub, before: &Rows, after: &Rows) {
         let waits = after.leaving().any(|(name, _, other)| name == cluster && other.uid == object.uid);
         if !waits {
             live.settle(cluster, &object.uid);
+        }
+    }
+    // A Secret may have left with another placement, and is back with this one.
+    for (cluster, row) in &after.placed {
+        for secret in row.objects.iter().filter(|object| object.kind == SECRET) {
+            live.settle(cluster, &secret.uid);
         }
     }
 }

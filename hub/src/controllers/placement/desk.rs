@@ -29,6 +29,8 @@ pub(super) struct Turn {
     pub(super) placement: Arc<NIMPlacement>,
     /// What it runs.
     pub(super) objects: Vec<(ObjectRef, Arc<DynamicObject>)>,
+    /// The Secrets that travel along.
+    pub(super) secrets: Vec<ObjectRef>,
     pub(super) decision: Decision,
     pub(super) rows: Rows,
     pub(super) sent: Sent,
@@ -66,9 +68,10 @@ impl Desk {
 
 impl Turn {
     pub(super) fn new(observed: Observed, planned: Planned, sent: Sent) -> Self {
-        let Observed { key, placement, selected, .. } = observed;
+        let Observed { key, placement, selected, secrets, .. } = observed;
+        let secrets = secrets.into_iter().map(|listed| listed.object).collect();
         let objects = selected.into_iter().map(|one| (one.object, one.stored)).collect();
-        Self { key, placement, objects, decision: planned.decision, rows: planned.rows, sent }
+        Self { key, placement, objects, secrets, decision: planned.decision, rows: planned.rows, sent }
     }
 
     /// Whether the placement is being deleted.

@@ -12,6 +12,7 @@ use super::super::Hub;
 use super::super::fault::chain;
 use super::super::stores::{NIM_API_VERSION, owner};
 use super::rows::keeps_data;
+use super::secrets::Listed;
 use crate::fleet::{ObjectRef, PlacementKey, Selector};
 use crate::need;
 use crate::scheduler::Reason;
@@ -22,6 +23,8 @@ pub(super) struct Observed {
     pub(super) placement: Arc<NIMPlacement>,
     /// Selected, there and free to take, by kind and name.
     pub(super) selected: Vec<Selected>,
+    /// The Secrets that it lists.
+    pub(super) secrets: Vec<Listed>,
     /// All objects that carry the placement's label, whether or not they are selected.
     pub(super) taken: Vec<(&'static str, Arc<DynamicObject>)>,
     /// Why it cannot be scheduled.
@@ -54,8 +57,14 @@ impl Observed {
 pub(super) fn observe(hub: &Hub, key: &PlacementKey) -> Option<Observed> {
     let placement = hub.stores.placement(&key.namespace, &key.name)?;
     let taken = hub.stores.taken_by(&key.namespace, &key.name);
-    let mut observed =
-        Observed { key: key.clone(), placement: placement.clone(), selected: Vec::new(), taken, block: None };
+    let mut observed = Observed {
+        key: key.clone(),
+        placement: placement.clone(),
+        selected: Vec::new(),
+        secrets: Vec::new(),
+        taken,
+        block: None,
+    };
     if observed.is_leaving() {
         return Some(observed);
     }

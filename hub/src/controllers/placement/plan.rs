@@ -12,7 +12,7 @@ use super::super::stores::NIM_API_VERSION;
 use super::Book;
 use super::denied::{self, Asked};
 use super::observe::{Block, Observed};
-use super::rows::{self, Fate, Input, PlacedRow, Rows};
+use super::rows::{self, Fate, Input, PlacedRow, Rows, SECRET};
 use crate::failover::Allowance;
 use crate::fleet::{FleetEvent, Grant, GrantedObject, PlacementKey};
 use crate::need::{Need, need};
@@ -55,6 +55,7 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
     let rows = follow(hub, &live, observed, book, &decision, is_blocked, now);
     let grants = grants(&rows, &book.needs);
     live.fleet.apply(FleetEvent::Granted { placement: observed.key.clone(), grants });
+    live.lists_secrets(&observed.key, &rows);
     // What reports say may be what a decision waits for.
     let waits = !decision.outcome.complete
         || decision.hold.is_some()
@@ -223,6 +224,7 @@ fn follow(
                     replicas: replicas(chosen, &one.object.uid),
                     policy: None,
                 })
+                .chain(secrets(observed, book.rows.placed.get(&cluster), blocked))
                 .collect();
             let reason = chosen.reason.as_str().to_owned();
             let (score, since, replaced) = (i64::from(chosen.score), chosen.since, chosen.is_replaced());
@@ -236,11 +238,28 @@ fn follow(
         before: &book.rows,
         target,
         left: removed.collect(),
-        fate: &|uid| fate(observed, uid),
-        gone: &|cluster, uid| live.is_gone(cluster, uid),
+        fate: &|uid| if book.rows.is_secret(uid) { Fate::Unplaced } else { fate(observed, uid) },
+        gone: &|cluster, uid| live.is_gone(cluster, uid) || live.shares(cluster, uid, &observed.key),
         joined: &|cluster| hub.stores.cluster(cluster).is_some(),
         now,
     })
+}
+
+/// The Secrets of a row. One that cannot be read stays where it is, as it was sent.
+fn secrets(observed: &Observed, before: Option<&PlacedRow>, blocked: bool) -> Vec<PlacedObject> {
+    let held = before.map(|row| row.objects.as_slice()).unwrap_or_default();
+    let of_name =
+        |name: &str| held.iter().find(|object| object.kind == SECRET && object.name == name).cloned();
+    let row = |listed: &super::secrets::Listed| match &listed.payload {
+        Ok(_) if !blocked => Some(PlacedObject {
+            kind: SECRET.to_owned(),
+            name: listed.object.name.clone(),
+            uid: listed.object.uid.clone(),
+            ..PlacedObject::default()
+        }),
+        _ => of_name(&listed.object.name),
+    };
+    observed.secrets.iter().filter_map(row).collect()
 }
 
 fn replicas(chosen: &Chosen, uid: &str) -> Option<i32> {
@@ -268,7 +287,8 @@ pub fn grants<S: BuildHasher>(rows: &Rows, needs: &HashMap<String, Need, S>) -> 
         let placed = rows.placed.get(cluster).map(|row| row.since);
         placed.or_else(|| rows.removing.get(cluster).map(|row| row.since)).unwrap_or_default()
     };
-    for (cluster, object) in rows.objects() {
+    // A Secret that leaves is held by nobody: another placement that lists it keeps it.
+    for (cluster, object) in rows.objects().filter(|(_, o)| o.kind != SECRET || o.policy.is_none()) {
         let granted = GrantedObject {
             uid: object.uid.clone(),
             need: needs.get(&object.uid).cloned().unwrap_or_default(),
@@ -286,7 +306,7 @@ pub fn grants<S: BuildHasher>(rows: &Rows, needs: &HashMap<String, Need, S>) -> 
 pub(super) fn object_ref(key: &PlacementKey, object: &PlacedObject) -> crate::fleet::ObjectRef {
     crate::fleet::ObjectRef {
         uid: object.uid.clone(),
-        api_version: NIM_API_VERSION.to_owned(),
+        api_version: if object.kind == SECRET { "v1" } else { NIM_API_VERSION }.to_owned(),
         kind: object.kind.clone(),
         namespace: key.namespace.clone(),
         name: object.name.clone(),

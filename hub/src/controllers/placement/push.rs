@@ -8,6 +8,8 @@ use crds::fleet::RemovalPolicy as Policy;
 use super::super::Hub;
 use super::observe::{Observed, Selected};
 use super::plan::{Planned, object_ref};
+use super::rows::{PlacedRow, SECRET};
+use super::secrets::Listed;
 use super::{Book, Rows};
 use crate::fleet::{Cluster, PlacementKey};
 use crate::link::{DesiredObject, Removal, RemovalPolicy};
@@ -17,6 +19,9 @@ use crate::scheduler::Chosen;
 /// What objects were resolved to, by object, replicas and the overrides that count: most clusters get the same bytes,
 /// which are made and kept once.
 type Resolved = HashMap<(String, Option<u32>, Vec<usize>), (Arc<[u8]>, String)>;
+
+/// Secrets have no generation; their hash tells them apart.
+const SECRET_GENERATION: i64 = 1;
 
 /// What was sent for each cluster and uid: the hash, or why nothing.
 pub(super) type Sent = BTreeMap<(String, String), Result<String, String>>;
@@ -54,11 +59,19 @@ pub(super) fn push(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut
             listed.insert(key.clone());
             sent.insert(key, outcome);
         }
+        for (uid, outcome) in secrets(hub, observed, &cluster, row) {
+            sent.insert((name.clone(), uid), outcome);
+        }
+        let held = row.objects.iter().filter(|object| object.kind == SECRET);
+        listed.extend(held.map(|object| (name.clone(), object.uid.clone())));
     }
     let leaving = remove(hub, &observed.key, &book.rows, &book.leaving);
     listed.extend(leaving.iter().cloned());
     book.leaving = leaving;
     for (cluster, uid) in book.listed.difference(&listed) {
+        if hub.live().shares(cluster, uid, &observed.key) {
+            continue;
+        }
         if let Ok(cluster) = cluster.parse() {
             hub.fleetbox.forget(&cluster, uid);
         }
@@ -66,6 +79,31 @@ pub(super) fn push(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut
     book.sent.retain(|key, _| listed.contains(key));
     book.listed = listed;
     sent
+}
+
+/// Tells the link of the Secrets that a row has, and says of each what was sent, or why nothing.
+fn secrets(
+    hub: &Hub,
+    observed: &Observed,
+    cluster: &Cluster,
+    row: &PlacedRow,
+) -> Vec<(String, Result<String, String>)> {
+    let send = |listed: &Listed| {
+        let uid = listed.object.uid.clone();
+        let payload = match &listed.payload {
+            Ok(payload) if row.objects.iter().any(|object| object.uid == uid) => payload,
+            Ok(_) => return None,
+            Err(problem) => return Some((uid, Err(problem.clone()))),
+        };
+        let (object, hash) = (listed.object.clone(), payload.hash.clone());
+        let bytes = payload.bytes.clone().into();
+        hub.fleetbox.set_desired(
+            &cluster.name,
+            DesiredObject { object, generation: SECRET_GENERATION, hash: hash.clone(), payload: bytes },
+        );
+        Some((uid, Ok(hash)))
+    };
+    observed.secrets.iter().filter_map(send).collect()
 }
 
 fn upsert(
@@ -121,8 +159,11 @@ fn remove(
 }
 
 /// Takes everything of a placement out of the link; nothing is sent.
-pub(super) fn forget_all(hub: &Hub, book: &mut Book) {
+pub(super) fn forget_all(hub: &Hub, key: &PlacementKey, book: &mut Book) {
     for (cluster, uid) in book.listed.drain() {
+        if hub.live().shares(&cluster, &uid, key) {
+            continue;
+        }
         if let Ok(cluster) = cluster.parse() {
             hub.fleetbox.forget(&cluster, &uid);
         }

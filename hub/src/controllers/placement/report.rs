@@ -123,7 +123,8 @@ fn place<'a>(
     heard: &'a HashMap<(String, String), Heard>,
 ) -> Place<'a> {
     let link = hub.live().fleet.cluster(chosen.cluster.as_str()).map_or(Link::Never, |cluster| cluster.link);
-    let deliveries = turn.objects.iter().filter_map(|(object, _)| {
+    let objects = turn.objects.iter().map(|(object, _)| object).chain(&turn.secrets);
+    let deliveries = objects.filter_map(|object| {
         let key = (chosen.cluster.to_string(), object.uid.clone());
         let payload = turn.sent.get(&key)?;
         let (answer, status) = heard.get(&key).map_or((None, None), |(a, s)| (a.as_ref(), s.as_ref()));

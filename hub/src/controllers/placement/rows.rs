@@ -9,6 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 /// Most rows of one slice; the schema says the same.
 const SLICE: usize = 100;
 
+/// The kind of what is listed in `spec.secrets`. Several placements may list one Secret; it leaves with the last of them.
+pub(crate) const SECRET: &str = "Secret";
+
 /// All rows of one placement, by cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
@@ -102,6 +105,11 @@ impl Rows {
         self.objects().any(|(_, object)| object.uid == uid)
     }
 
+    /// Whether a row names a Secret of that uid.
+    pub(crate) fn is_secret(&self, uid: &str) -> bool {
+        self.objects().any(|(_, object)| object.kind == SECRET && object.uid == uid)
+    }
+
     /// Every object in every cluster, whatever its state.
     pub fn objects(&self) -> impl Iterator<Item = (&str, &PlacedObject)> {
         let placed = self
@@ -161,7 +169,8 @@ pub struct Input<'a> {
     pub left: BTreeMap<String, String>,
     /// What the user did with an object, by uid.
     pub fate: &'a dyn Fn(&str) -> Fate,
-    /// Whether a spoke has said that an object which was to leave is gone: cluster, uid.
+    /// Whether a spoke has said that an object which was to leave is gone, or a Secret is another placement's as well:
+    /// cluster, uid.
     pub gone: &'a dyn Fn(&str, &str) -> bool,
     /// Whether a GPUCluster of that name is there. Of others nothing can be asked, and nothing is waited for.
     pub joined: &'a dyn Fn(&str) -> bool,
@@ -176,7 +185,7 @@ pub fn plan(input: Input<'_>) -> Rows {
     let mut removing: BTreeMap<String, RemovingRow> = BTreeMap::new();
     for (cluster, row) in &before.removing {
         for object in &row.objects {
-            if !joined(cluster) || gone(cluster, &object.uid) || stays(&target, cluster, &object.uid) {
+            if !joined(cluster) || gone(cluster, &object.uid) || stays(&target, cluster, object) {
                 continue;
             }
             let mut object = object.clone();
@@ -188,7 +197,8 @@ pub fn plan(input: Input<'_>) -> Rows {
     }
     for (cluster, row) in &before.placed {
         for object in &row.objects {
-            if !joined(cluster) || stays(&target, cluster, &object.uid) {
+            let is_others = object.kind == SECRET && gone(cluster, &object.uid);
+            if !joined(cluster) || is_others || stays(&target, cluster, object) {
                 continue;
             }
             let fate = fate(&object.uid);
@@ -210,8 +220,13 @@ pub fn plan(input: Input<'_>) -> Rows {
     }
 }
 
-fn stays(target: &BTreeMap<String, PlacedRow>, cluster: &str, uid: &str) -> bool {
-    target.get(cluster).is_some_and(|row| row.objects.iter().any(|object| object.uid == uid))
+/// Whether the target has it; a Secret made anew on the hub takes the place of the old one.
+fn stays(target: &BTreeMap<String, PlacedRow>, cluster: &str, object: &PlacedObject) -> bool {
+    let is_it = |other: &PlacedObject| {
+        other.uid == object.uid
+            || (object.kind == SECRET && other.kind == SECRET && other.name == object.name)
+    };
+    target.get(cluster).is_some_and(|row| row.objects.iter().any(is_it))
 }
 
 fn leave(

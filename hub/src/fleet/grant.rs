@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Heard;
+use super::{Capacity, Heard};
 use crate::need::Need;
 
 /// A replica that has been ready this long is in the cluster's report: a spoke reports a change of free GPUs
@@ -59,9 +59,11 @@ impl GrantedObject {
     /// Replicas that the cluster's report of free GPUs already counts as used. Only ready ones are known to
     /// be bound to a node, so a replica that still starts is counted twice rather than not at all.
     #[must_use]
-    pub fn seen(&self, heard: Option<&Heard>, observed_at: Timestamp, now: Timestamp) -> u32 {
+    pub fn seen(&self, heard: Option<&Heard>, capacity: &Capacity, now: Timestamp) -> u32 {
         let Some(heard) = heard else { return 0 };
-        let reported = observed_at >= heard.status.observed_at;
+        // Later by the spoke's clock, and by ours: the spoke's may have been set back in between.
+        let reported =
+            capacity.observed_at >= heard.status.observed_at && capacity.received_at >= heard.steady_since;
         let settled = now >= settles_at(heard);
         if reported || settled { heard.status.ready_replicas.min(self.replicas) } else { 0 }
     }

@@ -32,7 +32,7 @@ impl Promises {
         for (placement, grant) in grants {
             for object in grant.objects.iter().filter(|object| counts(placement, grant, &object.uid)) {
                 let heard = heard(&object.uid);
-                let unseen = object.replicas.saturating_sub(object.seen(heard, capacity.observed_at, now));
+                let unseen = object.replicas.saturating_sub(object.seen(heard, capacity, now));
                 if unseen == 0 || object.need.gpu.is_none() {
                     continue;
                 }

@@ -22,13 +22,11 @@ pub struct Heard {
 }
 
 impl Statuses {
-    /// Takes a status in, unless a newer one of that cluster and object is known.
+    /// Takes a status in. The link keeps the order: what is heard last was observed last, whatever the spoke's clock
+    /// says, which may have been set back.
     pub fn hear(&mut self, cluster: &ClusterName, status: ObjectStatus, now: Timestamp) {
         let of_cluster = self.by_cluster.entry(cluster.clone()).or_default();
         let known = of_cluster.get(&status.object.uid);
-        if known.is_some_and(|known| known.status.observed_at > status.observed_at) {
-            return;
-        }
         let steady_since = known
             .filter(|known| known.status.ready_replicas == status.ready_replicas)
             .map_or(now, |known| known.steady_since);

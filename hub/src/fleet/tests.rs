@@ -63,26 +63,44 @@ fn silence_counts_from_the_first_loss() {
 }
 
 #[test]
-fn an_older_status_never_replaces_a_newer_one() {
+fn what_is_heard_last_counts_even_if_the_spokes_clock_was_set_back() {
     let mut fleet = joined();
-    for (ready, observed) in [(1, 10), (0, 5)] {
+    for (ready, observed, heard) in [(1, 500, 10), (0, 5, 11)] {
         let statuses = vec![status(ready, observed)];
-        fleet.apply(FleetEvent::Status { cluster: name("east"), statuses, at: at(observed) });
+        fleet.apply(FleetEvent::Status { cluster: name("east"), statuses, at: at(heard) });
     }
-    assert_eq!(fleet.statuses().get(&name("east"), "u1").unwrap().status.ready_replicas, 1);
+    assert_eq!(fleet.statuses().get(&name("east"), "u1").unwrap().status.ready_replicas, 0);
 }
 
 #[test]
 fn ready_replicas_are_seen_once_a_report_can_hold_them() {
     let granted = GrantedObject { uid: "u1".into(), need: crate::need::Need::default(), replicas: 2 };
     let heard = |ready| Heard { status: status(ready, 50), steady_since: at(50) };
-    for (ready, reported, now, seen) in
-        [(0, 60, 60, 0), (1, 60, 60, 1), (2, 50, 50, 2), (3, 60, 60, 2), (2, 49, 51, 0), (2, 49, 60, 2)]
-    {
-        let got = granted.seen(Some(&heard(ready)), at(reported), at(now));
-        assert_eq!(got, seen, "ready {ready} reported at {reported} now {now}");
+    let report = |observed, received| Capacity {
+        observed_at: at(observed),
+        received_at: at(received),
+        kubernetes_version: String::new(),
+        region: String::new(),
+        zone: String::new(),
+        provider: String::new(),
+        pools: Vec::new(),
+        platforms: Vec::new(),
+        caches: Vec::new(),
+    };
+    for (ready, observed, received, now, seen) in [
+        (0, 60, 60, 60, 0),
+        (1, 60, 60, 60, 1),
+        (2, 50, 50, 50, 2),
+        (3, 60, 60, 60, 2),
+        (2, 49, 51, 51, 0),
+        (2, 49, 51, 60, 2),
+        // The spoke's clock was set back after this report.
+        (2, 500, 40, 51, 0),
+    ] {
+        let got = granted.seen(Some(&heard(ready)), &report(observed, received), at(now));
+        assert_eq!(got, seen, "ready {ready} observed at {observed} received at {received} now {now}");
     }
-    assert_eq!(granted.seen(None, at(99), at(99)), 0);
+    assert_eq!(granted.seen(None, &report(99, 99), at(99)), 0);
 }
 
 #[test]

@@ -27,5 +27,5 @@ pub mod telemetry;
 pub mod decisions {
     pub use crate::controllers::grants;
     pub use crate::controllers::live::{Live, Session, Touched};
-    pub use crate::controllers::rows::{Fate, Input, PlacedRow, RemovingRow, Rows, plan};
+    pub use crate::controllers::rows::{Fate, Input, PlacedRow, RemovingRow, Rows, plan, settled};
 }

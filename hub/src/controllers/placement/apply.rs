@@ -14,7 +14,7 @@ use super::super::marks;
 use super::Book;
 use super::observe::{Observed, Selected};
 use super::plan::Planned;
-use super::rows::{Rows, SECRET};
+use super::rows::{self, Rows, SECRET};
 use crate::fleet::PlacementKey;
 
 const FIELD_MANAGER: &str = "nimfleet-hub";
@@ -96,14 +96,11 @@ pub(super) async fn slices(
     Ok(())
 }
 
-/// What spokes have said is gone is written down now; what shall run again is not gone any more.
+/// What spokes have said is gone is written down now, or is about an earlier stay.
 pub(super) fn settle(hub: &Hub, before: &Rows, after: &Rows) {
     let mut live = hub.live();
-    for (cluster, _, object) in before.leaving() {
-        let waits = after.leaving().any(|(name, _, other)| name == cluster && other.uid == object.uid);
-        if !waits {
-            live.settle(cluster, &object.uid);
-        }
+    for (cluster, uid) in rows::settled(before, after) {
+        live.settle(cluster, uid);
     }
     // A Secret may have left with another placement, and is back with this one.
     for (cluster, row) in &after.placed {

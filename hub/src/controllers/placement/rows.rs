@@ -220,6 +220,18 @@ pub fn plan(input: Input<'_>) -> Rows {
     }
 }
 
+/// The rows for which a spoke's word that an object is gone means nothing any more, by cluster and uid: those that waited
+/// for it, and those that begin to wait now, whose tombstone has yet to be sent. What was said before is about another.
+#[must_use]
+pub fn settled<'a>(before: &'a Rows, after: &'a Rows) -> Vec<(&'a str, &'a str)> {
+    let waits = |rows: &Rows, cluster: &str, uid: &str| {
+        rows.removing.get(cluster).is_some_and(|row| row.objects.iter().any(|object| object.uid == uid))
+    };
+    let over = before.leaving().filter(|(cluster, _, object)| !waits(after, cluster, &object.uid));
+    let begun = after.leaving().filter(|(cluster, _, object)| !waits(before, cluster, &object.uid));
+    over.chain(begun).map(|(cluster, _, object)| (cluster, object.uid.as_str())).collect()
+}
+
 /// Whether the target has it; a Secret made anew on the hub takes the place of the old one.
 fn stays(target: &BTreeMap<String, PlacedRow>, cluster: &str, object: &PlacedObject) -> bool {
     let is_it = |other: &PlacedObject| {

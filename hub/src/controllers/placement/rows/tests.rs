@@ -186,3 +186,13 @@ fn a_replaced_row_reads_back_as_one_and_leaves_for_its_reason() {
     assert_eq!(after.removing["east"].reason, "Replaced");
     assert!(after.placed.contains_key("west"));
 }
+
+#[test]
+fn a_word_of_an_earlier_stay_says_nothing_of_the_next() {
+    let (both, east) = (rows(&["east", "west"]), rows(&["east"]));
+    let leaves = next(&both, &["east"], &World::default());
+    assert_eq!(settled(&both, &leaves), [("west", "s"), ("west", "c")], "whatever was said is of before");
+    assert!(settled(&leaves, &leaves).is_empty(), "it is waited for");
+    assert_eq!(settled(&leaves, &both), [("west", "s"), ("west", "c")], "it runs again");
+    assert_eq!(settled(&leaves, &east), [("west", "s"), ("west", "c")], "it is written down");
+}

@@ -7,6 +7,7 @@
 //! fleet          a hub and its spokes, as real processes, on real clusters
 //! nemo           NVIDIA's NeMo stack, and what its users bring
 //! site           one cluster with a spoke that is a NIM operator alone
+//! simulation     hubs and spokes without clusters, sockets or clocks, through seeded faults
 //! ```
 
 pub mod cluster;
@@ -23,4 +24,5 @@ mod plain_http;
 pub mod port;
 pub mod process;
 pub mod sample;
+pub mod simulation;
 pub mod site;

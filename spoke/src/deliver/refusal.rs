@@ -19,6 +19,8 @@ pub(super) enum Refusal {
 /// A failure without the API server's words about the object, which may repeat what is in it.
 pub(super) fn without_words(error: kube::Error) -> kube::Error {
     match error {
+        // That the namespace is missing says nothing of the Secret, and has to be told from a missing kind.
+        kube::Error::Api(status) if names_a_namespace(&status) => kube::Error::Api(status),
         kube::Error::Api(status) => {
             let kept = Status {
                 code: status.code,
@@ -127,5 +129,12 @@ mod tests {
             assert!(!format!("{told:?} {told}").contains("c2VjcmV0"), "{told:?}");
             assert!(matches!(judge(&told), Refusal::Rejected(RejectionClass::Invalid, _)), "{code}");
         }
+    }
+
+    #[test]
+    fn a_namespace_that_a_secret_misses_is_still_told_from_a_missing_kind() {
+        let details = serde_json::from_value(serde_json::json!({"name": "x", "kind": "namespaces"})).unwrap();
+        let gone = Status { details: Some(details), ..status(404, "namespaces \"x\" not found") };
+        assert_eq!(judge(&without_words(kube::Error::Api(Box::new(gone)))), Refusal::Passing);
     }
 }

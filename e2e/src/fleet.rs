@@ -93,6 +93,7 @@ pub struct Plan {
     standby: bool,
     mode: Mode,
     patient: bool,
+    certificate_life: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -168,6 +169,13 @@ impl Plan {
         self
     }
 
+    /// Lets the certificates of spokes live so long, for example `60s`.
+    #[must_use]
+    pub fn certificates(mut self, life: &str) -> Self {
+        self.certificate_life = Some(life.to_owned());
+        self
+    }
+
     /// Starts everything and waits until the hub sees every joined cluster as connected.
     pub async fn start(self) -> Result<Fleet, Failure> {
         let ground = Ground::prepare().await?;
@@ -179,8 +187,10 @@ impl Plan {
         let links = &links[..];
         let hub_shape = audit(Shape::new());
         // In tests nobody shall wait for three heartbeats to see a cut.
-        let unreachable_after = (!self.patient).then_some("3s");
-        let hub = Hub::start(&ground, &binaries, &hub_shape, links, unreachable_after);
+        let unreachable_after = (!self.patient).then_some(("unreachable-after", "3s"));
+        let certificate_life = self.certificate_life.as_deref().map(|life| ("certificate-life", life));
+        let flags: Vec<_> = unreachable_after.into_iter().chain(certificate_life).collect();
+        let hub = Hub::start(&ground, &binaries, &hub_shape, links, &flags);
         let members = try_join_all(self.members.iter().map(|planned| {
             let shape = audit(planned.shape.clone())
                 .container_logs(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/model_manifest.yaml"));

@@ -26,3 +26,4 @@ pub mod process;
 pub mod sample;
 pub mod simulation;
 pub mod site;
+pub mod soak;

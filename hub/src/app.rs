@@ -2,6 +2,7 @@
 
 mod connect;
 mod join;
+mod rotate;
 mod serve;
 
 use std::net::SocketAddr;
@@ -105,5 +106,6 @@ pub async fn run(args: Args) -> Result<(), AppError> {
     match args.command {
         Command::Serve(serve) => serve::serve(&args.common, &serve).await,
         Command::JoinCommand(join) => join::print(&args.common, &join).await,
+        Command::RotateCa(rotate) => rotate::rotate(&args.common, &rotate).await,
     }
 }

@@ -30,6 +30,9 @@ pub struct CommonArgs {
     /// host:port under which spokes reach the hub; part of its certificate and of join commands.
     #[arg(long, global = true, env = "NIMFLEET_ADVERTISE", value_name = "HOST:PORT")]
     pub advertise: Option<String>,
+    /// Life of a CA that is made (10 years): of the first one, or of the next.
+    #[arg(long, global = true, env = "NIMFLEET_CA_LIFE", default_value = "87600h", value_parser = duration, value_name = "DURATION")]
+    pub ca_life: Duration,
     /// How log lines look.
     #[arg(long, global = true, env = "NIMFLEET_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
     pub log_format: LogFormat,
@@ -42,6 +45,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Make a single-use token for one cluster and print the command that installs its spoke.
     JoinCommand(JoinArgs),
+    /// Begin to replace the hub's CA by a new one, or say what that waits for.
+    RotateCa(RotateArgs),
 }
 
 /// Flags of `serve`.
@@ -59,6 +64,14 @@ pub struct ServeArgs {
     /// Name of this replica's pod: an earlier process of the same pod has ended, so its lease is taken over at once.
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub pod_name: Option<String>,
+    /// Life of a spoke's certificate; it is renewed when two thirds are over, so a third is how long the hub may be away
+    /// before any ends.
+    #[arg(long, env = "NIMFLEET_CERTIFICATE_LIFE", default_value = "72h", value_parser = duration, value_name = "DURATION")]
+    pub certificate_life: Duration,
+    /// A spoke whose certificate ended no longer ago than this (90 days) gets another by proof of its key; after that it
+    /// needs a token.
+    #[arg(long, env = "NIMFLEET_RETURN_WITHIN", default_value = "2160h", value_parser = duration, value_name = "DURATION")]
+    pub return_within: Duration,
     /// What holds failovers back.
     #[command(flatten)]
     pub failover: FailoverArgs,
@@ -77,6 +90,14 @@ pub struct FailoverArgs {
     /// At most so many lost clusters are replaced in any minute, counted over all placements.
     #[arg(long, env = "NIMFLEET_FAILOVER_RATE", default_value = "10", value_parser = clap::value_parser!(u32).range(1..), value_name = "PER-MINUTE")]
     pub failover_rate: u32,
+}
+
+/// Flags of `rotate-ca`.
+#[derive(Clone, Debug, Flags)]
+pub struct RotateArgs {
+    /// Do not wait for this cluster: it is left behind and joins anew with a token. Can be given several times.
+    #[arg(long, value_name = "CLUSTER")]
+    pub without: Vec<String>,
 }
 
 /// Flags of `join-command`.
@@ -126,6 +147,11 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pki::{AUTHORITY_LIFE, CERTIFICATE_LIFE};
+
+    fn span(duration: Duration) -> jiff::SignedDuration {
+        duration.try_into().unwrap()
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -148,5 +174,7 @@ mod tests {
         let Command::Serve(serve) = args.command else { panic!("serve was asked for") };
         assert_eq!(serve.listen.port(), 7443);
         assert_eq!(serve.unreachable_after, Duration::from_secs(30));
+        assert_eq!(span(serve.certificate_life), CERTIFICATE_LIFE);
+        assert_eq!(span(args.common.ca_life), AUTHORITY_LIFE);
     }
 }

@@ -30,12 +30,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
+use tokio::sync::watch;
 
 use crate::failover::Limits;
 use crate::fleet::{ClusterName, PlacementKey};
 use crate::link::Fleetbox;
 use crate::metrics::Metrics;
-use crate::pki::Salt;
+use crate::pki::{Salt, Trust};
 
 pub(crate) use admission::Doorkeeper;
 pub(crate) use fault::chain;
@@ -70,6 +71,8 @@ pub(crate) struct Hub {
     limits: Limits,
     /// Asked for when connections come and go: whose failovers are held may have changed.
     outages: Queue<()>,
+    trust: watch::Receiver<Arc<Trust>>,
+    return_within: SignedDuration,
 }
 
 impl Hub {

@@ -1,18 +1,26 @@
-//! Who is who: the hub's CA, the certificates it issues, and the tokens that let a new spoke ask for one.
+//! Who is who: the hub's CAs, the certificates they sign, and the tokens that let a new spoke ask for one.
 //!
 //! A spoke's identity is the URI `nimfleet://cluster/<name>` in its certificate's SAN. A spoke trusts the hub by
-//! the CA's hash in the join line first, by the CA itself afterwards.
+//! the CA's hash in the join line first, by the CAs themselves afterwards.
 
+mod authorities;
 mod authority;
+mod certificate;
 mod join;
+mod rollover;
 mod salt;
 mod secrets;
 mod token;
 mod tokens;
+mod trust;
 
-pub use authority::{Authority, AuthorityError, CERTIFICATE_DAYS, Issued, SpokeKey, identity_of};
+pub use authorities::{Authorities, Rotation};
+pub use authority::{AUTHORITY_LIFE, Authority, AuthorityError, CERTIFICATE_LIFE, Issued, SpokeKey, Subject};
+pub use certificate::{CaHash, Family, SpokeCertificate, is_revoked};
 pub use join::JoinLine;
+pub use rollover::{Member, Stage, awaited};
 pub use salt::Salt;
 pub use secrets::{KubeSecrets, SecretError, Secrets, Stored};
 pub use token::{Token, TokenRecord, TokenRefused, check};
 pub use tokens::{DEFAULT_TTL, JoinError, Tokens};
+pub use trust::Trust;

@@ -1,30 +1,35 @@
-//! The spoke's end of the link: dials out to the hub, enrols once, and keeps one session alive.
+//! The spoke's end of the link: dials out to the hub, enrols once, renews its certificate, and keeps one session alive.
 //!
 //! `session` decides and knows no socket; `machine` is a session with messages as they travel, without a stream; `connect`
 //! carries one on one stream; `wire` alone knows both the protocol and our own types. Whatever happens here, operator, facts and delivered objects go on.
 
 mod backoff;
 mod connect;
+mod credentials;
 mod dial;
 mod enroll;
 mod identity;
 mod machine;
 mod message;
 mod news;
+mod proxy;
+mod renewal;
 mod run;
 mod session;
 mod settings;
 mod state;
+mod succession;
 mod tls;
 mod wire;
 mod work;
 
 pub use backoff::Backoff;
-pub use identity::{Identity, IdentityError, IdentityStore, KubeIdentityStore};
+pub use identity::{Enrolled, Identity, IdentityError, IdentityStore, KubeIdentityStore};
 pub use machine::{Act, Happening, Machine};
 pub use message::{GoAway, GoAwayReason, ToHub, Work};
+pub use proxy::{Proxy, ProxyError};
 pub use run::Link;
 pub use session::{End, Judgement};
-pub use settings::{CaHash, HubAddress, Settings, SettingsError};
+pub use settings::{CaHash, HubAddress, KEEPALIVE, Settings, SettingsError};
 pub use state::{Counters, LinkState};
 pub use wire::to_hub;

@@ -41,6 +41,12 @@ pub struct GPUClusterSpec {
     /// What keeps placements away that do not tolerate it. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taints: Vec<Taint>,
+    /// Certificates of this cluster that are no longer taken: by serial number (`status.certificateSerial`), or by its
+    /// first 16 digits, which all certificates share that were renewed from one another. A live connection ends at
+    /// once; the cluster then joins with a new token. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(regex(pattern = r"^[0-9a-fA-F]{16,40}$")))]
+    pub revoked_certificates: Vec<String>,
 }
 
 may_be_absent!(GPUClusterSpec);
@@ -72,7 +78,8 @@ pub enum TaintEffect {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GPUClusterStatus {
-    /// `Accepted`, `Connected`, `CapacityFresh` and `AgentUpToDate`.
+    /// `Accepted`, `Connected`, `CapacityFresh`, `AgentUpToDate`, `CertificateValid`, `TrustUpToDate`, and
+    /// `DuplicateAgent` once there was one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -118,6 +125,15 @@ pub struct GPUClusterStatus {
     /// When the agent's certificate ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_expiry: Option<Time>,
+    /// Serial number of the agent's certificate, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_serial: Option<String>,
+    /// The CA that signed the agent's certificate, by hash, as in the join command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_authority: Option<String>,
+    /// The CAs by which the agent knows the hub, by hash.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_authorities: Vec<String>,
 }
 
 /// A serving platform found in a cluster.

@@ -53,19 +53,19 @@ impl Hub {
         binaries: &Binaries,
         shape: &Shape,
         links: &[SocketAddr],
-        unreachable_after: Option<&str>,
+        flags: &[(&str, &str)],
     ) -> Result<Self, FleetError> {
         let cluster = Cluster::start(ground, "hub", shape).await?;
         install::crds(ground, &cluster).await?;
         let kubeconfig = install::identity(ground, &cluster, CHART).await?;
         let link = links[0];
-        let daemon = replica(0, &binaries.hub, &cluster, &kubeconfig, link, unreachable_after)?;
+        let daemon = replica(0, &binaries.hub, &cluster, &kubeconfig, link, flags)?;
         daemon.start()?;
         let standby = match links.get(1) {
             Some(link) => {
                 // A token of its own, so that an audit log tells the two apart.
                 let own = install::another_token(&cluster, CHART, "nimfleet-hub-1").await?;
-                Some(replica(1, &binaries.hub, &cluster, &own, *link, unreachable_after)?)
+                Some(replica(1, &binaries.hub, &cluster, &own, *link, flags)?)
             }
             None => None,
         };
@@ -145,6 +145,14 @@ impl Hub {
         serde_json::from_str(&printed).map_err(|source| FleetError::Invitation { printed, source })
     }
 
+    /// Begins to replace the hub's CA, or asks what that waits for; what is printed.
+    pub async fn rotate_ca(&self, without: &[&str]) -> Result<String, FleetError> {
+        let kubeconfig = self.kubeconfig.to_string_lossy();
+        let mut arguments = vec!["rotate-ca", "--kubeconfig", &kubeconfig, "--namespace", NAMESPACE];
+        arguments.extend(without.iter().flat_map(|cluster| ["--without", cluster]));
+        Ok(command::run(&self.program, &arguments, None).await?)
+    }
+
     /// The admin's half of joining; fails while the cluster has not shown up.
     pub async fn accept(&self, cluster: &str) -> Result<(), Failure> {
         let yes = json!({"spec": {"accepted": true}});
@@ -175,7 +183,7 @@ fn replica(
     cluster: &Cluster,
     kubeconfig: &Path,
     link: SocketAddr,
-    unreachable_after: Option<&str>,
+    flags: &[(&str, &str)],
 ) -> Result<Daemon, FleetError> {
     let admin = loopback()?;
     let log = if number == 0 { "nimfleet-hub.log".to_owned() } else { format!("nimfleet-hub-{number}.log") };
@@ -192,10 +200,7 @@ fn replica(
         .env("POD_NAME", format!("{CHART}-{number}"))
         .env("NO_COLOR", "1")
         .env("RUST_LOG", "info,hub=debug");
-    let program = match unreachable_after {
-        Some(silence) => program.flag("unreachable-after", silence),
-        None => program,
-    };
+    let program = flags.iter().fold(program, |program, (flag, value)| program.flag(flag, value));
     Ok(Daemon::new(&format!("{CHART}-{number}"), program, admin))
 }
 

@@ -7,7 +7,7 @@ mod operator;
 mod work;
 
 use spoke::deliver::KINDS;
-use spoke::link::{CaHash, HubAddress, Settings};
+use spoke::link::{CaHash, HubAddress, KEEPALIVE, Proxy, Settings};
 
 pub(super) use agent::Agent;
 pub(super) use kube::{Call, Kube};
@@ -72,6 +72,8 @@ impl SpokeSite {
             capabilities: kinds.chain(["retain".to_owned()]).collect(),
             limits: String::new(),
             instance: (stage.dice.word(), started_ms),
+            proxy: Proxy::default(),
+            keepalive: KEEPALIVE,
         };
         self.agent = Some(Agent::new(settings));
         stage.note(|| format!("agent {} starts", self.index));

@@ -8,9 +8,14 @@ use std::time::Duration;
 use hub::epoch::Epoch;
 use hub::fleet::ClusterName;
 use hub::link::{Admission, Counters, EpochStore, Fleetbox, LinkEvent, PortError, Server, Standing};
-use hub::pki::{Authority, DEFAULT_TTL, JoinLine, SecretError, Secrets, Stored, Tokens};
+use hub::pki::{
+    AUTHORITY_LIFE, Authorities, CERTIFICATE_LIFE, CaHash, DEFAULT_TTL, JoinLine, Member, SecretError,
+    Secrets, SpokeCertificate, Stored, Tokens, is_revoked,
+};
 use hyper_util::rt::TokioIo;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tokio::io::AsyncBufReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -31,17 +36,48 @@ pub(crate) struct World {
 struct State {
     epoch: Epoch,
     standing: Standing,
+    certificate_life: SignedDuration,
+    return_within: SignedDuration,
+    heartbeat: Duration,
+    revoked: Vec<String>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
         let epoch = Epoch { hub_id: "hub".to_owned(), term: 1, incarnation: "i1".to_owned() };
-        let state = State { epoch, standing: Standing::Accepted };
+        let state = State {
+            epoch,
+            standing: Standing::Accepted,
+            certificate_life: CERTIFICATE_LIFE,
+            return_within: SignedDuration::from_hours(1),
+            heartbeat: Duration::from_secs(2),
+            revoked: Vec::new(),
+        };
         Self { secrets: Memory::default(), state: Arc::new(Mutex::new(state)) }
     }
 
     pub(crate) fn stand(&self, standing: Standing) {
         self.state.lock().unwrap().standing = standing;
+    }
+
+    /// Certificates live so long.
+    pub(crate) fn certify_for(&self, life: SignedDuration) {
+        self.state.lock().unwrap().certificate_life = life;
+    }
+
+    /// A certificate that ended no longer ago is replaced by proof of its key.
+    pub(crate) fn return_within(&self, time: SignedDuration) {
+        self.state.lock().unwrap().return_within = time;
+    }
+
+    /// Both sides give a sign of life so often.
+    pub(crate) fn beat_every(&self, heartbeat: Duration) {
+        self.state.lock().unwrap().heartbeat = heartbeat;
+    }
+
+    /// As the admin does by `spec.revokedCertificates`.
+    pub(crate) fn revoke(&self, certificate: &str) {
+        self.state.lock().unwrap().revoked.push(certificate.to_owned());
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -65,8 +101,22 @@ impl Admission for World {
         Ok(self.state.lock().unwrap().standing.clone())
     }
 
-    async fn standing(&self, _: &ClusterName) -> Result<Standing, PortError> {
-        Ok(self.state.lock().unwrap().standing.clone())
+    async fn standing(&self, certificate: &SpokeCertificate) -> Result<Standing, PortError> {
+        let state = self.state.lock().unwrap();
+        if is_revoked(&certificate.serial, &state.revoked) {
+            return Ok(Standing::Revoked("the certificate is revoked".to_owned()));
+        }
+        Ok(state.standing.clone())
+    }
+
+    async fn returning(&self, certificate: &SpokeCertificate, _: &str) -> Result<Standing, PortError> {
+        self.standing(certificate).await
+    }
+
+    fn members(&self) -> Vec<Member> {
+        // Holds what the hub would do by itself: tests lead the rollover.
+        let cluster = "held".parse().unwrap();
+        vec![Member { cluster, trusted: Vec::new(), authority: None, connected: false }]
     }
 }
 
@@ -82,7 +132,7 @@ impl EpochStore for World {
 }
 
 #[derive(Clone, Default)]
-struct Memory(Arc<Mutex<BTreeMap<String, Stored>>>);
+pub(crate) struct Memory(Arc<Mutex<BTreeMap<String, Stored>>>);
 
 impl Secrets for Memory {
     async fn get(&self, name: &str) -> Result<Option<Stored>, SecretError> {
@@ -125,7 +175,7 @@ pub(crate) struct Hub {
     pub(crate) address: SocketAddr,
     pub(crate) fleetbox: Fleetbox,
     pub(crate) counters: Counters,
-    authority: Arc<Authority>,
+    pub(crate) authorities: Arc<Authorities<Memory>>,
     events: mpsc::Receiver<LinkEvent>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -145,23 +195,33 @@ impl Hub {
     pub(crate) async fn start_closed(world: World, address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let authority = Arc::new(Authority::load_or_create(&world.secrets, Timestamp::now()).await.unwrap());
+        let authorities =
+            Authorities::load_or_create(world.secrets.clone(), Timestamp::now(), AUTHORITY_LIFE)
+                .await
+                .unwrap();
+        let authorities = Arc::new(authorities);
         let (told, events) = mpsc::channel(16);
         let (fleetbox, counters, stop) = (Fleetbox::default(), Counters::default(), CancellationToken::new());
+        let (certificate_life, return_within, heartbeat) = {
+            let state = world.state.lock().unwrap();
+            (state.certificate_life, state.return_within, state.heartbeat)
+        };
         let server = Server {
             fleetbox: fleetbox.clone(),
             events: told,
             admission: Arc::new(world.clone()),
             epochs: Arc::new(world.clone()),
-            authority: authority.clone(),
+            authorities: authorities.clone(),
+            certificate_life,
+            return_within,
             tokens: Tokens::new(world.secrets.clone()),
             names: vec![],
-            heartbeat: Duration::from_secs(2),
+            heartbeat,
             counters: counters.clone(),
         };
         let serving = server.serve(listener, stop.clone());
         let task = tokio::spawn(async move { serving.await.unwrap() });
-        Self { world, address, fleetbox, counters, authority, events, stop, task }
+        Self { world, address, fleetbox, counters, authorities, events, stop, task }
     }
 
     /// Ends as on SIGTERM, and leaves what outlives it.
@@ -176,7 +236,16 @@ impl Hub {
         let cluster: ClusterName = cluster.parse().unwrap();
         let tokens = Tokens::new(self.world.secrets.clone());
         let token = tokens.create(&cluster, DEFAULT_TTL, Timestamp::now()).await.unwrap();
-        JoinLine { address: self.address.to_string(), ca_hash: self.authority.hash(), token, cluster }
+        JoinLine { address: self.address.to_string(), ca_hash: self.ca_hash(), token, cluster }
+    }
+
+    fn ca_hash(&self) -> CaHash {
+        self.authorities.current().signer().hash().clone()
+    }
+
+    /// What has been told and not been looked at yet.
+    pub(crate) fn told(&mut self) -> Vec<LinkEvent> {
+        std::iter::from_fn(|| self.events.try_recv().ok()).collect()
     }
 
     /// The first event of that kind from now on.
@@ -196,23 +265,39 @@ impl Hub {
     }
 
     pub(crate) async fn dial_without_certificate(&self) -> Channel {
+        self.dial(None).await.unwrap()
+    }
+
+    /// Dials with a certificate and its key, PEM; an error where the hub does not take it.
+    pub(crate) async fn dial(&self, identity: Option<(&str, &str)>) -> std::io::Result<Channel> {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(self.authority.certificate().clone()).unwrap();
+        roots.add(self.authorities.current().signer().certificate().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            None => config.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+                config.with_client_auth_cert(vec![certificate], key).unwrap()
+            }
+        };
         config.alpn_protocols = vec![b"h2".to_vec()];
         let tcp = TcpStream::connect(self.address).await.unwrap();
         let name = "localhost".try_into().unwrap();
-        let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+        let mut tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
+        // Whether the hub takes the certificate is known from its first word.
+        if tls.fill_buf().await?.is_empty() {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
         let mut once = Some(TokioIo::new(tls));
         let connector = service_fn(move |_| {
             let tls = once.take();
             async move { tls.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected)) }
         });
-        Endpoint::from_static("http://hub").connect_with_connector(connector).await.unwrap()
+        Ok(Endpoint::from_static("http://hub").connect_with_connector(connector).await.unwrap())
     }
 }

@@ -3,13 +3,16 @@
 // A helper that fails is a test that fails; the lints know tests by their attribute only.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod foreign;
 mod hub_side;
+mod lifetimes;
 mod spoke_side;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::hub::link::{DesiredObject, GoAwayReason, LinkEvent, Removal, RemovalPolicy, Standing};
+use ::hub::pki::CaHash;
 use ::hub::{epoch, fleet};
 use ::spoke::deliver;
 use ::spoke::link::LinkState;
@@ -147,10 +150,10 @@ async fn another_hub_is_refused_by_the_spoke() {
 async fn a_wrong_ca_hash_is_refused_before_the_token_is_shown() {
     let hub = Hub::start().await;
     let mut join = hub.join(EAST).await;
-    join.ca_hash = format!("sha256:{}", "00".repeat(32));
+    join.ca_hash = CaHash::told(&format!("sha256:{}", "00".repeat(32)));
     let mut spoke = Spoke::of(&join);
     spoke.start();
-    spoke.until("it refuses", |state| refused_with(state, &[&join.ca_hash, "join-command"])).await;
+    spoke.until("it refuses", |state| refused_with(state, &[join.ca_hash.as_str(), "join-command"])).await;
     assert_eq!(hub.counters.certificates.get() + hub.counters.refused_enrolments.get(), 0);
 }
 

@@ -9,7 +9,9 @@ use spoke::deliver::{
     AcceptError, Deliver, DeliverError, Epoch, EpochRefused, HeldObject, ObjectRef, Outcome, Tombstone,
     Upsert,
 };
-use spoke::link::{Counters, Identity, IdentityError, IdentityStore, Link, LinkState, Settings};
+use spoke::link::{
+    Counters, Identity, IdentityError, IdentityStore, KEEPALIVE, Link, LinkState, Proxy, Settings,
+};
 use spoke::report::{ObjectStatus, Outbox};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -130,13 +132,15 @@ impl Spoke {
     pub(crate) fn of(join: &JoinLine) -> Self {
         let settings = Settings {
             address: join.address.parse().unwrap(),
-            ca_hash: join.ca_hash.parse().unwrap(),
+            ca_hash: join.ca_hash.as_str().parse().unwrap(),
             cluster: join.cluster.to_string(),
             token: Some(join.token.to_string()),
             cluster_uid: "uid".to_owned(),
             capabilities: vec![],
             limits: String::new(),
             instance: ("first".to_owned(), 1),
+            proxy: Proxy::new("", "").unwrap(),
+            keepalive: KEEPALIVE,
         };
         Self {
             settings,
@@ -184,6 +188,11 @@ impl Spoke {
             stop.cancel();
             tokio::time::timeout(PATIENCE, task).await.expect("the spoke stops").unwrap();
         }
+    }
+
+    /// Whether the link is so now.
+    pub(crate) fn is(&self, is_it: impl Fn(&LinkState) -> bool) -> bool {
+        is_it(&self.state.borrow())
     }
 
     /// Waits for a state of the link.

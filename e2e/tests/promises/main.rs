@@ -3,6 +3,7 @@
 mod absence;
 mod bad_input;
 mod control_plane;
+mod identity;
 mod joining;
 mod limits;
 mod nemo;

@@ -51,6 +51,22 @@ pub enum Reason {
     SameVersion,
     /// The agent is of another version.
     OtherVersion,
+    /// The agent's certificate is good.
+    CertificateValid,
+    /// The agent's certificate is over.
+    CertificateExpired,
+    /// The agent's certificate is no longer taken.
+    CertificateRevoked,
+    /// The agent trusts the hub's CA.
+    TrustTaken,
+    /// The agent does not trust the CA that comes.
+    TrustAwaited,
+    /// The agent's certificate is of the CA that goes.
+    RenewalAwaited,
+    /// A second agent with the same identity was turned away.
+    DuplicateAgent,
+    /// No second agent has shown itself lately.
+    OneAgent,
 }
 
 impl Reason {
@@ -81,6 +97,14 @@ impl Reason {
             Self::NoReport => "NoReport",
             Self::SameVersion => "SameVersion",
             Self::OtherVersion => "OtherVersion",
+            Self::CertificateValid => "CertificateValid",
+            Self::CertificateExpired => "CertificateExpired",
+            Self::CertificateRevoked => "CertificateRevoked",
+            Self::TrustTaken => "TrustTaken",
+            Self::TrustAwaited => "TrustAwaited",
+            Self::RenewalAwaited => "RenewalAwaited",
+            Self::DuplicateAgent => "DuplicateAgent",
+            Self::OneAgent => "OneAgent",
         }
     }
 }

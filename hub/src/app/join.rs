@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::AppError;
 use super::connect::connect;
 use crate::args::{CommonArgs, JoinArgs, Output};
-use crate::pki::{Authority, JoinLine, KubeSecrets, Tokens};
+use crate::pki::{AUTHORITY_LIFE, Authorities, JoinLine, KubeSecrets, Tokens};
 
 /// Makes a token and prints how to use it.
 pub(super) async fn print(common: &CommonArgs, args: &JoinArgs) -> Result<(), AppError> {
@@ -20,11 +20,14 @@ pub(super) async fn print(common: &CommonArgs, args: &JoinArgs) -> Result<(), Ap
     let (client, _) = connect(common.kubeconfig.as_deref()).await?;
     let secrets = KubeSecrets::new(client, &common.namespace);
     let now = Timestamp::now();
-    let authority = Authority::load_or_create(&secrets, now).await.map_err(AppError::Authority)?;
+    let of_ca = SignedDuration::try_from(common.ca_life).unwrap_or(AUTHORITY_LIFE);
+    let authorities =
+        Authorities::load_or_create(secrets.clone(), now, of_ca).await.map_err(AppError::Authority)?;
     let ttl = SignedDuration::try_from(args.ttl).unwrap_or(crate::pki::DEFAULT_TTL);
     let token = Tokens::new(secrets).create(&cluster, ttl, now).await.map_err(AppError::Join)?;
     tracing::info!(target: "audit", action = "token", %cluster, "a join token was made");
-    let line = JoinLine { address, ca_hash: authority.hash(), token, cluster };
+    let ca_hash = authorities.current().signer().hash().clone();
+    let line = JoinLine { address, ca_hash, token, cluster };
     let text = match args.output {
         Output::Helm => line.to_string(),
         Output::Json => line.json().to_string(),

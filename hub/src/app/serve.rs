@@ -23,7 +23,7 @@ use crate::failover::Limits;
 use crate::leadership::{self, Fence, Identity};
 use crate::link::{Counters, Fleetbox, HEARTBEAT, Server};
 use crate::metrics::Metrics;
-use crate::pki::{Authority, KubeSecrets, Salt, Tokens};
+use crate::pki::{AUTHORITY_LIFE, Authorities, CERTIFICATE_LIFE, KubeSecrets, Salt, Tokens};
 
 /// What sessions have said and the hub has not taken in yet; sessions hold back, latest per object, while it is full.
 const HEARD: usize = 1024;
@@ -99,8 +99,10 @@ impl Leader {
         let Self { client, fence, names, counters, metrics, stage } = self;
         let spokes = listen("--listen", args.listen).await?;
         let secrets = KubeSecrets::new(client.clone(), &common.namespace);
-        let authority =
-            Authority::load_or_create(&secrets, Timestamp::now()).await.map_err(AppError::Authority)?;
+        let life = SignedDuration::try_from(common.ca_life).unwrap_or(AUTHORITY_LIFE);
+        let authorities = Authorities::load_or_create(secrets.clone(), Timestamp::now(), life)
+            .await
+            .map_err(AppError::Authority)?;
         let salt = Salt::load_or_create(&secrets).await.map_err(AppError::Salt)?;
         let epochs =
             EpochKeeper::begin(client.clone(), &common.namespace, fence).await.map_err(AppError::Epoch)?;
@@ -112,14 +114,26 @@ impl Leader {
         let unreachable_after =
             SignedDuration::try_from(args.unreachable_after).unwrap_or(SignedDuration::from_secs(30));
         let limits = limits(args, unreachable_after);
-        let setup = Setup { client, fleetbox: fleetbox.clone(), metrics, salt, unreachable_after, limits };
+        let return_within = SignedDuration::try_from(args.return_within).unwrap_or(SignedDuration::MAX);
+        let setup = Setup {
+            client,
+            fleetbox: fleetbox.clone(),
+            metrics,
+            salt,
+            unreachable_after,
+            limits,
+            trust: authorities.subscribe(),
+            return_within,
+        };
         let hub = controllers::run(setup, heard, stage, &mut tasks, &stop);
         let link = Server {
             fleetbox,
             events,
             admission: Arc::new(Doorkeeper { hub }),
             epochs: Arc::new(epochs),
-            authority: Arc::new(authority),
+            authorities: Arc::new(authorities),
+            certificate_life: SignedDuration::try_from(args.certificate_life).unwrap_or(CERTIFICATE_LIFE),
+            return_within,
             tokens: Tokens::new(secrets),
             names,
             heartbeat: HEARTBEAT,

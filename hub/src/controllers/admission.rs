@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use crds::fleet::GPUCluster;
-use kube::Api;
 use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::Hub;
 use super::fault::{Fault, call};
-use crate::fleet::ClusterName;
+use super::live::Live;
+use crate::fleet::{ClusterName, Link};
 use crate::link::{Admission, PortError, Standing};
+use crate::pki::{CaHash, Member, SpokeCertificate, is_revoked};
 
 /// Apart from the status' own manager, so that neither takes the other's fields away.
 const FIELD_MANAGER: &str = "nimfleet-hub-join";
@@ -39,14 +41,79 @@ impl Admission for Doorkeeper {
         }
     }
 
-    async fn standing(&self, cluster: &ClusterName) -> Result<Standing, PortError> {
-        Ok(match self.hub.stores.cluster(cluster.as_str()) {
-            Some(known) => standing(&known),
-            None => Standing::Refused(format!(
+    async fn standing(&self, certificate: &SpokeCertificate) -> Result<Standing, PortError> {
+        let cluster = &certificate.cluster;
+        let Some(known) = self.hub.stores.cluster(cluster.as_str()) else {
+            return Ok(Standing::Refused(format!(
                 "GPUCluster {cluster} does not exist: join it again with `nimfleet-hub join-command {cluster}`"
-            )),
-        })
+            )));
+        };
+        Ok(revoked(&known, certificate).map_or_else(|| standing(&known), Standing::Revoked))
     }
+
+    async fn returning(
+        &self,
+        certificate: &SpokeCertificate,
+        cluster_uid: &str,
+    ) -> Result<Standing, PortError> {
+        let cluster = &certificate.cluster;
+        let known = self.hub.stores.cluster(cluster.as_str());
+        let status = known.as_ref().and_then(|known| known.status.as_ref());
+        let recorded = status.and_then(|status| status.cluster_uid.as_deref());
+        if recorded.or(certificate.cluster_uid.as_deref()).is_some_and(|recorded| recorded != cluster_uid) {
+            return Ok(Standing::Refused(format!(
+                "the certificate was issued for another cluster than that of kube-system uid {cluster_uid}: join it with \
+                 a name and a token of its own"
+            )));
+        }
+        let latest = status.and_then(|status| status.certificate_expiry.as_ref());
+        if latest.is_some_and(|latest| certificate.expires < latest.0) {
+            return Ok(Standing::Revoked(format!(
+                "a later certificate of cluster {cluster} has been seen: this one is a copy of an old state; get a new \
+                 token with `nimfleet-hub join-command {cluster}`"
+            )));
+        }
+        self.standing(certificate).await
+    }
+
+    fn members(&self) -> Vec<Member> {
+        let live = self.hub.live();
+        let accepted = self.hub.stores.clusters.state_filter(|cluster| cluster.spec.accepted);
+        accepted.iter().filter_map(|cluster| member(&live, cluster)).collect()
+    }
+}
+
+/// What is known of a cluster's certificate: by its session, else by what its last session left in the status. None for
+/// a cluster that never had one.
+fn member(live: &Live, cluster: &GPUCluster) -> Option<Member> {
+    let name: ClusterName = cluster.name_any().parse().ok()?;
+    let connected = live.fleet.cluster(name.as_str()).is_some_and(|known| known.link == Link::Connected);
+    if let Some((certificate, trusted)) =
+        live.sessions.get(&name).and_then(|session| session.identity.as_ref())
+    {
+        let (authority, trusted) = (Some(certificate.authority.clone()), trusted.clone());
+        return Some(Member { cluster: name, trusted, authority, connected });
+    }
+    let status = cluster.status.as_ref()?;
+    status.certificate_expiry.as_ref()?;
+    Some(Member {
+        cluster: name,
+        trusted: status.trusted_authorities.iter().map(|hash| CaHash::told(hash)).collect(),
+        authority: status.certificate_authority.as_deref().map(CaHash::told),
+        connected,
+    })
+}
+
+/// Why the certificate is no longer taken, if it is not.
+pub(super) fn revoked(cluster: &GPUCluster, certificate: &SpokeCertificate) -> Option<String> {
+    let name = &certificate.cluster;
+    is_revoked(&certificate.serial, &cluster.spec.revoked_certificates).then(|| {
+        format!(
+            "certificate {} is in spec.revokedCertificates of GPUCluster {name}: get a new token with `nimfleet-hub \
+             join-command {name}`",
+            certificate.serial
+        )
+    })
 }
 
 impl Doorkeeper {

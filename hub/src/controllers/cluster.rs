@@ -3,14 +3,16 @@
 use crds::condition;
 use crds::fleet::{GPUCluster, GPUClusterStatus};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use super::Hub;
 use super::fault::{Fault, call};
-use crate::aggregate::{cluster_conditions, cluster_troubles};
+use crate::aggregate::{
+    DUPLICATE_FOR, Identity, cluster_conditions, cluster_troubles, set_identity_conditions,
+};
 use crate::failover::Outages;
 use crate::fleet::{Cluster, ClusterName, Link};
 
@@ -60,17 +62,17 @@ pub(super) async fn reconcile(hub: &Hub, name: &ClusterName) -> Result<(), Fault
     }
     for condition in &next.conditions {
         let old = known.conditions.iter().find(|old| old.type_ == condition.type_);
-        if ["Accepted", "Connected", "FailoverHeld", "Orphans"].contains(&condition.type_.as_str())
+        if TOLD.contains(&condition.type_.as_str())
             && old.is_none_or(|old| old.status != condition.status || old.reason != condition.reason)
         {
-            if old.is_none() && condition.status != "True" {
+            // Nothing that a new cluster has not come to yet is told.
+            if old.is_none()
+                && condition.type_ != "DuplicateAgent"
+                && (condition.status != "True" || is_quiet(condition))
+            {
                 continue;
             }
-            let warning = match condition.type_.as_str() {
-                "Connected" => condition.status != "True",
-                "FailoverHeld" | "Orphans" => condition.status == "True",
-                _ => false,
-            };
+            let warning = is_bad(condition);
             let about = stored.object_ref(&());
             hub.events.publish(about, warning, &condition.type_, &condition.reason, &condition.message);
         }
@@ -90,7 +92,8 @@ fn status(
 ) -> Option<GPUClusterStatus> {
     let live = hub.live();
     let cluster = live.fleet.cluster(name.as_str())?;
-    let session = live.sessions.get(name).copied();
+    let session = live.sessions.get(name).cloned();
+    let duplicate = live.duplicates.get(name).cloned();
     let granted = live.fleet.grants(name).into_iter().flat_map(|(_, grant)| &grant.objects);
     let models = granted.filter(|object| object.need.replicated).count();
     let mut shown = cluster.clone();
@@ -116,7 +119,54 @@ fn status(
     for finding in cluster_troubles(held, name.as_str(), orphans, &known.conditions) {
         condition::set(&mut next.conditions, finding, stored.metadata.generation, now);
     }
+    let trust = hub.trust.borrow().clone();
+    let identity = Identity {
+        connected: matches!(cluster.link, Link::Connected),
+        stage: trust.stage(),
+        coming: trust.coming(),
+        return_within: hub.return_within,
+        duplicate: duplicate.as_ref(),
+    };
+    let mut conditions = std::mem::take(&mut next.conditions);
+    let generation = stored.metadata.generation;
+    set_identity_conditions(&mut conditions, &stored.spec, &next, &identity, generation, now);
+    next.conditions = conditions;
+    // What changes by itself with time is looked at in time.
+    let ends = [
+        next.certificate_expiry.as_ref().map(|expiry| expiry.0),
+        duplicate.and_then(|(at, _)| at.checked_add(DUPLICATE_FOR).ok()),
+    ];
+    for left in ends.into_iter().flatten().map(|end| end.duration_since(now)) {
+        if left > SignedDuration::ZERO {
+            hub.clusters.add_after(name.clone(), std::time::Duration::try_from(left).unwrap_or_default());
+        }
+    }
     Some(next)
+}
+
+/// Conditions whose changes are told as events.
+const TOLD: [&str; 7] = [
+    "Accepted",
+    "Connected",
+    "FailoverHeld",
+    "Orphans",
+    "CertificateValid",
+    "TrustUpToDate",
+    "DuplicateAgent",
+];
+
+/// Whether a condition is what is expected of every cluster, so that its first appearance is no news.
+fn is_quiet(condition: &Condition) -> bool {
+    ["CertificateValid", "TrustUpToDate"].contains(&condition.type_.as_str())
+}
+
+/// Whether a condition calls for somebody.
+fn is_bad(condition: &Condition) -> bool {
+    match condition.type_.as_str() {
+        "Connected" | "CertificateValid" => condition.status != "True",
+        "FailoverHeld" | "Orphans" | "DuplicateAgent" => condition.status == "True",
+        _ => false,
+    }
 }
 
 fn next(
@@ -146,16 +196,17 @@ fn next(
     next.models = Some(i32::try_from(models).unwrap_or(i32::MAX));
     if let Some(session) = session {
         next.certificate_expiry = Some(Time(whole(session.certificate_expiry)));
+        if let Some((certificate, trusted)) = session.identity {
+            next.certificate_serial = Some(certificate.serial);
+            next.certificate_authority = Some(certificate.authority.to_string());
+            next.trusted_authorities = trusted.iter().map(ToString::to_string).collect();
+        }
         next.last_seen = Some(Time(whole(session.last_heard)));
     }
     next
 }
 
-fn keep(
-    next: &mut GPUClusterStatus,
-    before: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
-    kind: &str,
-) {
+fn keep(next: &mut GPUClusterStatus, before: &[Condition], kind: &str) {
     if let Some(old) = before.iter().find(|old| old.type_ == kind)
         && let Some(condition) = next.conditions.iter_mut().find(|condition| condition.type_ == kind)
     {

@@ -10,6 +10,7 @@ use crate::fleet::{
     Answer, ClusterName, Fleet, FleetEvent, ObjectRef, ObjectResult, ObjectStatus, PlacementKey,
 };
 use crate::link::LinkEvent;
+use crate::pki::{CaHash, SpokeCertificate};
 
 /// Soft state of the hub.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ pub struct Live {
     pub doomed: BTreeMap<ClusterName, BTreeSet<String>>,
     /// Clusters whose failovers are held.
     pub held: BTreeSet<ClusterName>,
+    /// When an agent was last turned away because a newer one is connected, and what was said of it.
+    pub duplicates: BTreeMap<ClusterName, (Timestamp, String)>,
     /// Placements that have a Secret somewhere, by its uid.
     secrets: HashMap<String, BTreeSet<PlacementKey>>,
     answers: BTreeMap<ClusterName, BTreeMap<String, ObjectResult>>,
@@ -37,12 +40,14 @@ pub struct Live {
 }
 
 /// What is known of a cluster's session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Session {
     /// When the spoke was last heard, by the hub's clock.
     pub last_heard: Timestamp,
     /// When its certificate ends.
     pub certificate_expiry: Timestamp,
+    /// Its certificate, and the CAs by which it knows the hub.
+    pub identity: Option<(SpokeCertificate, Vec<CaHash>)>,
 }
 
 /// What has to be looked at after an event of the link.
@@ -62,14 +67,15 @@ impl Live {
     /// Takes in what a session says.
     pub fn hear(&mut self, event: LinkEvent, now: Timestamp) -> Touched {
         if let Some(session) = self.sessions.get_mut(event.cluster())
-            && !matches!(event, LinkEvent::Disconnected { .. })
+            && !matches!(event, LinkEvent::Disconnected { .. } | LinkEvent::Duplicate { .. })
         {
             session.last_heard = now;
         }
         let mut touched = Touched::default();
         match event {
             LinkEvent::Connected { cluster, agent, certificate_expiry } => {
-                self.sessions.insert(cluster.clone(), Session { last_heard: now, certificate_expiry });
+                let session = Session { last_heard: now, certificate_expiry, identity: None };
+                self.sessions.insert(cluster.clone(), session);
                 touched.reports = self.placements_in(&cluster);
                 touched.cluster = true;
                 touched.capacity = true;
@@ -79,6 +85,16 @@ impl Live {
                 touched.placements = self.placements_in(&cluster);
                 touched.cluster = true;
                 self.fleet.apply(FleetEvent::Disconnected { cluster, at: now });
+            }
+            LinkEvent::Identified { cluster, certificate, trusted } => {
+                touched.cluster = true;
+                if let Some(session) = self.sessions.get_mut(&cluster) {
+                    session.identity = Some((certificate, trusted));
+                }
+            }
+            LinkEvent::Duplicate { cluster, message } => {
+                touched.cluster = true;
+                self.duplicates.insert(cluster, (now, message));
             }
             LinkEvent::Heard { .. } => touched.cluster = true,
             LinkEvent::Capacity { cluster, capacity } => {
@@ -204,6 +220,7 @@ impl Live {
         self.sessions.remove(cluster);
         self.orphans.remove(cluster);
         self.doomed.remove(cluster);
+        self.duplicates.remove(cluster);
         self.gone.retain(|(name, _)| name != cluster.as_str());
     }
 

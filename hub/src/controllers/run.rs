@@ -24,7 +24,7 @@ use crate::fleet::{FleetEvent, PlacementKey};
 use crate::link::{Fleetbox, LinkEvent};
 use crate::metrics::Metrics;
 use crate::need;
-use crate::pki::Salt;
+use crate::pki::{Salt, Trust};
 use crate::scheduler::Policy;
 
 /// Placements worked on at once: their turns mostly wait for the API server.
@@ -44,6 +44,10 @@ pub(crate) struct Setup {
     pub(crate) salt: Salt,
     pub(crate) unreachable_after: SignedDuration,
     pub(crate) limits: Limits,
+    /// The hub's CAs.
+    pub(crate) trust: signal::Receiver<Arc<Trust>>,
+    /// How long after its end a certificate is replaced by proof of its key.
+    pub(crate) return_within: SignedDuration,
 }
 
 /// Starts everything; returns at once. `stage` becomes Ready when spokes are let in.
@@ -74,6 +78,8 @@ pub(crate) fn run(
         unreachable_after: setup.unreachable_after,
         limits: setup.limits,
         outages: Queue::default(),
+        trust: setup.trust,
+        return_within: setup.return_within,
     });
     tasks.spawn(events::write(setup.client, waiting, stop.clone()));
     watches(&hub, writers, tasks, stop);
@@ -138,6 +144,7 @@ async fn work(
         // Start only: one look every few milliseconds until everything has had its first turn.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    let mut trust = hub.trust.clone();
     hub.fleetbox.open();
     stage.send_replace(Stage::Ready);
     tracing::info!(
@@ -152,6 +159,8 @@ async fn work(
                 Some(event) => hub.heard(event),
                 None => break,
             },
+            // What clusters have to do changes with the hub's CAs.
+            Ok(()) = trust.changed() => hub.look_at_all_clusters(),
         }
     }
     stage.send_replace(Stage::Stopping);

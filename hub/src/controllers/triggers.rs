@@ -7,9 +7,10 @@ use kube::api::DynamicObject;
 use serde_json::Value;
 
 use super::Hub;
+use super::admission::revoked;
 use super::placement::Rows;
 use super::stores::owner;
-use crate::fleet::{Admin, FleetEvent, PlacementKey};
+use crate::fleet::{Admin, ClusterName, FleetEvent, PlacementKey};
 use crate::link::{GoAwayReason, LinkEvent};
 
 impl Hub {
@@ -70,7 +71,7 @@ impl Hub {
     /// A GPUCluster is new, gone or changed.
     pub(super) fn cluster_changed(&self, before: Option<&GPUCluster>, after: Option<&GPUCluster>) {
         let Some(cluster) = after.or(before) else { return };
-        let Ok(name) = cluster.name_any().parse::<crate::fleet::ClusterName>() else {
+        let Ok(name) = cluster.name_any().parse::<ClusterName>() else {
             tracing::warn!(cluster = cluster.name_any(), "GPUCluster is ignored: its name is no DNS label");
             return;
         };
@@ -86,6 +87,13 @@ impl Hub {
                 let at = Timestamp::now();
                 self.live().fleet.apply(FleetEvent::Disconnected { cluster: name.clone(), at });
             }
+            if before
+                .is_some_and(|before| before.spec.revoked_certificates != cluster.spec.revoked_certificates)
+            {
+                let revoked = cluster.spec.revoked_certificates.join(", ");
+                tracing::info!(target: "audit", action = "revoke", cluster = %name, revoked, "spec.revokedCertificates was changed");
+            }
+            self.cut_if_revoked(&name, cluster);
             if !accepted {
                 self.fleetbox.disconnect(
                     &name,
@@ -111,6 +119,25 @@ impl Hub {
         }
     }
 
+    /// Ends the session of a cluster whose certificate is no longer taken.
+    fn cut_if_revoked(&self, name: &ClusterName, cluster: &GPUCluster) {
+        let live = self.live();
+        let certificate = live.sessions.get(name).and_then(|session| session.identity.as_ref());
+        if let Some((certificate, _)) = certificate
+            && let Some(message) = revoked(cluster, certificate)
+        {
+            self.fleetbox.disconnect(name, GoAwayReason::Revoked, &message);
+        }
+    }
+
+    /// Looks at the status of every cluster.
+    pub(super) fn look_at_all_clusters(&self) {
+        let names: Vec<_> = self.live().fleet.clusters().map(|cluster| cluster.name.clone()).collect();
+        for name in names {
+            self.clusters.add(name);
+        }
+    }
+
     /// A session has said something.
     pub(super) fn heard(&self, event: LinkEvent) {
         let cluster = event.cluster().clone();
@@ -119,6 +146,7 @@ impl Hub {
         if comes_or_goes {
             self.outages.add_soon(());
         }
+        let identified = matches!(event, LinkEvent::Identified { .. });
         let (touched, wanting) = {
             let mut live = self.live();
             let touched = live.hear(event, Timestamp::now());
@@ -128,6 +156,9 @@ impl Hub {
         };
         if comes_or_goes {
             self.metrics.set_connected(self.fleetbox.connected().len());
+        }
+        if identified && let Some(known) = self.stores.cluster(cluster.as_str()) {
+            self.cut_if_revoked(&cluster, &known);
         }
         if touched.cluster {
             self.metrics.set_orphans(self.live().orphans.values().map(Vec::len).sum());

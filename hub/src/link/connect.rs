@@ -6,12 +6,13 @@ use std::time::Duration;
 use futures::StreamExt;
 use jiff::Timestamp;
 use proto::v1;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::identified::Identified;
 use super::machine::Machine;
 use super::message::ToSpoke;
 use super::object::GoAwayReason;
@@ -19,7 +20,7 @@ use super::run::Runner;
 use super::tls::Peer;
 use super::wire;
 use super::{Admission, Counters, EpochStore, Fleetbox, LinkEvent, Standing};
-use crate::fleet::ClusterName;
+use crate::pki::{SpokeCertificate, Trust};
 
 /// Messages that may wait for a spoke that does not read. Deltas are bounded by bytes before that.
 pub(super) const OUTBOUND: usize = 8192;
@@ -32,6 +33,7 @@ pub(super) struct FleetSync<A, E> {
     pub(super) epochs: Arc<E>,
     pub(super) heartbeat: Duration,
     pub(super) counters: Counters,
+    pub(super) trust: watch::Receiver<Arc<Trust>>,
     pub(super) stop: CancellationToken,
 }
 
@@ -43,28 +45,39 @@ impl<A: Admission, E: EpochStore> v1::fleet_sync_server::FleetSync for FleetSync
         &self,
         request: Request<Streaming<v1::SpokeMessage>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
-        let Some(Peer(Some((cluster, certificate_expiry)))) = request.extensions().get::<Peer>().cloned()
+        let Some(Peer { certificate: Some(certificate), address }) =
+            request.extensions().get::<Peer>().cloned()
         else {
+            tracing::warn!("session refused: no client certificate");
             return Err(Status::unauthenticated(
                 "a client certificate of this hub's CA is needed: enrol first with a join token",
             ));
         };
         let (outbound, stream) = mpsc::channel(OUTBOUND);
-        if let Some(goodbye) = self.gate(&cluster).await {
-            tracing::info!(%cluster, ?goodbye, "spoke turned away");
+        if let Some(goodbye) = self.gate(&certificate).await {
+            let SpokeCertificate { cluster, serial, .. } = &certificate;
+            tracing::info!(%cluster, from = %address, serial, ?goodbye, "spoke turned away");
             // The channel is new and empty.
             drop(outbound.try_send(Ok(wire::to_spoke(goodbye, Timestamp::now()))));
             return Ok(Response::new(ReceiverStream::new(stream)));
         }
         let machine = Machine::new(
-            cluster,
-            certificate_expiry,
+            certificate.cluster.clone(),
+            certificate.expires,
             self.heartbeat,
             self.fleetbox.clone(),
             self.counters.clone(),
             Instant::now().into_std(),
         );
-        let runner = Runner { machine, epochs: self.epochs.clone(), outbound, events: self.events.clone() };
+        let runner = Runner {
+            machine,
+            identified: Identified::new(certificate, self.trust.clone()),
+            address,
+            admission: self.admission.clone(),
+            epochs: self.epochs.clone(),
+            outbound,
+            events: self.events.clone(),
+        };
         let inbound = request.into_inner().boxed();
         tokio::spawn(runner.run(inbound, self.stop.clone()));
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -73,24 +86,39 @@ impl<A: Admission, E: EpochStore> v1::fleet_sync_server::FleetSync for FleetSync
 
 impl<A: Admission, E: EpochStore> FleetSync<A, E> {
     /// Why a spoke may not come in now, if it may not.
-    async fn gate(&self, cluster: &ClusterName) -> Option<ToSpoke> {
+    async fn gate(&self, certificate: &SpokeCertificate) -> Option<ToSpoke> {
         let (reason, message, seconds) = if !self.epochs.is_in_force() {
             let message = "this hub does not hold its lease at this moment".to_owned();
             (GoAwayReason::Unavailable, message, 1)
         } else if self.fleetbox.is_open() {
-            match self.admission.standing(cluster).await {
-                Ok(Standing::Accepted) => return None,
-                Ok(Standing::Pending) => {
-                    let message = format!("GPUCluster {cluster} is missing or its spec.accepted is not true");
-                    (GoAwayReason::NotAccepted, message, 5)
-                }
-                Ok(Standing::Refused(message)) => (GoAwayReason::NotAccepted, message, 15),
-                Err(error) => (GoAwayReason::Unavailable, format!("the hub could not look: {error}"), 2),
-            }
+            let (reason, message) = turned_away(&*self.admission, certificate).await?;
+            let seconds = match reason {
+                GoAwayReason::NotAccepted => 5,
+                GoAwayReason::Unavailable => 2,
+                _ => 15,
+            };
+            (reason, message, seconds)
         } else {
             let message = "the hub is starting: it has not read its own state yet".to_owned();
             (GoAwayReason::Unavailable, message, 1)
         };
         Some(ToSpoke::GoAway { reason, message, retry_after: Duration::from_secs(seconds) })
+    }
+}
+
+/// Why the holder of a certificate may not have a session now, if it may not.
+pub(super) async fn turned_away(
+    admission: &impl Admission,
+    certificate: &SpokeCertificate,
+) -> Option<(GoAwayReason, String)> {
+    match admission.standing(certificate).await {
+        Ok(Standing::Accepted) => None,
+        Ok(Standing::Pending) => {
+            let cluster = &certificate.cluster;
+            Some((GoAwayReason::NotAccepted, format!("spec.accepted of GPUCluster {cluster} is not true")))
+        }
+        Ok(Standing::Refused(message)) => Some((GoAwayReason::NotAccepted, message)),
+        Ok(Standing::Revoked(message)) => Some((GoAwayReason::Revoked, message)),
+        Err(error) => Some((GoAwayReason::Unavailable, format!("the hub could not look: {error}"))),
     }
 }

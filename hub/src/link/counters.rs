@@ -3,6 +3,7 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// Label `class`: one of the classes of refusals.
@@ -21,8 +22,20 @@ pub struct Counters {
     pub failed_handshakes: Counter,
     /// Enrolments that were refused.
     pub refused_enrolments: Counter,
+    /// Requests to enrol that came too fast.
+    pub throttled_enrolments: Counter,
     /// Certificates issued.
     pub certificates: Counter,
+    /// Certificates that were issued in place of a valid one.
+    pub renewals: Counter,
+    /// Renewals that were refused.
+    pub refused_renewals: Counter,
+    /// Agents turned away because a newer one of the same identity is connected.
+    pub duplicate_agents: Counter,
+    /// Clusters that the rollover of the CA waits for.
+    pub rollover_awaits: Gauge,
+    /// Seconds until the CA that signs ends.
+    pub authority_expires_seconds: Gauge,
     /// Objects sent to be applied.
     pub upserts: Counter,
     /// Objects sent to be removed.
@@ -39,7 +52,15 @@ impl Counters {
             ("sessions", "Sessions that were welcomed", &self.sessions),
             ("failed_handshakes", "TLS handshakes that failed or took too long", &self.failed_handshakes),
             ("refused_enrolments", "Enrolments that were refused", &self.refused_enrolments),
+            ("throttled_enrolments", "Requests to enrol that came too fast", &self.throttled_enrolments),
             ("certificates", "Certificates issued", &self.certificates),
+            ("renewals", "Certificates issued in place of a valid one", &self.renewals),
+            ("refused_renewals", "Renewals that were refused", &self.refused_renewals),
+            (
+                "duplicate_agents",
+                "Agents turned away because a newer one of the same identity is connected",
+                &self.duplicate_agents,
+            ),
             ("upserts", "Objects sent to be applied", &self.upserts),
             ("tombstones", "Objects sent to be removed", &self.tombstones),
         ];
@@ -47,5 +68,16 @@ impl Counters {
             registry.register(name, help, counter.clone());
         }
         registry.register("rejections", "Objects that a spoke refused, by class", self.rejections.clone());
+        let gauges = [
+            ("rollover_awaits", "Clusters that the rollover of the CA waits for", &self.rollover_awaits),
+            (
+                "authority_expires_seconds",
+                "Seconds until the CA that signs ends",
+                &self.authority_expires_seconds,
+            ),
+        ];
+        for (name, help, gauge) in gauges {
+            registry.register(name, help, gauge.clone());
+        }
     }
 }

@@ -1,14 +1,18 @@
-//! Enrollment: a token and a key go in; a certificate comes out once the cluster is accepted.
+//! Enrollment: a key goes in, with a token or a certificate behind it; a certificate comes out.
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proto::v1;
 use tonic::{Request, Response, Status};
 
+use super::limits::Limits;
+use super::tls::Peer;
 use super::{Admission, Counters, Standing};
 use crate::fleet::ClusterName;
-use crate::pki::{Authority, AuthorityError, JoinError, Secrets, SpokeKey, Tokens};
+use crate::pki::{
+    Authorities, AuthorityError, Family, JoinError, Secrets, SpokeCertificate, SpokeKey, Subject, Tokens,
+};
 
 /// A spoke that waits for the admin asks again after this, seconds.
 const RETRY_AFTER: u32 = 2;
@@ -16,8 +20,11 @@ const RETRY_AFTER: u32 = 2;
 /// The service Enrollment.
 pub(super) struct Enrollment<A, S> {
     pub(super) admission: Arc<A>,
-    pub(super) authority: Arc<Authority>,
+    pub(super) authorities: Arc<Authorities<S>>,
     pub(super) tokens: Tokens<S>,
+    pub(super) certificate_life: SignedDuration,
+    pub(super) return_within: SignedDuration,
+    pub(super) limits: Limits,
     pub(super) counters: Counters,
 }
 
@@ -27,25 +34,52 @@ impl<A: Admission, S: Secrets> v1::enrollment_server::Enrollment for Enrollment<
         &self,
         request: Request<v1::EnrollRequest>,
     ) -> Result<Response<v1::EnrollResponse>, Status> {
+        let from = request.extensions().get::<Peer>().map(|peer| peer.address);
+        if from.is_some_and(|from| !self.limits.may_enrol(from.ip())) {
+            self.counters.throttled_enrolments.inc();
+            return Err(Status::resource_exhausted("too many requests to enrol: ask again in some seconds"));
+        }
         let request = request.into_inner();
-        let outcome = self.decide(&request).await.inspect_err(|status| {
+        let outcome = self.enrolled(&request).await.inspect_err(|status| {
             self.counters.refused_enrolments.inc();
-            tracing::warn!(cluster = request.cluster, problem = status.message(), "enrolment refused");
+            tracing::warn!(cluster = request.cluster, ?from, problem = status.message(), "enrolment refused");
         })?;
         Ok(Response::new(v1::EnrollResponse { outcome: Some(outcome) }))
+    }
+
+    async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
+        let Some(Peer { certificate: Some(present), address }) = request.extensions().get::<Peer>().cloned()
+        else {
+            tracing::warn!("renewal refused: no client certificate");
+            return Err(Status::unauthenticated(
+                "a client certificate of this hub's CA is needed: enrol first with a join token",
+            ));
+        };
+        let renewed = self.renewed(&present, request.get_ref()).await.inspect_err(|status| {
+            self.counters.refused_renewals.inc();
+            let problem = status.message();
+            tracing::warn!(cluster = %present.cluster, from = %address, problem, "renewal refused");
+        })?;
+        self.counters.renewals.inc();
+        Ok(Response::new(v1::RenewResponse { certificate: Some(renewed) }))
     }
 }
 
 impl<A: Admission, S: Secrets> Enrollment<A, S> {
-    async fn decide(&self, request: &v1::EnrollRequest) -> Result<v1::enroll_response::Outcome, Status> {
+    async fn enrolled(&self, request: &v1::EnrollRequest) -> Result<v1::enroll_response::Outcome, Status> {
         let cluster: ClusterName = request.cluster.parse().map_err(invalid)?;
         let key = SpokeKey::of_request(&request.csr_pem).map_err(invalid)?;
         let now = Timestamp::now();
-        self.tokens.redeem(&request.token, &cluster, &key, now).await.map_err(refused)?;
-        let standing = self.admission.ask(&cluster, &request.cluster_uid).await;
+        let (standing, family) = if request.expired_certificate_pem.is_empty() {
+            self.tokens.redeem(&request.token, &cluster, &key, now).await.map_err(refused)?;
+            (self.admission.ask(&cluster, &request.cluster_uid).await, Family::new(rand::random()))
+        } else {
+            let expired = self.expired(&request.expired_certificate_pem, &cluster, &key, now)?;
+            (self.admission.returning(&expired, &request.cluster_uid).await, expired.family())
+        };
         match standing.map_err(|error| Status::unavailable(format!("the hub could not look: {error}")))? {
             Standing::Pending => {
-                tracing::info!(%cluster, "a spoke with a valid token waits for spec.accepted");
+                tracing::info!(%cluster, "a spoke that may ask waits for spec.accepted");
                 Ok(v1::enroll_response::Outcome::Pending(v1::Pending {
                     message: format!(
                         "cluster {cluster} waits for the fleet admin: kubectl patch gpucluster {cluster} --type=merge \
@@ -54,17 +88,90 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
                     retry_after_seconds: RETRY_AFTER,
                 }))
             }
-            Standing::Refused(message) => Err(Status::permission_denied(message)),
+            Standing::Refused(message) | Standing::Revoked(message) => {
+                Err(Status::permission_denied(message))
+            }
             Standing::Accepted => {
-                let issued = self.authority.issue(&key, &cluster, now).map_err(|error| internal(&error))?;
-                self.counters.certificates.inc();
-                tracing::info!(%cluster, expires = %issued.expires, "certificate issued");
-                Ok(v1::enroll_response::Outcome::Certificate(v1::Certificate {
-                    certificate_pem: issued.certificate_pem,
-                    ca_pem: self.authority.certificate_pem().to_owned(),
-                }))
+                let subject = Subject { cluster: &cluster, cluster_uid: &request.cluster_uid, family };
+                let certificate = self.issue(&key, &subject, now)?;
+                Ok(v1::enroll_response::Outcome::Certificate(certificate))
             }
         }
+    }
+
+    /// The certificate that a spoke shows in place of a token, if it is one of ours, of that cluster and of that key.
+    fn expired(
+        &self,
+        certificate_pem: &str,
+        cluster: &ClusterName,
+        key: &SpokeKey,
+        now: Timestamp,
+    ) -> Result<SpokeCertificate, Status> {
+        let denied = |problem: String| {
+            Status::permission_denied(format!(
+                "{problem}: get a new token with `nimfleet-hub join-command {cluster}`"
+            ))
+        };
+        let expired = self.authorities.current().once_issued(certificate_pem);
+        let expired = expired
+            .ok_or_else(|| denied("the expired certificate is not of a CA that this hub trusts".into()))?;
+        if expired.cluster != *cluster {
+            return Err(denied(format!("the expired certificate is of cluster {}", expired.cluster)));
+        }
+        if expired.key_hash != key.hash() {
+            return Err(denied("the request is not signed by the key of the expired certificate".into()));
+        }
+        if now.duration_since(expired.expires) > self.return_within {
+            let (end, within) = (expired.expires, self.return_within);
+            return Err(denied(format!("the certificate expired at {end}, more than {within:#} ago")));
+        }
+        Ok(expired)
+    }
+
+    async fn renewed(
+        &self,
+        present: &SpokeCertificate,
+        request: &v1::RenewRequest,
+    ) -> Result<v1::Certificate, Status> {
+        let key = SpokeKey::of_request(&request.csr_pem).map_err(invalid)?;
+        let now = Timestamp::now();
+        if present.expires <= now {
+            return Err(Status::unauthenticated("the certificate of this connection is over: dial again"));
+        }
+        match self.admission.standing(present).await {
+            Ok(Standing::Accepted) => {}
+            Ok(Standing::Pending) => {
+                return Err(Status::permission_denied(format!(
+                    "GPUCluster {} is not accepted: set spec.accepted to true",
+                    present.cluster
+                )));
+            }
+            Ok(Standing::Refused(message) | Standing::Revoked(message)) => {
+                return Err(Status::permission_denied(message));
+            }
+            Err(error) => return Err(Status::unavailable(format!("the hub could not look: {error}"))),
+        }
+        let cluster_uid = present.cluster_uid.as_deref().unwrap_or_default();
+        let subject = Subject { cluster: &present.cluster, cluster_uid, family: present.family() };
+        self.issue(&key, &subject, now)
+    }
+
+    fn issue(
+        &self,
+        key: &SpokeKey,
+        subject: &Subject<'_>,
+        now: Timestamp,
+    ) -> Result<v1::Certificate, Status> {
+        let trust = self.authorities.current();
+        let issued = trust
+            .signer()
+            .issue(key, subject, rand::random(), now, self.certificate_life)
+            .map_err(|error| internal(&error))?;
+        self.counters.certificates.inc();
+        let (cluster, certificate) = (subject.cluster, &issued.certificate);
+        tracing::info!(target: "audit", action = "certify", %cluster, serial = certificate.serial,
+            expires = %certificate.expires, "certificate issued");
+        Ok(v1::Certificate { certificate_pem: issued.certificate_pem, ca_pem: trust.bundle_pem() })
     }
 }
 

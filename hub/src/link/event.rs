@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::fleet::{Agent, Capacity, ClusterName, HeldObject, ObjectResult, ObjectStatus};
+use crate::pki::{CaHash, SpokeCertificate};
 
 /// One thing that a session has to say. Sent over a bounded channel; while the receiver is slow, a session keeps the
 /// latest per object, so its memory is bounded by the number of distinct objects.
@@ -16,6 +17,23 @@ pub enum LinkEvent {
         agent: Agent,
         /// When the spoke's certificate ends.
         certificate_expiry: Timestamp,
+    },
+    /// By which certificate the spoke is known, and by which CAs it knows the hub: with each session, and when it takes
+    /// others.
+    Identified {
+        /// Whose.
+        cluster: ClusterName,
+        /// The certificate of the session.
+        certificate: SpokeCertificate,
+        /// What the spoke says it trusts.
+        trusted: Vec<CaHash>,
+    },
+    /// Another live agent with this cluster's identity was turned away.
+    Duplicate {
+        /// Whose.
+        cluster: ClusterName,
+        /// What both agents say of themselves, in one sentence.
+        message: String,
     },
     /// The session ended; what the cluster holds is unknown from now on, not gone.
     Disconnected {
@@ -66,6 +84,8 @@ impl LinkEvent {
             Self::Connected { cluster, .. }
             | Self::Disconnected { cluster }
             | Self::Heard { cluster }
+            | Self::Identified { cluster, .. }
+            | Self::Duplicate { cluster, .. }
             | Self::Capacity { cluster, .. }
             | Self::Status { cluster, .. }
             | Self::Results { cluster, .. }

@@ -11,7 +11,7 @@ use proto::v1;
 
 use super::counters::ByClass;
 use super::mailbox::Seat;
-use super::message::{FromSpoke, ToSpoke};
+use super::message::{FromSpoke, Instance, ToSpoke};
 use super::object::GoAwayReason;
 use super::session::{Effect, Event, Session, View};
 use super::wants::Wants;
@@ -22,6 +22,7 @@ use crate::fleet::{Answer, ClusterName};
 
 /// What happens to a session.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are messages, and each is taken at once")]
 pub enum Happening {
     /// The spoke said something.
     Said(v1::SpokeMessage),
@@ -31,6 +32,8 @@ pub enum Happening {
     EpochFailed(String),
     /// [`Machine::woken`] has come.
     Woken,
+    /// The session has to end, for this reason.
+    Dismissed(GoAwayReason, String),
     /// The hub stops.
     Stopping,
     /// [`Machine::wake_at`] has come.
@@ -117,6 +120,9 @@ impl Machine {
             match effect {
                 Effect::Claim(instance) => {
                     self.seat = self.mailboxes.mailbox(&self.cluster).claim(&instance);
+                    if self.seat.is_none() {
+                        acts.push(Act::Tell(self.duplicate(&instance)));
+                    }
                     effects.extend(self.step(Event::Claimed(self.seat.is_some()), epoch, now));
                 }
                 Effect::RaiseEpoch(term) => acts.push(Act::RaiseEpoch(term)),
@@ -141,6 +147,7 @@ impl Machine {
                 Some((reason, message)) => Event::Goodbye(reason, message),
                 None => Event::Changed,
             },
+            Happening::Dismissed(reason, message) => Event::Goodbye(reason, message),
             Happening::Stopping => Event::Goodbye(GoAwayReason::Unavailable, "the hub stops".to_owned()),
             Happening::Tick => Event::Tick,
         })
@@ -153,6 +160,16 @@ impl Machine {
             Some(seat) => seat.with_wants(decide),
             None => decide(&mut Wants::default()),
         }
+    }
+
+    /// Of an agent that may not have the seat: it lives, so there are two.
+    fn duplicate(&self, instance: &Instance) -> LinkEvent {
+        self.counters.duplicate_agents.inc();
+        let message = format!(
+            "agent instance {} was turned away, since a newer one with the same identity is connected",
+            instance.id
+        );
+        LinkEvent::Duplicate { cluster: self.cluster.clone(), message }
     }
 
     fn count(&self, message: &ToSpoke) {

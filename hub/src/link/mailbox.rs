@@ -77,7 +77,7 @@ impl Mailbox {
         let mut state = self.lock();
         if let Some(holder) = &state.holder
             && holder.instance.id != instance.id
-            && holder.instance.started_ms > instance.started_ms
+            && (holder.instance.started_ms, &holder.instance.id) > (instance.started_ms, &instance.id)
         {
             return None;
         }

@@ -60,4 +60,6 @@ pub enum GoAwayReason {
     NotAccepted,
     /// The spoke broke the protocol.
     ProtocolError,
+    /// The spoke's certificate is no longer taken: it needs a new token.
+    Revoked,
 }

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use crate::epoch::Epoch;
 use crate::fleet::ClusterName;
+use crate::pki::{Member, SpokeCertificate};
 
 /// A fault behind a port: the API server did not answer, for example. The call is tried again later.
 pub type PortError = Box<dyn std::error::Error + Send + Sync>;
@@ -17,6 +18,8 @@ pub enum Standing {
     Pending,
     /// It cannot be: the sentence says why and what to do.
     Refused(String),
+    /// It could, but not with this certificate: only a new token helps. The sentence says so.
+    Revoked(String),
 }
 
 /// The admin's half of the double opt-in.
@@ -28,8 +31,22 @@ pub trait Admission: Send + Sync + 'static {
         cluster_uid: &str,
     ) -> impl Future<Output = Result<Standing, PortError>> + Send;
 
-    /// Where a cluster stands now. Creates nothing.
-    fn standing(&self, cluster: &ClusterName) -> impl Future<Output = Result<Standing, PortError>> + Send;
+    /// Where the holder of a certificate stands now. Creates nothing.
+    fn standing(
+        &self,
+        certificate: &SpokeCertificate,
+    ) -> impl Future<Output = Result<Standing, PortError>> + Send;
+
+    /// Where a spoke stands whose certificate is over and that asks for another by its key. Creates nothing. Refused if
+    /// a later certificate of the cluster has been seen: then this one is not the cluster's any more.
+    fn returning(
+        &self,
+        certificate: &SpokeCertificate,
+        cluster_uid: &str,
+    ) -> impl Future<Output = Result<Standing, PortError>> + Send;
+
+    /// The accepted clusters that have a certificate.
+    fn members(&self) -> Vec<Member>;
 }
 
 /// The hub's epoch, persisted in the hub's cluster.

@@ -1,6 +1,7 @@
 //! Runs a session: carries its events in and its effects out.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -12,19 +13,28 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::connect::turned_away;
+use super::identified::{About, Identified};
 use super::machine::{Act, Happening, Machine};
+use super::object::GoAwayReason;
 use super::upward::Upward;
-use super::{EpochStore, LinkEvent};
+use super::{Admission, EpochStore, LinkEvent};
+
+/// How a session ends whose messages are not read.
+const DEAF: &str = "the spoke does not read, or has gone";
 
 /// One session and its surroundings.
-pub(super) struct Runner<E> {
+pub(super) struct Runner<A, E> {
     pub(super) machine: Machine,
+    pub(super) identified: Identified,
+    pub(super) address: SocketAddr,
+    pub(super) admission: Arc<A>,
     pub(super) epochs: Arc<E>,
     pub(super) outbound: mpsc::Sender<Result<v1::HubMessage, Status>>,
     pub(super) events: mpsc::Sender<LinkEvent>,
 }
 
-impl<E: EpochStore> Runner<E> {
+impl<A: Admission, E: EpochStore> Runner<A, E> {
     /// Runs until the session ends, for whatever reason.
     pub(super) async fn run(
         mut self,
@@ -56,6 +66,11 @@ impl<E: EpochStore> Runner<E> {
                 biased;
                 () = stop.cancelled() => Happening::Stopping,
                 () = self.machine.woken() => Happening::Woken,
+                () = self.identified.changed() => match self.identified.goodbye() {
+                    Some(message) => Happening::Dismissed(GoAwayReason::Revoked, message),
+                    None if tell_trust(&mut self.identified, &self.outbound) => continue,
+                    None => return DEAF.to_owned(),
+                },
                 permit = self.events.reserve(), if !upward.is_empty() => {
                     let Ok(permit) = permit else { return "the hub ends".to_owned() };
                     if let Some(event) = upward.pop(self.machine.cluster()) {
@@ -66,7 +81,14 @@ impl<E: EpochStore> Runner<E> {
                 said = inbound.next() => match said {
                     None => return "the spoke closed the stream".to_owned(),
                     Some(Err(status)) => return format!("the stream broke: {}", status.message()),
-                    Some(Ok(message)) => Happening::Said(message),
+                    Some(Ok(message)) => match self.identified.hear(&message) {
+                        Ok(About::Work) => Happening::Said(message),
+                        Ok(About::Trust) => {
+                            self.tell_now(self.identified.event()).await;
+                            continue;
+                        }
+                        Err(problem) => Happening::Dismissed(GoAwayReason::ProtocolError, problem),
+                    },
                 },
                 () = sleep_until(Instant::from_std(self.machine.wake_at())) => Happening::Tick,
             };
@@ -78,7 +100,17 @@ impl<E: EpochStore> Runner<E> {
 
     /// Takes what happened with all that follows from it; gives the reason if the session is over.
     async fn take(&mut self, happening: Happening, upward: &mut Upward) -> Option<String> {
+        let had_seat = self.machine.seat().is_some();
         let mut acts = VecDeque::from(self.step(happening));
+        if !had_seat
+            && self.machine.seat().is_some()
+            && let Some((reason, message)) =
+                turned_away(&*self.admission, self.identified.certificate()).await
+        {
+            // Asked once more now that it has the seat: from here on whoever takes the right away ends the session, so
+            // that no moment is left in between.
+            acts = self.step(Happening::Dismissed(reason, message)).into();
+        }
         while let Some(act) = acts.pop_front() {
             match act {
                 Act::RaiseEpoch(term) => {
@@ -93,12 +125,25 @@ impl<E: EpochStore> Runner<E> {
                 }
                 Act::Send(message) => {
                     if self.outbound.try_send(Ok(message)).is_err() {
-                        return Some("the spoke does not read, or has gone".to_owned());
+                        return Some(DEAF.to_owned());
                     }
+                }
+                Act::Tell(LinkEvent::Duplicate { cluster, message }) => {
+                    let message = format!("{message} (from {})", self.address);
+                    tracing::warn!(%cluster, message, "two agents with one identity");
+                    // Fails only when the hub itself ends.
+                    drop(self.events.send(LinkEvent::Duplicate { cluster, message }).await);
                 }
                 Act::Tell(event) => {
                     if let Some(event) = upward.push(event) {
+                        let begins = matches!(event, LinkEvent::Connected { .. });
                         self.tell_now(event).await;
+                        if begins {
+                            self.tell_now(self.identified.event()).await;
+                            if !tell_trust(&mut self.identified, &self.outbound) {
+                                return Some(DEAF.to_owned());
+                            }
+                        }
                     }
                 }
                 Act::Close(end) => return Some(end),
@@ -126,4 +171,9 @@ impl<E: EpochStore> Runner<E> {
 fn is_of_an_epoch(message: &v1::HubMessage) -> bool {
     use v1::hub_message::Message;
     matches!(message.message, Some(Message::Welcome(_) | Message::Desired(_)))
+}
+
+/// Tells the spoke which CAs to trust, if that is news to it. `false` if it cannot be told.
+fn tell_trust(identified: &mut Identified, outbound: &mpsc::Sender<Result<v1::HubMessage, Status>>) -> bool {
+    identified.news().is_none_or(|message| outbound.try_send(Ok(message)).is_ok())
 }

@@ -3,26 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proto::v1::enrollment_server::EnrollmentServer;
 use proto::v1::fleet_sync_server::FleetSyncServer;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::FleetSync;
 use super::enroll::Enrollment;
-use super::tls;
-use super::{Admission, Counters, EpochStore, Fleetbox, LinkEvent};
-use crate::pki::{Authority, AuthorityError, Secrets, Tokens};
+use super::limits::Limits;
+use super::tls::Door;
+use super::{Admission, Counters, EpochStore, Fleetbox, LinkEvent, rollover, tls};
+use crate::pki::{Authorities, AuthorityError, Secrets, Tokens, Trust};
 
 /// How often both sides send something, and a third of the silence that ends a session.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// Finds connections that ended without a word; no session is needed for it, so it also clears idle strangers.
+/// How often each side asks the other's HTTP/2 whether it lives: finds connections that ended without a word, and keeps
+/// those alive that pass through a proxy or load balancer which cuts what is idle, after a minute in the strictest.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// A spoke needs one stream, and one more while it replaces a broken one.
+/// A spoke needs one stream, one for a renewal, and one more while it replaces a broken one.
 const STREAMS: u32 = 4;
 /// A request to enrol is about 1 KiB.
 const ENROLL_BYTES: usize = 64 * 1024;
@@ -53,8 +55,12 @@ pub struct Server<A, E, S> {
     pub admission: Arc<A>,
     /// The right to change spokes.
     pub epochs: Arc<E>,
-    /// Signs.
-    pub authority: Arc<Authority>,
+    /// Sign.
+    pub authorities: Arc<Authorities<S>>,
+    /// Life of the certificates of spokes.
+    pub certificate_life: SignedDuration,
+    /// A spoke whose certificate ended no longer ago than this gets another by proof of its key.
+    pub return_within: SignedDuration,
     /// Lets new spokes ask.
     pub tokens: Tokens<S>,
     /// DNS names and IP addresses that spokes dial; `localhost` and `127.0.0.1` are added.
@@ -68,23 +74,69 @@ pub struct Server<A, E, S> {
 impl<A: Admission, E: EpochStore, S: Secrets> Server<A, E, S> {
     /// Serves until `stop` is cancelled; then every session is told to come again, and the listener closes.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Result<(), ServeError> {
-        let Self { fleetbox, events, admission, epochs, authority, tokens, mut names, heartbeat, counters } =
-            self;
+        let Self {
+            fleetbox,
+            events,
+            admission,
+            epochs,
+            authorities,
+            tokens,
+            mut names,
+            heartbeat,
+            counters,
+            ..
+        } = self;
+        let (certificate_life, return_within) = (self.certificate_life, self.return_within);
         names.extend(["localhost".to_owned(), "127.0.0.1".to_owned()]);
-        let config = tls::config(&authority, &names, Timestamp::now())?;
+        let trust = authorities.subscribe();
+        let (open, door) = watch::channel(Door::new(authorities.current(), &names, Timestamp::now())?);
         let (accepted, connections) = mpsc::channel(HANDED_OVER);
-        let accepting = tls::accept(listener, config, accepted, counters.clone(), stop.clone());
-        let enrollment =
-            Enrollment { admission: admission.clone(), authority, tokens, counters: counters.clone() };
+        let limits = Limits::new();
+        let accepting = tls::accept(listener, door, accepted, limits.clone(), counters.clone(), stop.clone());
+        let leading = rollover::lead(authorities.clone(), admission.clone(), counters.clone(), stop.clone());
+        let opening = renew_door(open, trust.clone(), names, stop.clone());
+        let enrollment = Enrollment {
+            admission: admission.clone(),
+            authorities,
+            tokens,
+            certificate_life,
+            return_within,
+            limits,
+            counters: counters.clone(),
+        };
         let stopped = stop.clone();
-        let sync = FleetSync { fleetbox, events, admission, epochs, heartbeat, counters, stop };
+        let sync = FleetSync { fleetbox, events, admission, epochs, heartbeat, counters, trust, stop };
         let serving = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .max_concurrent_streams(STREAMS)
             .add_service(EnrollmentServer::new(enrollment).max_decoding_message_size(ENROLL_BYTES))
             .add_service(FleetSyncServer::new(sync).max_decoding_message_size(proto::MAX_MESSAGE_BYTES))
             .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped.cancelled_owned());
-        let ((), served) = tokio::join!(accepting, serving);
+        let ((), (), (), served) = tokio::join!(accepting, leading, opening, serving);
         Ok(served?)
+    }
+}
+
+/// Opens the listener anew whenever the hub's CAs have changed. Connections that are up stay as they are.
+async fn renew_door(
+    door: watch::Sender<Door>,
+    mut trust: watch::Receiver<Arc<Trust>>,
+    names: Vec<String>,
+    stop: CancellationToken,
+) {
+    loop {
+        let current = trust.borrow_and_update().clone();
+        if !door.borrow().is_of(&current) {
+            match Door::new(current, &names, Timestamp::now()) {
+                Ok(new) => drop(door.send_replace(new)),
+                Err(error) => tracing::error!(%error, "the listener keeps its old CAs"),
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = trust.changed() => if changed.is_err() {
+                return;
+            },
+        }
     }
 }

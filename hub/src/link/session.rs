@@ -301,9 +301,10 @@ impl Session {
         self.phase = Phase::Closed;
         let retry_after = match reason {
             GoAwayReason::Unavailable => SOON,
-            GoAwayReason::DuplicateInstance | GoAwayReason::NotAccepted | GoAwayReason::ProtocolError => {
-                LATER
-            }
+            GoAwayReason::DuplicateInstance
+            | GoAwayReason::NotAccepted
+            | GoAwayReason::ProtocolError
+            | GoAwayReason::Revoked => LATER,
         };
         effects.push(Effect::Send(ToSpoke::GoAway { reason, message: message.clone(), retry_after }));
         effects.push(Effect::Close(message));

@@ -16,7 +16,8 @@ pub(super) struct Upward {
 }
 
 impl Upward {
-    /// Adds an event; what it replaces is forgotten. Connected and Disconnected do not wait and are given back.
+    /// Adds an event; what it replaces is forgotten. What
+    /// is told of the session itself does not wait and is given back.
     pub(super) fn push(&mut self, event: LinkEvent) -> Option<LinkEvent> {
         match event {
             LinkEvent::Orphans { objects, .. } => self.orphans = Some(objects),
@@ -28,7 +29,10 @@ impl Upward {
             }
             LinkEvent::Capacity { capacity, .. } => self.capacity = Some(capacity),
             LinkEvent::Heard { .. } => self.heard = true,
-            event @ (LinkEvent::Connected { .. } | LinkEvent::Disconnected { .. }) => return Some(event),
+            event @ (LinkEvent::Connected { .. }
+            | LinkEvent::Identified { .. }
+            | LinkEvent::Duplicate { .. }
+            | LinkEvent::Disconnected { .. }) => return Some(event),
         }
         None
     }

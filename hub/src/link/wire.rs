@@ -28,6 +28,8 @@ pub(super) fn from_spoke(message: v1::SpokeMessage, received_at: Timestamp) -> O
         Message::Status(batch) => FromSpoke::Status(batch.items.into_iter().map(from_status).collect()),
         Message::Capacity(report) => FromSpoke::Capacity(from_capacity(report, received_at)),
         Message::Heartbeat(v1::Heartbeat {}) => FromSpoke::Heartbeat,
+        // Taken beside the session.
+        Message::TrustTaken(_) => return None,
     })
 }
 
@@ -172,6 +174,7 @@ pub(super) fn to_spoke(message: ToSpoke, now: Timestamp) -> v1::HubMessage {
                 GoAwayReason::DuplicateInstance => v1::GoAwayReason::DuplicateInstance,
                 GoAwayReason::NotAccepted => v1::GoAwayReason::NotAccepted,
                 GoAwayReason::ProtocolError => v1::GoAwayReason::ProtocolError,
+                GoAwayReason::Revoked => v1::GoAwayReason::Revoked,
             }),
             message,
             retry_after_seconds: to_seconds(retry_after),

@@ -1,35 +1,33 @@
-//! The hub's CA: made once, kept in a Secret, and what it signs.
+//! One CA of the hub, with its key, and what it signs.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use sha2::{Digest, Sha256};
-use x509_parser::extensions::GeneralName;
 
-use super::secrets::{SecretError, Secrets};
+use super::certificate::{CaHash, Family, IDENTITY, SpokeCertificate, UID};
+use super::secrets::SecretError;
 use crate::fleet::ClusterName;
 
-const NAME: &str = "nimfleet-hub-ca";
-const KEY: &str = "tls.key";
-const CERTIFICATE: &str = "tls.crt";
+/// Name of the Secret that holds the hub's CA.
+pub(super) const SECRET: &str = "nimfleet-hub-ca";
 
-/// Life of a spoke's certificate, days: short enough that a lost key ends by itself, long enough that a spoke may be
-/// switched off for a quarter.
-pub const CERTIFICATE_DAYS: i64 = 90;
-/// Life of the CA, days. It is pinned by every spoke, so it outlives them all; the hub's own certificate ends with it
-/// and is made anew at every start.
-const CA_DAYS: i64 = 3650;
-/// A spoke's clock may be behind by this much and still find its certificate valid.
+/// Life of a spoke's certificate where the admin says nothing: short enough that a lost key ends by itself; and since
+/// it is renewed at two thirds, a hub may be away for a day before any ends.
+pub const CERTIFICATE_LIFE: SignedDuration = SignedDuration::from_hours(72);
+/// Life of the CA where the admin says nothing: ten years. The hub's own certificate ends with it and is made anew at
+/// every start.
+pub const AUTHORITY_LIFE: SignedDuration = SignedDuration::from_hours(24 * 3650);
+/// A spoke's clock may be behind by this much and still find its certificate valid; a quarter of the life, if that is
+/// shorter.
 const BACKDATED: SignedDuration = SignedDuration::from_hours(1);
-const IDENTITY: &str = "nimfleet://cluster/";
 
-/// The CA cannot be had, or cannot sign.
+/// A CA cannot be had, or cannot sign.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// The Secret could not be read or made.
@@ -37,7 +35,7 @@ pub enum AuthorityError {
     Secret(#[from] SecretError),
     /// The Secret's content cannot be used.
     #[error(
-        "Secret {NAME}: {problem}; restore it from a backup, or delete it and join every spoke again with a new token"
+        "Secret {SECRET}: {problem}; restore it from a backup, or delete it and join every spoke again with a new token"
     )]
     Content {
         /// What is wrong.
@@ -57,11 +55,13 @@ pub enum AuthorityError {
     Signing(#[source] rcgen::Error),
 }
 
-/// The hub's CA with its key.
+/// A CA with its key.
 pub struct Authority {
     certificate: CertificateDer<'static>,
     certificate_pem: String,
-    spki_hash: [u8; 32],
+    key_pem: String,
+    hash: CaHash,
+    expires: Timestamp,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -70,8 +70,19 @@ pub struct Authority {
 pub struct Issued {
     /// PEM.
     pub certificate_pem: String,
-    /// End of its life.
-    pub expires: Timestamp,
+    /// What it says.
+    pub certificate: SpokeCertificate,
+}
+
+/// Whom a certificate is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject<'a> {
+    /// The cluster it names.
+    pub cluster: &'a ClusterName,
+    /// `metadata.uid` of the cluster's kube-system namespace.
+    pub cluster_uid: &'a str,
+    /// What all certificates share that follow from one another.
+    pub family: Family,
 }
 
 /// The public key of a spoke, taken from its request, whose signature has been checked.
@@ -95,53 +106,37 @@ impl SpokeKey {
 }
 
 impl Authority {
-    /// The CA in the Secret `nimfleet-hub-ca`, which is made where it is missing. Of two hubs that start at once, one
-    /// makes it and both use it.
-    pub async fn load_or_create(secrets: &impl Secrets, now: Timestamp) -> Result<Self, AuthorityError> {
-        if let Some(stored) = secrets.get(NAME).await? {
-            return Self::from_data(&stored.data);
-        }
-        let (data, made) = Self::generate(now)?;
-        if secrets.create(NAME, None, data).await? {
-            return Ok(made);
-        }
-        let stored = secrets.get(NAME).await?;
-        let stored = stored.ok_or_else(|| content("it was deleted while the hub started"))?;
-        Self::from_data(&stored.data)
-    }
-
-    fn generate(now: Timestamp) -> Result<(BTreeMap<String, Vec<u8>>, Self), AuthorityError> {
+    /// A new CA, valid from now on for `life`. `common_name` tells it from others in what people's tools print.
+    pub fn generate(common_name: &str, now: Timestamp, life: SignedDuration) -> Result<Self, AuthorityError> {
         let key = KeyPair::generate().map_err(AuthorityError::Signing)?;
-        let mut params = params("nimfleet-hub-ca", now, CA_DAYS);
+        let mut params = params(common_name, now, now + life);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).map_err(AuthorityError::Signing)?;
-        let data = BTreeMap::from([
-            (KEY.to_owned(), key.serialize_pem().into_bytes()),
-            (CERTIFICATE.to_owned(), certificate.pem().into_bytes()),
-        ]);
-        let made = Self::from_data(&data)?;
-        Ok((data, made))
+        Self::from_pem(&key.serialize_pem(), &certificate.pem(), "")
     }
 
-    fn from_data(data: &BTreeMap<String, Vec<u8>>) -> Result<Self, AuthorityError> {
-        let text = |field: &str| {
-            let bytes = data.get(field).ok_or_else(|| content(&format!("{field} is missing")))?;
-            String::from_utf8(bytes.clone()).map_err(|_| content(&format!("{field} is not PEM")))
-        };
-        let (key_pem, certificate_pem) = (text(KEY)?, text(CERTIFICATE)?);
-        let key = KeyPair::from_pem(&key_pem).map_err(|error| content(&format!("{KEY}: {error}")))?;
-        let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
-            .map_err(|error| content(&format!("{CERTIFICATE}: {error}")))?;
-        let spki = key.subject_public_key_info();
-        let (_, parsed) = x509_parser::parse_x509_certificate(&certificate)
-            .map_err(|error| content(&format!("{CERTIFICATE}: {error}")))?;
-        if parsed.public_key().raw != spki {
-            return Err(content("the key is not the certificate's"));
+    /// The CA of a key and a certificate that were stored; `field` is what errors call them.
+    pub(super) fn from_pem(
+        key_pem: &str,
+        certificate_pem: &str,
+        field: &str,
+    ) -> Result<Self, AuthorityError> {
+        let key = KeyPair::from_pem(key_pem).map_err(|error| content(&format!("{field}.key: {error}")))?;
+        let unusable = |error: &dyn std::fmt::Display| content(&format!("{field}.crt: {error}"));
+        let certificate =
+            CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|error| unusable(&error))?;
+        let (_, parsed) =
+            x509_parser::parse_x509_certificate(&certificate).map_err(|error| unusable(&error))?;
+        if parsed.public_key().raw != key.subject_public_key_info() {
+            return Err(content(&format!("{field}.key is not the certificate's")));
         }
-        let issuer = Issuer::from_ca_cert_der(&certificate, key)
-            .map_err(|error| content(&format!("{CERTIFICATE}: {error}")))?;
-        Ok(Self { certificate, certificate_pem, spki_hash: Sha256::digest(spki).into(), issuer })
+        let expires = Timestamp::from_second(parsed.validity().not_after.timestamp())
+            .map_err(|error| unusable(&error))?;
+        let hash = CaHash::of(parsed.public_key().raw);
+        let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|error| unusable(&error))?;
+        let (certificate_pem, key_pem) = (certificate_pem.to_owned(), key_pem.to_owned());
+        Ok(Self { certificate, certificate_pem, key_pem, hash, expires, issuer })
     }
 
     /// The CA's certificate, PEM.
@@ -150,16 +145,27 @@ impl Authority {
         &self.certificate_pem
     }
 
+    /// The CA's key, PEM: for the Secret alone.
+    pub(super) fn key_pem(&self) -> &str {
+        &self.key_pem
+    }
+
     /// The CA's certificate, DER.
     #[must_use]
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
 
-    /// `sha256:` and the hash of the CA's SubjectPublicKeyInfo, as kubeadm writes it: what a spoke pins.
+    /// What a spoke pins.
     #[must_use]
-    pub fn hash(&self) -> String {
-        format!("sha256:{}", hex::encode(self.spki_hash))
+    pub fn hash(&self) -> &CaHash {
+        &self.hash
+    }
+
+    /// End of its life.
+    #[must_use]
+    pub fn expires(&self) -> Timestamp {
+        self.expires
     }
 
     /// A certificate for the hub's own listener, with its key, and the CA behind it. `names` are DNS names and IP
@@ -170,7 +176,7 @@ impl Authority {
         now: Timestamp,
     ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), AuthorityError> {
         let key = KeyPair::generate().map_err(AuthorityError::Signing)?;
-        let mut params = params("nimfleet-hub", now, CA_DAYS);
+        let mut params = params("nimfleet-hub", now, self.expires);
         for name in names {
             let san = match name.parse() {
                 Ok(address) => SanType::IpAddress(address),
@@ -187,52 +193,44 @@ impl Authority {
         Ok((vec![leaf.into(), self.certificate.clone()], key))
     }
 
-    /// A client certificate for the spoke of a cluster. The name is ours, only the key is the spoke's.
+    /// A client certificate for the spoke of a cluster, valid for `life`, but no longer than the CA itself. The name is
+    /// ours, only the key is the spoke's. `number` is random: with the family it makes the serial number.
     pub fn issue(
         &self,
         key: &SpokeKey,
-        cluster: &ClusterName,
+        subject: &Subject<'_>,
+        number: u64,
         now: Timestamp,
+        life: SignedDuration,
     ) -> Result<Issued, AuthorityError> {
-        let mut params = params(cluster.as_str(), now, CERTIFICATE_DAYS);
-        let identity = format!("{IDENTITY}{cluster}").try_into().map_err(AuthorityError::Signing)?;
-        params.subject_alt_names = vec![SanType::URI(identity)];
+        let Subject { cluster, cluster_uid, family } = subject;
+        let mut params = params(cluster.as_str(), now, (now + life).min(self.expires));
+        params.serial_number = Some(SerialNumber::from_slice(&family.serial(number)));
+        let uri = |text: String| text.try_into().map(SanType::URI).map_err(AuthorityError::Signing);
+        params.subject_alt_names =
+            vec![uri(format!("{IDENTITY}{cluster}"))?, uri(format!("{UID}{cluster_uid}"))?];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let certificate = params.signed_by(&key.key, &self.issuer).map_err(AuthorityError::Signing)?;
-        Ok(Issued { certificate_pem: certificate.pem(), expires: now + life(CERTIFICATE_DAYS) })
+        let signed = params.signed_by(&key.key, &self.issuer).map_err(AuthorityError::Signing)?;
+        let certificate = SpokeCertificate::of(signed.der(), [&self.certificate])
+            .ok_or_else(|| content("it signs what it cannot read"))?;
+        Ok(Issued { certificate_pem: signed.pem(), certificate })
     }
 }
 
-/// The cluster that a client certificate names, and when the certificate ends. The caller has verified its chain.
-#[must_use]
-pub fn identity_of(certificate: &CertificateDer<'_>) -> Option<(ClusterName, Timestamp)> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let expires = Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()?;
-    let names = parsed.subject_alternative_name().ok()??;
-    let cluster = names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::URI(uri) => uri.strip_prefix(IDENTITY)?.parse().ok(),
-        _ => None,
-    })?;
-    Some((cluster, expires))
-}
-
-fn content(problem: &str) -> AuthorityError {
+pub(super) fn content(problem: &str) -> AuthorityError {
     AuthorityError::Content { problem: problem.to_owned() }
 }
 
-fn life(days: i64) -> SignedDuration {
-    SignedDuration::from_hours(days * 24)
-}
-
-fn params(common_name: &str, now: Timestamp, days: i64) -> CertificateParams {
+fn params(common_name: &str, now: Timestamp, end: Timestamp) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
     let since_1970 = |at: Timestamp| Duration::from_secs(u64::try_from(at.as_second()).unwrap_or_default());
     let start = rcgen::date_time_ymd(1970, 1, 1);
-    params.not_before = start + since_1970(now - BACKDATED);
-    params.not_after = start + since_1970(now + life(days));
+    let backdated = (end.duration_since(now) / 4).min(BACKDATED);
+    params.not_before = start + since_1970(now - backdated);
+    params.not_after = start + since_1970(end);
     params.use_authority_key_identifier_extension = true;
     params
 }

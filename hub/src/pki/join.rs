@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::certificate::CaHash;
 use super::token::Token;
 use crate::fleet::ClusterName;
 
@@ -10,8 +11,8 @@ use crate::fleet::ClusterName;
 pub struct JoinLine {
     /// `host:port` that spokes dial.
     pub address: String,
-    /// `sha256:` and hexadecimal digits.
-    pub ca_hash: String,
+    /// What the spoke pins.
+    pub ca_hash: CaHash,
     /// Single use.
     pub token: Token,
     /// The cluster it is for.
@@ -24,7 +25,7 @@ impl JoinLine {
     pub fn json(&self) -> serde_json::Value {
         serde_json::json!({
             "address": self.address,
-            "caHash": self.ca_hash,
+            "caHash": self.ca_hash.as_str(),
             "token": self.token.to_string(),
             "cluster": self.cluster.as_str(),
         })
@@ -53,7 +54,7 @@ mod tests {
         let token = "abc123.abcdefghijklmnopqrstuvwxyz012345";
         let line = JoinLine {
             address: "hub:7443".to_owned(),
-            ca_hash: "sha256:00".to_owned(),
+            ca_hash: CaHash::told("sha256:00"),
             token: token.parse().unwrap(),
             cluster: "east".parse().unwrap(),
         };

@@ -180,3 +180,6 @@ fn stored(secret: Secret) -> Stored {
             .collect(),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod memory;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 use crate::fleet::ClusterName;
 
@@ -154,7 +155,7 @@ pub fn check(
 
 /// Compares in a time that does not depend on where the difference is.
 fn same(left: &[u8; 32], right: &[u8; 32]) -> bool {
-    left.iter().zip(right).fold(0, |difference, (l, r)| std::hint::black_box(difference | (l ^ r))) == 0
+    left.ct_eq(right).into()
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::deliver::{self, ClusterDeliver, KINDS, Limits};
 use crate::facts;
-use crate::link::{CaHash, Counters, HubAddress, KubeIdentityStore, Link, LinkState, Settings};
+use crate::link::{
+    CaHash, Counters, HubAddress, KEEPALIVE, KubeIdentityStore, Link, LinkState, Proxy, Settings,
+};
 use crate::report::{self, Outbox};
 
 /// The namespace whose uid is the cluster's: every cluster has it, and it lives as long as the cluster.
@@ -46,6 +48,8 @@ pub struct Agent {
     pub state: watch::Sender<LinkState>,
     /// The link's counts.
     pub counters: Counters,
+    /// Whether the hub is reached through a proxy.
+    pub proxy: Proxy,
     /// What the cluster's owner lets a hub do here.
     pub limits: Limits,
 }
@@ -76,6 +80,8 @@ impl Agent {
                 capabilities,
                 limits,
                 instance: (self.instance, started_ms),
+                proxy: self.proxy,
+                keepalive: KEEPALIVE,
             },
             identity: KubeIdentityStore::new(self.client.clone(), &self.namespace),
             deliver: Arc::new(deliver.clone()),

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::agent::Agent;
 use crate::args::Args;
 use crate::deliver::Limits;
-use crate::link::{CaHash, Counters, HubAddress, LinkState};
+use crate::link::{CaHash, Counters, HubAddress, LinkState, Proxy};
 
 /// What the flags say about the hub.
 pub(super) struct Hub {
@@ -19,6 +19,7 @@ pub(super) struct Hub {
     ca_hash: CaHash,
     token: Option<String>,
     cluster: String,
+    proxy: Proxy,
 }
 
 /// Reads the flags. `None` with `--no-hub`; an `Err` is a line for the user.
@@ -31,6 +32,7 @@ pub(super) fn wanted(args: &Args) -> Result<Option<Hub>, String> {
         ca_hash: read(args.hub_ca_hash.as_deref())?,
         token: args.hub_token.clone().filter(|token| !token.is_empty()),
         cluster: args.cluster_name.clone().unwrap_or_default(),
+        proxy: Proxy::from_env().map_err(|error| error.to_string())?,
     }))
 }
 
@@ -56,10 +58,11 @@ pub(super) async fn run(
         hub_ca_hash: hub.ca_hash,
         token: hub.token,
         cluster: hub.cluster,
+        proxy: hub.proxy,
         instance: Uuid::new_v4().to_string(),
         state,
         counters,
         limits,
     };
-    agent.run(stop).await;
+    Box::pin(agent.run(stop)).await;
 }

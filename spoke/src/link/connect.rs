@@ -8,18 +8,21 @@ use std::time::Duration;
 use futures::stream::{PollNext, select_with_strategy};
 use proto::v1;
 use proto::v1::fleet_sync_client::FleetSyncClient;
-use tokio::sync::{mpsc, watch};
+use proto::v1::hub_message::Message as FromHub;
+use proto::v1::spoke_message::Message as ToHub;
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
+use super::credentials::Credentials;
 use super::machine::{Act, Happening, Machine};
 use super::news::News;
 use super::session::{End, Judgement};
 use super::work::Workers;
-use super::{Counters, LinkState, Settings, wire};
+use super::{Counters, IdentityStore, LinkState, Settings, wire};
 use crate::deliver::{AcceptError, Deliver};
 use crate::facts::CapacityReport;
 use crate::report::Outbox;
@@ -32,8 +35,13 @@ const BULK: usize = 2;
 const OPENING: Duration = Duration::from_secs(15);
 
 /// What a session works with.
-pub(super) struct Connection<'a, D> {
+pub(super) struct Connection<'a, D, S> {
     pub(super) settings: &'a Settings,
+    pub(super) credentials: &'a Credentials<S>,
+    /// Held by the one session that delivers.
+    pub(super) turn: Arc<Mutex<()>>,
+    /// Ends the session that this one follows; to be done when the hub has welcomed this one.
+    pub(super) before: Option<CancellationToken>,
     pub(super) deliver: &'a Arc<D>,
     pub(super) statuses: &'a Outbox,
     pub(super) capacity: &'a watch::Receiver<Option<CapacityReport>>,
@@ -47,7 +55,16 @@ struct Wires {
     inbound: Streaming<v1::HubMessage>,
 }
 
-impl<D: Deliver> Connection<'_, D> {
+/// The work of a session, and what comes of it.
+struct Desk<D> {
+    workers: Workers<D>,
+    done: mpsc::UnboundedSender<Happening>,
+    /// The right to deliver: asked for with what is held, given back when all calls have ended. So no call of a session
+    /// arrives after one of the session that follows it.
+    turn: watch::Sender<Option<OwnedMutexGuard<()>>>,
+}
+
+impl<D: Deliver, S: IdentityStore> Connection<'_, D, S> {
     /// Runs until the session ends, for whatever reason; also says how long it was live.
     pub(super) async fn run(self, channel: Channel, stop: &CancellationToken) -> (End, Duration) {
         let highest = match self.deliver.highest_epoch().await {
@@ -57,6 +74,7 @@ impl<D: Deliver> Connection<'_, D> {
         let (mut machine, hello) = Machine::new(highest, self.settings, Instant::now().into_std());
         let (done, mut answers) = mpsc::unbounded_channel();
         let workers = Workers::new(self.deliver.clone(), done.clone(), self.counters.clone());
+        let desk = Desk { workers, done, turn: watch::channel(None).0 };
         let mut wires = match self.open(channel, hello).await {
             Ok(wires) => wires,
             Err(end) => return (end, Duration::ZERO),
@@ -72,6 +90,12 @@ impl<D: Deliver> Connection<'_, D> {
                 () = stop.cancelled() => break End::Lost("this spoke stops".to_owned()),
                 Some(happening) = answers.recv() => happening,
                 said = wires.inbound.message() => match said {
+                    Ok(Some(v1::HubMessage { message: Some(FromHub::TrustBundle(bundle)) })) => {
+                        match self.trust(bundle, &wires).await {
+                            Ok(()) => continue,
+                            Err(end) => break end,
+                        }
+                    }
                     Ok(Some(message)) => Happening::Said(message),
                     Ok(None) => break End::Lost("the hub closed the stream".to_owned()),
                     Err(status) => break End::Lost(format!("the stream broke: {}", status.message())),
@@ -79,12 +103,12 @@ impl<D: Deliver> Connection<'_, D> {
                 () = sleep_until(Instant::from_std(machine.wake_at())) => Happening::Tick,
                 end = tell(&mut news, &wires.bulk, self.settings) => break end,
             };
-            if let Some(end) = self.take(&mut machine, happening, &workers, &done, &wires).await {
+            if let Some(end) = self.take(&mut machine, happening, &desk, &wires).await {
                 break end;
             }
         };
         drop(wires);
-        workers.end().await;
+        desk.workers.end().await;
         (end, live_since.map(|since| since.elapsed()).unwrap_or_default())
     }
 
@@ -92,7 +116,10 @@ impl<D: Deliver> Connection<'_, D> {
         let (control, answers) = mpsc::channel(CONTROL);
         let (bulk, news) = mpsc::channel(BULK);
         for act in hello {
-            if let Act::Send(message) = act {
+            if let Act::Send(mut message) = act {
+                if let Some(ToHub::Hello(hello)) = &mut message.message {
+                    hello.trusted_authorities = self.credentials.trusted().await;
+                }
                 // The channel is new and empty.
                 drop(control.try_send(message));
             }
@@ -110,6 +137,20 @@ impl<D: Deliver> Connection<'_, D> {
         }
     }
 
+    /// Trusts what the hub says, and says so once it is kept.
+    async fn trust(&self, bundle: v1::TrustBundle, wires: &Wires) -> Result<(), End> {
+        let trusted = self.credentials.trust(&bundle.ca_pem).await.map_err(|error| {
+            End::Lost(format!("what the hub wants to be known by could not be kept: {error}"))
+        })?;
+        tracing::info!(authorities = trusted.join(", "), "the hub's CAs are kept");
+        if bundle.renew_within_seconds > 0 {
+            self.credentials.renew_within(bundle.renew_within_seconds);
+        }
+        let taken = v1::TrustTaken { trusted_authorities: trusted };
+        let taken = v1::SpokeMessage { message: Some(ToHub::TrustTaken(taken)) };
+        wires.control.try_send(taken).map_err(|_| End::Lost("the hub does not read, or has gone".to_owned()))
+    }
+
     fn live(&self) -> News {
         tracing::info!(hub = %self.settings.address, cluster = self.settings.cluster, "connected to the hub");
         self.counters.sessions.inc();
@@ -122,8 +163,7 @@ impl<D: Deliver> Connection<'_, D> {
         &self,
         machine: &mut Machine,
         happening: Happening,
-        workers: &Workers<D>,
-        done: &mpsc::UnboundedSender<Happening>,
+        desk: &Desk<D>,
         wires: &Wires,
     ) -> Option<End> {
         let now = || Instant::now().into_std();
@@ -135,7 +175,7 @@ impl<D: Deliver> Connection<'_, D> {
                         return Some(End::Lost("the hub does not read, or has gone".to_owned()));
                     }
                 }
-                Act::Deliver(work, epoch) => workers.start(work, epoch),
+                Act::Deliver(work, epoch) => desk.workers.start(work, epoch),
                 Act::AcceptEpoch(epoch) => {
                     let judged = match self.deliver.accept_epoch(&epoch).await {
                         Ok(()) => Happening::EpochJudged(Judgement::Obeyed),
@@ -150,8 +190,13 @@ impl<D: Deliver> Connection<'_, D> {
                 }
                 Act::ReadHeld => {
                     // Many objects may take a while to list; the hub's signs of life are read meanwhile.
-                    let (deliver, done) = (self.deliver.clone(), done.clone());
+                    let (deliver, done) = (self.deliver.clone(), desk.done.clone());
+                    let (turn, ours) = (self.turn.clone(), desk.turn.clone());
+                    if let Some(before) = &self.before {
+                        before.cancel();
+                    }
                     tokio::spawn(async move {
+                        ours.send_replace(Some(turn.lock_owned().await));
                         let answer = match deliver.held().await {
                             Ok(held) => Happening::Held(held),
                             Err(error) => Happening::Failed(error.to_string()),

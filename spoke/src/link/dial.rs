@@ -5,20 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use rustls::{CertificateError, ClientConfig, OtherError};
-use tokio::net::TcpStream;
+use rustls::{AlertDescription, CertificateError, ClientConfig, OtherError};
+use tokio::io::AsyncBufReadExt;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-use super::settings::{CaHash, HubAddress};
+use super::settings::{CaHash, HubAddress, Settings};
 use super::tls::WrongCa;
 
-/// For each of name resolution with TCP, and TLS.
+/// For each of name resolution with TCP and a proxy, TLS, and the hub's first word.
 const STEP: Duration = Duration::from_secs(10);
-/// Finds a connection that died without a word while no session is up yet.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// There is no connection to the hub.
 #[derive(Debug, thiserror::Error)]
@@ -31,10 +29,17 @@ pub(super) enum DialError {
     )]
     WrongCa { address: HubAddress, ca_hash: CaHash },
     #[error(
-        "hub {address}: its CA is not the one this spoke joined: check hub.address; if the hub has a new CA, delete \
-         the Secret nimfleet-spoke-identity and join again with a new token"
+        "hub {address}: its CA is not one that this spoke trusts: check hub.address; if the hub has a new CA, get a \
+         new token with `nimfleet-hub join-command <cluster>`"
     )]
     OtherCa { address: HubAddress },
+    #[error("hub {address}: the certificate of this spoke has expired, by the hub's clock")]
+    Expired { address: HubAddress },
+    #[error(
+        "hub {address}: it does not take the certificate of this spoke ({problem}): if the hub has a new CA, get a new \
+         token with `nimfleet-hub join-command <cluster>`"
+    )]
+    NotTaken { address: HubAddress, problem: String },
     #[error(
         "hub {address}: its certificate is not for {}: start the hub with --advertise {address}, or dial a name that \
          it advertises",
@@ -50,28 +55,36 @@ impl DialError {
     pub(super) fn needs_somebody(&self) -> bool {
         !matches!(self, Self::Tcp { .. } | Self::Tls { .. })
     }
+
+    /// Whether a new token would help.
+    pub(super) fn needs_token(&self) -> bool {
+        matches!(self, Self::Expired { .. } | Self::NotTaken { .. } | Self::OtherCa { .. })
+    }
 }
 
-/// Dials the hub.
-pub(super) async fn dial(
-    address: &HubAddress,
-    ca_hash: CaHash,
-    config: Arc<ClientConfig>,
-) -> Result<Channel, DialError> {
+/// Dials the hub. A channel means that the hub has taken our certificate, if we showed one.
+pub(super) async fn dial(settings: &Settings, config: Arc<ClientConfig>) -> Result<Channel, DialError> {
+    let (address, ca_hash) = (&settings.address, settings.ca_hash);
     let tcp_problem = |problem| DialError::Tcp { address: address.clone(), problem };
     let tls_problem = |problem| DialError::Tls { address: address.clone(), problem };
     let late = || format!("no answer within {} s", STEP.as_secs());
-    let tcp = timeout(STEP, TcpStream::connect((address.host(), address.port())))
+    let tcp = timeout(STEP, settings.proxy.connect(address))
         .await
         .map_err(|_| tcp_problem(late()))?
         .map_err(|error| tcp_problem(error.to_string()))?;
-    // Acks are small, and the hub waits for them.
-    tcp.set_nodelay(true).map_err(|error| tcp_problem(error.to_string()))?;
     let connector = TlsConnector::from(config);
-    let tls = timeout(STEP, connector.connect(address.server_name(), tcp))
+    let mut tls = timeout(STEP, connector.connect(address.server_name(), tcp))
         .await
         .map_err(|_| tls_problem(late()))?
         .map_err(|error| explain(address, ca_hash, &error))?;
+    // A client's handshake is over before the server has looked at its certificate; what the server says first, be it a
+    // refusal or the first frame of HTTP/2, comes after.
+    let first = timeout(STEP, tls.fill_buf()).await.map_err(|_| tls_problem(late()))?;
+    match first {
+        Ok([]) => return Err(tls_problem("it closed the connection".to_owned())),
+        Ok(_) => {}
+        Err(error) => return Err(explain(address, ca_hash, &error)),
+    }
     // The channel is for this one connection: when it is lost, the session ends and a new one dials anew.
     let once = Arc::new(Mutex::new(Some(TokioIo::new(tls))));
     let connector = service_fn(move |_| {
@@ -79,8 +92,8 @@ pub(super) async fn dial(
         async move { tls.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
     });
     Endpoint::from_static("http://nimfleet-hub")
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
+        .http2_keep_alive_interval(settings.keepalive)
+        .keep_alive_timeout(settings.keepalive)
         .connect_with_connector(connector)
         .await
         .map_err(|error| tls_problem(error.to_string()))
@@ -101,6 +114,16 @@ fn explain(address: &HubAddress, ca_hash: CaHash, error: &io::Error) -> DialErro
         Some(rustls::Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         )) => DialError::OtherCa { address },
+        Some(rustls::Error::AlertReceived(AlertDescription::CertificateExpired)) => {
+            DialError::Expired { address }
+        }
+        Some(rustls::Error::AlertReceived(
+            alert @ (AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::DecryptError),
+        )) => DialError::NotTaken { address, problem: format!("{alert:?}") },
         _ => DialError::Tls { address, problem: error.to_string() },
     }
 }

@@ -13,17 +13,32 @@ const FIELD_MANAGER: &str = "nimfleet-spoke-link";
 const KEY: &str = "tls.key";
 const CERTIFICATE: &str = "tls.crt";
 const CA: &str = "ca.crt";
+const JOINING_KEY: &str = "joining.key";
+const SPENT_TOKEN: &str = "spentToken";
 
 /// The API server is local to the spoke; a call that takes longer than this is as good as lost.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Key, and what enrolment added to it. All PEM.
-#[derive(Clone, PartialEq, Eq)]
+/// What is kept of this spoke's identity.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// Private key, PKCS#8. Made once; it never leaves the cluster.
+    /// What it is known by, once it has been enrolled.
+    pub enrolled: Option<Enrolled>,
+    /// Private key (PKCS#8, PEM) that the next token is, or will be, bound to.
+    pub joining_key_pem: Option<String>,
+    /// Public half of the token it joined with: that one is of no more use.
+    pub spent_token: Option<String>,
+}
+
+/// Key, certificate and what the hub is known by. All PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Enrolled {
+    /// Private key, PKCS#8. It never leaves the cluster.
     pub key_pem: String,
-    /// Certificate of this spoke and the CA it trusts, once enrolled.
-    pub certificate: Option<(String, String)>,
+    /// Certificate of this spoke.
+    pub certificate_pem: String,
+    /// The CAs that it trusts.
+    pub ca_pem: String,
 }
 
 /// The identity could not be read or kept.
@@ -106,17 +121,32 @@ impl IdentityStore for KubeIdentityStore {
     async fn load(&self) -> Result<Option<Identity>, IdentityError> {
         let Some(secret) = self.call(self.secrets.get_opt(NAME)).await? else { return Ok(None) };
         let mut data = secret.data.unwrap_or_default();
-        let Some(key_pem) = self.text(&mut data, KEY)? else { return Ok(None) };
         let certificate = self.text(&mut data, CERTIFICATE)?.zip(self.text(&mut data, CA)?);
-        Ok(Some(Identity { key_pem, certificate }))
+        let (key_pem, joining) = (self.text(&mut data, KEY)?, self.text(&mut data, JOINING_KEY)?);
+        let spent_token = self.text(&mut data, SPENT_TOKEN)?;
+        Ok(Some(match (key_pem, certificate) {
+            (Some(key_pem), Some((certificate_pem, ca_pem))) => Identity {
+                enrolled: Some(Enrolled { key_pem, certificate_pem, ca_pem }),
+                joining_key_pem: joining,
+                spent_token,
+            },
+            // Until a spoke was enrolled, older versions kept the key it asked with in the place of the other.
+            (key_pem, _) => Identity { enrolled: None, joining_key_pem: joining.or(key_pem), spent_token },
+        }))
     }
 
     async fn save(&self, identity: &Identity) -> Result<(), IdentityError> {
-        let mut data = BTreeMap::from([(KEY.to_owned(), ByteString(identity.key_pem.clone().into_bytes()))]);
-        if let Some((certificate, ca)) = &identity.certificate {
-            data.insert(CERTIFICATE.to_owned(), ByteString(certificate.clone().into_bytes()));
-            data.insert(CA.to_owned(), ByteString(ca.clone().into_bytes()));
-        }
+        let Identity { enrolled, joining_key_pem, spent_token } = identity;
+        let enrolled = enrolled.iter().flat_map(|Enrolled { key_pem, certificate_pem, ca_pem }| {
+            [(KEY, key_pem), (CERTIFICATE, certificate_pem), (CA, ca_pem)]
+        });
+        let joining = joining_key_pem.iter().map(|key| (JOINING_KEY, key));
+        let spent = spent_token.iter().map(|token| (SPENT_TOKEN, token));
+        let data: BTreeMap<_, _> = enrolled
+            .chain(joining)
+            .chain(spent)
+            .map(|(field, text)| (field.to_owned(), ByteString(text.clone().into_bytes())))
+            .collect();
         let secret = Secret {
             metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
             data: Some(data),

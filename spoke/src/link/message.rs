@@ -74,6 +74,8 @@ pub enum GoAwayReason {
     NotAccepted,
     /// The hub did not understand us.
     ProtocolError,
+    /// The hub takes our certificate no longer: a new token is needed.
+    Revoked,
 }
 
 /// What the spoke says.

@@ -1,20 +1,20 @@
-//! The life of the link: enrol once, then one session after another.
+//! The life of the link: join once, then one session after another, with one certificate after another.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::connect::Connection;
+use super::credentials::{Credentials, CredentialsError};
 use super::dial::dial;
-use super::enroll::{EnrollError, Enrolled, enroll, new_key};
+use super::enroll::{Answer, EnrollError, come_back, join};
+use super::identity::{Enrolled, IdentityError};
+use super::message::GoAwayReason;
 use super::session::End;
-use super::tls::{TlsError, mutual};
-use super::{Counters, Identity, IdentityError, IdentityStore, LinkState, Settings};
+use super::{Counters, IdentityStore, LinkState, Settings};
 use crate::deliver::Deliver;
 use crate::facts::CapacityReport;
 use crate::report::Outbox;
@@ -40,107 +40,160 @@ pub struct Link<D, S> {
     pub counters: Counters,
 }
 
-impl<D: Deliver, S: IdentityStore> Link<D, S> {
+impl<D: Deliver, S: IdentityStore + Clone> Link<D, S> {
     /// Keeps the link up until `stop` is cancelled. Never fails: whatever goes wrong is logged, told by `state` and
     /// tried again.
     pub async fn run(self, stop: CancellationToken) {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            tls = self.enrolled() => self.sessions(&tls, &stop).await,
-        }
-    }
-
-    /// Has a certificate, sooner or later.
-    async fn enrolled(&self) -> Arc<ClientConfig> {
         let mut backoff = Backoff::default();
-        loop {
-            let wait = match self.try_enrol().await {
-                Ok(Attempt::Enrolled(enrolment)) => return enrolment,
-                Ok(Attempt::Pending(message, retry_after)) => {
-                    tracing::info!(message, "the hub has not accepted this cluster yet");
-                    self.state.send_replace(LinkState::Pending { message });
-                    retry_after
-                }
-                Err(error) => {
-                    let needs_somebody = error.needs_somebody();
-                    self.trouble(&error.to_string(), std::error::Error::source(&error), needs_somebody);
-                    wait(&mut backoff, needs_somebody)
-                }
-            };
-            sleep(wait).await;
-        }
-    }
-
-    async fn try_enrol(&self) -> Result<Attempt, Trouble> {
-        let mut identity = if let Some(identity) = self.identity.load().await? {
-            identity
-        } else {
-            // Kept before it is used: the token is bound to the key by its first use.
-            let identity = Identity { key_pem: new_key()?, certificate: None };
-            self.identity.save(&identity).await?;
-            identity
+        let Some(credentials) = stop.run_until_cancelled(self.credentials(&mut backoff)).await else {
+            return;
         };
-        if let Some((certificate_pem, ca_pem)) = &identity.certificate {
-            let config = mutual(&identity.key_pem, certificate_pem, ca_pem)?;
-            return Ok(Attempt::Enrolled(Arc::new(config)));
-        }
-        match enroll(&self.settings, &identity.key_pem).await? {
-            Enrolled::Pending { message, retry_after } => Ok(Attempt::Pending(message, retry_after)),
-            Enrolled::Certificate { certificate_pem, ca_pem } => {
-                let config = mutual(&identity.key_pem, &certificate_pem, &ca_pem)?;
-                identity.certificate = Some((certificate_pem, ca_pem));
-                self.identity.save(&identity).await?;
-                tracing::info!(hub = %self.settings.address, cluster = self.settings.cluster, "enrolled");
-                Ok(Attempt::Enrolled(Arc::new(config)))
-            }
-        }
-    }
-
-    async fn sessions(&self, tls: &Arc<ClientConfig>, stop: &CancellationToken) {
-        let mut backoff = Backoff::default();
         while !stop.is_cancelled() {
-            let dialled = tokio::select! {
-                () = stop.cancelled() => return,
-                dialled = dial(&self.settings.address, self.settings.ca_hash, tls.clone()) => dialled,
+            let wait = match credentials.enrolled().await {
+                None => stop.run_until_cancelled(self.join(&credentials, &mut backoff)).await,
+                Some(enrolled) => self.session(&credentials, &enrolled, &mut backoff, &stop).await,
             };
-            let wait = match dialled {
-                Err(error) => {
-                    self.trouble(&error.to_string(), None, error.needs_somebody());
-                    wait(&mut backoff, error.needs_somebody())
-                }
-                Ok(channel) => {
-                    let (end, lived) = self.connection().run(channel, stop).await;
-                    if stop.is_cancelled() {
-                        return;
-                    }
-                    backoff.lived(lived);
-                    self.trouble(end.message(), None, end.needs_somebody());
-                    let own = wait(&mut backoff, matches!(end, End::EpochRefused(_)));
-                    match end {
-                        End::GoneAway(goodbye) => goodbye.retry_after + own.min(SPREAD),
-                        End::Lost(_) | End::EpochRefused(_) => own,
-                    }
-                }
+            let Some(wait) = wait else { return };
+            stop.run_until_cancelled(sleep(wait)).await;
+        }
+    }
+
+    /// Reads who this spoke is, for as long as it takes.
+    async fn credentials(&self, backoff: &mut Backoff) -> Credentials<S> {
+        loop {
+            let error = match Credentials::load(self.identity.clone()).await {
+                Ok(credentials) => return credentials,
+                Err(error) => Trouble::from(error),
             };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = sleep(wait) => {}
+            sleep(self.failed(&error, backoff)).await;
+        }
+    }
+
+    /// One session, if the hub takes the certificate; else what is needed for another one. Gives the wait before the
+    /// next attempt, or `None` when stopped.
+    async fn session(
+        &self,
+        credentials: &Credentials<S>,
+        enrolled: &Enrolled,
+        backoff: &mut Backoff,
+        stop: &CancellationToken,
+    ) -> Option<Duration> {
+        let dialled = async { dial(&self.settings, enrolled.mutual()?).await.map_err(EnrollError::from) };
+        let error = match stop.run_until_cancelled(dialled).await? {
+            Ok(channel) => {
+                let (end, lived) = self.serve(credentials, channel, stop).await;
+                if stop.is_cancelled() {
+                    return None;
+                }
+                backoff.lived(lived);
+                return stop.run_until_cancelled(self.ended(credentials, end, backoff)).await;
             }
+            Err(error) => error,
+        };
+        if error.needs_token() {
+            return stop.run_until_cancelled(self.not_taken(credentials, enrolled, error, backoff)).await;
+        }
+        Some(self.failed(&error.into(), backoff))
+    }
+
+    /// The hub does not take the certificate, or is not known by it.
+    async fn not_taken(
+        &self,
+        credentials: &Credentials<S>,
+        enrolled: &Enrolled,
+        error: EnrollError,
+        backoff: &mut Backoff,
+    ) -> Duration {
+        let is_over = matches!(&error, EnrollError::Dial(super::dial::DialError::Expired { .. }));
+        let error = if is_over {
+            match come_back(&self.settings, enrolled).await {
+                Ok(answer) => return self.answered(credentials, answer, None, backoff).await,
+                Err(error) => error,
+            }
+        } else {
+            error
+        };
+        if error.needs_token() && self.has_fresh_token(credentials).await {
+            return self.join(credentials, backoff).await;
+        }
+        self.failed(&error.into(), backoff)
+    }
+
+    /// A session is over.
+    async fn ended(&self, credentials: &Credentials<S>, end: End, backoff: &mut Backoff) -> Duration {
+        self.trouble(end.message(), None, end.needs_somebody());
+        let own = wait(backoff, matches!(end, End::EpochRefused(_)));
+        match end {
+            End::GoneAway(goodbye) => {
+                let shut_out = matches!(goodbye.reason, GoAwayReason::NotAccepted | GoAwayReason::Revoked);
+                if shut_out && self.has_fresh_token(credentials).await {
+                    return self.join(credentials, backoff).await;
+                }
+                goodbye.retry_after + own.min(SPREAD)
+            }
+            End::Lost(_) | End::EpochRefused(_) => own,
         }
     }
 
-    fn connection(&self) -> Connection<'_, D> {
-        Connection {
-            settings: &self.settings,
-            deliver: &self.deliver,
-            statuses: &self.statuses,
-            capacity: &self.capacity,
-            state: &self.state,
-            counters: &self.counters,
+    async fn has_fresh_token(&self, credentials: &Credentials<S>) -> bool {
+        credentials.is_fresh(self.settings.token.as_deref().unwrap_or_default()).await
+    }
+
+    /// Asks once with the token. What this spoke was known by before stays until there is something new.
+    async fn join(&self, credentials: &Credentials<S>, backoff: &mut Backoff) -> Duration {
+        let Some(token) = self.settings.token.as_deref().filter(|token| !token.is_empty()) else {
+            let cluster = self.settings.cluster.clone();
+            return self.failed(&EnrollError::NoToken { cluster }.into(), backoff);
+        };
+        let asked = async {
+            let key_pem = credentials.joining_key().await?;
+            Ok::<_, Trouble>(join(&self.settings, token, &key_pem).await?)
+        };
+        match asked.await {
+            Ok(answer) => self.answered(credentials, answer, Some(token), backoff).await,
+            Err(error) => self.failed(&error, backoff),
         }
     }
 
-    fn trouble(&self, message: &str, source: Option<&dyn std::error::Error>, needs_somebody: bool) {
+    async fn answered(
+        &self,
+        credentials: &Credentials<S>,
+        answer: Answer,
+        token: Option<&str>,
+        backoff: &mut Backoff,
+    ) -> Duration {
+        match answer {
+            Answer::Pending { message, retry_after } => {
+                tracing::info!(message, "the hub has not accepted this cluster yet");
+                self.state.send_replace(LinkState::Pending { message });
+                retry_after
+            }
+            Answer::Enrolled(enrolled) => match credentials.keep(enrolled, token).await {
+                Ok(()) => {
+                    self.counters.enrolments.inc();
+                    let by_token = token.is_some();
+                    tracing::info!(hub = %self.settings.address, cluster = self.settings.cluster, by_token, "enrolled");
+                    Duration::ZERO
+                }
+                Err(error) => self.failed(&error.into(), backoff),
+            },
+        }
+    }
+
+    /// Tells of a failed attempt and gives the wait before the next.
+    fn failed(&self, error: &Trouble, backoff: &mut Backoff) -> Duration {
+        let needs_somebody = error.needs_somebody();
+        self.trouble(&error.to_string(), std::error::Error::source(error), needs_somebody);
+        wait(backoff, needs_somebody)
+    }
+
+    /// Tells what is wrong.
+    fn trouble(
+        &self,
+        message: &str,
+        source: Option<&(dyn std::error::Error + 'static)>,
+        needs_somebody: bool,
+    ) {
         self.counters.failed_attempts.inc();
         let message = source.map_or_else(|| message.to_owned(), |source| format!("{message}: {source}"));
         if needs_somebody {
@@ -153,29 +206,23 @@ impl<D: Deliver, S: IdentityStore> Link<D, S> {
     }
 }
 
-/// What an attempt to enrol came to: TLS settings with our certificate, or a wait for the admin.
-enum Attempt {
-    Enrolled(Arc<ClientConfig>),
-    Pending(String, Duration),
-}
-
-/// Why an attempt to enrol failed.
+/// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+pub(super) enum Trouble {
     #[error(transparent)]
-    Identity(#[from] IdentityError),
+    Credentials(#[from] CredentialsError),
     #[error(transparent)]
     Enroll(#[from] EnrollError),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
 }
 
 impl Trouble {
-    fn needs_somebody(&self) -> bool {
+    pub(super) fn needs_somebody(&self) -> bool {
         match self {
-            Self::Identity(error) => matches!(error, IdentityError::Content { .. }),
+            Self::Credentials(CredentialsError::Identity(error)) => {
+                matches!(error, IdentityError::Content { .. })
+            }
+            Self::Credentials(_) => true,
             Self::Enroll(error) => error.needs_somebody(),
-            Self::Tls(_) => true,
         }
     }
 }

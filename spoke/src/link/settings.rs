@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
+
+use super::proxy::Proxy;
 
 /// A flag that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -127,11 +130,11 @@ impl FromStr for CaHash {
 pub struct Settings {
     /// Where the hub listens.
     pub address: HubAddress,
-    /// What the hub's CA must hash to. Checked at enrolment only; afterwards the stored CA is trusted.
+    /// What the hub's CA must hash to. Checked when joining with a token only; afterwards the stored CAs are trusted.
     pub ca_hash: CaHash,
     /// This cluster's name on the hub.
     pub cluster: String,
-    /// Join token, `<id>.<secret>`; needed until a certificate is stored.
+    /// Join token, `<id>.<secret>`; needed until a certificate is stored, and when that is no longer taken.
     pub token: Option<String>,
     /// metadata.uid of this cluster's kube-system namespace.
     pub cluster_uid: String,
@@ -142,7 +145,14 @@ pub struct Settings {
     /// Random per process, with its start in milliseconds since the Unix epoch: of two live agents the hub keeps
     /// the one started last.
     pub instance: (String, i64),
+    /// Whether the hub is reached through a proxy.
+    pub proxy: Proxy,
+    /// How often HTTP/2 asks the hub whether it lives; [`KEEPALIVE`], but for tests.
+    pub keepalive: Duration,
 }
+
+/// Short enough for a proxy or load balancer that cuts connections which were idle for a minute, the strictest there are.
+pub const KEEPALIVE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

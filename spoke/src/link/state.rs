@@ -49,6 +49,12 @@ pub struct Counters {
     pub sessions: Counter,
     /// Attempts to connect or enrol that failed.
     pub failed_attempts: Counter,
+    /// Certificates got by token or in place of one that was over.
+    pub enrolments: Counter,
+    /// Certificates got in place of a valid one.
+    pub renewals: Counter,
+    /// Attempts to renew that failed.
+    pub failed_renewals: Counter,
     /// Welcomes of a hub that this spoke does not obey.
     pub epochs_refused: Counter,
     /// Objects applied or removed for the hub.
@@ -66,6 +72,9 @@ impl Counters {
         let table = [
             ("sessions", "Sessions that were welcomed", &self.sessions),
             ("failed_attempts", "Attempts to connect or enrol that failed", &self.failed_attempts),
+            ("enrolments", "Certificates got by token or in place of one that was over", &self.enrolments),
+            ("renewals", "Certificates got in place of a valid one", &self.renewals),
+            ("failed_renewals", "Attempts to renew that failed", &self.failed_renewals),
             ("epochs_refused", "Welcomes of a hub that this spoke does not obey", &self.epochs_refused),
             ("objects_delivered", "Objects applied or removed for the hub", &self.objects_delivered),
             ("delivery_retries", "Failed deliveries that were tried again", &self.delivery_retries),

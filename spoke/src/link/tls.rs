@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
@@ -58,16 +59,56 @@ pub(super) fn mutual(key_pem: &str, certificate_pem: &str, ca_pem: &str) -> Resu
     let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate_pem.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|_| TlsError::Pem { what: "certificate" })?;
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots(ca_pem)?)
+        .with_client_auth_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+/// For coming back: the CA that came with our certificate, which itself is over.
+pub(super) fn known(ca_pem: &str) -> Result<ClientConfig, TlsError> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots(ca_pem)?)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+fn roots(ca_pem: &str) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for ca in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
         roots.add(ca.map_err(|_| TlsError::Pem { what: "CA" })?)?;
     }
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
+    if roots.is_empty() {
+        return Err(TlsError::Pem { what: "CA" });
+    }
+    Ok(roots)
+}
+
+/// From when and until when a certificate (PEM) is valid.
+pub(super) fn validity(certificate_pem: &str) -> Result<(Timestamp, Timestamp), TlsError> {
+    let unreadable = || TlsError::Pem { what: "certificate" };
+    let der = CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|_| unreadable())?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(|_| unreadable())?;
+    let at = |time: &x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp());
+    let validity = parsed.validity();
+    at(&validity.not_before).and_then(|from| Ok((from, at(&validity.not_after)?))).map_err(|_| unreadable())
+}
+
+/// The SubjectPublicKeyInfo of each CA (PEM).
+pub(super) fn authorities(ca_pem: &str) -> Result<Vec<Vec<u8>>, TlsError> {
+    let unreadable = || TlsError::Pem { what: "CA" };
+    let ders = CertificateDer::pem_slice_iter(ca_pem.as_bytes());
+    let spkis = ders.map(|der| {
+        let der = der.map_err(|_| unreadable())?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(|_| unreadable())?;
+        Ok(parsed.public_key().raw.to_vec())
+    });
+    let spkis: Vec<_> = spkis.collect::<Result<_, TlsError>>()?;
+    if spkis.is_empty() { Err(unreadable()) } else { Ok(spkis) }
 }
 
 fn provider() -> Arc<CryptoProvider> {

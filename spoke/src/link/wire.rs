@@ -28,11 +28,14 @@ pub(super) fn from_hub(message: v1::HubMessage) -> Option<FromHub> {
             })
         }
         Message::Heartbeat(v1::Heartbeat {}) => FromHub::Heartbeat,
+        // Taken beside the session.
+        Message::TrustBundle(_) => return None,
         Message::GoAway(goodbye) => FromHub::GoAway(GoAway {
             reason: match goodbye.reason() {
                 v1::GoAwayReason::DuplicateInstance => GoAwayReason::DuplicateInstance,
                 v1::GoAwayReason::NotAccepted => GoAwayReason::NotAccepted,
                 v1::GoAwayReason::ProtocolError => GoAwayReason::ProtocolError,
+                v1::GoAwayReason::Revoked => GoAwayReason::Revoked,
                 v1::GoAwayReason::Unavailable | v1::GoAwayReason::Unspecified => GoAwayReason::Unavailable,
             },
             message: goodbye.message,
@@ -88,6 +91,8 @@ pub fn to_hub(message: ToHub, settings: &Settings) -> v1::SpokeMessage {
                 term,
                 incarnation,
             }),
+            // Said by whoever opens the stream.
+            trusted_authorities: Vec::new(),
         }),
         ToHub::Index { held, last } => {
             Message::Index(v1::Index { held: held.into_iter().map(to_held).collect(), last })

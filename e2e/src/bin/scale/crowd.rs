@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use e2e::failure::Failure;
 use e2e::fleet::NAMESPACE;
-use hub::pki::{Authority, KubeSecrets, SpokeKey};
+use hub::pki::{AUTHORITY_LIFE, Authorities, CERTIFICATE_LIFE, Family, KubeSecrets, SpokeKey, Subject};
 use jiff::Timestamp;
 use rcgen::{CertificateParams, KeyPair};
 use spoke::facts::{CapacityReport, GpuPool, Platform};
-use spoke::link::{Counters, Identity, Link, LinkState, Settings};
+use spoke::link::{Counters, Enrolled, Identity, KEEPALIVE, Link, LinkState, Proxy, Settings};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -55,23 +55,31 @@ impl Crowd {
         board: &Arc<Board>,
     ) -> Result<Self, Failure> {
         let secrets = KubeSecrets::new(client, NAMESPACE);
-        let authority = Authority::load_or_create(&secrets, Timestamp::now()).await?;
+        let now = Timestamp::now();
+        let trust = Authorities::load_or_create(secrets, now, AUTHORITY_LIFE).await?.current();
+        let authority = trust.signer();
         let relay = Relay::start(hub).await?;
         let sign = |number: u32| -> Result<Spoke, Failure> {
             let name = format!("spoke-{number}");
             let key = KeyPair::generate()?;
             let request = CertificateParams::default().serialize_request(&key)?.pem()?;
-            let issued =
-                authority.issue(&SpokeKey::of_request(&request)?, &name.parse()?, Timestamp::now())?;
-            let ca = authority.certificate_pem().to_owned();
-            let identity =
-                Identity { key_pem: key.serialize_pem(), certificate: Some((issued.certificate_pem, ca)) };
+            let (cluster, cluster_uid) = (name.parse()?, uid_of(&name));
+            let family = Family::new(u64::from(number));
+            let subject = Subject { cluster: &cluster, cluster_uid: &cluster_uid, family };
+            let key_of_request = SpokeKey::of_request(&request)?;
+            let issued = authority.issue(&key_of_request, &subject, 1, now, CERTIFICATE_LIFE)?;
+            let enrolled = Enrolled {
+                key_pem: key.serialize_pem(),
+                certificate_pem: issued.certificate_pem,
+                ca_pem: trust.bundle_pem(),
+            };
+            let identity = Identity { enrolled: Some(enrolled), ..Identity::default() };
             Ok(Spoke {
                 name,
                 cluster: Arc::new(Light::new(board.clone())),
                 identity: Signed(identity),
                 address: if (number as usize) < COUNTED { relay.address } else { hub },
-                ca_hash: authority.hash(),
+                ca_hash: authority.hash().to_string(),
                 state: watch::channel(LinkState::Connecting { problem: String::new() }).1,
             })
         };
@@ -117,6 +125,10 @@ impl Crowd {
     }
 }
 
+fn uid_of(name: &str) -> String {
+    format!("uid-of-{name}")
+}
+
 impl Spoke {
     fn link(&mut self, starts: i64) -> Result<Link<Light, Signed>, Failure> {
         let (state, shown) = watch::channel(LinkState::Connecting { problem: String::new() });
@@ -127,12 +139,14 @@ impl Spoke {
                 ca_hash: self.ca_hash.parse()?,
                 cluster: self.name.clone(),
                 token: None,
-                cluster_uid: format!("uid-of-{}", self.name),
+                cluster_uid: uid_of(&self.name),
                 capabilities: ["NIMService", "NIMCache"]
                     .map(|kind| format!("apps.nvidia.com/v1alpha1/{kind}"))
                     .into(),
                 limits: String::new(),
                 instance: (format!("{}-{starts}", self.name), starts),
+                proxy: Proxy::default(),
+                keepalive: KEEPALIVE,
             },
             identity: self.identity.clone(),
             deliver: self.cluster.clone(),

@@ -1,0 +1,54 @@
+//! `nimfleet-hub rotate-ca`.
+
+use std::io::Write as _;
+
+use crds::fleet::GPUCluster;
+use jiff::{SignedDuration, Timestamp};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+
+use super::AppError;
+use super::connect::connect;
+use crate::args::{CommonArgs, RotateArgs};
+use crate::controllers::chain;
+use crate::fleet::ClusterName;
+use crate::pki::{AUTHORITY_LIFE, Authorities, KubeSecrets, Rotation, Stage};
+
+/// Begins a rollover, or says what the one under way waits for. The hub itself leads it.
+pub(super) async fn rotate(common: &CommonArgs, args: &RotateArgs) -> Result<(), AppError> {
+    let without = args.without.iter().map(|name| name.parse()).collect::<Result<Vec<ClusterName>, _>>()?;
+    let (client, url) = connect(common.kubeconfig.as_deref()).await?;
+    let secrets = KubeSecrets::new(client.clone(), &common.namespace);
+    let (now, life) = (Timestamp::now(), SignedDuration::try_from(common.ca_life).unwrap_or(AUTHORITY_LIFE));
+    let authorities = Authorities::load_or_create(secrets, now, life).await.map_err(AppError::Authority)?;
+    let rotation = authorities.rotate(now, life, &without).await.map_err(AppError::Authority)?;
+    let trust = authorities.current();
+    let mut text = match &rotation {
+        Rotation::Began(ca) => {
+            tracing::info!(target: "audit", action = "rotate-ca", %ca, "a new CA is being introduced");
+            format!("begun: the new CA is {ca}\n")
+        }
+        Rotation::UnderWay(ca) => format!("under way: the new CA is {ca}\n"),
+    };
+    text += match trust.stage() {
+        Stage::Retiring => {
+            "step 2 of 2: the new CA signs; the old one is dropped when every cluster has renewed its certificate\n"
+        }
+        _ => "step 1 of 2: the old CA signs; the new one takes over when every cluster trusts it\n",
+    };
+    let clusters: Api<GPUCluster> = Api::all(client);
+    let clusters = clusters
+        .list(&ListParams::default())
+        .await
+        .map_err(|error| AppError::ApiServer { url, problem: chain(&error).replace('\n', " ") })?;
+    let waits = clusters.items.iter().filter_map(|cluster| {
+        let conditions = &cluster.status.as_ref()?.conditions;
+        let found =
+            crds::condition::find(conditions, "TrustUpToDate").filter(|found| found.status != "True")?;
+        Some(format!("waits for {}: {}\n", cluster.name_any(), found.message))
+    });
+    text.extend(waits);
+    text += "Progress: run this again, or `kubectl get gpuclusters`, condition TrustUpToDate. A cluster that will not \
+             come back is left behind with --without <cluster>; it then joins anew with a token.";
+    writeln!(std::io::stdout(), "{text}").map_err(AppError::Output)
+}

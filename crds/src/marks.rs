@@ -38,3 +38,7 @@ pub const CONFIRM_FAILOVER_ANNOTATION: &str = "nimfleet.io/confirm-failover";
 /// Annotation on a GPUCluster, by its admin: the number of orphans that its condition `Orphans` shows, to have exactly
 /// those deleted in the cluster. The hub takes it off when that is done.
 pub const CONFIRM_ORPHAN_REMOVAL_ANNOTATION: &str = "nimfleet.io/confirm-orphan-removal";
+
+/// Annotation that the admin sets on a GPUCluster to confirm the deletions its spoke holds back: the word that the
+/// condition `DeletionHeld` names. Another word confirms nothing.
+pub const CONFIRM_DELETIONS_ANNOTATION: &str = "nimfleet.io/confirm-deletions";

@@ -21,6 +21,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 /// Rooms (folders or files) of pure logic: time, randomness and the world are arguments there.
 const PURE: &[&str] = &[
     "crds/src",
+    "proto/src/fingerprint",
     "hub/src/failover",
     "hub/src/fleet",
     "hub/src/need",
@@ -29,6 +30,7 @@ const PURE: &[&str] = &[
     "hub/src/resolve",
     "hub/src/leadership/tenure",
     "hub/src/link/session",
+    "hub/src/link/terms",
     "hub/src/link/wants",
     "hub/src/controllers/placement/denied",
     "hub/src/controllers/placement/plan",
@@ -37,6 +39,7 @@ const PURE: &[&str] = &[
     "hub/src/pki/rollover",
     "hub/src/pki/token",
     "spoke/src/link/renewal",
+    "spoke/src/link/brake",
     "spoke/src/link/session",
     "spoke/src/deliver/claim",
     "spoke/src/deliver/drift",

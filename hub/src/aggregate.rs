@@ -9,6 +9,7 @@
 //! the conditions stored last, for their transition times; a result equal to what is stored needs no write.
 
 mod cluster;
+mod held;
 mod identity;
 mod object;
 mod placement;
@@ -25,6 +26,7 @@ use crate::{
 };
 
 pub use cluster::{cluster_conditions, cluster_troubles};
+pub use held::{DELETION_HELD, confirmation, deletion_held};
 pub use identity::{DUPLICATE_FOR, Identity, set_identity_conditions};
 pub use object::object_status;
 pub use placement::placement_status;

@@ -27,7 +27,7 @@ pub use custom_resource::Admin;
 pub use grant::{Grant, GrantedObject, PlacementKey};
 pub use name::{ClusterName, InvalidClusterName};
 pub use object::{
-    Answer, CachedProfile, HeldObject, ObjectCondition, ObjectRef, ObjectResult, ObjectStatus,
+    Answer, CachedProfile, HeldObject, HoldReason, ObjectCondition, ObjectRef, ObjectResult, ObjectStatus,
     RejectionClass, Truth,
 };
 pub use promises::Promises;

@@ -9,12 +9,14 @@
 //! and `run` carry one on one stream; `wire` alone knows both the protocol and our own types. Nothing here deletes because something is absent: a spoke is told to remove an object
 //! by a [`Removal`] only.
 
+mod allowance;
 mod connect;
 mod counters;
 mod enroll;
 mod event;
 mod fleetbox;
 mod identified;
+mod lanes;
 mod limits;
 mod machine;
 mod mailbox;
@@ -25,6 +27,7 @@ mod rollover;
 mod run;
 mod server;
 mod session;
+mod terms;
 mod tls;
 mod upward;
 mod wants;
@@ -34,6 +37,7 @@ pub use counters::Counters;
 pub use event::LinkEvent;
 pub use fleetbox::Fleetbox;
 pub use machine::{Act, Happening, Machine};
-pub use object::{DesiredObject, GoAwayReason, Removal, RemovalPolicy};
+pub use object::{Cause, DesiredObject, GoAwayReason, HeldBack, Removal, RemovalPolicy};
 pub use ports::{Admission, EpochStore, PortError, Standing};
 pub use server::{HEARTBEAT, ServeError, Server};
+pub use terms::Terms;

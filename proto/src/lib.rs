@@ -1,5 +1,9 @@
 //! What travels between hub and spoke: the `fleet.v1` protocol, compiled from `fleet/v1/*.proto`.
 
+mod fingerprint;
+
+pub use fingerprint::{Buckets, Fingerprint, bucket};
+
 /// Messages and services of `fleet.v1`; the `.proto` files hold their documentation.
 #[allow(missing_docs, clippy::pedantic, unreachable_pub)]
 pub mod v1 {
@@ -20,3 +24,14 @@ impl std::fmt::Debug for v1::Upsert {
 /// Largest message either side accepts, bytes. Kubernetes objects are at most 1.5 MiB (etcd's request limit), so
 /// one object always fits; larger deltas are cut.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a side can do beyond the least that every version can: said in Hello and Welcome. A spoke also lists the kinds
+/// it can apply, as `apiVersion/kind`.
+pub mod capability {
+    /// Compares by fingerprints: the spoke says one in Hello, the hub asks for an Index with Compare.
+    pub const COMPARE_BY_HASH: &str = "compare-by-hash";
+    /// Of a spoke: holds back deletions that are many or old. Of a hub: understands the answer `Held`.
+    pub const DELETION_BRAKE: &str = "deletion-brake";
+    /// Of a spoke: a tombstone of policy Retain takes the marks off and leaves the object.
+    pub const RETAIN: &str = "retain";
+}

@@ -28,7 +28,9 @@ pub use heal::heal;
 pub use kinds::{DeliverableKind, KINDS};
 pub use limits::Limits;
 pub use manifest::{Marks, marks_of};
-pub use object::{HeldObject, ObjectRef, Outcome, Policy, RejectionClass, Tombstone, Upsert};
+pub use object::{
+    Cause, HeldObject, HoldReason, ObjectRef, Outcome, Policy, RejectionClass, Tombstone, Upsert,
+};
 
 /// The rules of delivery, which know no cluster: whose epoch is obeyed, whose name it is, what is applied.
 pub mod rules {

@@ -4,11 +4,13 @@
 //! carries one on one stream; `wire` alone knows both the protocol and our own types. Whatever happens here, operator, facts and delivered objects go on.
 
 mod backoff;
+mod brake;
 mod connect;
 mod credentials;
 mod dial;
 mod enroll;
 mod identity;
+mod lasting;
 mod machine;
 mod message;
 mod news;
@@ -24,6 +26,7 @@ mod wire;
 mod work;
 
 pub use backoff::Backoff;
+pub use brake::Brake;
 pub use identity::{Enrolled, Identity, IdentityError, IdentityStore, KubeIdentityStore};
 pub use machine::{Act, Happening, Machine};
 pub use message::{GoAway, GoAwayReason, ToHub, Work};

@@ -11,12 +11,13 @@ mod spoke_side;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::hub::link::{DesiredObject, GoAwayReason, LinkEvent, Removal, RemovalPolicy, Standing};
+use ::hub::link::{Cause, DesiredObject, GoAwayReason, LinkEvent, Removal, RemovalPolicy, Standing};
 use ::hub::pki::CaHash;
 use ::hub::{epoch, fleet};
 use ::spoke::deliver;
 use ::spoke::link::LinkState;
 use hub_side::{Hub, World};
+use jiff::Timestamp;
 use proto::v1;
 use proto::v1::fleet_sync_client::FleetSyncClient;
 use spoke_side::Spoke;
@@ -83,6 +84,8 @@ async fn a_spoke_joins_when_accepted_and_then_objects_and_statuses_flow() {
         object: desired("a", "1").object,
         policy: RemovalPolicy::Delete,
         reason: "moved".to_owned(),
+        decided: Timestamp::now(),
+        cause: Cause::Admin,
     };
     hub.fleetbox.set_removal(&east, removal);
     let gone = |event: &LinkEvent| {

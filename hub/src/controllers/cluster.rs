@@ -11,7 +11,8 @@ use serde_json::json;
 use super::Hub;
 use super::fault::{Fault, call};
 use crate::aggregate::{
-    DUPLICATE_FOR, Identity, cluster_conditions, cluster_troubles, set_identity_conditions,
+    DELETION_HELD, DUPLICATE_FOR, Identity, cluster_conditions, cluster_troubles, deletion_held,
+    set_identity_conditions,
 };
 use crate::failover::Outages;
 use crate::fleet::{Cluster, ClusterName, Link};
@@ -119,6 +120,8 @@ fn status(
     for finding in cluster_troubles(held, name.as_str(), orphans, &known.conditions) {
         condition::set(&mut next.conditions, finding, stored.metadata.generation, now);
     }
+    let held_back = hub.fleetbox.held_back(name);
+    deletion_held(&mut next.conditions, name, &held_back, stored.metadata.generation, now);
     let trust = hub.trust.borrow().clone();
     let identity = Identity {
         connected: matches!(cluster.link, Link::Connected),
@@ -145,11 +148,12 @@ fn status(
 }
 
 /// Conditions whose changes are told as events.
-const TOLD: [&str; 7] = [
+const TOLD: [&str; 8] = [
     "Accepted",
     "Connected",
     "FailoverHeld",
     "Orphans",
+    DELETION_HELD,
     "CertificateValid",
     "TrustUpToDate",
     "DuplicateAgent",
@@ -164,7 +168,7 @@ fn is_quiet(condition: &Condition) -> bool {
 fn is_bad(condition: &Condition) -> bool {
     match condition.type_.as_str() {
         "Connected" | "CertificateValid" => condition.status != "True",
-        "FailoverHeld" | "Orphans" | "DuplicateAgent" => condition.status == "True",
+        "FailoverHeld" | "Orphans" | "DuplicateAgent" | DELETION_HELD => condition.status == "True",
         _ => false,
     }
 }

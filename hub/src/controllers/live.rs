@@ -113,6 +113,7 @@ impl Live {
             LinkEvent::Results { cluster, results } => {
                 for result in results {
                     touched.cluster |= self.orphan_gone(&cluster, &result);
+                    touched.cluster |= matches!(result.answer, Answer::Held { .. } | Answer::Gone);
                     let owner = self.claims.get(&result.uid).cloned();
                     // What has gone changes what is decided, and so does what is denied or no longer is.
                     let before = self.answer(cluster.as_str(), &result.uid).map(|before| &before.answer);

@@ -172,6 +172,26 @@ impl RejectionClass {
     }
 }
 
+/// Why a spoke holds a deletion back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HoldReason {
+    /// Too many would go at once.
+    TooMany,
+    /// It was decided long before the spoke came back.
+    Stale,
+}
+
+impl HoldReason {
+    /// The word for conditions, events and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooMany => "TooManyDeletions",
+            Self::Stale => "StaleDeletions",
+        }
+    }
+}
+
 /// A spoke's answer to one object it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -184,6 +204,13 @@ pub enum Answer {
         /// Why, from a closed list.
         class: RejectionClass,
         /// What the API server or the spoke said.
+        message: String,
+    },
+    /// The removal waits for the admin's word; nothing was removed.
+    Held {
+        /// Why, from a closed list.
+        reason: HoldReason,
+        /// In one sentence, with the numbers.
         message: String,
     },
 }

@@ -1,29 +1,32 @@
 //! FleetSync: runs one session on one stream.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use jiff::Timestamp;
 use proto::v1;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::allowance::Allowance;
 use super::identified::Identified;
+use super::lanes::lanes;
 use super::machine::Machine;
 use super::message::ToSpoke;
 use super::object::GoAwayReason;
 use super::run::Runner;
+use super::terms::Terms;
 use super::tls::Peer;
 use super::wire;
 use super::{Admission, Counters, EpochStore, Fleetbox, LinkEvent, Standing};
 use crate::pki::{SpokeCertificate, Trust};
 
-/// Messages that may wait for a spoke that does not read. Deltas are bounded by bytes before that.
-pub(super) const OUTBOUND: usize = 8192;
+/// Spokes whose index is waited for at once.
+pub(super) const INDEXING: usize = 64;
 
 /// The service FleetSync.
 pub(super) struct FleetSync<A, E> {
@@ -35,11 +38,15 @@ pub(super) struct FleetSync<A, E> {
     pub(super) counters: Counters,
     pub(super) trust: watch::Receiver<Arc<Trust>>,
     pub(super) stop: CancellationToken,
+    /// Handshakes of all spokes.
+    pub(super) handshakes: Mutex<Allowance>,
+    /// One for each spoke whose index is waited for.
+    pub(super) indexing: Arc<Semaphore>,
 }
 
 #[tonic::async_trait]
 impl<A: Admission, E: EpochStore> v1::fleet_sync_server::FleetSync for FleetSync<A, E> {
-    type ConnectStream = ReceiverStream<Result<v1::HubMessage, Status>>;
+    type ConnectStream = BoxStream<'static, Result<v1::HubMessage, Status>>;
 
     async fn connect(
         &self,
@@ -53,18 +60,18 @@ impl<A: Admission, E: EpochStore> v1::fleet_sync_server::FleetSync for FleetSync
                 "a client certificate of this hub's CA is needed: enrol first with a join token",
             ));
         };
-        let (outbound, stream) = mpsc::channel(OUTBOUND);
+        let (outbound, stream) = lanes();
         if let Some(goodbye) = self.gate(&certificate).await {
             let SpokeCertificate { cluster, serial, .. } = &certificate;
             tracing::info!(%cluster, from = %address, serial, ?goodbye, "spoke turned away");
-            // The channel is new and empty.
-            drop(outbound.try_send(Ok(wire::to_spoke(goodbye, Timestamp::now()))));
-            return Ok(Response::new(ReceiverStream::new(stream)));
+            // The lane is new and empty.
+            drop(outbound.send(wire::to_spoke(goodbye, Timestamp::now())));
+            return Ok(Response::new(stream));
         }
         let machine = Machine::new(
             certificate.cluster.clone(),
             certificate.expires,
-            self.heartbeat,
+            self.terms(),
             self.fleetbox.clone(),
             self.counters.clone(),
             Instant::now().into_std(),
@@ -77,16 +84,36 @@ impl<A: Admission, E: EpochStore> v1::fleet_sync_server::FleetSync for FleetSync
             epochs: self.epochs.clone(),
             outbound,
             events: self.events.clone(),
+            indexing: self.indexing.clone(),
+            permit: None,
         };
         let inbound = request.into_inner().boxed();
         tokio::spawn(runner.run(inbound, self.stop.clone()));
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(stream))
     }
 }
 
 impl<A: Admission, E: EpochStore> FleetSync<A, E> {
+    /// What a session is given now.
+    fn terms(&self) -> Terms {
+        let random = [rand::random_range(0.0..1.0), rand::random_range(0.0..1.0)];
+        Terms::of(self.fleetbox.clusters(), self.heartbeat, random)
+    }
+
     /// Why a spoke may not come in now, if it may not.
     async fn gate(&self, certificate: &SpokeCertificate) -> Option<ToSpoke> {
+        let now = Instant::now().into_std();
+        // First the one, so that a spoke that dials without end takes no turn of others.
+        if !self.fleetbox.mailbox(&certificate.cluster).knock(now)
+            || !self.handshakes.lock().unwrap_or_else(PoisonError::into_inner).take(now)
+        {
+            self.counters.turned_away.inc();
+            return Some(ToSpoke::GoAway {
+                reason: GoAwayReason::Unavailable,
+                message: "too many spokes come at once, or this one too often: dial again".to_owned(),
+                retry_after: self.terms().come_back,
+            });
+        }
         let (reason, message, seconds) = if !self.epochs.is_in_force() {
             let message = "this hub does not hold its lease at this moment".to_owned();
             (GoAwayReason::Unavailable, message, 1)

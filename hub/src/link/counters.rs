@@ -42,6 +42,12 @@ pub struct Counters {
     pub tombstones: Counter,
     /// Objects that a spoke refused, by class.
     pub rejections: Family<ByClass, Counter>,
+    /// Deletions that a spoke held back.
+    pub deletions_held: Counter,
+    /// Times that what a spoke holds was not what was wanted, and was compared.
+    pub comparisons: Counter,
+    /// Spokes that were told to come again because too many came at once.
+    pub turned_away: Counter,
 }
 
 impl Counters {
@@ -63,6 +69,9 @@ impl Counters {
             ),
             ("upserts", "Objects sent to be applied", &self.upserts),
             ("tombstones", "Objects sent to be removed", &self.tombstones),
+            ("deletions_held", "Deletions that a spoke held back", &self.deletions_held),
+            ("comparisons", "Comparisons of what a spoke holds with what is wanted", &self.comparisons),
+            ("turned_away", "Spokes told to come again because too many came at once", &self.turned_away),
         ];
         for (name, help, counter) in table {
             registry.register(name, help, counter.clone());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::mailbox::Mailbox;
-use super::object::{DesiredObject, GoAwayReason, Removal};
+use super::object::{DesiredObject, GoAwayReason, HeldBack, Removal};
 use crate::fleet::ClusterName;
 
 /// What every cluster shall hold. Cheap to clone; all clones are one.
@@ -39,6 +39,24 @@ impl Fleetbox {
         self.mailbox(cluster).forget(uid);
     }
 
+    /// The removals that a cluster's spoke holds back until the admin has confirmed them, by uid.
+    #[must_use]
+    pub fn held_back(&self, cluster: &ClusterName) -> Vec<HeldBack> {
+        self.known(cluster).map(|mailbox| mailbox.held_back()).unwrap_or_default()
+    }
+
+    /// The admin has confirmed what a cluster's spoke holds back: it is told so. How many removals that is.
+    #[must_use]
+    pub fn confirm_held_back(&self, cluster: &ClusterName) -> usize {
+        self.known(cluster).map_or(0, |mailbox| mailbox.confirm_held_back())
+    }
+
+    /// Of how many clusters something is known here.
+    #[must_use]
+    pub fn clusters(&self) -> usize {
+        self.shared.mailboxes.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Lets spokes in. To be called once the hub has read its own state and filled the box: until then every
     /// spoke is told to come again.
     pub fn open(&self) {
@@ -61,6 +79,10 @@ impl Fleetbox {
     pub fn connected(&self) -> Vec<ClusterName> {
         let mailboxes = self.shared.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
         mailboxes.iter().filter(|(_, mailbox)| mailbox.is_claimed()).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn known(&self, cluster: &ClusterName) -> Option<Arc<Mailbox>> {
+        self.shared.mailboxes.lock().unwrap_or_else(PoisonError::into_inner).get(cluster).cloned()
     }
 
     pub(super) fn mailbox(&self, cluster: &ClusterName) -> Arc<Mailbox> {

@@ -4,7 +4,7 @@
 //! example, drives this very code.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use proto::v1;
@@ -14,6 +14,7 @@ use super::mailbox::Seat;
 use super::message::{FromSpoke, Instance, ToSpoke};
 use super::object::GoAwayReason;
 use super::session::{Effect, Event, Session, View};
+use super::terms::Terms;
 use super::wants::Wants;
 use super::wire;
 use super::{Counters, Fleetbox, LinkEvent};
@@ -36,6 +37,8 @@ pub enum Happening {
     Dismissed(GoAwayReason, String),
     /// The hub stops.
     Stopping,
+    /// The hub has enough to do with other spokes: this one has to come again.
+    Busy,
     /// [`Machine::wake_at`] has come.
     Tick,
 }
@@ -64,18 +67,17 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A session of the spoke whose certificate names `cluster` and ends at `certificate_expiry`. Both sides give a
-    /// sign of life every `heartbeat`.
+    /// A session of the spoke whose certificate names `cluster` and ends at `certificate_expiry`.
     #[must_use]
     pub fn new(
         cluster: ClusterName,
         certificate_expiry: Timestamp,
-        heartbeat: Duration,
+        terms: Terms,
         mailboxes: Fleetbox,
         counters: Counters,
         now: Instant,
     ) -> Self {
-        let session = Session::new(cluster.clone(), certificate_expiry, heartbeat, now);
+        let session = Session::new(cluster.clone(), certificate_expiry, terms, now);
         Self { cluster, session, mailboxes, seat: None, counters }
     }
 
@@ -89,6 +91,12 @@ impl Machine {
     #[must_use]
     pub fn wake_at(&self) -> Instant {
         self.session.wake_at()
+    }
+
+    /// Whether a spoke that has just come is asked what it holds: so many at once as the hub has memory for.
+    #[must_use]
+    pub fn is_indexing(&self) -> bool {
+        self.session.is_indexing()
     }
 
     /// Resolves when what the cluster shall hold has changed, or the session has to end, since the last call. Pending
@@ -149,6 +157,10 @@ impl Machine {
             },
             Happening::Dismissed(reason, message) => Event::Goodbye(reason, message),
             Happening::Stopping => Event::Goodbye(GoAwayReason::Unavailable, "the hub stops".to_owned()),
+            Happening::Busy => {
+                let message = "the hub has too many spokes to compare with now: dial again".to_owned();
+                Event::Goodbye(GoAwayReason::Unavailable, message)
+            }
             Happening::Tick => Event::Tick,
         })
     }
@@ -182,6 +194,7 @@ impl Machine {
                 self.counters.upserts.inc_by(upserts.len() as u64);
                 self.counters.tombstones.inc_by(tombstones.len() as u64);
             }
+            ToSpoke::Compare(_) => drop(self.counters.comparisons.inc()),
             ToSpoke::Heartbeat | ToSpoke::GoAway { .. } => {}
         }
     }
@@ -189,8 +202,12 @@ impl Machine {
     fn counted(&self, said: FromSpoke) -> FromSpoke {
         if let FromSpoke::Ack { results, .. } = &said {
             for result in results {
-                if let Answer::Rejected { class, .. } = &result.answer {
-                    self.counters.rejections.get_or_create(&ByClass { class: class.as_str() }).inc();
+                match &result.answer {
+                    Answer::Rejected { class, .. } => {
+                        self.counters.rejections.get_or_create(&ByClass { class: class.as_str() }).inc();
+                    }
+                    Answer::Held { .. } => drop(self.counters.deletions_held.inc()),
+                    Answer::Accepted | Answer::Gone => {}
                 }
             }
         }

@@ -1,17 +1,23 @@
 //! One cluster's place in the fleetbox: what it shall hold, and who speaks for it now.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncGuard, Notify};
 
+use super::allowance::Allowance;
 use super::message::Instance;
-use super::object::{DesiredObject, GoAwayReason, Removal};
+use super::object::{DesiredObject, GoAwayReason, HeldBack, Removal};
 use super::wants::Wants;
 
+/// Attempts to connect that one cluster may make per second, and at once: many more than a spoke makes that waits as it should.
+const KNOCKS: (u32, u32) = (5, 50);
+
 /// What one cluster shall hold, and the session that speaks for it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Mailbox {
     state: Mutex<State>,
+    knocks: Mutex<Allowance>,
     /// Held while a session tells that it is up or over, so that the two never pass each other.
     telling: AsyncMutex<()>,
 }
@@ -40,7 +46,22 @@ pub(super) struct Seat {
     wake: Arc<Notify>,
 }
 
+impl Default for Mailbox {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            knocks: Mutex::new(Allowance::new(KNOCKS.0, KNOCKS.1)),
+            telling: AsyncMutex::default(),
+        }
+    }
+}
+
 impl Mailbox {
+    /// Whether one more attempt to connect is heard now.
+    pub(super) fn knock(&self, now: Instant) -> bool {
+        self.knocks.lock().unwrap_or_else(PoisonError::into_inner).take(now)
+    }
+
     pub(super) fn set_desired(&self, object: DesiredObject) {
         let mut state = self.lock();
         if state.wants.set_desired(object) {
@@ -57,6 +78,19 @@ impl Mailbox {
 
     pub(super) fn forget(&self, uid: &str) {
         self.lock().wants.forget(uid);
+    }
+
+    pub(super) fn held_back(&self) -> Vec<HeldBack> {
+        self.lock().wants.held_back()
+    }
+
+    pub(super) fn confirm_held_back(&self) -> usize {
+        let mut state = self.lock();
+        let confirmed = state.wants.confirm_held_back();
+        if confirmed > 0 {
+            state.wake();
+        }
+        confirmed
     }
 
     pub(super) fn disconnect(&self, reason: GoAwayReason, message: &str) {

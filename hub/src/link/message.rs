@@ -1,7 +1,10 @@
 //! The messages of a session in the hub's own words.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
+
+use proto::Fingerprint;
 
 use super::object::{DesiredObject, GoAwayReason, Removal};
 use crate::epoch::Epoch;
@@ -23,24 +26,51 @@ pub(super) struct Hello {
     pub(super) agent: Agent,
     pub(super) instance: Instance,
     pub(super) highest_epoch: Option<Epoch>,
+    /// All that it holds of the hub whose epoch that is; none of an agent that does not compare by hash.
+    pub(super) held: Option<Fingerprint>,
 }
 
 /// What a spoke says.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum FromSpoke {
     Hello(Hello),
-    Index { held: Vec<HeldObject>, last: bool },
-    Ack { delta: u64, results: Vec<ObjectResult> },
+    /// `buckets` come with the last chunk: those the index tells whole.
+    Index {
+        held: Vec<HeldObject>,
+        last: bool,
+        buckets: BTreeSet<u8>,
+    },
+    Ack {
+        delta: u64,
+        results: Vec<ObjectResult>,
+    },
     Status(Vec<ObjectStatus>),
     Capacity(Capacity),
-    Heartbeat,
+    /// Now and then with all that is held.
+    Heartbeat(Option<Fingerprint>),
 }
 
 /// What the hub says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ToSpoke {
-    Welcome { epoch: Epoch, heartbeat: Duration },
-    Delta { id: u64, epoch: Epoch, upserts: Vec<Arc<DesiredObject>>, tombstones: Vec<Arc<Removal>> },
+    Welcome {
+        epoch: Epoch,
+        heartbeat: Duration,
+        longest_wait: Duration,
+        in_sync: bool,
+    },
+    /// The buckets of what the spoke should hold, as they travel.
+    Compare(HashMap<u32, u64>),
+    Delta {
+        id: u64,
+        epoch: Epoch,
+        upserts: Vec<Arc<DesiredObject>>,
+        tombstones: Vec<Arc<Removal>>,
+    },
     Heartbeat,
-    GoAway { reason: GoAwayReason, message: String, retry_after: Duration },
+    GoAway {
+        reason: GoAwayReason,
+        message: String,
+        retry_after: Duration,
+    },
 }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::fleet::ObjectRef;
+use jiff::Timestamp;
+
+use crate::fleet::{HoldReason, ObjectRef};
 
 /// An object that one cluster shall hold, resolved for that cluster.
 #[derive(Clone, PartialEq, Eq)]
@@ -14,7 +16,7 @@ pub struct DesiredObject {
     pub generation: i64,
     /// SHA-256 of the payload, lower-case hex.
     pub hash: String,
-    /// The resolved object as canonical JSON; at most 1.5 MiB, as etcd allows.
+    /// The resolved object as canonical JSON; a larger one than [`Self::MOST_BYTES`] is not sent.
     pub payload: Arc<[u8]>,
 }
 
@@ -29,6 +31,16 @@ impl fmt::Debug for DesiredObject {
     }
 }
 
+impl DesiredObject {
+    /// The largest payload that is sent, bytes: etcd takes no larger request (1.5 MiB), and it fits into one message.
+    pub const MOST_BYTES: usize = 3 << 19;
+
+    /// Whether it is the same object in the same version.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.object.uid == other.object.uid && self.generation == other.generation && self.hash == other.hash
+    }
+}
+
 /// An object that one cluster shall hold no longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
@@ -38,6 +50,32 @@ pub struct Removal {
     pub policy: RemovalPolicy,
     /// One sentence for the spoke's event: why it goes.
     pub reason: String,
+    /// When it was decided, by the hub's clock. A spoke that was away for long since then holds it back.
+    pub decided: Timestamp,
+    /// Who decided.
+    pub cause: Cause,
+}
+
+/// Who decided that an object leaves; says whether the spoke may hold its deletion back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The admin changed or deleted something.
+    Admin,
+    /// The placement's failover has replaced it elsewhere.
+    Failover,
+    /// The admin has confirmed what the spoke held back.
+    Confirmed,
+}
+
+/// A removal that a spoke holds back until the admin has confirmed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// The object on the hub.
+    pub object: ObjectRef,
+    /// Why.
+    pub reason: HoldReason,
+    /// In one sentence, with the numbers.
+    pub message: String,
 }
 
 /// What becomes of an object that leaves a cluster.

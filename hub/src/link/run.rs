@@ -7,14 +7,17 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
+use prost::Message as _;
 use proto::v1;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::allowance::Allowance;
 use super::connect::turned_away;
 use super::identified::{About, Identified};
+use super::lanes::Lanes;
 use super::machine::{Act, Happening, Machine};
 use super::object::GoAwayReason;
 use super::upward::Upward;
@@ -23,6 +26,10 @@ use super::{Admission, EpochStore, LinkEvent};
 /// How a session ends whose messages are not read.
 const DEAF: &str = "the spoke does not read, or has gone";
 
+/// KiB, and messages, that a spoke may say per second and at once; what is more waits at its side of the stream. A thousand
+/// objects in sync say about 1000 in all.
+const SAYS: (u32, u32) = (4096, 16_384);
+
 /// One session and its surroundings.
 pub(super) struct Runner<A, E> {
     pub(super) machine: Machine,
@@ -30,8 +37,11 @@ pub(super) struct Runner<A, E> {
     pub(super) address: SocketAddr,
     pub(super) admission: Arc<A>,
     pub(super) epochs: Arc<E>,
-    pub(super) outbound: mpsc::Sender<Result<v1::HubMessage, Status>>,
+    pub(super) outbound: Lanes,
     pub(super) events: mpsc::Sender<LinkEvent>,
+    pub(super) indexing: Arc<Semaphore>,
+    /// Held while the index is waited for.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
 impl<A: Admission, E: EpochStore> Runner<A, E> {
@@ -61,7 +71,11 @@ impl<A: Admission, E: EpochStore> Runner<A, E> {
         upward: &mut Upward,
         stop: CancellationToken,
     ) -> String {
+        let mut says = Allowance::new(SAYS.0, SAYS.1);
         loop {
+            let now = Instant::now();
+            says.spend(0, now.into_std());
+            let debt = says.debt();
             let happening = tokio::select! {
                 biased;
                 () = stop.cancelled() => Happening::Stopping,
@@ -78,17 +92,22 @@ impl<A: Admission, E: EpochStore> Runner<A, E> {
                     }
                     continue;
                 }
-                said = inbound.next() => match said {
+                () = sleep_until(now + debt), if !debt.is_zero() => continue,
+                said = inbound.next(), if debt.is_zero() => match said {
                     None => return "the spoke closed the stream".to_owned(),
                     Some(Err(status)) => return format!("the stream broke: {}", status.message()),
-                    Some(Ok(message)) => match self.identified.hear(&message) {
-                        Ok(About::Work) => Happening::Said(message),
-                        Ok(About::Trust) => {
-                            self.tell_now(self.identified.event()).await;
-                            continue;
+                    Some(Ok(message)) => {
+                        let kib = u32::try_from(message.encoded_len() / 1024).unwrap_or(u32::MAX);
+                        says.spend(kib.saturating_add(1), now.into_std());
+                        match self.identified.hear(&message) {
+                            Ok(About::Work) => Happening::Said(message),
+                            Ok(About::Trust) => {
+                                self.tell_now(self.identified.event()).await;
+                                continue;
+                            }
+                            Err(problem) => Happening::Dismissed(GoAwayReason::ProtocolError, problem),
                         }
-                        Err(problem) => Happening::Dismissed(GoAwayReason::ProtocolError, problem),
-                    },
+                    }
                 },
                 () = sleep_until(Instant::from_std(self.machine.wake_at())) => Happening::Tick,
             };
@@ -124,7 +143,7 @@ impl<A: Admission, E: EpochStore> Runner<A, E> {
                     return Some("this hub does not hold its lease at this moment".to_owned());
                 }
                 Act::Send(message) => {
-                    if self.outbound.try_send(Ok(message)).is_err() {
+                    if self.outbound.send(message).is_err() {
                         return Some(DEAF.to_owned());
                     }
                 }
@@ -148,8 +167,22 @@ impl<A: Admission, E: EpochStore> Runner<A, E> {
                 }
                 Act::Close(end) => return Some(end),
             }
+            if acts.is_empty() && self.is_one_too_many() {
+                acts.extend(self.step(Happening::Busy));
+            }
         }
         None
+    }
+
+    /// Whether this spoke's index would have to be waited for beside too many others.
+    fn is_one_too_many(&mut self) -> bool {
+        if !self.machine.is_indexing() {
+            self.permit = None;
+        } else if self.permit.is_none() {
+            self.permit = self.indexing.clone().try_acquire_owned().ok();
+            return self.permit.is_none();
+        }
+        false
     }
 
     fn step(&mut self, happening: Happening) -> Vec<Act> {
@@ -174,6 +207,6 @@ fn is_of_an_epoch(message: &v1::HubMessage) -> bool {
 }
 
 /// Tells the spoke which CAs to trust, if that is news to it. `false` if it cannot be told.
-fn tell_trust(identified: &mut Identified, outbound: &mpsc::Sender<Result<v1::HubMessage, Status>>) -> bool {
-    identified.news().is_none_or(|message| outbound.try_send(Ok(message)).is_ok())
+fn tell_trust(identified: &mut Identified, outbound: &Lanes) -> bool {
+    identified.news().is_none_or(|message| outbound.send(message).is_ok())
 }

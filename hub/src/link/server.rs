@@ -1,24 +1,26 @@
 //! The hub's listener: TLS, then Enrollment for those without a certificate and FleetSync for those with one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use proto::v1::enrollment_server::EnrollmentServer;
 use proto::v1::fleet_sync_server::FleetSyncServer;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::FleetSync;
+use super::allowance::Allowance;
+use super::connect::{FleetSync, INDEXING};
 use super::enroll::Enrollment;
 use super::limits::Limits;
+use super::terms::HANDSHAKES_PER_SECOND;
 use super::tls::Door;
 use super::{Admission, Counters, EpochStore, Fleetbox, LinkEvent, rollover, tls};
 use crate::pki::{Authorities, AuthorityError, Secrets, Tokens, Trust};
 
-/// How often both sides send something, and a third of the silence that ends a session.
+/// How often both sides send something in a small fleet, and a third of the silence that ends a session.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// How often each side asks the other's HTTP/2 whether it lives: finds connections that ended without a word, and keeps
@@ -65,7 +67,7 @@ pub struct Server<A, E, S> {
     pub tokens: Tokens<S>,
     /// DNS names and IP addresses that spokes dial; `localhost` and `127.0.0.1` are added.
     pub names: Vec<String>,
-    /// [`HEARTBEAT`], but for tests.
+    /// The shortest interval that sessions are given: [`HEARTBEAT`], but for tests.
     pub heartbeat: Duration,
     /// Counts.
     pub counters: Counters,
@@ -105,7 +107,18 @@ impl<A: Admission, E: EpochStore, S: Secrets> Server<A, E, S> {
             counters: counters.clone(),
         };
         let stopped = stop.clone();
-        let sync = FleetSync { fleetbox, events, admission, epochs, heartbeat, counters, trust, stop };
+        let sync = FleetSync {
+            fleetbox,
+            events,
+            admission,
+            epochs,
+            heartbeat,
+            counters,
+            trust,
+            stop,
+            handshakes: Mutex::new(Allowance::new(HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SECOND)),
+            indexing: Arc::new(Semaphore::new(INDEXING)),
+        };
         let serving = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .max_concurrent_streams(STREAMS)

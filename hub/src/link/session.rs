@@ -1,82 +1,56 @@
 //! One spoke's session: what it says and what happens goes in, what to do comes out.
 //!
 //! ```text
-//! Greeting ──Hello──► Claiming ──seat──► Raising ──epoch──► Indexing ──last Index──► Live
-//!                                  └───── epoch is high enough ────┘
+//! Greeting ──Hello──► Claiming ──seat──► Raising ──epoch──► Indexing ──last Index──► Live ◄─┐
+//!                                  └───── epoch is high enough ────┤                     ├───┘ comparing once more
+//!                                                                  └──── all in sync ────┘
 //! ```
 
 mod delivery;
+mod event;
+mod held;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use proto::{Fingerprint, bucket};
 
-use self::delivery::{Acked, Delivery};
+use self::delivery::{Acked, Compared, Delivery, Next};
+pub(super) use self::event::{Effect, Event, View};
 use super::event::LinkEvent;
-use super::message::{FromSpoke, Hello, Instance, ToSpoke};
+use super::message::{FromSpoke, Hello, ToSpoke};
 use super::object::GoAwayReason;
+use super::terms::Terms;
 use super::wants::Wants;
 use crate::epoch::Epoch;
-use crate::fleet::{Agent, ClusterName, ObjectStatus};
+use crate::fleet::{ClusterName, ObjectStatus};
 
 /// A spoke has this long for its Hello.
 const GREETING: Duration = Duration::from_secs(10);
+/// And this long for its index, once it is asked for it.
+const INDEXING: Duration = Duration::from_secs(30);
 /// Silent intervals after which a session is dead.
 const SILENT_INTERVALS: u32 = 3;
 /// Controllers hear of a spoke that was heard at most this often.
 const HEARD_EVERY: Duration = Duration::from_secs(5);
-/// Waits that a goodbye asks for: a moment, and long enough for an admin.
-const SOON: Duration = Duration::from_secs(1);
+/// The wait that a goodbye asks for when an admin has to act.
 const LATER: Duration = Duration::from_secs(15);
-
-/// What happens to a session.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// The spoke said something.
-    Said(FromSpoke),
-    /// The answer to [`Effect::Claim`]: is the seat ours?
-    Claimed(bool),
-    /// The answer to [`Effect::RaiseEpoch`].
-    EpochRaised,
-    /// The answer to [`Effect::RaiseEpoch`].
-    EpochFailed(String),
-    /// What is wanted has changed.
-    Changed,
-    /// The session has to end.
-    Goodbye(GoAwayReason, String),
-    /// [`Session::wake_at`] has come.
-    Tick,
-}
-
-/// What a session wants done, in this order.
-#[derive(Debug, PartialEq)]
-pub(super) enum Effect {
-    /// Take the cluster's seat, and answer with [`Event::Claimed`].
-    Claim(Instance),
-    /// Persist an epoch above this term, and answer.
-    RaiseEpoch(u64),
-    /// To the spoke.
-    Send(ToSpoke),
-    /// To the controllers.
-    Tell(LinkEvent),
-    /// End the stream; the reason is for the log.
-    Close(String),
-}
-
-/// What a session sees of the hub while it decides.
-pub(super) struct View<'a> {
-    pub(super) now: Instant,
-    pub(super) epoch: &'a Epoch,
-    pub(super) wants: &'a mut Wants,
-}
 
 #[derive(Debug)]
 enum Phase {
     Greeting,
     Claiming(Hello),
-    Raising(Agent),
-    Indexing,
-    Live,
+    Raising(Hello),
+    Indexing {
+        /// The spoke sends its whole index unasked: it does not compare by hash.
+        whole: bool,
+        since: Instant,
+    },
+    Live {
+        /// Since when an index is waited for.
+        comparing: Option<Instant>,
+    },
     Closed,
 }
 
@@ -85,7 +59,7 @@ enum Phase {
 pub(super) struct Session {
     cluster: ClusterName,
     certificate_expiry: Timestamp,
-    heartbeat: Duration,
+    terms: Terms,
     phase: Phase,
     delivery: Delivery,
     opened: Instant,
@@ -99,13 +73,13 @@ impl Session {
     pub(super) fn new(
         cluster: ClusterName,
         certificate_expiry: Timestamp,
-        heartbeat: Duration,
+        terms: Terms,
         now: Instant,
     ) -> Self {
         Self {
             cluster,
             certificate_expiry,
-            heartbeat,
+            terms,
             phase: Phase::Greeting,
             delivery: Delivery::default(),
             opened: now,
@@ -115,11 +89,22 @@ impl Session {
         }
     }
 
+    /// Whether the first index is waited for.
+    pub(super) fn is_indexing(&self) -> bool {
+        matches!(self.phase, Phase::Indexing { .. })
+    }
+
     /// The next moment at which something is due if nothing happens.
     pub(super) fn wake_at(&self) -> Instant {
+        let speak = self.sent + self.terms.heartbeat;
+        let dead = self.heard + self.terms.heartbeat * SILENT_INTERVALS;
+        let old = self.opened + self.terms.max_age;
         match self.phase {
             Phase::Greeting | Phase::Claiming(_) | Phase::Raising(_) => self.opened + GREETING,
-            _ => (self.sent + self.heartbeat).min(self.heard + self.heartbeat * SILENT_INTERVALS),
+            Phase::Indexing { since, .. } | Phase::Live { comparing: Some(since) } => {
+                speak.min(dead).min(old).min(since + INDEXING)
+            }
+            Phase::Live { comparing: None } | Phase::Closed => speak.min(dead).min(old),
         }
     }
 
@@ -133,9 +118,9 @@ impl Session {
                 let hello = hello.clone();
                 self.claimed(ours, hello, view, &mut effects);
             }
-            (Event::EpochRaised, Phase::Raising(agent)) => {
-                let agent = agent.clone();
-                self.welcome(agent, view, &mut effects);
+            (Event::EpochRaised, Phase::Raising(hello)) => {
+                let hello = hello.clone();
+                self.welcome(hello, view, &mut effects);
             }
             (Event::EpochFailed(problem), _) => {
                 let message = format!("the hub could not raise its term: {problem}");
@@ -143,7 +128,7 @@ impl Session {
             }
             (Event::Goodbye(reason, message), _) => self.goodbye(reason, message, &mut effects),
             (Event::Tick, _) => self.tick(view.now, &mut effects),
-            (Event::Changed, Phase::Live) => {
+            (Event::Changed, Phase::Live { .. }) => {
                 self.delivery.changed(view.wants);
                 self.deliver(view, &mut effects);
             }
@@ -157,29 +142,37 @@ impl Session {
         self.heard = view.now;
         match (said, &self.phase) {
             (FromSpoke::Hello(hello), Phase::Greeting) => self.greeted(hello, effects),
-            (FromSpoke::Index { held, last }, Phase::Indexing) => {
-                if !self.delivery.index(held) {
+            (
+                FromSpoke::Index { held, last, buckets },
+                Phase::Indexing { .. } | Phase::Live { comparing: Some(_) },
+            ) => {
+                if !self.delivery.index(held, view.wants) {
                     return self.broken("its index is longer than any cluster's", effects);
                 }
                 if last {
-                    self.indexed(view, effects);
+                    self.indexed(buckets, view, effects);
                 }
             }
-            (FromSpoke::Ack { delta, results }, Phase::Live) => self.acked(delta, results, view, effects),
-            (FromSpoke::Status(objects), Phase::Indexing | Phase::Live) => {
+            (FromSpoke::Ack { delta, results }, Phase::Live { .. }) => {
+                self.acked(delta, results, view, effects);
+            }
+            (FromSpoke::Status(objects), Phase::Indexing { .. } | Phase::Live { .. }) => {
                 self.status(objects, view.wants, effects);
             }
-            (FromSpoke::Capacity(capacity), Phase::Indexing | Phase::Live) => {
+            (FromSpoke::Capacity(capacity), Phase::Indexing { .. } | Phase::Live { .. }) => {
                 effects.push(Effect::Tell(LinkEvent::Capacity { cluster: self.cluster.clone(), capacity }));
             }
-            (FromSpoke::Heartbeat, Phase::Indexing | Phase::Live) => {}
+            (FromSpoke::Heartbeat(held), Phase::Live { comparing: None }) => {
+                self.checked(held, view, effects);
+            }
+            (FromSpoke::Heartbeat(_), Phase::Indexing { .. } | Phase::Live { .. }) => {}
             (FromSpoke::Hello(_), _) => return self.broken("a second Hello", effects),
             (_, phase) => {
                 let problem = format!("a message out of turn ({phase:?})");
                 return self.broken(&problem, effects);
             }
         }
-        if matches!(self.phase, Phase::Indexing | Phase::Live)
+        if self.is_greeted()
             && self.told_heard.is_none_or(|told| view.now.duration_since(told) >= HEARD_EVERY)
         {
             self.told_heard = Some(view.now);
@@ -200,44 +193,80 @@ impl Session {
         self.phase = Phase::Claiming(hello);
     }
 
-    fn claimed(&mut self, ours: bool, hello: Hello, view: &View<'_>, effects: &mut Vec<Effect>) {
+    fn claimed(&mut self, ours: bool, hello: Hello, view: &mut View<'_>, effects: &mut Vec<Effect>) {
         if !ours {
             let message =
                 "a newer agent with this cluster's identity is connected; run one agent per cluster";
             return self.goodbye(GoAwayReason::DuplicateInstance, message.to_owned(), effects);
         }
-        match hello.highest_epoch {
+        match &hello.highest_epoch {
             // What obeys another hub is welcomed like any other: the spoke itself refuses, and names the remedy.
-            Some(known) if known.hub_id == view.epoch.hub_id && !covers(view.epoch, &known) => {
-                self.phase = Phase::Raising(hello.agent);
+            Some(known) if known.hub_id == view.epoch.hub_id && !covers(view.epoch, known) => {
                 effects.push(Effect::RaiseEpoch(known.term));
+                self.phase = Phase::Raising(hello);
             }
-            _ => self.welcome(hello.agent, view, effects),
+            _ => self.welcome(hello, view, effects),
         }
     }
 
-    fn welcome(&mut self, agent: Agent, view: &View<'_>, effects: &mut Vec<Effect>) {
-        self.phase = Phase::Indexing;
+    fn welcome(&mut self, hello: Hello, view: &mut View<'_>, effects: &mut Vec<Effect>) {
         self.heard = view.now;
         self.sent = view.now;
-        effects.push(Effect::Send(ToSpoke::Welcome { epoch: view.epoch.clone(), heartbeat: self.heartbeat }));
+        let Hello { agent, highest_epoch, held, .. } = hello;
+        // What is held of another hub is no answer to what this one wants.
+        let is_ours = highest_epoch.is_none_or(|known| known.hub_id == view.epoch.hub_id);
+        let in_sync = is_ours && held == Some(view.wants.wanted().all());
+        effects.push(Effect::Send(ToSpoke::Welcome {
+            epoch: view.epoch.clone(),
+            heartbeat: self.terms.heartbeat,
+            longest_wait: self.terms.longest_wait,
+            in_sync,
+        }));
         effects.push(Effect::Tell(LinkEvent::Connected {
             cluster: self.cluster.clone(),
             agent,
             certificate_expiry: self.certificate_expiry,
         }));
+        self.phase = Phase::Indexing { whole: held.is_none(), since: view.now };
+        if held.is_some() {
+            let buckets = self.delivery.assume(view.wants).to_wire();
+            if in_sync {
+                self.indexed(BTreeSet::new(), view, effects);
+            } else {
+                effects.push(Effect::Send(ToSpoke::Compare(buckets)));
+            }
+        }
     }
 
-    fn indexed(&mut self, view: &mut View<'_>, effects: &mut Vec<Effect>) {
-        let compared = self.delivery.compare(view.wants);
-        self.phase = Phase::Live;
-        let cluster = self.cluster.clone();
-        effects.push(Effect::Tell(LinkEvent::Orphans { cluster, objects: compared.orphans }));
-        if !compared.in_sync.is_empty() {
-            let cluster = self.cluster.clone();
-            effects.push(Effect::Tell(LinkEvent::Results { cluster, results: compared.in_sync }));
+    /// What is held in `buckets` is known now, and so is all the rest.
+    fn indexed(&mut self, mut buckets: BTreeSet<u8>, view: &mut View<'_>, effects: &mut Vec<Effect>) {
+        let first = matches!(self.phase, Phase::Indexing { .. });
+        if matches!(self.phase, Phase::Indexing { whole: true, .. }) {
+            buckets = (0..=u8::MAX).collect();
+        }
+        let Compared { mut in_sync, orphans } = self.delivery.compare(&buckets, view.wants);
+        self.phase = Phase::Live { comparing: None };
+        effects.push(Effect::Tell(LinkEvent::Orphans { cluster: self.cluster.clone(), objects: orphans }));
+        if !first {
+            // Of the rest the controllers have heard.
+            in_sync.retain(|result| buckets.contains(&bucket(&result.uid)));
+        }
+        if !in_sync.is_empty() {
+            effects
+                .push(Effect::Tell(LinkEvent::Results { cluster: self.cluster.clone(), results: in_sync }));
         }
         self.deliver(view, effects);
+    }
+
+    /// A spoke says now and then what its cluster really holds: where the hub thinks otherwise it looks closer.
+    fn checked(&mut self, held: Option<Fingerprint>, view: &View<'_>, effects: &mut Vec<Effect>) {
+        // With work under way the spoke did not mean what the hub means.
+        let Some(held) = held.filter(|_| self.delivery.is_still()) else { return };
+        if held != self.delivery.buckets().all() {
+            self.sent = view.now;
+            self.phase = Phase::Live { comparing: Some(view.now) };
+            effects.push(Effect::Send(ToSpoke::Compare(self.delivery.buckets().to_wire())));
+        }
     }
 
     fn acked(
@@ -268,22 +297,40 @@ impl Session {
     }
 
     fn deliver(&mut self, view: &mut View<'_>, effects: &mut Vec<Effect>) {
-        while let Some((id, upserts, tombstones)) = self.delivery.next(view.wants) {
-            self.sent = view.now;
-            let epoch = view.epoch.clone();
-            effects.push(Effect::Send(ToSpoke::Delta { id, epoch, upserts, tombstones }));
+        while let Some(Next { id, upserts, tombstones, unsendable }) = self.delivery.next(view.wants) {
+            if !unsendable.is_empty() {
+                let cluster = self.cluster.clone();
+                effects.push(Effect::Tell(LinkEvent::Results { cluster, results: unsendable }));
+            }
+            if !upserts.is_empty() || !tombstones.is_empty() {
+                self.sent = view.now;
+                let epoch = view.epoch.clone();
+                effects.push(Effect::Send(ToSpoke::Delta { id, epoch, upserts, tombstones }));
+            }
         }
     }
 
+    fn is_greeted(&self) -> bool {
+        matches!(self.phase, Phase::Indexing { .. } | Phase::Live { .. })
+    }
+
     fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let greeted = matches!(self.phase, Phase::Indexing | Phase::Live);
-        if !greeted && now >= self.opened + GREETING {
-            return self.broken("no Hello within 10 s", effects);
-        }
-        if greeted && now >= self.heard + self.heartbeat * SILENT_INTERVALS {
+        let heartbeat = self.terms.heartbeat;
+        if !self.is_greeted() {
+            if now >= self.opened + GREETING {
+                self.broken("no Hello within 10 s", effects);
+            }
+        } else if now >= self.heard + heartbeat * SILENT_INTERVALS {
             self.phase = Phase::Closed;
             effects.push(Effect::Close("the spoke was silent for three heartbeats".to_owned()));
-        } else if greeted && now >= self.sent + self.heartbeat {
+        } else if now >= self.opened + self.terms.max_age {
+            let message = "this session has had its time: dial again".to_owned();
+            self.goodbye(GoAwayReason::Unavailable, message, effects);
+        } else if let Phase::Indexing { since, .. } | Phase::Live { comparing: Some(since) } = self.phase
+            && now >= since + INDEXING
+        {
+            self.broken("no index within 30 s", effects);
+        } else if now >= self.sent + heartbeat {
             self.sent = now;
             effects.push(Effect::Send(ToSpoke::Heartbeat));
         }
@@ -300,7 +347,7 @@ impl Session {
     fn goodbye(&mut self, reason: GoAwayReason, message: String, effects: &mut Vec<Effect>) {
         self.phase = Phase::Closed;
         let retry_after = match reason {
-            GoAwayReason::Unavailable => SOON,
+            GoAwayReason::Unavailable => self.terms.come_back,
             GoAwayReason::DuplicateInstance
             | GoAwayReason::NotAccepted
             | GoAwayReason::ProtocolError

@@ -1,9 +1,12 @@
-//! What one cluster shall hold, with what has changed and what its spoke has refused.
+//! What one cluster shall hold, with what has changed, what its spoke has refused, and what it holds back.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::object::{DesiredObject, Removal};
+use proto::Buckets;
+
+use super::object::{Cause, DesiredObject, HeldBack, Removal};
+use crate::fleet::HoldReason;
 
 /// What is wanted of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,16 +31,20 @@ impl Want {
 #[derive(Debug, Default)]
 pub(super) struct Wants {
     by_uid: HashMap<String, Want>,
+    /// All that shall be held, to be compared with what a spoke says it holds.
+    wanted: Buckets,
     dirty: BTreeSet<String>,
     /// Hash that the spoke refused, by uid.
     refused: HashMap<String, String>,
+    /// Removals that the spoke holds back.
+    held_back: BTreeMap<String, (HoldReason, String)>,
 }
 
 impl Wants {
     /// The cluster shall hold this object; says whether that is news.
     pub(super) fn set_desired(&mut self, object: DesiredObject) -> bool {
         let uid = object.object.uid.clone();
-        if matches!(self.by_uid.get(&uid), Some(Want::Keep(known)) if known.hash == object.hash) {
+        if matches!(self.by_uid.get(&uid), Some(Want::Keep(known)) if known.is_same(&object)) {
             return false;
         }
         self.set(uid, Want::Keep(Arc::new(object)));
@@ -55,16 +62,22 @@ impl Wants {
     }
 
     fn set(&mut self, uid: String, want: Want) {
-        self.refused.remove(&uid);
+        self.forget(&uid);
+        if let Want::Keep(object) = &want {
+            self.wanted.add(&uid, object.generation, &object.hash);
+        }
         self.dirty.insert(uid.clone());
         self.by_uid.insert(uid, want);
     }
 
     /// The object is nobody's concern any more.
     pub(super) fn forget(&mut self, uid: &str) {
-        self.by_uid.remove(uid);
+        if let Some(Want::Keep(object)) = self.by_uid.remove(uid) {
+            self.wanted.remove(uid, object.generation, &object.hash);
+        }
         self.dirty.remove(uid);
         self.refused.remove(uid);
+        self.held_back.remove(uid);
     }
 
     /// What is wanted of one object.
@@ -75,6 +88,24 @@ impl Wants {
     /// Every uid and what is wanted of it, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Want)> {
         self.by_uid.iter()
+    }
+
+    /// Every object that shall be held, in no order.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &Arc<DesiredObject>> {
+        self.by_uid.values().filter_map(|want| match want {
+            Want::Keep(object) => Some(object),
+            Want::Remove(_) => None,
+        })
+    }
+
+    /// Of how many objects something is wanted.
+    pub(super) fn len(&self) -> usize {
+        self.by_uid.len()
+    }
+
+    /// The fingerprints of all that shall be held.
+    pub(super) fn wanted(&self) -> &Buckets {
+        &self.wanted
     }
 
     /// The uids that changed since the last call.
@@ -95,5 +126,38 @@ impl Wants {
     /// Another agent process may judge otherwise: what was refused is tried once more.
     pub(super) fn forget_refusals(&mut self) {
         self.refused.clear();
+    }
+
+    /// The spoke holds this removal back until the admin has confirmed it.
+    pub(super) fn hold_back(&mut self, uid: &str, reason: HoldReason, message: String) {
+        if matches!(self.by_uid.get(uid), Some(Want::Remove(_))) {
+            self.held_back.insert(uid.to_owned(), (reason, message));
+        }
+    }
+
+    /// The spoke has carried out a removal, or had nothing to remove.
+    pub(super) fn gone(&mut self, uid: &str) {
+        self.held_back.remove(uid);
+    }
+
+    /// The removals that the spoke holds back, by uid.
+    pub(super) fn held_back(&self) -> Vec<HeldBack> {
+        let held = self.held_back.iter().filter_map(|(uid, (reason, message))| {
+            let Some(Want::Remove(removal)) = self.by_uid.get(uid) else { return None };
+            Some(HeldBack { object: removal.object.clone(), reason: *reason, message: message.clone() })
+        });
+        held.collect()
+    }
+
+    /// The admin has confirmed what is held back: it is sent again, and says so. How many that is.
+    pub(super) fn confirm_held_back(&mut self) -> usize {
+        let confirmed = std::mem::take(&mut self.held_back);
+        for uid in confirmed.keys() {
+            if let Some(Want::Remove(removal)) = self.by_uid.get_mut(uid) {
+                *removal = Arc::new(Removal { cause: Cause::Confirmed, ..Removal::clone(removal) });
+                self.dirty.insert(uid.clone());
+            }
+        }
+        confirmed.len()
     }
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use proto::v1;
+use proto::{Fingerprint, capability, v1};
 
 use super::message::{FromSpoke, Hello, Instance, ToSpoke};
-use super::object::{DesiredObject, GoAwayReason, Removal, RemovalPolicy};
+use super::object::{Cause, DesiredObject, GoAwayReason, Removal, RemovalPolicy};
 use crate::epoch::Epoch;
 use crate::fleet::{
-    Agent, Answer, CachedProfile, Capacity, HeldCache, HeldObject, ObjectCondition, ObjectRef, ObjectResult,
-    ObjectStatus, Platform, Pool, RejectionClass, Truth,
+    Agent, Answer, CachedProfile, Capacity, HeldCache, HeldObject, HoldReason, ObjectCondition, ObjectRef,
+    ObjectResult, ObjectStatus, Platform, Pool, RejectionClass, Truth,
 };
 
 /// What a spoke said; `None` for a message that this hub does not know: the spoke is newer.
@@ -18,16 +18,20 @@ pub(super) fn from_spoke(message: v1::SpokeMessage, received_at: Timestamp) -> O
     use v1::spoke_message::Message;
     Some(match message.message? {
         Message::Hello(hello) => FromSpoke::Hello(from_hello(hello)),
-        Message::Index(index) => {
-            FromSpoke::Index { held: index.held.into_iter().map(from_held).collect(), last: index.last }
-        }
+        Message::Index(index) => FromSpoke::Index {
+            held: index.held.into_iter().map(from_held).collect(),
+            last: index.last,
+            buckets: index.buckets.into_iter().filter_map(|bucket| u8::try_from(bucket).ok()).collect(),
+        },
         Message::Ack(ack) => FromSpoke::Ack {
             delta: ack.delta_id,
             results: ack.results.into_iter().filter_map(from_result).collect(),
         },
         Message::Status(batch) => FromSpoke::Status(batch.items.into_iter().map(from_status).collect()),
         Message::Capacity(report) => FromSpoke::Capacity(from_capacity(report, received_at)),
-        Message::Heartbeat(v1::Heartbeat {}) => FromSpoke::Heartbeat,
+        Message::Heartbeat(v1::Heartbeat { held }) => {
+            FromSpoke::Heartbeat(held.as_ref().and_then(Fingerprint::from_wire))
+        }
         // Taken beside the session.
         Message::TrustTaken(_) => return None,
     })
@@ -48,6 +52,7 @@ fn from_hello(hello: v1::Hello) -> Hello {
             term: epoch.term,
             incarnation: epoch.incarnation,
         }),
+        held: hello.held.as_ref().and_then(Fingerprint::from_wire),
     }
 }
 
@@ -74,6 +79,13 @@ fn from_result(result: v1::Result) -> Option<ObjectResult> {
                 v1::RejectionClass::Invalid | v1::RejectionClass::Unspecified => RejectionClass::Invalid,
             },
             message: rejected.message,
+        },
+        Outcome::Held(held) => Answer::Held {
+            reason: match held.reason() {
+                v1::HoldReason::Stale => HoldReason::Stale,
+                v1::HoldReason::TooMany | v1::HoldReason::Unspecified => HoldReason::TooMany,
+            },
+            message: held.message,
         },
     };
     Some(ObjectResult { uid: result.uid, hash: result.hash, answer })
@@ -156,18 +168,23 @@ fn from_ms(ms: i64) -> Timestamp {
 pub(super) fn to_spoke(message: ToSpoke, now: Timestamp) -> v1::HubMessage {
     use v1::hub_message::Message;
     let message = match message {
-        ToSpoke::Welcome { epoch, heartbeat } => Message::Welcome(v1::Welcome {
+        ToSpoke::Welcome { epoch, heartbeat, longest_wait, in_sync } => Message::Welcome(v1::Welcome {
             epoch: Some(to_epoch(epoch)),
             heartbeat_seconds: to_seconds(heartbeat),
             server_time_ms: now.as_millisecond(),
+            capabilities: [capability::COMPARE_BY_HASH, capability::DELETION_BRAKE].map(str::to_owned).into(),
+            in_sync,
+            longest_wait_ms: to_ms(longest_wait),
+            max_message_bytes: u32::try_from(proto::MAX_MESSAGE_BYTES).unwrap_or(u32::MAX),
         }),
+        ToSpoke::Compare(buckets) => Message::Compare(v1::Compare { buckets }),
         ToSpoke::Delta { id, epoch, upserts, tombstones } => Message::Desired(v1::DesiredDelta {
             delta_id: id,
             epoch: Some(to_epoch(epoch)),
             upserts: upserts.iter().map(|object| to_upsert(object)).collect(),
             tombstones: tombstones.iter().map(|removal| to_tombstone(removal)).collect(),
         }),
-        ToSpoke::Heartbeat => Message::Heartbeat(v1::Heartbeat {}),
+        ToSpoke::Heartbeat => Message::Heartbeat(v1::Heartbeat { held: None }),
         ToSpoke::GoAway { reason, message, retry_after } => Message::GoAway(v1::GoAway {
             reason: i32::from(match reason {
                 GoAwayReason::Unavailable => v1::GoAwayReason::Unavailable,
@@ -178,6 +195,7 @@ pub(super) fn to_spoke(message: ToSpoke, now: Timestamp) -> v1::HubMessage {
             }),
             message,
             retry_after_seconds: to_seconds(retry_after),
+            retry_after_ms: to_ms(retry_after),
         }),
     };
     v1::HubMessage { message: Some(message) }
@@ -206,10 +224,17 @@ fn to_tombstone(removal: &Removal) -> v1::Tombstone {
         RemovalPolicy::Delete => v1::DeletionPolicy::Delete,
         RemovalPolicy::Retain => v1::DeletionPolicy::Retain,
     };
+    let cause = match removal.cause {
+        Cause::Admin => v1::DeletionCause::Unspecified,
+        Cause::Failover => v1::DeletionCause::Failover,
+        Cause::Confirmed => v1::DeletionCause::Confirmed,
+    };
     v1::Tombstone {
         object: Some(to_object(&removal.object)),
         policy: i32::from(policy),
         reason: removal.reason.clone(),
+        decided_ms: removal.decided.as_millisecond(),
+        cause: i32::from(cause),
     }
 }
 
@@ -217,3 +242,10 @@ fn to_tombstone(removal: &Removal) -> v1::Tombstone {
 fn to_seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
 }
+
+fn to_ms(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 //! is the reason.
 
 mod affinity;
+mod agent;
 mod denied;
 pub(super) mod free_block;
 mod gpu_kind;
@@ -46,6 +47,7 @@ pub(super) fn may_come<'a>(
 ) -> Result<Left<'a>, Refusal> {
     affinity::check(&request.policy.affinity, cluster)?;
     joined::check(request, cluster)?;
+    agent::check(workloads, cluster)?;
     taint::admits(&request.policy.tolerations, cluster)?;
     let capacity = report::check(cluster, request.now)?;
     platform::check(workloads, capacity)?;

@@ -29,6 +29,8 @@ pub enum Reason {
     NotAccepted,
     /// The spoke is not connected.
     Unreachable,
+    /// The spoke is too old for what it would be sent.
+    AgentTooOld,
     /// The placement's affinity does not match.
     AffinityMismatch,
     /// The placement excludes it by name.
@@ -81,6 +83,7 @@ impl Reason {
             Self::ClusterNotFound => "ClusterNotFound",
             Self::NotAccepted => "NotAccepted",
             Self::Unreachable => "Unreachable",
+            Self::AgentTooOld => "AgentTooOld",
             Self::AffinityMismatch => "AffinityMismatch",
             Self::Excluded => "Excluded",
             Self::UntoleratedTaint => "UntoleratedTaint",

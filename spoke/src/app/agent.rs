@@ -6,6 +6,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
+use proto::capability;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -18,9 +19,6 @@ use crate::report::{self, Outbox};
 
 /// The namespace whose uid is the cluster's: every cluster has it, and it lives as long as the cluster.
 const CLUSTER_NAMESPACE: &str = "kube-system";
-
-/// Capability of an agent that can let an object go without deleting it.
-const RETAIN: &str = "retain";
 
 /// Capability of an agent that takes Secrets.
 const SECRETS: &str = "v1/Secret";
@@ -64,7 +62,7 @@ impl Agent {
         let capabilities = KINDS
             .into_iter()
             .map(|kind| format!("{}/{}", kind.api_version(), kind.kind))
-            .chain([RETAIN.to_owned(), SECRETS.to_owned()])
+            .chain([capability::RETAIN.to_owned(), SECRETS.to_owned()])
             .collect();
         let limits = self.limits.name();
         let deliver = ClusterDeliver::new(self.client.clone(), &self.namespace, self.limits);

@@ -67,6 +67,21 @@ pub struct Tombstone {
     pub policy: Policy,
     /// Why, in one sentence.
     pub reason: String,
+    /// When it was decided, milliseconds since the Unix epoch by the hub's clock; 0 if the hub does not say.
+    pub decided_ms: i64,
+    /// Who decided.
+    pub cause: Cause,
+}
+
+/// Who decided that an object goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The fleet's admin changed or deleted something.
+    Admin,
+    /// The placement's failover has replaced it in another cluster.
+    Failover,
+    /// The fleet's admin has confirmed it after it was held back here.
+    Confirmed,
 }
 
 /// What a tombstone does with the object.
@@ -92,6 +107,33 @@ pub enum Outcome {
         /// What the API server or the spoke said, with the remedy.
         message: String,
     },
+    /// A deletion waits for the admin's word; nothing was removed.
+    Held {
+        /// The kind of doubt.
+        reason: HoldReason,
+        /// The numbers, in one sentence.
+        message: String,
+    },
+}
+
+/// Why a deletion is held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldReason {
+    /// Too many would go at once.
+    TooMany,
+    /// It was decided long before this cluster came back.
+    Stale,
+}
+
+impl HoldReason {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooMany => "TooManyDeletions",
+            Self::Stale => "StaleDeletions",
+        }
+    }
 }
 
 /// The kinds of wrong.

@@ -4,22 +4,33 @@ use std::time::Duration;
 
 /// Ceiling of the first wait.
 const BASE: Duration = Duration::from_millis(500);
-/// Ceiling of every wait: a hub that is back is found within this.
-const CAP: Duration = Duration::from_secs(15);
+/// Ceiling of every wait until a hub has said one that fits its fleet.
+const CAP: Duration = Duration::from_secs(5);
+/// No hub may make its spokes wait longer.
+const LONGEST: Duration = Duration::from_mins(5);
+/// The wait while somebody has to act, at most.
+const SLOW: Duration = Duration::from_secs(15);
 /// A session that lived this long was healthy: what follows is a new trouble.
 const HEALTHY: Duration = Duration::from_secs(10);
 
 /// Full jitter: each wait is anywhere between nothing and a ceiling that doubles, so that a fleet whose hub restarts
 /// does not come back as one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Backoff {
     attempts: u32,
+    cap: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { attempts: 0, cap: CAP }
+    }
 }
 
 impl Backoff {
     /// The next wait; `random` is in `0.0..1.0`.
     pub fn next(&mut self, random: f64) -> Duration {
-        let ceiling = BASE.saturating_mul(2_u32.saturating_pow(self.attempts)).min(CAP);
+        let ceiling = BASE.saturating_mul(2_u32.saturating_pow(self.attempts)).min(self.cap);
         self.attempts = self.attempts.saturating_add(1);
         ceiling.mul_f64(random)
     }
@@ -31,10 +42,17 @@ impl Backoff {
         }
     }
 
+    /// A hub knows how many would dial at once, and has said how long nobody has to wait longer than; `None` changes nothing.
+    pub fn set_cap(&mut self, cap: Option<Duration>) {
+        if let Some(cap) = cap {
+            self.cap = cap.clamp(BASE, LONGEST);
+        }
+    }
+
     /// The wait while somebody has to act: long, but not the same for all.
     #[must_use]
     pub fn slow(random: f64) -> Duration {
-        CAP.mul_f64(0.5 + random / 2.0)
+        SLOW.mul_f64(0.5 + random / 2.0)
     }
 }
 
@@ -45,8 +63,8 @@ mod tests {
     #[test]
     fn ceilings_double_up_to_the_cap_and_fall_back_after_health() {
         let mut backoff = Backoff::default();
-        let ceilings: Vec<_> = (0..8).map(|_| backoff.next(1.0).as_millis()).collect();
-        assert_eq!(ceilings, [500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]);
+        let ceilings: Vec<_> = (0..6).map(|_| backoff.next(1.0).as_millis()).collect();
+        assert_eq!(ceilings, [500, 1000, 2000, 4000, 5000, 5000]);
         backoff.lived(Duration::from_secs(9));
         assert_eq!(backoff.next(1.0), CAP);
         backoff.lived(HEALTHY);
@@ -54,13 +72,26 @@ mod tests {
     }
 
     #[test]
+    fn the_hub_says_the_cap_within_reason() {
+        let seconds = Duration::from_secs;
+        for (said, cap) in [(None, CAP), (Some(seconds(2)), seconds(2)), (Some(seconds(9999)), LONGEST)] {
+            let mut backoff = Backoff { attempts: 20, ..Backoff::default() };
+            backoff.set_cap(said);
+            assert_eq!(backoff.next(1.0), cap, "{said:?}");
+        }
+        let mut none = Backoff { attempts: 20, ..Backoff::default() };
+        none.set_cap(Some(Duration::ZERO));
+        assert_eq!(none.next(1.0), BASE, "nobody dials without end");
+    }
+
+    #[test]
     fn very_many_attempts_do_not_overflow() {
-        let mut backoff = Backoff { attempts: u32::MAX };
+        let mut backoff = Backoff { attempts: u32::MAX, cap: CAP };
         assert_eq!(backoff.next(1.0), CAP);
     }
 
     #[test]
     fn slow_is_slow() {
-        assert!(Backoff::slow(0.0) >= CAP / 2 && Backoff::slow(1.0) <= CAP);
+        assert!(Backoff::slow(0.0) >= SLOW / 2 && Backoff::slow(1.0) <= SLOW);
     }
 }

@@ -18,12 +18,13 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::credentials::Credentials;
+use super::lasting::Lasting;
 use super::machine::{Act, Happening, Machine};
 use super::news::News;
 use super::session::{End, Judgement};
 use super::work::Workers;
 use super::{Counters, IdentityStore, LinkState, Settings, wire};
-use crate::deliver::{AcceptError, Deliver};
+use crate::deliver::{AcceptError, Deliver, DeliverError, Epoch, HeldObject};
 use crate::facts::CapacityReport;
 use crate::report::Outbox;
 
@@ -47,6 +48,7 @@ pub(super) struct Connection<'a, D, S> {
     pub(super) capacity: &'a watch::Receiver<Option<CapacityReport>>,
     pub(super) state: &'a watch::Sender<LinkState>,
     pub(super) counters: &'a Counters,
+    pub(super) lasting: &'a Lasting,
 }
 
 struct Wires {
@@ -59,7 +61,7 @@ struct Wires {
 struct Desk<D> {
     workers: Workers<D>,
     done: mpsc::UnboundedSender<Happening>,
-    /// The right to deliver: asked for with what is held, given back when all calls have ended. So no call of a session
+    /// The right to deliver: asked for once the hub is obeyed, given back when all calls have ended. So no call of a session
     /// arrives after one of the session that follows it.
     turn: watch::Sender<Option<OwnedMutexGuard<()>>>,
 }
@@ -67,14 +69,16 @@ struct Desk<D> {
 impl<D: Deliver, S: IdentityStore> Connection<'_, D, S> {
     /// Runs until the session ends, for whatever reason; also says how long it was live.
     pub(super) async fn run(self, channel: Channel, stop: &CancellationToken) -> (End, Duration) {
-        let highest = match self.deliver.highest_epoch().await {
-            Ok(highest) => highest,
+        let (highest, held) = match self.memory().await {
+            Ok(memory) => memory,
             Err(error) => return (End::Lost(error.to_string()), Duration::ZERO),
         };
-        let (mut machine, hello) = Machine::new(highest, self.settings, Instant::now().into_std());
+        let (mut machine, hello) = Machine::new(highest, held, self.settings, Instant::now().into_std());
         let (done, mut answers) = mpsc::unbounded_channel();
-        let workers = Workers::new(self.deliver.clone(), done.clone(), self.counters.clone());
-        let desk = Desk { workers, done, turn: watch::channel(None).0 };
+        let turn = watch::channel(None).0;
+        let workers =
+            Workers::new(self.deliver.clone(), done.clone(), turn.subscribe(), self.counters.clone());
+        let desk = Desk { workers, done, turn };
         let mut wires = match self.open(channel, hello).await {
             Ok(wires) => wires,
             Err(end) => return (end, Duration::ZERO),
@@ -83,6 +87,8 @@ impl<D: Deliver, S: IdentityStore> Connection<'_, D, S> {
         let end = loop {
             if machine.is_live() && live_since.is_none() {
                 live_since = Some(Instant::now());
+                self.lasting.welcomed(machine.longest_wait());
+                self.take_turn(&desk);
                 news = Some(self.live());
             }
             let happening = tokio::select! {
@@ -110,6 +116,22 @@ impl<D: Deliver, S: IdentityStore> Connection<'_, D, S> {
         drop(wires);
         desk.workers.end().await;
         (end, live_since.map(|since| since.elapsed()).unwrap_or_default())
+    }
+
+    /// What this cluster remembers: the highest epoch, and what it holds of that hub.
+    async fn memory(&self) -> Result<(Option<Epoch>, Vec<HeldObject>), DeliverError> {
+        let highest = self.deliver.highest_epoch().await?;
+        let held = if highest.is_some() { self.deliver.held().await? } else { Vec::new() };
+        Ok((highest, held))
+    }
+
+    /// Asks for the right to deliver, which the session before still has until its calls have ended.
+    fn take_turn(&self, desk: &Desk<D>) {
+        if let Some(before) = &self.before {
+            before.cancel();
+        }
+        let (turn, ours) = (self.turn.clone(), desk.turn.clone());
+        tokio::spawn(async move { ours.send_replace(Some(turn.lock_owned().await)) });
     }
 
     async fn open(&self, channel: Channel, hello: Vec<Act>) -> Result<Wires, End> {
@@ -167,7 +189,7 @@ impl<D: Deliver, S: IdentityStore> Connection<'_, D, S> {
         wires: &Wires,
     ) -> Option<End> {
         let now = || Instant::now().into_std();
-        let mut acts = VecDeque::from(machine.on(happening, self.settings, now()));
+        let mut acts = VecDeque::from(machine.on(happening, &mut self.lasting.brake(), self.settings, now()));
         while let Some(act) = acts.pop_front() {
             match act {
                 Act::Send(message) => {
@@ -186,23 +208,18 @@ impl<D: Deliver, S: IdentityStore> Connection<'_, D, S> {
                         }
                         Err(AcceptError::Store(error)) => Happening::Failed(error.to_string()),
                     };
-                    acts.extend(machine.on(judged, self.settings, now()));
+                    acts.extend(machine.on(judged, &mut self.lasting.brake(), self.settings, now()));
                 }
                 Act::ReadHeld => {
                     // Many objects may take a while to list; the hub's signs of life are read meanwhile.
                     let (deliver, done) = (self.deliver.clone(), desk.done.clone());
-                    let (turn, ours) = (self.turn.clone(), desk.turn.clone());
-                    if let Some(before) = &self.before {
-                        before.cancel();
-                    }
                     tokio::spawn(async move {
-                        ours.send_replace(Some(turn.lock_owned().await));
-                        let answer = match deliver.held().await {
-                            Ok(held) => Happening::Held(held),
-                            Err(error) => Happening::Failed(error.to_string()),
-                        };
+                        let held = deliver.held().await;
+                        if let Err(error) = &held {
+                            tracing::debug!(%error, "what is held could not be read; it is read again later");
+                        }
                         // Fails only when the session has ended.
-                        drop(done.send(answer));
+                        drop(done.send(Happening::Held(held.ok())));
                     });
                 }
                 Act::Close(end) => return Some(end),

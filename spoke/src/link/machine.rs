@@ -3,10 +3,11 @@
 //! `connect` carries it over a real stream by the real clock. Whoever has another way to carry messages, a simulation
 //! for example, drives this very code.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proto::v1;
 
+use super::brake::Brake;
 use super::message::Work;
 use super::session::{Effect, End, Event, Judgement, Session};
 use super::{Settings, wire};
@@ -19,8 +20,8 @@ pub enum Happening {
     Said(v1::HubMessage),
     /// The answer to [`Act::AcceptEpoch`].
     EpochJudged(Judgement),
-    /// The answer to [`Act::ReadHeld`].
-    Held(Vec<HeldObject>),
+    /// The answer to [`Act::ReadHeld`]; none if it could not be read now.
+    Held(Option<Vec<HeldObject>>),
     /// The answer to [`Act::Deliver`].
     Delivered {
         /// Of the object, on the hub.
@@ -56,10 +57,16 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A session on a new stream, and its first words.
+    /// A session on a new stream, and its first words. `held` is what the cluster holds of the hub whose epoch is the
+    /// highest.
     #[must_use]
-    pub fn new(highest_epoch: Option<Epoch>, settings: &Settings, now: Instant) -> (Self, Vec<Act>) {
-        let (session, effects) = Session::new(highest_epoch, now);
+    pub fn new(
+        highest_epoch: Option<Epoch>,
+        held: Vec<HeldObject>,
+        settings: &Settings,
+        now: Instant,
+    ) -> (Self, Vec<Act>) {
+        let (session, effects) = Session::new(highest_epoch, held, now);
         (Self { session }, acts(effects, settings))
     }
 
@@ -69,14 +76,26 @@ impl Machine {
         self.session.is_live()
     }
 
+    /// The ceiling of waits between attempts to connect, if the hub has said one.
+    #[must_use]
+    pub fn longest_wait(&self) -> Option<Duration> {
+        self.session.hub().longest_wait
+    }
+
     /// The next moment at which something is due if nothing happens.
     #[must_use]
     pub fn wake_at(&self) -> Instant {
         self.session.wake_at()
     }
 
-    /// Takes what happened; `now` is the monotonic clock.
-    pub fn on(&mut self, happening: Happening, settings: &Settings, now: Instant) -> Vec<Act> {
+    /// Takes what happened; `now` is the monotonic clock. `brake` is one for all sessions of this process.
+    pub fn on(
+        &mut self,
+        happening: Happening,
+        brake: &mut Brake,
+        settings: &Settings,
+        now: Instant,
+    ) -> Vec<Act> {
         let event = match happening {
             Happening::Said(message) => match wire::from_hub(message) {
                 Some(said) => Event::Said(said),
@@ -88,7 +107,7 @@ impl Machine {
             Happening::Failed(problem) => Event::Failed(problem),
             Happening::Tick => Event::Tick,
         };
-        acts(self.session.on(event, now), settings)
+        acts(self.session.on(event, brake, now), settings)
     }
 }
 

@@ -1,6 +1,9 @@
 //! The messages of a session in the spoke's own words.
 
+use std::collections::HashMap;
 use std::time::Duration;
+
+use proto::Fingerprint;
 
 use crate::deliver::{Epoch, HeldObject, Outcome, Tombstone, Upsert};
 use crate::facts::CapacityReport;
@@ -9,10 +12,31 @@ use crate::report::ObjectStatus;
 /// What the hub says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FromHub {
-    Welcome { epoch: Epoch, heartbeat: Duration },
+    Welcome {
+        epoch: Epoch,
+        heartbeat: Duration,
+        hub: Hub,
+    },
     Delta(Delta),
+    /// The buckets of what the hub thinks is held, as they travel.
+    Compare(HashMap<u32, u64>),
     Heartbeat,
     GoAway(GoAway),
+}
+
+/// What a hub says of itself in its Welcome; as it is by default, one that can do the least.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Hub {
+    /// It compares by hash: a whole index goes to those only that do not.
+    pub(super) compares: bool,
+    /// It understands that a deletion is held back.
+    pub(super) knows_brake: bool,
+    /// Its clock at the Welcome, milliseconds since the Unix epoch.
+    pub(super) time_ms: i64,
+    /// The ceiling of waits between attempts to connect.
+    pub(super) longest_wait: Option<Duration>,
+    /// The largest message it takes, bytes.
+    pub(super) most_bytes: Option<usize>,
 }
 
 /// What the hub wants here, and away.
@@ -85,6 +109,8 @@ pub enum ToHub {
     Hello {
         /// The highest epoch that was accepted; none until a hub has been heard once.
         highest_epoch: Option<Epoch>,
+        /// All that is held of the hub whose epoch that is.
+        held: Fingerprint,
     },
     /// A part of what is held.
     Index {
@@ -92,6 +118,8 @@ pub enum ToHub {
         held: Vec<HeldObject>,
         /// Whether it is the last part.
         last: bool,
+        /// With the last part: the buckets that are told whole.
+        buckets: Vec<u8>,
     },
     /// How one piece of work ended.
     Ack {
@@ -109,5 +137,8 @@ pub enum ToHub {
     /// What the cluster can run; only in a live session.
     Capacity(CapacityReport),
     /// A sign of life.
-    Heartbeat,
+    Heartbeat {
+        /// Now and then: all that is held.
+        held: Option<Fingerprint>,
+    },
 }

@@ -12,6 +12,7 @@ use super::credentials::{Credentials, CredentialsError};
 use super::dial::dial;
 use super::enroll::{Answer, EnrollError, come_back, join};
 use super::identity::{Enrolled, IdentityError};
+use super::lasting::Lasting;
 use super::message::GoAwayReason;
 use super::session::End;
 use super::{Counters, IdentityStore, LinkState, Settings};
@@ -44,14 +45,14 @@ impl<D: Deliver, S: IdentityStore + Clone> Link<D, S> {
     /// Keeps the link up until `stop` is cancelled. Never fails: whatever goes wrong is logged, told by `state` and
     /// tried again.
     pub async fn run(self, stop: CancellationToken) {
-        let mut backoff = Backoff::default();
+        let (mut backoff, lasting) = (Backoff::default(), Lasting::default());
         let Some(credentials) = stop.run_until_cancelled(self.credentials(&mut backoff)).await else {
             return;
         };
         while !stop.is_cancelled() {
             let wait = match credentials.enrolled().await {
                 None => stop.run_until_cancelled(self.join(&credentials, &mut backoff)).await,
-                Some(enrolled) => self.session(&credentials, &enrolled, &mut backoff, &stop).await,
+                Some(enrolled) => self.session(&credentials, &enrolled, &lasting, &mut backoff, &stop).await,
             };
             let Some(wait) = wait else { return };
             stop.run_until_cancelled(sleep(wait)).await;
@@ -75,17 +76,19 @@ impl<D: Deliver, S: IdentityStore + Clone> Link<D, S> {
         &self,
         credentials: &Credentials<S>,
         enrolled: &Enrolled,
+        lasting: &Lasting,
         backoff: &mut Backoff,
         stop: &CancellationToken,
     ) -> Option<Duration> {
         let dialled = async { dial(&self.settings, enrolled.mutual()?).await.map_err(EnrollError::from) };
         let error = match stop.run_until_cancelled(dialled).await? {
             Ok(channel) => {
-                let (end, lived) = self.serve(credentials, channel, stop).await;
+                let (end, lived) = self.serve(credentials, lasting, channel, stop).await;
                 if stop.is_cancelled() {
                     return None;
                 }
                 backoff.lived(lived);
+                backoff.set_cap(lasting.longest_wait());
                 return stop.run_until_cancelled(self.ended(credentials, end, backoff)).await;
             }
             Err(error) => error,

@@ -1,14 +1,21 @@
 //! One session with the hub: what it says and what happens goes in, what to do comes out.
 //!
 //! ```text
-//! Greeting ──Welcome──► Accepting ──epoch obeyed──► Reading ──what is held──► Live
+//! Greeting ──Welcome──► Accepting ──epoch obeyed──► Live
 //! ```
+//!
+//! Work begins as it comes, but for deletions: they wait for a moment until no more come, and pass the [`Brake`].
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod held;
+mod work;
+
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::message::{Delta, FromHub, GoAway, GoAwayReason, ToHub, Work};
+use self::held::Held;
+use self::work::Workload;
+use super::brake::Brake;
+use super::message::{Delta, FromHub, GoAway, GoAwayReason, Hub, ToHub, Work};
 use crate::deliver::{Epoch, HeldObject, Outcome, RejectionClass};
 
 /// The hub has this long for its Welcome.
@@ -17,8 +24,13 @@ const GREETING: Duration = Duration::from_secs(10);
 const SILENT_INTERVALS: u32 = 3;
 /// Held objects of one Index message: about 200 bytes each.
 const INDEX_CHUNK: usize = 1000;
+/// With every so many signs of life the cluster is read, and the hub is told what it really holds.
+const CHECKED_EVERY: u32 = 10;
 /// Until the hub says otherwise.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Deltas that wait until their epoch is judged, and objects under way: a hub sends no more than it awaits answers for, which is 4 MiB.
+const MOST_DELTAS: usize = 64;
+const MOST_UNDER_WAY: usize = 20_000;
 /// Shorter than this is a fault of the hub.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_secs(1);
 
@@ -29,8 +41,8 @@ pub(super) enum Event {
     Said(FromHub),
     /// The answer to [`Effect::AcceptEpoch`].
     EpochJudged(Judgement),
-    /// The answer to [`Effect::ReadHeld`].
-    Held(Vec<HeldObject>),
+    /// The answer to [`Effect::ReadHeld`]; none if it could not be read now.
+    Held(Option<Vec<HeldObject>>),
     /// The answer to [`Effect::Deliver`].
     Delivered { uid: String, outcome: Outcome },
     /// Something that this session needs of the cluster failed; the next session tries again.
@@ -78,25 +90,36 @@ pub enum End {
 enum Phase {
     Greeting,
     Accepting,
-    Reading,
     Live,
     Closed,
+}
+
+/// What the cluster holds is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Nothing has been done meanwhile.
+    Still,
+    /// Something has: what was read may be neither what was nor what is.
+    Overtaken,
 }
 
 /// The state of one session.
 #[derive(Debug)]
 pub(super) struct Session {
     phase: Phase,
+    hub: Hub,
+    held: Held,
     /// The epoch that was accepted last in this session.
     epoch: Option<Epoch>,
     /// The epoch that is being judged now.
     judged: Option<Epoch>,
     /// Deltas that wait for their epoch.
     waiting: VecDeque<Delta>,
-    /// Work under way, by uid: the delta it came with and its hash.
-    under_way: HashMap<String, (u64, String)>,
-    /// Work that waits until its object's last work is done: the latest wins.
-    next: BTreeMap<String, (u64, Work)>,
+    /// The hub's view of what is held, until its epoch is accepted.
+    compare: Option<HashMap<u32, u64>>,
+    work: Workload,
+    beats: u32,
+    reading: Option<Reading>,
     heartbeat: Duration,
     opened: Instant,
     heard: Instant,
@@ -104,21 +127,31 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session on a new stream, and its first words.
-    pub(super) fn new(highest_epoch: Option<Epoch>, now: Instant) -> (Self, Vec<Effect>) {
+    /// A session on a new stream, and its first words. `held` is what the cluster holds of the hub whose epoch is the
+    /// highest.
+    pub(super) fn new(
+        highest_epoch: Option<Epoch>,
+        held: Vec<HeldObject>,
+        now: Instant,
+    ) -> (Self, Vec<Effect>) {
         let session = Self {
             phase: Phase::Greeting,
+            hub: Hub::default(),
+            held: Held::new(held),
             epoch: None,
             judged: None,
             waiting: VecDeque::new(),
-            under_way: HashMap::new(),
-            next: BTreeMap::new(),
+            compare: None,
+            work: Workload::default(),
+            beats: 0,
+            reading: None,
             heartbeat: HEARTBEAT,
             opened: now,
             heard: now,
             sent: now,
         };
-        (session, vec![Effect::Send(ToHub::Hello { highest_epoch })])
+        let hello = ToHub::Hello { highest_epoch, held: session.held.fingerprint() };
+        (session, vec![Effect::Send(hello)])
     }
 
     /// Whether status and capacity may be sent.
@@ -126,29 +159,37 @@ impl Session {
         matches!(self.phase, Phase::Live)
     }
 
+    /// What the hub said of itself; nothing before its Welcome.
+    pub(super) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
     /// The next moment at which something is due if nothing happens.
     pub(super) fn wake_at(&self) -> Instant {
+        let silent = (self.sent + self.heartbeat).min(self.heard + self.heartbeat * SILENT_INTERVALS);
         match self.phase {
             Phase::Greeting => self.opened + GREETING,
-            _ => (self.sent + self.heartbeat).min(self.heard + self.heartbeat * SILENT_INTERVALS),
+            _ => self.work.due().map_or(silent, |due| due.min(silent)),
         }
     }
 
     /// Takes one event.
-    pub(super) fn on(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+    pub(super) fn on(&mut self, event: Event, brake: &mut Brake, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
         match (event, &self.phase) {
             (_, Phase::Closed) => {}
             (Event::Said(said), _) => self.said(said, now, &mut effects),
-            (Event::EpochJudged(judgement), _) => self.judged(judgement, &mut effects),
-            (Event::Held(held), Phase::Reading) => self.held(held, &mut effects),
-            (Event::Held(_), _) => {}
+            (Event::EpochJudged(judgement), _) => self.judged(judgement, now, &mut effects),
+            (Event::Held(held), _) => self.read(held, &mut effects),
             (Event::Delivered { uid, outcome }, _) => self.delivered(&uid, outcome, &mut effects),
             (Event::Failed(problem), _) => self.close(End::Lost(problem), &mut effects),
-            (Event::Tick, _) => self.tick(now, &mut effects),
+            (Event::Tick, _) => self.tick(brake, now, &mut effects),
         }
         if effects.iter().any(|effect| matches!(effect, Effect::Send(_))) {
             self.sent = now;
+        }
+        if effects.iter().any(|effect| matches!(effect, Effect::Deliver(..))) && self.reading.is_some() {
+            self.reading = Some(Reading::Overtaken);
         }
         effects
     }
@@ -156,18 +197,26 @@ impl Session {
     fn said(&mut self, said: FromHub, now: Instant, effects: &mut Vec<Effect>) {
         self.heard = now;
         match (said, &self.phase) {
-            (FromHub::Welcome { epoch, heartbeat }, Phase::Greeting) => {
+            (FromHub::Welcome { epoch, heartbeat, hub }, Phase::Greeting) => {
                 self.heartbeat = heartbeat.max(SHORTEST_HEARTBEAT);
+                self.hub = hub;
                 self.phase = Phase::Accepting;
                 self.judge(epoch, effects);
             }
-            (FromHub::Delta(delta), Phase::Live) => {
-                self.waiting.push_back(delta);
-                self.take_waiting(effects);
+            (FromHub::Delta(_), Phase::Accepting | Phase::Live)
+                if self.waiting.len() >= MOST_DELTAS || self.work.len() >= MOST_UNDER_WAY =>
+            {
+                self.close(End::Lost("the hub sends more than it has answers for".to_owned()), effects);
             }
+            (FromHub::Delta(delta), Phase::Accepting | Phase::Live) => {
+                self.waiting.push_back(delta);
+                self.take_waiting(now, effects);
+            }
+            (FromHub::Compare(buckets), Phase::Accepting) => self.compare = Some(buckets),
+            (FromHub::Compare(buckets), Phase::Live) => self.index(&buckets, effects),
             (FromHub::GoAway(goodbye), _) => self.close(End::GoneAway(goodbye), effects),
             (FromHub::Heartbeat, _) => {}
-            (FromHub::Welcome { .. } | FromHub::Delta(_), phase) => {
+            (FromHub::Welcome { .. } | FromHub::Delta(_) | FromHub::Compare(_), phase) => {
                 let problem = format!("the hub sent a message out of turn ({phase:?})");
                 self.close(End::Lost(problem), effects);
             }
@@ -179,20 +228,26 @@ impl Session {
         effects.push(Effect::AcceptEpoch(epoch));
     }
 
-    fn judged(&mut self, judgement: Judgement, effects: &mut Vec<Effect>) {
+    fn judged(&mut self, judgement: Judgement, now: Instant, effects: &mut Vec<Effect>) {
         let Some(epoch) = self.judged.take() else { return };
         match (judgement, &self.phase) {
             (Judgement::Obeyed, Phase::Accepting) => {
                 self.epoch = Some(epoch);
-                self.phase = Phase::Reading;
-                effects.push(Effect::ReadHeld);
+                self.phase = Phase::Live;
+                if !self.hub.compares {
+                    // Such a hub waits for all that is held.
+                    send_index(self.held.all(), Vec::new(), effects);
+                } else if let Some(buckets) = self.compare.take() {
+                    self.index(&buckets, effects);
+                }
+                self.take_waiting(now, effects);
             }
             (Judgement::Refused(message), Phase::Accepting) => {
                 self.close(End::EpochRefused(message), effects);
             }
             (Judgement::Obeyed, _) => {
                 self.epoch = Some(epoch);
-                self.take_waiting(effects);
+                self.take_waiting(now, effects);
             }
             (Judgement::Refused(message), _) => {
                 if let Some(delta) = self.waiting.pop_front() {
@@ -202,23 +257,19 @@ impl Session {
                         ack(delta.id, work.uid(), work.hash(), outcome)
                     }));
                 }
-                self.take_waiting(effects);
+                self.take_waiting(now, effects);
             }
         }
     }
 
-    fn held(&mut self, mut held: Vec<HeldObject>, effects: &mut Vec<Effect>) {
-        while held.len() > INDEX_CHUNK {
-            let rest = held.split_off(INDEX_CHUNK);
-            effects.push(Effect::Send(ToHub::Index { held, last: false }));
-            held = rest;
-        }
-        effects.push(Effect::Send(ToHub::Index { held, last: true }));
-        self.phase = Phase::Live;
+    /// Tells what is held where the hub thinks otherwise.
+    fn index(&mut self, theirs: &HashMap<u32, u64>, effects: &mut Vec<Effect>) {
+        let (buckets, held) = self.held.differing(theirs);
+        send_index(held, buckets, effects);
     }
 
     /// Starts deltas in the order they came, as far as their epoch is accepted.
-    fn take_waiting(&mut self, effects: &mut Vec<Effect>) {
+    fn take_waiting(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         while self.judged.is_none()
             && let Some(delta) = self.waiting.front()
         {
@@ -228,41 +279,53 @@ impl Session {
             }
             let Some(Delta { id, epoch, work }) = self.waiting.pop_front() else { return };
             for work in work {
-                self.start(id, work, &epoch, effects);
-            }
-        }
-    }
-
-    fn start(&mut self, delta: u64, work: Work, epoch: &Epoch, effects: &mut Vec<Effect>) {
-        match self.under_way.entry(work.uid().to_owned()) {
-            Entry::Occupied(busy) => drop(self.next.insert(busy.key().clone(), (delta, work))),
-            Entry::Vacant(free) => {
-                free.insert((delta, work.hash().to_owned()));
-                effects.push(Effect::Deliver(work, epoch.clone()));
+                self.work.take(id, work, &epoch, &self.held, now, effects);
             }
         }
     }
 
     fn delivered(&mut self, uid: &str, outcome: Outcome, effects: &mut Vec<Effect>) {
-        let Some((delta, hash)) = self.under_way.remove(uid) else { return };
-        effects.push(ack(delta, uid, &hash, outcome));
-        if let Some((delta, work)) = self.next.remove(uid)
-            && let Some(epoch) = self.epoch.clone()
-        {
-            self.start(delta, work, &epoch, effects);
+        let Some(done) = self.work.done(uid, &mut self.held, &outcome) else { return };
+        effects.push(ack(done.delta, uid, &done.hash, outcome));
+        if let Some(epoch) = &self.epoch {
+            self.work.go_on(uid, epoch, effects);
         }
     }
 
-    fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    /// The cluster was read: if nothing has been done meanwhile, the hub is told what is really held.
+    fn read(&mut self, held: Option<Vec<HeldObject>>, effects: &mut Vec<Effect>) {
+        if let (Some(Reading::Still), Some(held)) = (self.reading.take(), held) {
+            self.held = Held::new(held);
+            effects.push(Effect::Send(ToHub::Heartbeat { held: Some(self.held.fingerprint()) }));
+        }
+    }
+
+    fn tick(&mut self, brake: &mut Brake, now: Instant, effects: &mut Vec<Effect>) {
         if matches!(self.phase, Phase::Greeting) {
             if now >= self.opened + GREETING {
                 self.close(End::Lost("the hub sent no Welcome within 10 s".to_owned()), effects);
             }
-        } else if now >= self.heard + self.heartbeat * SILENT_INTERVALS {
-            self.close(End::Lost("the hub was silent for three heartbeats".to_owned()), effects);
-        } else if now >= self.sent + self.heartbeat {
-            // Before the index the hub expects nothing else, but it takes a sign of life.
-            effects.push(Effect::Send(ToHub::Heartbeat));
+            return;
+        }
+        if now >= self.heard + self.heartbeat * SILENT_INTERVALS {
+            return self.close(End::Lost("the hub was silent for three heartbeats".to_owned()), effects);
+        }
+        if let Some(epoch) = &self.epoch
+            && self.work.due().is_some_and(|due| now >= due)
+        {
+            self.work.release(brake, epoch, &self.held, &self.hub, now, effects);
+        }
+        if now >= self.sent + self.heartbeat {
+            effects.push(Effect::Send(ToHub::Heartbeat { held: None }));
+            self.beats = self.beats.wrapping_add(1);
+            if self.is_live()
+                && self.hub.compares
+                && self.work.is_still()
+                && self.beats.is_multiple_of(CHECKED_EVERY)
+            {
+                self.reading = Some(Reading::Still);
+                effects.push(Effect::ReadHeld);
+            }
         }
     }
 
@@ -270,6 +333,15 @@ impl Session {
         self.phase = Phase::Closed;
         effects.push(Effect::Close(end));
     }
+}
+
+fn send_index(mut held: Vec<HeldObject>, buckets: Vec<u8>, effects: &mut Vec<Effect>) {
+    while held.len() > INDEX_CHUNK {
+        let rest = held.split_off(INDEX_CHUNK);
+        effects.push(Effect::Send(ToHub::Index { held, last: false, buckets: Vec::new() }));
+        held = rest;
+    }
+    effects.push(Effect::Send(ToHub::Index { held, last: true, buckets }));
 }
 
 impl End {

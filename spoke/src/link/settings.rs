@@ -138,7 +138,7 @@ pub struct Settings {
     pub token: Option<String>,
     /// metadata.uid of this cluster's kube-system namespace.
     pub cluster_uid: String,
-    /// What this agent can do.
+    /// What this agent can do, beside what the link itself can.
     pub capabilities: Vec<String>,
     /// Names what the cluster's owner lets a hub do here; another word when that changes.
     pub limits: String,

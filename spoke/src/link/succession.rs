@@ -15,6 +15,7 @@ use super::connect::Connection;
 use super::credentials::Credentials;
 use super::dial::dial;
 use super::enroll::{EnrollError, renew};
+use super::lasting::Lasting;
 use super::run::{Link, Trouble};
 use super::session::End;
 use crate::deliver::Deliver;
@@ -31,11 +32,12 @@ impl<D: Deliver, S: IdentityStore> Link<D, S> {
     pub(super) async fn serve(
         &self,
         credentials: &Credentials<S>,
+        lasting: &Lasting,
         channel: Channel,
         stop: &CancellationToken,
     ) -> (End, Duration) {
         let turn = Arc::new(Mutex::new(()));
-        let mut current = self.begin(credentials, &turn, channel.clone(), None, stop);
+        let mut current = self.begin((credentials, lasting), &turn, channel.clone(), None, stop);
         let mut renewing = Box::pin(self.renewed(credentials, channel));
         loop {
             let fresh = tokio::select! {
@@ -43,7 +45,7 @@ impl<D: Deliver, S: IdentityStore> Link<D, S> {
                 fresh = &mut renewing => fresh,
             };
             let before = Some(current.stop.clone());
-            let mut next = self.begin(credentials, &turn, fresh.clone(), before, stop);
+            let mut next = self.begin((credentials, lasting), &turn, fresh.clone(), before, stop);
             tokio::select! {
                 // The hub has welcomed the next one, or the line is lost for both.
                 _ = &mut current.session => current = next,
@@ -58,7 +60,7 @@ impl<D: Deliver, S: IdentityStore> Link<D, S> {
 
     fn begin<'a>(
         &'a self,
-        credentials: &'a Credentials<S>,
+        (credentials, lasting): (&'a Credentials<S>, &'a Lasting),
         turn: &Arc<Mutex<()>>,
         channel: Channel,
         before: Option<CancellationToken>,
@@ -75,6 +77,7 @@ impl<D: Deliver, S: IdentityStore> Link<D, S> {
             capacity: &self.capacity,
             state: &self.state,
             counters: &self.counters,
+            lasting,
         };
         let ended = stop.clone();
         let session = Box::pin(async move { connection.run(channel, &ended).await });

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use proto::v1;
+use proto::{capability, v1};
 
-use super::message::{Delta, FromHub, GoAway, GoAwayReason, ToHub, Work};
+use super::message::{Delta, FromHub, GoAway, GoAwayReason, Hub, ToHub, Work};
 use super::settings::Settings;
-use crate::deliver::{Epoch, HeldObject, ObjectRef, Outcome, Policy, RejectionClass, Tombstone, Upsert};
+use crate::deliver::{
+    Cause, Epoch, HeldObject, HoldReason, ObjectRef, Outcome, Policy, RejectionClass, Tombstone, Upsert,
+};
 use crate::facts::CapacityReport;
 use crate::report::{Condition, ObjectStatus};
 
@@ -15,9 +17,11 @@ pub(super) fn from_hub(message: v1::HubMessage) -> Option<FromHub> {
     use v1::hub_message::Message;
     Some(match message.message? {
         Message::Welcome(welcome) => FromHub::Welcome {
-            epoch: from_epoch(welcome.epoch),
             heartbeat: Duration::from_secs(u64::from(welcome.heartbeat_seconds)),
+            hub: from_hub_itself(&welcome),
+            epoch: from_epoch(welcome.epoch),
         },
+        Message::Compare(compare) => FromHub::Compare(compare.buckets),
         Message::Desired(delta) => {
             let upserts = delta.upserts.into_iter().map(|upsert| Work::Upsert(from_upsert(upsert)));
             let tombstones = delta.tombstones.into_iter().filter_map(from_tombstone).map(Work::Remove);
@@ -27,7 +31,7 @@ pub(super) fn from_hub(message: v1::HubMessage) -> Option<FromHub> {
                 work: upserts.chain(tombstones).collect(),
             })
         }
-        Message::Heartbeat(v1::Heartbeat {}) => FromHub::Heartbeat,
+        Message::Heartbeat(_) => FromHub::Heartbeat,
         // Taken beside the session.
         Message::TrustBundle(_) => return None,
         Message::GoAway(goodbye) => FromHub::GoAway(GoAway {
@@ -39,9 +43,24 @@ pub(super) fn from_hub(message: v1::HubMessage) -> Option<FromHub> {
                 v1::GoAwayReason::Unavailable | v1::GoAwayReason::Unspecified => GoAwayReason::Unavailable,
             },
             message: goodbye.message,
-            retry_after: Duration::from_secs(u64::from(goodbye.retry_after_seconds)),
+            retry_after: match goodbye.retry_after_ms {
+                0 => Duration::from_secs(u64::from(goodbye.retry_after_seconds)),
+                ms => Duration::from_millis(u64::from(ms)),
+            },
         }),
     })
+}
+
+fn from_hub_itself(welcome: &v1::Welcome) -> Hub {
+    let can = |capability: &str| welcome.capabilities.iter().any(|known| known == capability);
+    let said = |number: u32| Some(number).filter(|number| *number > 0);
+    Hub {
+        compares: can(capability::COMPARE_BY_HASH),
+        knows_brake: can(capability::DELETION_BRAKE),
+        time_ms: welcome.server_time_ms,
+        longest_wait: said(welcome.longest_wait_ms).map(|ms| Duration::from_millis(u64::from(ms))),
+        most_bytes: said(welcome.max_message_bytes).and_then(|bytes| usize::try_from(bytes).ok()),
+    }
 }
 
 fn from_epoch(epoch: Option<v1::Epoch>) -> Epoch {
@@ -70,7 +89,18 @@ fn from_tombstone(tombstone: v1::Tombstone) -> Option<Tombstone> {
         v1::DeletionPolicy::Retain => Policy::Retain,
         v1::DeletionPolicy::Unspecified => return None,
     };
-    Some(Tombstone { object: from_object(tombstone.object), policy, reason: tombstone.reason })
+    let cause = match tombstone.cause() {
+        v1::DeletionCause::Unspecified => Cause::Admin,
+        v1::DeletionCause::Failover => Cause::Failover,
+        v1::DeletionCause::Confirmed => Cause::Confirmed,
+    };
+    Some(Tombstone {
+        object: from_object(tombstone.object),
+        policy,
+        reason: tombstone.reason,
+        decided_ms: tombstone.decided_ms,
+        cause,
+    })
 }
 
 /// What the spoke says, as it travels.
@@ -78,25 +108,32 @@ fn from_tombstone(tombstone: v1::Tombstone) -> Option<Tombstone> {
 pub fn to_hub(message: ToHub, settings: &Settings) -> v1::SpokeMessage {
     use v1::spoke_message::Message;
     let message = match message {
-        ToHub::Hello { highest_epoch } => Message::Hello(v1::Hello {
+        ToHub::Hello { highest_epoch, held } => Message::Hello(v1::Hello {
             cluster: settings.cluster.clone(),
             cluster_uid: settings.cluster_uid.clone(),
             instance: settings.instance.0.clone(),
             instance_started_ms: settings.instance.1,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: settings.capabilities.clone(),
+            capabilities: [capability::COMPARE_BY_HASH, capability::DELETION_BRAKE]
+                .into_iter()
+                .map(str::to_owned)
+                .chain(settings.capabilities.iter().cloned())
+                .collect(),
             limits: settings.limits.clone(),
             highest_epoch: highest_epoch.map(|Epoch { hub_id, term, incarnation }| v1::Epoch {
                 hub_id,
                 term,
                 incarnation,
             }),
+            held: Some(held.to_wire()),
             // Said by whoever opens the stream.
             trusted_authorities: Vec::new(),
         }),
-        ToHub::Index { held, last } => {
-            Message::Index(v1::Index { held: held.into_iter().map(to_held).collect(), last })
-        }
+        ToHub::Index { held, last, buckets } => Message::Index(v1::Index {
+            held: held.into_iter().map(to_held).collect(),
+            last,
+            buckets: buckets.into_iter().map(u32::from).collect(),
+        }),
         ToHub::Ack { delta, uid, hash, outcome } => Message::Ack(v1::Ack {
             delta_id: delta,
             results: vec![v1::Result { uid, hash, outcome: Some(to_outcome(outcome)) }],
@@ -105,7 +142,9 @@ pub fn to_hub(message: ToHub, settings: &Settings) -> v1::SpokeMessage {
             Message::Status(v1::StatusBatch { items: items.into_iter().map(to_status).collect() })
         }
         ToHub::Capacity(report) => Message::Capacity(to_capacity(report)),
-        ToHub::Heartbeat => Message::Heartbeat(v1::Heartbeat {}),
+        ToHub::Heartbeat { held } => {
+            Message::Heartbeat(v1::Heartbeat { held: held.map(|held| held.to_wire()) })
+        }
     };
     v1::SpokeMessage { message: Some(message) }
 }
@@ -133,6 +172,13 @@ fn to_outcome(outcome: Outcome) -> v1::result::Outcome {
                 RejectionClass::PolicyDenied { .. } => v1::RejectionClass::PolicyDenied,
             };
             v1::result::Outcome::Rejected(v1::Rejected { class: i32::from(class), message, held })
+        }
+        Outcome::Held { reason, message } => {
+            let reason = match reason {
+                HoldReason::TooMany => v1::HoldReason::TooMany,
+                HoldReason::Stale => v1::HoldReason::Stale,
+            };
+            v1::result::Outcome::Held(v1::Held { reason: i32::from(reason), message })
         }
     }
 }
@@ -203,3 +249,6 @@ fn to_capacity(report: CapacityReport) -> v1::CapacityReport {
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -26,22 +26,33 @@ pub(super) struct Workers<D> {
     deliver: Arc<D>,
     done: mpsc::UnboundedSender<Happening>,
     slots: Arc<Semaphore>,
+    /// Nothing begins before the session has the right to deliver.
+    turn: watch::Receiver<Option<OwnedMutexGuard<()>>>,
     stop: CancellationToken,
     counters: Counters,
 }
 
 impl<D: Deliver> Workers<D> {
     /// Outcomes go to `done`, whose length the hub bounds: it sends no more than it has answers for.
-    pub(super) fn new(deliver: Arc<D>, done: mpsc::UnboundedSender<Happening>, counters: Counters) -> Self {
+    pub(super) fn new(
+        deliver: Arc<D>,
+        done: mpsc::UnboundedSender<Happening>,
+        turn: watch::Receiver<Option<OwnedMutexGuard<()>>>,
+        counters: Counters,
+    ) -> Self {
         let slots = Arc::new(Semaphore::new(AT_ONCE as usize));
-        Self { deliver, done, slots, stop: CancellationToken::new(), counters }
+        Self { deliver, done, slots, turn, stop: CancellationToken::new(), counters }
     }
 
     /// Begins one piece of work.
     pub(super) fn start(&self, work: Work, epoch: Epoch) {
         let (deliver, slots, done) = (self.deliver.clone(), self.slots.clone(), self.done.clone());
-        let (stop, counters) = (self.stop.clone(), self.counters.clone());
+        let (stop, counters, mut turn) = (self.stop.clone(), self.counters.clone(), self.turn.clone());
         tokio::spawn(async move {
+            let ours = async { turn.wait_for(Option::is_some).await.is_ok() };
+            if stop.run_until_cancelled(ours).await != Some(true) {
+                return;
+            }
             let mut ceiling = BASE;
             loop {
                 // A slot is held during a call only: an object that cannot be delivered holds up no other.
@@ -106,6 +117,9 @@ fn count(counters: &Counters, outcome: &Outcome) {
         Outcome::Accepted | Outcome::Gone => counters.objects_delivered.inc(),
         Outcome::Rejected { class, .. } => {
             counters.objects_rejected.get_or_create(&ByClass { class: class.as_str() }).inc()
+        }
+        Outcome::Held { reason, .. } => {
+            counters.objects_rejected.get_or_create(&ByClass { class: reason.as_str() }).inc()
         }
     };
 }

@@ -6,7 +6,7 @@ use crds::fleet::{PlacedObject, RemovalPolicy as Policy};
 use hub::decisions::{Fate, Input, PlacedRow, Rows, grants, plan, settled};
 use hub::failover::Limits;
 use hub::fleet::{ClusterName, FleetEvent, ObjectRef};
-use hub::link::{DesiredObject, Removal, RemovalPolicy};
+use hub::link::{Cause, DesiredObject, Removal, RemovalPolicy};
 use hub::scheduler::{Chosen, Decision, Granted, Previous, Request, Workload, schedule};
 
 use super::Event;
@@ -249,9 +249,10 @@ impl HubSite {
                 namespace: super::NAMESPACE.to_owned(),
                 name: object.name.clone(),
             };
-            process
-                .fleetbox
-                .set_removal(&parsed, Removal { object: removed, policy, reason: row.reason.clone() });
+            // The admin of this world deletes many at once, means it, and has said so.
+            let (reason, decided, cause) = (row.reason.clone(), row.since, Cause::Confirmed);
+            let removal = Removal { object: removed, policy, reason, decided, cause };
+            process.fleetbox.set_removal(&parsed, removal);
             listed.insert((cluster.to_owned(), object.uid.clone()));
         }
         for (cluster, uid) in book.listed.difference(&listed) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use futures::FutureExt;
 use hub::fleet::{Answer, ClusterName};
-use hub::link::{Act, Counters, Happening, LinkEvent, Machine};
+use hub::link::{Act, Counters, Happening, LinkEvent, Machine, Terms};
 use prost::Message;
 use proto::v1;
 use proto::v1::hub_message::Message as FromHub;
@@ -43,6 +43,7 @@ impl HubSite {
                     reason: i32::from(v1::GoAwayReason::Unavailable),
                     message: "the hub is starting".to_owned(),
                     retry_after_seconds: 1,
+                    retry_after_ms: 0,
                 };
                 send(stream, &v1::HubMessage { message: Some(FromHub::GoAway(goodbye)) }, stage);
                 return hang_up(stream, stage);
@@ -51,7 +52,7 @@ impl HubSite {
             let machine = Machine::new(
                 cluster.clone(),
                 jiff::Timestamp::MAX,
-                HEARTBEAT,
+                Terms::of(process.fleetbox.clusters(), HEARTBEAT, [0.5; 2]),
                 process.fleetbox.clone(),
                 Counters::default(),
                 stage.instant(),

@@ -8,7 +8,7 @@ use prost::Message;
 use proto::v1;
 use spoke::deliver::{Epoch, HeldObject, ObjectRef, marks_of, rules};
 use spoke::facts::CapacityReport;
-use spoke::link::{Act, Backoff, End, Happening, Judgement, Machine, Settings, ToHub, to_hub};
+use spoke::link::{Act, Backoff, Brake, End, Happening, Judgement, Machine, Settings, ToHub, to_hub};
 use spoke::report::Outbox;
 
 use super::known::Known;
@@ -39,6 +39,7 @@ pub(in crate::simulation) struct Agent {
     pub(super) busy: u32,
     settings: Settings,
     backoff: Backoff,
+    brake: Brake,
     /// The wait before the next dial, once calls under way have ended.
     pub(super) pause: Option<Time>,
 }
@@ -69,6 +70,7 @@ impl Agent {
             busy: 0,
             settings,
             backoff: Backoff::default(),
+            brake: Brake::default(),
             pause: None,
         }
     }
@@ -84,6 +86,7 @@ impl SpokeSite {
     pub(in crate::simulation) fn dial(&mut self, hub_life: Option<u64>, stage: &mut Stage) {
         let (index, life, address) = (self.index, self.life, self.address);
         let failing = self.kube.failing;
+        let held = self.list();
         let Some(agent) = &mut self.agent else { return };
         if agent.session.is_some() {
             return;
@@ -94,7 +97,7 @@ impl SpokeSite {
             return stage.plan(wait, Event::Dial { spoke: index, life });
         };
         let highest = agent.known.get(&self.kube);
-        let (machine, hello) = Machine::new(highest, &agent.settings, stage.instant());
+        let (machine, hello) = Machine::new(highest, held, &agent.settings, stage.instant());
         let stream = stage.net.open((address, hub_life), (index, life), false);
         stage.note(|| format!("agent {index} dials hub {address}: stream {stream}"));
         stage.disturb(index);
@@ -178,11 +181,7 @@ impl SpokeSite {
         stage: &mut Stage,
     ) {
         if self.session(stream).is_some() {
-            let happening = match held {
-                Some(held) => Happening::Held(held),
-                None => Happening::Failed("the list failed".to_owned()),
-            };
-            self.happened(happening, stage);
+            self.happened(Happening::Held(held), stage);
         }
     }
 
@@ -190,7 +189,7 @@ impl SpokeSite {
     pub(super) fn happened(&mut self, happening: Happening, stage: &mut Stage) {
         let Some(agent) = &mut self.agent else { return };
         let Some(session) = &mut agent.session else { return };
-        let acts = session.machine.on(happening, &agent.settings, stage.instant());
+        let acts = session.machine.on(happening, &mut agent.brake, &agent.settings, stage.instant());
         self.carry_out(VecDeque::from(acts), stage);
     }
 
@@ -208,7 +207,12 @@ impl SpokeSite {
                     let answer = self.judge(&epoch, stage);
                     let Some(agent) = &mut self.agent else { return };
                     let Some(session) = &mut agent.session else { return };
-                    acts.extend(session.machine.on(answer, &agent.settings, stage.instant()));
+                    acts.extend(session.machine.on(
+                        answer,
+                        &mut agent.brake,
+                        &agent.settings,
+                        stage.instant(),
+                    ));
                 }
                 Act::ReadHeld => {
                     let (spoke, life, stream) = (self.index, self.life, session.stream);

@@ -1,18 +1,23 @@
 //! The admin's explicit words about a cluster, given as annotations: followed, and taken off when they have served.
 
 use crds::fleet::GPUCluster;
-use crds::marks::{CONFIRM_FAILOVER_ANNOTATION, CONFIRM_ORPHAN_REMOVAL_ANNOTATION};
+use crds::marks::{
+    CONFIRM_DELETIONS_ANNOTATION, CONFIRM_FAILOVER_ANNOTATION, CONFIRM_ORPHAN_REMOVAL_ANNOTATION,
+};
+use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::super::Hub;
 use super::super::fault::{Fault, call};
+use crate::aggregate::confirmation;
 use crate::fleet::{ClusterName, Link};
-use crate::link::{Removal, RemovalPolicy};
+use crate::link::{Cause, Removal, RemovalPolicy};
 
 /// Follows what the annotations of a GPUCluster say.
 pub(super) async fn follow(hub: &Hub, name: &ClusterName, stored: &GPUCluster) -> Result<(), Fault> {
+    confirm_deletions(hub, name, stored);
     let annotations = stored.annotations();
     if annotations.contains_key(CONFIRM_FAILOVER_ANNOTATION) && is_back(hub, name) {
         // Left there, it would answer the next outage before anybody has looked at it.
@@ -23,6 +28,17 @@ pub(super) async fn follow(hub: &Hub, name: &ClusterName, stored: &GPUCluster) -
         take_off(hub, name, CONFIRM_ORPHAN_REMOVAL_ANNOTATION).await?;
     }
     Ok(())
+}
+
+/// Lets go what the cluster's spoke holds back, if the admin has confirmed exactly that. The word stays: it names these deletions,
+/// and a hub that restarts before they are done needs it again.
+fn confirm_deletions(hub: &Hub, name: &ClusterName, stored: &GPUCluster) {
+    let held = hub.fleetbox.held_back(name);
+    let word = stored.annotations().get(CONFIRM_DELETIONS_ANNOTATION);
+    if !held.is_empty() && word == Some(&confirmation(&held)) {
+        let confirmed = hub.fleetbox.confirm_held_back(name);
+        tracing::info!(target: "audit", action = "confirm-deletions", cluster = %name, confirmed, word, "deletions go on");
+    }
 }
 
 fn is_back(hub: &Hub, name: &ClusterName) -> bool {
@@ -38,7 +54,14 @@ fn remove_orphans(hub: &Hub, name: &ClusterName, confirmed: Option<&str>) -> boo
         for object in &orphans {
             tracing::info!(target: "audit", action = "remove-orphan", cluster = %name, %object, "confirmed by the admin");
             let reason = format!("unknown to the hub; its admin confirmed the removal of {}", orphans.len());
-            let removal = Removal { object: object.clone(), policy: RemovalPolicy::Delete, reason };
+            let removal = Removal {
+                object: object.clone(),
+                policy: RemovalPolicy::Delete,
+                reason,
+                decided: Timestamp::now(),
+                // The admin has named their number: the spoke need not ask once more.
+                cause: Cause::Confirmed,
+            };
             hub.fleetbox.set_removal(name, removal);
         }
         live.doomed.insert(name.clone(), orphans.iter().map(|object| object.uid.clone()).collect());

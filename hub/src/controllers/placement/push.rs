@@ -12,9 +12,9 @@ use super::rows::{PlacedRow, SECRET};
 use super::secrets::Listed;
 use super::{Book, Rows};
 use crate::fleet::{Cluster, PlacementKey};
-use crate::link::{DesiredObject, Removal, RemovalPolicy};
+use crate::link::{Cause, DesiredObject, Removal, RemovalPolicy};
 use crate::resolve::{self, Override, resolve};
-use crate::scheduler::Chosen;
+use crate::scheduler::{Chosen, Reason};
 
 /// What objects were resolved to, by object, replicas and the overrides that count: most clusters get the same bytes,
 /// which are made and kept once.
@@ -147,7 +147,12 @@ fn remove(
             Policy::Retain => RemovalPolicy::Retain,
         };
         let reason = format!("NIMPlacement {key}: {}", row.reason);
-        hub.fleetbox.set_removal(&name, Removal { object: object_ref(key, object), policy, reason });
+        let object_ref = object_ref(key, object);
+        // What failover has replaced may go: its replacement serves.
+        let failed_over = row.reason == Reason::Replaced.as_str();
+        let cause = if failed_over { Cause::Failover } else { Cause::Admin };
+        let removal = Removal { object: object_ref, policy, reason, decided: row.since, cause };
+        hub.fleetbox.set_removal(&name, removal);
         let entry = (cluster.to_owned(), object.uid.clone());
         if !before.contains(&entry) && hub.fleetbox.is_open() {
             tracing::info!(target: "audit", action = "remove", placement = %key, cluster, kind = object.kind,

@@ -1,28 +1,34 @@
 //! What one session has to send, what is under way, and what the spoke holds.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use proto::{Buckets, bucket};
+
+use super::held::Held;
 use crate::fleet::{Answer, HeldObject, ObjectResult, RejectionClass};
 use crate::link::object::{DesiredObject, Removal};
 use crate::link::wants::{Want, Wants};
 
-/// A delta ends at this size: well under the largest message, so that a slow link shares its time.
-const DELTA_BYTES: usize = 1 << 20;
+/// A delta ends at this size: a heartbeat behind it is late by no more than 3 s at 1 Mbit/s.
+const DELTA_BYTES: usize = 1 << 18;
 /// What names and envelope of one object take at most, roughly.
 const ENVELOPE_BYTES: usize = 1 << 10;
 /// What a spoke that does not answer can hold of the hub's memory.
 const UNDER_WAY_BYTES: usize = 4 << 20;
-/// More objects than any one cluster holds; a longer index is an attack or a fault.
-const MOST_HELD: usize = 100_000;
+/// An index may be this long whatever is wanted, and at most [`MOST_TIMES`] as long as what is wanted: a longer one is an
+/// attack or a fault.
+const MOST_HELD: usize = 10_000;
+const MOST_TIMES: usize = 4;
 
 /// What one session has to send, what is under way, and what the spoke holds.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
     /// The spoke's index as it was received, until it is compared.
     index: Vec<HeldObject>,
-    /// Hash held, by uid.
-    held: HashMap<String, String>,
+    held: Held,
+    /// What is held and nobody wants or removes, by uid.
+    orphans: BTreeMap<String, HeldObject>,
     /// To be sent. Caches come first: a service without its cache would only wait.
     queue: BTreeSet<(Rank, String)>,
     under_way: HashMap<String, Flight>,
@@ -39,11 +45,12 @@ enum Rank {
 #[derive(Debug)]
 struct Flight {
     delta: u64,
+    generation: i64,
     hash: String,
     bytes: usize,
 }
 
-/// An index, compared with what is wanted.
+/// What the spoke holds, compared with what is wanted.
 #[derive(Debug)]
 pub(super) struct Compared {
     /// Held as wanted.
@@ -61,45 +68,72 @@ pub(super) struct Acked {
     pub(super) stale_epoch: bool,
 }
 
-/// A delta: its number, what to apply and what to remove.
-type Delta = (u64, Vec<Arc<DesiredObject>>, Vec<Arc<Removal>>);
+/// What is to be sent next.
+#[derive(Debug)]
+pub(super) struct Next {
+    /// The number of the delta.
+    pub(super) id: u64,
+    /// What to apply.
+    pub(super) upserts: Vec<Arc<DesiredObject>>,
+    /// What to remove.
+    pub(super) tombstones: Vec<Arc<Removal>>,
+    /// What cannot be sent at all.
+    pub(super) unsendable: Vec<ObjectResult>,
+}
 
 impl Delivery {
-    /// Takes a chunk of the index; `false` if it is too long.
-    pub(super) fn index(&mut self, held: Vec<HeldObject>) -> bool {
-        self.index.extend(held);
-        self.index.len() <= MOST_HELD
+    /// The spoke holds all that is wanted, but for what its index will say: the hub's view, for a [`Compared`] later.
+    pub(super) fn assume(&mut self, wants: &mut Wants) -> &Buckets {
+        for object in wants.kept() {
+            self.held.insert(&object.object.uid, object.generation, &object.hash);
+        }
+        self.held.buckets()
     }
 
-    /// Compares the index with what is wanted, and queues the difference.
-    pub(super) fn compare(&mut self, wants: &mut Wants) -> Compared {
+    /// The fingerprints of what the spoke holds, as far as the hub knows.
+    pub(super) fn buckets(&self) -> &Buckets {
+        self.held.buckets()
+    }
+
+    /// Whether nothing is under way, so that what the spoke says of itself can be compared.
+    pub(super) fn is_still(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// Takes a chunk of the index; `false` if it is too long.
+    pub(super) fn index(&mut self, held: Vec<HeldObject>, wants: &Wants) -> bool {
+        self.index.extend(held);
+        self.index.len() <= MOST_HELD.max(wants.len().saturating_mul(MOST_TIMES))
+    }
+
+    /// Compares what the spoke holds with what is wanted, and queues the difference. The index tells `buckets` whole.
+    pub(super) fn compare(&mut self, buckets: &BTreeSet<u8>, wants: &mut Wants) -> Compared {
         wants.take_dirty();
-        let mut compared = Compared { in_sync: Vec::new(), orphans: Vec::new() };
-        for held in std::mem::take(&mut self.index) {
-            self.held.insert(held.object.uid.clone(), held.hash.clone());
-            match wants.get(&held.object.uid) {
-                None => compared.orphans.push(held),
-                Some(Want::Keep(object)) if object.hash == held.hash => {
-                    let HeldObject { object, hash, .. } = held;
-                    compared.in_sync.push(ObjectResult { uid: object.uid, hash, answer: Answer::Accepted });
-                }
-                Some(_) => {}
-            }
-        }
+        let index = std::mem::take(&mut self.index);
+        self.held.replace(buckets, &index);
+        let is_stray =
+            |held: &HeldObject| wants.get(&held.object.uid).is_none() && self.held.has_any(&held.object.uid);
+        self.orphans.retain(|uid, held| is_stray(held) && !buckets.contains(&bucket(uid)));
+        let strays = index.into_iter().filter(is_stray).map(|held| (held.object.uid.clone(), held));
+        self.orphans.extend(strays.collect::<Vec<_>>());
+        let mut in_sync = Vec::new();
         for (uid, want) in wants.iter() {
-            let in_sync = matches!(want, Want::Keep(object) if self.held.get(uid) == Some(&object.hash));
-            if !in_sync {
-                self.enqueue(uid, want);
+            match want {
+                Want::Keep(object) if self.held.has(object) => {
+                    let (uid, hash) = (uid.clone(), object.hash.clone());
+                    in_sync.push(ObjectResult { uid, hash, answer: Answer::Accepted });
+                }
+                _ => enqueue(&mut self.queue, uid, want),
             }
         }
-        compared
+        Compared { in_sync, orphans: self.orphans.values().cloned().collect() }
     }
 
     /// Queues what has changed.
     pub(super) fn changed(&mut self, wants: &mut Wants) {
         for uid in wants.take_dirty() {
             if let Some(want) = wants.get(&uid) {
-                self.enqueue(&uid, want);
+                enqueue(&mut self.queue, &uid, want);
             }
         }
     }
@@ -108,36 +142,42 @@ impl Delivery {
     pub(super) fn acked(&mut self, delta: u64, results: Vec<ObjectResult>, wants: &mut Wants) -> Acked {
         let mut acked = Acked { results: Vec::new(), stale_epoch: false };
         for mut result in results {
-            let Some(flight) = self.under_way.get(&result.uid).filter(|flight| flight.delta == delta) else {
+            if self.under_way.get(&result.uid).is_none_or(|flight| flight.delta != delta) {
                 continue;
-            };
+            }
+            let Some(flight) = self.under_way.remove(&result.uid) else { continue };
             self.under_way_bytes -= flight.bytes;
-            result.hash.clone_from(&flight.hash);
-            self.under_way.remove(&result.uid);
+            let (uid, generation) = (&result.uid, flight.generation);
+            result.hash = flight.hash;
             match &result.answer {
-                Answer::Accepted => drop(self.held.insert(result.uid.clone(), result.hash.clone())),
-                Answer::Gone => drop(self.held.remove(&result.uid)),
+                Answer::Accepted => self.held.insert(uid, generation, &result.hash),
+                Answer::Gone => {
+                    self.held.remove(uid);
+                    wants.gone(uid);
+                }
                 Answer::Rejected { class: RejectionClass::StaleEpoch, .. } => {
                     acked.stale_epoch = true;
                     continue;
                 }
-                Answer::Rejected { .. } => wants.refuse(&result.uid, &result.hash),
+                Answer::Rejected { .. } => wants.refuse(uid, &result.hash),
+                Answer::Held { reason, message } => wants.hold_back(uid, *reason, message.clone()),
             }
-            if let Some(want) = wants.get(&result.uid)
-                && want.hash() != result.hash
+            if let Some(want) = wants.get(uid)
+                && (want.hash() != result.hash
+                    || matches!(want, Want::Keep(object) if object.generation != generation))
             {
-                self.enqueue(&result.uid, want);
+                enqueue(&mut self.queue, uid, want);
             }
             acked.results.push(result);
         }
         acked
     }
 
-    /// The next delta, if there is something to send and room for it.
-    pub(super) fn next(&mut self, wants: &Wants) -> Option<Delta> {
-        let (mut upserts, mut tombstones) = (Vec::new(), Vec::new());
-        let (delta, mut size) = (self.last_delta + 1, 0);
-        let mut done = Vec::new();
+    /// What is to be sent next, if there is something to send and room for it.
+    pub(super) fn next(&mut self, wants: &mut Wants) -> Option<Next> {
+        let id = self.last_delta + 1;
+        let mut next = Next { id, upserts: Vec::new(), tombstones: Vec::new(), unsendable: Vec::new() };
+        let (mut size, mut done) = (0, Vec::new());
         for entry in &self.queue {
             let uid = &entry.1;
             let Some(want) = wants.get(uid).filter(|want| !wants.is_refused(uid, want)) else {
@@ -147,13 +187,18 @@ impl Delivery {
             if self.under_way.contains_key(uid) {
                 continue;
             }
-            let bytes = match want {
-                Want::Keep(object) if self.held.get(uid) == Some(&object.hash) => {
+            let (bytes, generation) = match want {
+                Want::Keep(object) if self.held.has(object) => {
                     done.push(entry.clone());
                     continue;
                 }
-                Want::Keep(object) => ENVELOPE_BYTES + object.payload.len(),
-                Want::Remove(_) => ENVELOPE_BYTES,
+                Want::Keep(object) if object.payload.len() > DesiredObject::MOST_BYTES => {
+                    next.unsendable.push(too_large(object));
+                    done.push(entry.clone());
+                    continue;
+                }
+                Want::Keep(object) => (ENVELOPE_BYTES + object.payload.len(), object.generation),
+                Want::Remove(_) => (ENVELOPE_BYTES, 0),
             };
             let full = size + bytes > DELTA_BYTES && size > 0;
             let no_room = self.under_way_bytes + bytes > UNDER_WAY_BYTES && !self.under_way.is_empty();
@@ -161,32 +206,46 @@ impl Delivery {
                 break;
             }
             match want {
-                Want::Keep(object) => upserts.push(object.clone()),
-                Want::Remove(removal) => tombstones.push(removal.clone()),
+                Want::Keep(object) => next.upserts.push(object.clone()),
+                Want::Remove(removal) => next.tombstones.push(removal.clone()),
             }
             size += bytes;
             self.under_way_bytes += bytes;
-            self.under_way.insert(uid.clone(), Flight { delta, hash: want.hash().to_owned(), bytes });
+            let hash = want.hash().to_owned();
+            self.under_way.insert(uid.clone(), Flight { delta: id, generation, hash, bytes });
             done.push(entry.clone());
         }
         for entry in done {
             self.queue.remove(&entry);
         }
-        // Removed in the opposite order: a service goes before the cache it uses.
-        tombstones.reverse();
-        if upserts.is_empty() && tombstones.is_empty() {
-            return None;
+        for result in &next.unsendable {
+            wants.refuse(&result.uid, &result.hash);
         }
-        self.last_delta = delta;
-        Some((delta, upserts, tombstones))
+        // Removed in the opposite order: a service goes before the cache it uses.
+        next.tombstones.reverse();
+        if size > 0 {
+            self.last_delta = id;
+        }
+        (size > 0 || !next.unsendable.is_empty()).then_some(next)
     }
+}
 
-    fn enqueue(&mut self, uid: &str, want: &Want) {
-        let kind = match want {
-            Want::Keep(object) => &object.object.kind,
-            Want::Remove(removal) => &removal.object.kind,
-        };
-        let rank = if kind == "NIMCache" { Rank::Cache } else { Rank::Other };
-        self.queue.insert((rank, uid.to_owned()));
-    }
+fn enqueue(queue: &mut BTreeSet<(Rank, String)>, uid: &str, want: &Want) {
+    let kind = match want {
+        Want::Keep(object) => &object.object.kind,
+        Want::Remove(removal) => &removal.object.kind,
+    };
+    let rank = if kind == "NIMCache" { Rank::Cache } else { Rank::Other };
+    queue.insert((rank, uid.to_owned()));
+}
+
+/// The verdict on an object that no cluster could take: it is the object's fault, and no other waits for it.
+fn too_large(object: &DesiredObject) -> ObjectResult {
+    let (bytes, most) = (object.payload.len(), DesiredObject::MOST_BYTES);
+    let message = format!(
+        "as it would be sent it has {bytes} bytes, more than the {most} that a cluster's API server takes: make {} smaller",
+        object.object.kind
+    );
+    let answer = Answer::Rejected { class: RejectionClass::Invalid, message };
+    ObjectResult { uid: object.object.uid.clone(), hash: object.hash.clone(), answer }
 }

@@ -66,6 +66,27 @@ fn connectivity() {
 }
 
 #[test]
+fn agents() {
+    let agent = |capabilities: &[&str]| {
+        let capabilities = capabilities.iter().map(|capability| (*capability).to_owned()).collect();
+        let agent = crate::fleet::Agent { version: "0.1.0".into(), capabilities, ..<_>::default() };
+        h100().with(crate::fleet::FleetEvent::Connected {
+            cluster: "east".parse().unwrap(),
+            agent,
+            at: at(0),
+        })
+    };
+    let object = &fitting().workloads[0].object;
+    let kind = format!("{}/{}", object.api_version, object.kind);
+    let old = agent(&["retain", "apps.nvidia.com/v1alpha1/NIMCache"]);
+    expect(&old, &fitting(), Reason::AgentTooOld, &[&kind, "0.1.0", "upgrade nimfleet-spoke"]);
+    for fleet in [agent(&["retain", &kind]), agent(&[])] {
+        let decision = schedule(&fitting(), &fleet);
+        assert!(decision.refused.iter().all(|refused| refused.reason != Reason::AgentTooOld), "{decision:?}");
+    }
+}
+
+#[test]
 fn affinity() {
     let mut wants = fitting();
     wants.policy.affinity.required = vec![selector("tier", "gold"), selector("tier", "iron")];

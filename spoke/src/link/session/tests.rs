@@ -1,31 +1,47 @@
 //! The session by table.
 
+mod brake;
+
 use super::*;
-use crate::deliver::{ObjectRef, Policy, Tombstone, Upsert};
+use crate::deliver::{Cause, ObjectRef, Policy, Tombstone, Upsert};
 
 struct Bench {
     session: Session,
+    brake: Brake,
     now: Instant,
 }
 
 impl Bench {
     fn new() -> Self {
-        let now = Instant::now();
-        Self { session: Session::new(None, now).0, now }
+        Self::holding(&[])
     }
 
-    /// Up to the index.
+    fn holding(uids: &[&str]) -> Self {
+        let now = Instant::now();
+        let held = uids.iter().map(|uid| object_held(uid, "1")).collect();
+        Self { session: Session::new(None, held, now).0, brake: Brake::default(), now }
+    }
+
+    /// Up to the welcome of a hub that can all that this spoke can.
     fn live() -> Self {
-        let mut bench = Self::new();
-        bench.said(welcome());
-        bench.on(Event::EpochJudged(Judgement::Obeyed));
-        bench.on(Event::Held(vec![]));
-        assert!(bench.session.is_live());
-        bench
+        Self::new().welcomed()
+    }
+
+    fn welcomed(mut self) -> Self {
+        self.said(welcome());
+        self.on(Event::EpochJudged(Judgement::Obeyed));
+        assert!(self.session.is_live());
+        self
     }
 
     fn on(&mut self, event: Event) -> Vec<Effect> {
-        self.session.on(event, self.now)
+        self.session.on(event, &mut self.brake, self.now)
+    }
+
+    /// What happens when no more deletions come for a while.
+    fn quiet(&mut self) -> Vec<Effect> {
+        self.now += Duration::from_secs(1);
+        self.on(Event::Tick)
     }
 
     fn said(&mut self, said: FromHub) -> Vec<Effect> {
@@ -46,7 +62,18 @@ fn epoch(term: u64) -> Epoch {
 }
 
 fn welcome() -> FromHub {
-    FromHub::Welcome { epoch: epoch(5), heartbeat: Duration::from_secs(10) }
+    welcome_of(Hub { compares: true, knows_brake: true, time_ms: BEGAN, ..Hub::default() })
+}
+
+fn welcome_of(hub: Hub) -> FromHub {
+    FromHub::Welcome { epoch: epoch(5), heartbeat: Duration::from_secs(10), hub }
+}
+
+/// The hub's clock at the Welcome.
+const BEGAN: i64 = 1_700_000_000_000;
+
+fn object_held(uid: &str, hash: &str) -> HeldObject {
+    HeldObject { object: object(uid), generation: 1, hash: hash.to_owned() }
 }
 
 fn object(uid: &str) -> ObjectRef {
@@ -64,7 +91,12 @@ fn upsert(uid: &str, hash: &str) -> Work {
 }
 
 fn tombstone(uid: &str) -> Work {
-    Work::Remove(Tombstone { object: object(uid), policy: Policy::Delete, reason: String::new() })
+    decided(uid, BEGAN, Cause::Admin)
+}
+
+fn decided(uid: &str, decided_ms: i64, cause: Cause) -> Work {
+    let (object, reason) = (object(uid), String::new());
+    Work::Remove(Tombstone { object, policy: Policy::Delete, reason, decided_ms, cause })
 }
 
 fn acked(delta: u64, uid: &str, hash: &str, outcome: Outcome) -> Effect {
@@ -73,8 +105,9 @@ fn acked(delta: u64, uid: &str, hash: &str, outcome: Outcome) -> Effect {
 
 #[test]
 fn the_first_words_are_hello_with_what_is_known() {
-    let (_, effects) = Session::new(Some(epoch(3)), Instant::now());
-    assert_eq!(effects, [Effect::Send(ToHub::Hello { highest_epoch: Some(epoch(3)) })]);
+    let (_, effects) = Session::new(Some(epoch(3)), vec![object_held("a", "1")], Instant::now());
+    let [Effect::Send(ToHub::Hello { highest_epoch, held })] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((highest_epoch, held.count()), (&Some(epoch(3)), 1));
 }
 
 #[test]
@@ -82,7 +115,10 @@ fn nothing_is_done_before_the_epoch_is_obeyed() {
     let mut bench = Bench::new();
     assert_eq!(bench.said(welcome()), [Effect::AcceptEpoch(epoch(5))]);
     assert!(!bench.session.is_live());
-    assert_eq!(bench.on(Event::EpochJudged(Judgement::Obeyed)), [Effect::ReadHeld]);
+    assert!(bench.delta(1, 5, vec![upsert("a", "1")]).is_empty(), "it waits");
+    let effects = bench.on(Event::EpochJudged(Judgement::Obeyed));
+    assert_eq!(effects, [Effect::Deliver(upsert("a", "1"), epoch(5))]);
+    assert!(bench.session.is_live());
 }
 
 #[test]
@@ -99,31 +135,68 @@ fn a_refused_epoch_ends_the_session() {
 }
 
 #[test]
-fn the_index_travels_in_chunks() {
-    let held = |n: usize| {
-        let hash = "1".to_owned();
-        (0..n)
-            .map(|n| HeldObject { object: object(&n.to_string()), generation: 1, hash: hash.clone() })
-            .collect()
-    };
+fn a_hub_that_does_not_compare_is_sent_the_whole_index_in_chunks() {
     for (objects, chunks) in [(0, vec![0]), (1000, vec![1000]), (1001, vec![1000, 1])] {
-        let mut bench = Bench::new();
-        bench.said(welcome());
-        bench.on(Event::EpochJudged(Judgement::Obeyed));
-        let effects = bench.on(Event::Held(held(objects)));
-        let lengths: Vec<_> = effects
-            .iter()
-            .enumerate()
-            .map(|(n, effect)| match effect {
-                Effect::Send(ToHub::Index { held, last }) => {
-                    assert_eq!(*last, n + 1 == effects.len());
-                    held.len()
-                }
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(lengths, chunks, "{objects}");
+        let uids: Vec<_> = (0..objects).map(|n| n.to_string()).collect();
+        let mut bench = Bench::holding(&uids.iter().map(String::as_str).collect::<Vec<_>>());
+        bench.said(welcome_of(Hub::default()));
+        let effects = bench.on(Event::EpochJudged(Judgement::Obeyed));
+        assert_eq!(index_lengths(&effects), chunks, "{objects}");
     }
+}
+
+fn index_lengths(effects: &[Effect]) -> Vec<usize> {
+    let lengths = effects.iter().enumerate().map(|(n, effect)| match effect {
+        Effect::Send(ToHub::Index { held, last, .. }) => {
+            assert_eq!(*last, n + 1 == effects.len());
+            held.len()
+        }
+        other => panic!("{other:?}"),
+    });
+    lengths.collect()
+}
+
+#[test]
+fn a_difference_costs_its_bucket_only() {
+    let uids: Vec<_> = (0..2000).map(|n| n.to_string()).collect();
+    let mut hubs = proto::Buckets::default();
+    for uid in &uids {
+        hubs.add(uid, 1, if uid == "7" { "2" } else { "1" });
+    }
+    let mut bench = Bench::holding(&uids.iter().map(String::as_str).collect::<Vec<_>>());
+    bench.said(welcome());
+    assert!(bench.said(FromHub::Compare(hubs.to_wire())).is_empty(), "not before the epoch is obeyed");
+    let effects = bench.on(Event::EpochJudged(Judgement::Obeyed));
+    let [Effect::Send(ToHub::Index { held, last: true, buckets })] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(buckets, &[proto::bucket("7")]);
+    assert!(held.len() < 40 && held.iter().any(|held| held.object.uid == "7"), "{}", held.len());
+}
+
+#[test]
+fn what_the_cluster_holds_is_told_now_and_then_unless_work_is_done_meanwhile() {
+    let mut bench = Bench::live();
+    let mut reads = 0;
+    for beat in 1..=20 {
+        bench.now += Duration::from_secs(10);
+        bench.said(FromHub::Heartbeat);
+        let effects = bench.on(Event::Tick);
+        assert_eq!(effects[0], Effect::Send(ToHub::Heartbeat { held: None }), "{beat}");
+        reads += effects.iter().filter(|effect| **effect == Effect::ReadHeld).count();
+    }
+    assert_eq!(reads, 2);
+    let effects = bench.on(Event::Held(Some(vec![object_held("a", "1")])));
+    let [Effect::Send(ToHub::Heartbeat { held: Some(held) })] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!(held.count(), 1);
+    assert!(bench.on(Event::Held(Some(vec![]))).is_empty(), "nobody has asked");
+
+    bench.session.reading = Some(Reading::Still);
+    bench.delta(1, 5, vec![upsert("b", "1")]);
+    assert!(bench.on(Event::Held(Some(vec![]))).is_empty(), "b may or may not have been there");
+    bench.session.reading = Some(Reading::Still);
+    assert!(bench.on(Event::Held(None)).is_empty(), "the cluster does not answer");
+    assert!(bench.session.is_live());
 }
 
 #[test]
@@ -198,7 +271,7 @@ fn signs_of_life_and_the_want_of_them() {
     let start = bench.now;
     bench.now = start + Duration::from_secs(10);
     assert_eq!(bench.session.wake_at(), bench.now);
-    assert_eq!(bench.on(Event::Tick), [Effect::Send(ToHub::Heartbeat)]);
+    assert_eq!(bench.on(Event::Tick), [Effect::Send(ToHub::Heartbeat { held: None })]);
     bench.said(FromHub::Heartbeat);
     bench.now = start + Duration::from_secs(40);
     assert!(matches!(bench.on(Event::Tick)[..], [Effect::Close(End::Lost(_))]));
@@ -215,4 +288,16 @@ fn a_hub_that_does_not_greet_is_left() {
 fn messages_out_of_turn_end_the_session() {
     assert!(matches!(Bench::new().delta(1, 5, vec![])[..], [Effect::Close(_)]), "a delta first");
     assert!(matches!(Bench::live().said(welcome())[..], [Effect::Close(_)]), "a second welcome");
+}
+
+#[test]
+fn a_hub_that_never_waits_for_answers_is_left() {
+    let mut bench = Bench::new();
+    bench.said(welcome());
+    let mut closed = false;
+    for id in 0..100 {
+        closed |= matches!(bench.delta(id, 5, vec![])[..], [Effect::Close(_)]);
+    }
+    assert!(closed);
+    assert!(bench.session.waiting.len() <= MOST_DELTAS);
 }

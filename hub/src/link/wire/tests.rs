@@ -1,0 +1,92 @@
+//! A spoke of the version before: what it says is read from the bytes it sent, and it understands what it is answered.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use prost::Message;
+
+use super::*;
+use crate::fleet::ClusterName;
+use crate::link::session::{Effect, Event, Session, View};
+use crate::link::terms::Terms;
+use crate::link::wants::Wants;
+
+/// What a spoke of 0.1 said in one session, recorded when that was the present: messages one after the other, each
+/// after its length.
+const SPOKE_0_1: &[u8] = include_bytes!("../../../../proto/recorded/0.1/spoke.bin");
+
+fn recorded() -> Vec<FromSpoke> {
+    let mut rest = SPOKE_0_1;
+    let mut said = Vec::new();
+    while !rest.is_empty() {
+        let message = v1::SpokeMessage::decode_length_delimited(&mut rest).unwrap();
+        said.push(from_spoke(message, Timestamp::UNIX_EPOCH).unwrap());
+    }
+    said
+}
+
+#[test]
+fn a_spoke_of_0_1_is_served() {
+    let now = std::time::Instant::now();
+    let east: ClusterName = "east".parse().unwrap();
+    let terms = Terms::of(1, Duration::from_secs(10), [0.0; 2]);
+    let mut session = Session::new(east, Timestamp::UNIX_EPOCH, terms, now);
+    let epoch =
+        Epoch { hub_id: "8d6c2b54-0d8f-4b6c-9a2c-5a1f4a0f7f01".into(), term: 7, incarnation: "i".into() };
+    let mut wants = Wants::default();
+    let object = |kind: &str, name: &str| ObjectRef {
+        uid: format!("uid-of-{name}"),
+        api_version: "apps.nvidia.com/v1alpha1".into(),
+        kind: kind.into(),
+        namespace: "models".into(),
+        name: name.into(),
+    };
+    let desired = |kind, name, generation, hash: &str| DesiredObject {
+        object: object(kind, name),
+        generation,
+        hash: hash.repeat(32),
+        payload: Arc::from(b"{}".as_slice()),
+    };
+    // Its cache has an older version, its service is as it should be, and one has to go.
+    wants.set_desired(desired("NIMCache", "weights", 3, "c1"));
+    wants.set_desired(desired("NIMService", "llama", 3, "51"));
+    wants.set_removal(Removal {
+        object: object("NIMService", "old"),
+        policy: RemovalPolicy::Delete,
+        reason: String::new(),
+        decided: Timestamp::UNIX_EPOCH,
+        cause: Cause::Admin,
+    });
+    let mut said = Vec::new();
+    for message in recorded() {
+        let mut effects =
+            session.on(Event::Said(message), &mut View { now, epoch: &epoch, wants: &mut wants });
+        if matches!(effects[..], [Effect::Claim(_)]) {
+            effects = session.on(Event::Claimed(true), &mut View { now, epoch: &epoch, wants: &mut wants });
+        }
+        said.extend(effects);
+    }
+    let to_it: Vec<_> = said.iter().filter(|effect| matches!(effect, Effect::Send(_))).collect();
+    let [
+        Effect::Send(ToSpoke::Welcome { in_sync: false, .. }),
+        Effect::Send(ToSpoke::Delta { upserts, tombstones, .. }),
+    ] = &to_it[..]
+    else {
+        panic!("{to_it:#?}")
+    };
+    let upserted: BTreeSet<_> = upserts.iter().map(|object| object.object.name.as_str()).collect();
+    assert_eq!(upserted, BTreeSet::from(["weights"]), "no question that it does not know");
+    assert_eq!(tombstones.len(), 1);
+    assert!(said.iter().any(|effect| matches!(effect, Effect::Tell(crate::link::LinkEvent::Status { .. }))));
+    assert!(
+        said.iter().any(|effect| matches!(effect, Effect::Tell(crate::link::LinkEvent::Capacity { .. })))
+    );
+}
+
+#[test]
+fn what_is_new_in_a_message_is_passed_over_by_whoever_does_not_know_it() {
+    // A field of the future in a message of the future in an envelope of today.
+    let bytes = [0xfa, 0x07, 0x03, 0x08, 0x96, 0x01];
+    let message = v1::SpokeMessage::decode(bytes.as_slice()).unwrap();
+    assert!(from_spoke(message, Timestamp::UNIX_EPOCH).is_none());
+}

@@ -1,0 +1,27 @@
+//! Filter: the spoke of the cluster knows the kinds it would be sent.
+
+use super::{Reason, Verdict, refuse};
+use crate::{fleet::Cluster, scheduler::Workload};
+
+/// What marks a capability as a kind: `apps.nvidia.com/v1alpha1/NIMService`.
+const KIND: char = '/';
+
+pub(super) fn check(workloads: &[Workload], cluster: &Cluster) -> Verdict {
+    let Some(agent) = &cluster.agent else { return Ok(()) };
+    // An agent that lists no kind is of a time before lists: it answers for itself when it is sent one.
+    if !agent.capabilities.iter().any(|capability| capability.contains(KIND)) {
+        return Ok(());
+    }
+    for workload in workloads {
+        let kind = format!("{}/{}", workload.object.api_version, workload.object.kind);
+        if !agent.capabilities.contains(&kind) {
+            let message = format!(
+                "{} needs an agent that knows {kind}; version {} does not: upgrade nimfleet-spoke there",
+                workload.title(),
+                agent.version
+            );
+            return refuse(Reason::AgentTooOld, message);
+        }
+    }
+    Ok(())
+}

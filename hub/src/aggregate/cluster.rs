@@ -62,7 +62,10 @@ pub fn cluster_troubles(
     let orphans = match orphans.len() {
         0 => over("Orphans", "holds nothing of this hub that the hub does not know"),
         count => {
-            let names: Vec<_> = orphans.iter().take(NAMED).map(ToString::to_string).collect();
+            // In their order, whatever order they were found in: the same orphans are the same words.
+            let mut names: Vec<_> = orphans.iter().map(ToString::to_string).collect();
+            names.sort_unstable();
+            names.truncate(NAMED);
             let more = if count > NAMED { ", …" } else { "" };
             Some(Finding::new(
                 "Orphans",
@@ -144,5 +147,28 @@ fn agent_up_to_date(cluster: &Cluster, hub_version: &str) -> Finding<'static> {
             let message = format!("the agent is {version}, the hub is {hub_version}: upgrade the older one");
             Finding::new(kind, false, Reason::OtherVersion.as_str(), message)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str) -> ObjectRef {
+        ObjectRef {
+            uid: name.to_owned(),
+            api_version: "apps.nvidia.com/v1alpha1".to_owned(),
+            kind: "NIMService".to_owned(),
+            namespace: "nim".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_same_orphans_are_the_same_words_in_whatever_order_they_come() {
+        let words = |orphans: &[ObjectRef]| cluster_troubles(None, "east", orphans, &[]).remove(0).message;
+        let sorted = words(&[service("a"), service("b")]);
+        assert!(sorted.contains("NIMService nim/a, NIMService nim/b"), "{sorted}");
+        assert_eq!(words(&[service("b"), service("a")]), sorted);
     }
 }

@@ -15,8 +15,9 @@ pub use decision::{
     RemovalPolicy,
 };
 pub use placement::{
-    ClusterAffinity, ClusterOverride, Failover, GPURequirement, InvalidDuration, JsonPatchOp, JsonPatchVerb,
-    NIMPlacement, NIMPlacementSpec, OnUnreachable, ReplicaScheduling, ReplicaSchedulingType,
-    ResourceSelector, SelectedKind,
+    CacheLocality, CapacityStrategy, ClusterAffinity, ClusterOverride, ClusterWeight, Failover,
+    GPURequirement, InvalidDuration, JsonPatchOp, JsonPatchVerb, NIMPlacement, NIMPlacementSpec,
+    OnUnreachable, PreferredClusters, ReplicaDivision, ReplicaScheduling, ReplicaSchedulingType,
+    ResourceSelector, ScoreWeights, SelectedKind, Tier, TopologySpreadConstraint, WhenUnsatisfiable,
 };
 pub use placement_status::{DecisionSummary, NIMPlacementStatus, Refusal, Tally};

@@ -39,6 +39,10 @@ pub const CONFIRM_FAILOVER_ANNOTATION: &str = "nimfleet.io/confirm-failover";
 /// those deleted in the cluster. The hub takes it off when that is done.
 pub const CONFIRM_ORPHAN_REMOVAL_ANNOTATION: &str = "nimfleet.io/confirm-orphan-removal";
 
+/// On a NIMPlacement, with a value that it did not have before: choose clusters anew, as if it ran nowhere. Each value acts
+/// once; the time is a good one.
+pub const REBALANCE_ANNOTATION: &str = "nimfleet.io/rebalance";
+
 /// Annotation that the admin sets on a GPUCluster to confirm the deletions its spoke holds back: the word that the
 /// condition `DeletionHeld` names. Another word confirms nothing.
 pub const CONFIRM_DELETIONS_ANNOTATION: &str = "nimfleet.io/confirm-deletions";

@@ -10,6 +10,7 @@ mod grant;
 mod name;
 mod object;
 mod promises;
+pub mod properties;
 mod selector;
 mod statuses;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use object::{
     RejectionClass, Truth,
 };
 pub use promises::Promises;
+pub use properties::Labelled;
 pub use selector::{InvalidSelector, Selector};
 pub use statuses::{Heard, Statuses};
 

@@ -33,7 +33,7 @@ mod run;
 mod score;
 mod share;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -48,7 +48,9 @@ use crate::{
 
 pub use explain::{RefusalSummary, Sentence};
 pub use policy::{
-    Affinity, Division, Failover, GpuRequirement, InvalidPolicy, OnUnreachable, Policy, Toleration,
+    Affinity, CacheLocality, CapacityStrategy, ClusterSet, Division, Expression, Failover, GpuRequirement,
+    InvalidPolicy, OnUnreachable, Policy, Preferred, ShareBy, Shares, SpreadConstraint, Tier, Toleration,
+    Weights,
 };
 pub use reason::Reason;
 pub use run::schedule;

@@ -11,6 +11,9 @@ pub struct NIMPlacementStatus {
     /// The generation of the placement that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// The value of annotation `nimfleet.io/rebalance` that has been followed. Another value rebalances once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_rebalance: Option<String>,
     /// The placement's state in one word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,

@@ -49,6 +49,7 @@ pub fn placement_status(view: &View<'_>, stored: Option<&NIMPlacementStatus>) ->
     let replicas = Tally { ready: number(ready), wanted: number(outcome.wanted_replicas) };
     NIMPlacementStatus {
         observed_generation: Some(view.generation),
+        observed_rebalance: stored.and_then(|status| status.observed_rebalance.clone()),
         phase: Some(phase.to_owned()),
         reason: Some(reason),
         conditions,

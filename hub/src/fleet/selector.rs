@@ -1,8 +1,8 @@
 //! Label selectors, parsed once and then asked.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use super::Labelled;
 
 /// A label selector: all of its requirements must hold. The empty one matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,22 +40,26 @@ pub enum InvalidSelector {
 }
 
 impl Selector {
-    /// Whether the labels satisfy every requirement.
+    /// Whether the labels satisfy every requirement. Of a key with several values, `In` needs one that is listed, `NotIn` none.
     #[must_use]
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn matches(&self, labels: &impl Labelled) -> bool {
         self.requirements.iter().all(|requirement| requirement.holds(labels))
     }
 }
 
 impl Requirement {
-    fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
+    fn holds(&self, labels: &impl Labelled) -> bool {
         match self {
-            Self::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
-            Self::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
-            Self::Exists(key) => labels.contains_key(key),
-            Self::Absent(key) => !labels.contains_key(key),
+            Self::In(key, values) => labels.any(key, &mut |value| is_of(values, value)) == Some(true),
+            Self::NotIn(key, values) => labels.any(key, &mut |value| is_of(values, value)) != Some(true),
+            Self::Exists(key) => labels.any(key, &mut |_| true).is_some(),
+            Self::Absent(key) => labels.any(key, &mut |_| true).is_none(),
         }
     }
+}
+
+fn is_of(values: &[String], value: &str) -> bool {
+    values.iter().any(|one| one == value)
 }
 
 impl TryFrom<&LabelSelector> for Selector {
@@ -85,6 +89,8 @@ impl TryFrom<&LabelSelector> for Selector {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn parse(json: &serde_json::Value) -> Result<Selector, InvalidSelector> {

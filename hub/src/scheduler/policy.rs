@@ -1,16 +1,25 @@
 //! What a NIMPlacement's user wants of the scheduler.
 
+mod affinity;
 mod custom_resource;
+mod expression;
+mod invalid;
+mod preference;
 
 use jiff::SignedDuration;
 
 use crate::{
-    fleet::{Effect, InvalidSelector, Selector, Taint},
+    fleet::{Effect, Taint},
     need::Need,
 };
 
+pub use affinity::{Affinity, ClusterSet, Preferred, SpreadConstraint, Tier};
+pub use expression::Expression;
+pub use invalid::InvalidPolicy;
+pub use preference::{CacheLocality, CapacityStrategy, Weights};
+
 /// The parts of a NIMPlacement's spec that choose clusters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Which clusters may be chosen.
     pub affinity: Affinity,
@@ -18,12 +27,49 @@ pub struct Policy {
     pub tolerations: Vec<Toleration>,
     /// GPUs that will do, on top of what the objects themselves say.
     pub gpu: GpuRequirement,
+    /// Over what the clusters are spread.
+    pub spread: Vec<SpreadConstraint>,
+    /// Groups of clusters, the first to be filled first; empty: one group of all.
+    pub tiers: Vec<Tier>,
+    /// What a model that is there already is worth.
+    pub cache_locality: CacheLocality,
+    /// Where free GPUs shall remain.
+    pub capacity_strategy: CapacityStrategy,
+    /// What each score weighs.
+    pub weights: Weights,
+    /// Who gets scarce GPUs: the higher one.
+    pub priority: i32,
     /// How many clusters. Absent: one if Duplicated, as many as the replicas need if Divided.
     pub clusters: Option<u32>,
     /// How replicas spread over the clusters.
     pub division: Division,
-    /// What happens when a cluster is lost.
+    /// How replicas are divided, if they are.
+    pub shares: Shares,
+    /// What happens when a cluster is lost, or cannot run what was placed there.
     pub failover: Failover,
+    /// How many clusters at once are left for others though they run.
+    pub eviction_budget: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            affinity: Affinity::default(),
+            tolerations: Vec::new(),
+            gpu: GpuRequirement::default(),
+            spread: Vec::new(),
+            tiers: Vec::new(),
+            cache_locality: CacheLocality::default(),
+            capacity_strategy: CapacityStrategy::default(),
+            weights: Weights::default(),
+            priority: 0,
+            clusters: None,
+            division: Division::default(),
+            shares: Shares::default(),
+            failover: Failover::default(),
+            eviction_budget: 1,
+        }
+    }
 }
 
 impl Policy {
@@ -38,17 +84,6 @@ impl Policy {
         need.gpu_nodes |= !need.kind.is_any();
         need
     }
-}
-
-/// Which clusters may be chosen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Affinity {
-    /// Terms over the clusters' labels, ORed; empty: any.
-    pub required: Vec<Selector>,
-    /// Names; empty: any. A name that no cluster has is a refusal.
-    pub cluster_names: Vec<String>,
-    /// Names that are never chosen.
-    pub exclude: Vec<String>,
 }
 
 /// GPUs that will do.
@@ -66,22 +101,53 @@ pub enum Division {
     /// Every cluster runs all replicas.
     #[default]
     Duplicated,
-    /// The clusters share the replicas by free capacity.
+    /// The clusters share the replicas.
     Divided,
 }
 
-/// What happens when a cluster is lost.
+/// How replicas are divided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shares {
+    /// By what.
+    pub by: ShareBy,
+    /// What clusters weigh, for [`ShareBy::Weighted`]; the first that has a cluster counts. Empty: all the same.
+    pub weights: Vec<(ClusterSet, u32)>,
+    /// Fewest replicas of an object in a chosen cluster; 0 and 1 are the same.
+    pub least: u32,
+    /// Most replicas of an object in one cluster.
+    pub most: Option<u32>,
+}
+
+/// By what replicas are divided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShareBy {
+    /// By the weights of the policy, over all clusters that fit.
+    Weighted,
+    /// By free GPUs.
+    #[default]
+    FreeCapacity,
+    /// Into as few clusters as possible, each filled before the next.
+    Aggregated,
+}
+
+/// What happens when a cluster is lost, or cannot run what was placed there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failover {
     /// Whether another one takes over.
     pub on_unreachable: OnUnreachable,
     /// How long a cluster must be silent to count as lost.
     pub lost_after: SignedDuration,
+    /// How long replicas find no node before they go elsewhere; zero: never.
+    pub unschedulable_after: SignedDuration,
 }
 
 impl Default for Failover {
     fn default() -> Self {
-        Self { on_unreachable: OnUnreachable::Keep, lost_after: SignedDuration::from_mins(5) }
+        Self {
+            on_unreachable: OnUnreachable::Keep,
+            lost_after: SignedDuration::from_mins(5),
+            unschedulable_after: SignedDuration::from_mins(2),
+        }
     }
 }
 
@@ -116,41 +182,4 @@ impl Toleration {
             && self.effect.is_none_or(|effect| effect == taint.effect)
             && (self.any_value || self.value == taint.value)
     }
-}
-
-/// A NIMPlacement that asks for something that means nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidPolicy {
-    /// A term of the affinity.
-    #[error("spec.clusterAffinity.required[{index}]: {reason}")]
-    Affinity {
-        /// Which term.
-        index: usize,
-        /// What is wrong.
-        reason: InvalidSelector,
-    },
-    /// A toleration.
-    #[error("spec.tolerations[{index}].{field}: {value:?}: {remedy}")]
-    Toleration {
-        /// Which one.
-        index: usize,
-        /// Which field.
-        field: &'static str,
-        /// What it holds.
-        value: String,
-        /// What it may hold.
-        remedy: &'static str,
-    },
-    /// `spec.gpu.minMemory`.
-    #[error("spec.gpu.minMemory: {value:?} is no quantity of memory: write it like 80Gi")]
-    Memory {
-        /// What it holds.
-        value: String,
-    },
-    /// `spec.failover.lostAfter`.
-    #[error("spec.failover.lostAfter: {value:?} is no duration: write it like 5m or 90s")]
-    LostAfter {
-        /// What it holds.
-        value: String,
-    },
 }

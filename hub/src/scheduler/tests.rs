@@ -1,6 +1,6 @@
 //! Whole decisions: tables, stability, and properties.
 
-pub(super) mod builder;
+pub(crate) mod builder;
 mod decisions;
 mod division;
 mod failover;

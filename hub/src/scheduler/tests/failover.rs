@@ -39,7 +39,8 @@ fn of(clusters: &[&str]) -> Fleet {
 fn running(clusters: &[&str]) -> (Fleet, Request) {
     let (mut fleet, mut wants) = (of(clusters), request("chat", vec![service("llm", 8, 1)]));
     let lost_after = SignedDuration::from_secs(LOST_AFTER);
-    wants.policy.failover = Failover { on_unreachable: OnUnreachable::Replace, lost_after };
+    wants.policy.failover =
+        Failover { on_unreachable: OnUnreachable::Replace, lost_after, ..Failover::default() };
     let decision = schedule(&wants, &fleet);
     assert_eq!(chosen(&decision), [clusters[0]]);
     adopt(&mut fleet, &mut wants, &decision);
@@ -179,7 +180,8 @@ fn the_shares_of_a_lost_cluster_stay_there_until_others_serve_them() {
     let mut fleet = of(&["a", "b", "c"]);
     let mut wants = request("chat", vec![service("llm", 2, 6)]);
     let lost_after = SignedDuration::from_secs(LOST_AFTER);
-    wants.policy.failover = Failover { on_unreachable: OnUnreachable::Replace, lost_after };
+    wants.policy.failover =
+        Failover { on_unreachable: OnUnreachable::Replace, lost_after, ..Failover::default() };
     wants.policy.division = Division::Divided;
     let decision = schedule(&wants, &fleet);
     assert_eq!(chosen(&decision).len(), 2, "{decision:?}");

@@ -92,8 +92,7 @@ fn the_users_word_ends_a_stay() {
 #[test]
 fn a_restarted_hub_that_has_heard_nobody_changes_nothing() {
     let (_, mut wants) = running();
-    wants.policy.failover =
-        Failover { on_unreachable: OnUnreachable::Replace, lost_after: SignedDuration::from_mins(5) };
+    wants.policy.failover = Failover { on_unreachable: OnUnreachable::Replace, ..Failover::default() };
     let mut fleet = Fleet::default();
     for cluster in ["east", "west"] {
         fleet = fleet.admin(cluster, |admin| admin.accepted = true).silent(cluster, 9);

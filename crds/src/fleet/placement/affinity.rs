@@ -28,7 +28,8 @@ pub struct ClusterAffinity {
     /// CEL expressions over `cluster`; all must be true. It has `name`, `labels` (map), `properties` (map of the keys above
     /// to text, or to lists of text where there can be several), `connected` (bool), and `capacity` with `freeGPUs`, `allocatableGPUs`, `nodes` and `pools`, a list
     /// of `product`, `resource`, `memoryMiB`, `nodes`, `capacity`, `allocatable`, `free` and `largestFree` (on one node).
-    /// For example `cluster.capacity.freeGPUs >= 16`. A macro such as `exists` holds no other macro. They count when a cluster is chosen; one that speaks of `name` and
+    /// For example `cluster.capacity.freeGPUs >= 16`. At most 6 brackets lie within each other, and a
+    /// macro such as `exists` holds no other macro. They count when a cluster is chosen; one that speaks of `name` and
     /// `labels` alone counts for staying as well. Of a cluster for which an
     /// expression has no value, for example for want of a label, it is false. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

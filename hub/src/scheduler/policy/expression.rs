@@ -14,6 +14,11 @@ use crate::fleet::{Capacity, Cluster, Link, Pool, properties};
 
 /// Longest expression, characters; the schema says the same.
 const LONGEST: usize = 1024;
+/// What may lie within each other: the parser calls itself, and takes up to 64 KiB of stack for an operator and four times
+/// that for a bracket, of the 2 MiB that a thread has.
+const DEEPEST: usize = 24;
+/// What a bracket counts beside an operator.
+const BRACKET: usize = 4;
 /// What an expression speaks of.
 const CLUSTER: &str = "cluster";
 
@@ -38,6 +43,13 @@ impl Expression {
     pub fn compile(source: &str) -> Result<Self, String> {
         if source.chars().count() > LONGEST {
             return Err(format!("longer than {LONGEST} characters"));
+        }
+        if !is_flat(source) {
+            let brackets = DEEPEST / BRACKET;
+            return Err(format!(
+                "more than {brackets} brackets within each other, {DEEPEST} operators, or both together: write several \
+                 expressions"
+            ));
         }
         let program = Program::compile(source).map_err(|errors| one_line(&errors.to_string()))?;
         let mut found = Found::default();
@@ -128,6 +140,28 @@ fn pool(pool: &Pool) -> Value {
 
 fn number(number: u32) -> Value {
     Value::Int(number.into())
+}
+
+/// Whether the parser has stack enough. What is quoted counts for nothing where it is plain where quotes end.
+fn is_flat(source: &str) -> bool {
+    let is_plain = !source.contains(['\\', '\n', '\r', '`'])
+        && !["//", "'''", "\"\"\""].iter().any(|mark| source.contains(mark));
+    let (mut depth, mut deepest, mut operators, mut quote, mut before) = (0usize, 0, 0, None, b' ');
+    for byte in source.bytes() {
+        match (byte, quote) {
+            (b'\'' | b'"', None) if is_plain => quote = Some(byte),
+            (_, Some(end)) => quote = quote.filter(|_| byte != end),
+            (b'(' | b'[' | b'{', None) => depth += 1,
+            (b')' | b']' | b'}', None) => depth = depth.saturating_sub(1),
+            (b'=', None) if b"<>=!".contains(&before) => {}
+            (b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'=', None) => operators += 1,
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+        before = byte;
+    }
+    let words = source.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| *word == "in").count();
+    deepest * BRACKET + operators + words <= DEEPEST
 }
 
 /// The parser's drawing of where the fault is, on one line.
@@ -276,6 +310,39 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_within_each_other_fits_on_the_stack() {
+        let fleet = east();
+        let cluster = fleet.cluster("east").unwrap();
+        let chain = |step: &str, times| format!("1{} > 0", step.repeat(times));
+        let nested = |depth| format!("{}true{}", "(".repeat(depth), ")".repeat(depth));
+        for source in [
+            nested(DEEPEST / BRACKET),
+            chain("+1", DEEPEST - 1),
+            format!("{}1 < 0", "1 - ".repeat(DEEPEST - 1)),
+            format!("{}true", "!".repeat(1000)),
+            format!("{}true", "true?true:".repeat(100)),
+            format!("cluster.labels{}", ".a".repeat(500)),
+            format!("true{}", "&&true".repeat(160)),
+            format!("{}1+1+1+1+1+1+1+1 > 0{}", "(".repeat(4), ")".repeat(4)),
+            format!("cluster.name in ['{}']", "us-east-1/(".repeat(60)),
+        ] {
+            // Whether it can be read is no matter here, only that the stack lasts.
+            let _ = Expression::compile(&source).and_then(|expression| expression.holds(cluster));
+        }
+        for source in [
+            nested(DEEPEST / BRACKET + 1),
+            chain("+1", DEEPEST),
+            format!("true{}", " in [1]".repeat(DEEPEST)),
+            format!("r'\\' == '' && {} == ''", nested(DEEPEST)),
+            format!("true // '\n && {}", nested(DEEPEST)),
+            format!("{} == 1", "1 == ".repeat(DEEPEST)),
+        ] {
+            let error = Expression::compile(&source).unwrap_err();
+            assert!(error.contains("write several expressions"), "{source}: {error}");
+        }
+    }
+
+    #[test]
     fn what_means_nothing_or_costs_too_much_is_refused() {
         let deep = format!("{}true{}", "(".repeat(400), ")".repeat(400));
         let long = format!("cluster.name == '{}'", "x".repeat(LONGEST));
@@ -289,7 +356,7 @@ mod tests {
                 "macro inside a macro",
             ),
             (long.as_str(), "longer than 1024"),
-            (deep.as_str(), ""),
+            (deep.as_str(), "6 brackets"),
         ] {
             let error = Expression::compile(source).unwrap_err();
             assert!(error.contains(word) && !error.contains('\n'), "{source}: {error}");

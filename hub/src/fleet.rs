@@ -122,6 +122,8 @@ impl Fleet {
                 known.taints = admin.taints;
                 known.accepted = admin.accepted;
                 known.failover_confirmed = admin.failover_confirmed;
+                known.drain = admin.drain;
+                known.cost_per_gpu_hour = admin.cost_per_gpu_hour;
             }
             FleetEvent::Left { cluster } => {
                 self.promises.forget(&cluster);
@@ -223,6 +225,16 @@ impl Fleet {
     #[must_use]
     pub const fn statuses(&self) -> &Statuses {
         &self.statuses
+    }
+
+    /// Placements of a lower priority that have been given something in a cluster.
+    pub fn outranked<'a>(
+        &'a self,
+        cluster: &ClusterName,
+        priority: i32,
+    ) -> impl Iterator<Item = &'a PlacementKey> + use<'a> {
+        let grants = self.grants.get(cluster).into_iter().flatten();
+        grants.filter(move |(_, grant)| grant.priority < priority).map(|(placement, _)| placement)
     }
 
     /// What has been given away in a cluster, the oldest first.

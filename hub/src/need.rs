@@ -26,6 +26,8 @@ pub struct Need {
     pub gpu_nodes: bool,
     /// Which GPUs will do.
     pub kind: GpuKind,
+    /// The NIMCache that it is, or that it runs from.
+    pub cache: Option<CacheKey>,
     /// Platforms that must be in the cluster.
     pub platforms: BTreeSet<&'static str>,
     /// Replicas the object asks for; 0 for kinds that have none.
@@ -42,6 +44,15 @@ impl Need {
     pub const fn divisible(&self) -> bool {
         self.replicated && !self.autoscaled
     }
+}
+
+/// A NIMCache, the same on hub and spoke.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CacheKey {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// GPUs of one replica: `pods` pods that each take `per_pod` GPUs of one node, all of one product.
@@ -138,6 +149,11 @@ pub fn need(object: &Value, cache: Option<&Value>) -> Result<Need, NeedError> {
             name: text(object, "/metadata/name").to_owned(),
         }),
     }
+}
+
+/// The NIMCache of that name in the namespace of an object.
+fn cache_key(object: &Value, name: &str) -> CacheKey {
+    CacheKey { namespace: text(object, "/metadata/namespace").to_owned(), name: name.to_owned() }
 }
 
 /// Name of the NIMCache, in the same namespace, that a NIMService runs from.

@@ -18,11 +18,14 @@
 //! A placement is scheduled again when it, its objects or the set of clusters change, on capacity reports
 //! while something of it is refused, and at [`Decision::retry_at`].
 
+mod cause;
 mod divide;
 mod duplicate;
 mod explain;
 mod filter;
+mod grow;
 mod keep;
+mod member;
 mod packing;
 mod policy;
 mod product;
@@ -31,6 +34,7 @@ mod replace;
 mod room;
 mod run;
 mod score;
+mod select;
 mod share;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -46,7 +50,8 @@ use crate::{
     need::Need,
 };
 
-pub use explain::{RefusalSummary, Sentence};
+pub use cause::Cause;
+pub use explain::{NAMED, RefusalSummary, Sentence};
 pub use policy::{
     Affinity, CacheLocality, CapacityStrategy, ClusterSet, Division, Expression, Failover, GpuRequirement,
     InvalidPolicy, OnUnreachable, Policy, Preferred, ShareBy, Shares, SpreadConstraint, Tier, Toleration,
@@ -54,6 +59,7 @@ pub use policy::{
 };
 pub use reason::Reason;
 pub use run::schedule;
+pub use score::{Part, Score};
 
 /// One placement that wants clusters.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +74,11 @@ pub struct Request {
     pub previous: Vec<Previous>,
     /// Clusters whose owner does not let it in, by name.
     pub denied: BTreeMap<String, Denied>,
+    /// The wish of its user to choose anew, by what sets it apart from earlier ones, until it has been followed.
+    pub rebalance: Option<String>,
+    /// Of how many clusters it is told why they were refused for one reason, the first by name; of the others only how many
+    /// they are. Words cost more than the decision.
+    pub told: usize,
     /// By the hub's clock.
     pub now: Timestamp,
     /// How careful the fleet is with failovers.
@@ -103,8 +114,8 @@ pub struct Previous {
     pub since: Timestamp,
     /// What each object was granted there.
     pub replicas: Vec<Granted>,
-    /// Whether it was lost and others have taken its place: see [`Reason::Replaced`].
-    pub replaced: bool,
+    /// Why others have taken its place, if they have: it is left when they are available.
+    pub replaced: Option<Cause>,
 }
 
 /// Replicas of one object in one cluster.
@@ -127,23 +138,27 @@ pub struct Decision {
     pub chosen: Vec<Chosen>,
     /// Clusters it leaves, by name.
     pub removed: Vec<Removed>,
-    /// Clusters that cannot take it, by name, each with the first filter that failed. Clusters that could but
-    /// are not needed are not here.
+    /// Clusters that cannot take it, by name, each with the first filter that failed: of each reason as many as
+    /// [`Request::told`]. Clusters that could but are not needed are not here.
     pub refused: Vec<Refused>,
+    /// How many clusters cannot take it, by reason.
+    pub counts: BTreeMap<Reason, u32>,
     /// Clusters that could take it and are not needed, by name.
     pub spare: Vec<ClusterName>,
     /// How it went as a whole: status, reason and message of the condition `Scheduled`.
     pub outcome: Outcome,
-    /// Why a lost cluster is not replaced although the placement wants it; none if nothing is held.
+    /// Why a cluster that shall be left is not; none if nothing is held.
     pub hold: Option<Hold>,
     /// How many clusters were given up for others by this very decision.
     pub failovers: usize,
+    /// The last wish to choose anew ([`Request::rebalance`]) that has been followed.
+    pub rebalanced: Option<String>,
     /// When time alone may change the decision: the earliest end of a failover's patience, of a report's
     /// settling or of the watch over a cluster that came back.
     pub retry_at: Option<Timestamp>,
 }
 
-/// Why a lost cluster is not replaced.
+/// Why a cluster that shall be left is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
     /// [`Reason::ManyClustersLost`], [`Reason::FailoverPaced`] or [`Reason::NoFailoverTarget`].
@@ -157,11 +172,13 @@ pub struct Hold {
 pub struct Chosen {
     /// The cluster.
     pub cluster: ClusterName,
-    /// [`Reason::Placed`] for a new one, [`Reason::Sticky`] for one that stays, [`Reason::Replaced`] for a lost one
-    /// whose place others have taken.
+    /// [`Reason::Placed`] for a new one, [`Reason::Sticky`] for one that stays, and that of its [`Cause`] for one whose place
+    /// others have taken.
     pub reason: Reason,
-    /// 0 to 200: free capacity in percent, and 100 for staying.
+    /// 0 to 100: the mean of its parts by weight.
     pub score: i32,
+    /// What the score is made of; empty for one whose place others have taken.
+    pub parts: Vec<Part>,
     /// When it was chosen.
     pub since: Timestamp,
     /// What each object is granted there.
@@ -174,7 +191,14 @@ impl Chosen {
     /// Whether others have taken its place: it is left as it is and counts for nothing.
     #[must_use]
     pub fn is_replaced(&self) -> bool {
-        self.reason == Reason::Replaced
+        matches!(
+            self.reason,
+            Reason::Replaced
+                | Reason::Drained
+                | Reason::Unschedulable
+                | Reason::NoLongerFits
+                | Reason::Rebalanced
+        )
     }
 }
 

@@ -49,7 +49,10 @@ pub fn placement_status(view: &View<'_>, stored: Option<&NIMPlacementStatus>) ->
     let replicas = Tally { ready: number(ready), wanted: number(outcome.wanted_replicas) };
     NIMPlacementStatus {
         observed_generation: Some(view.generation),
-        observed_rebalance: stored.and_then(|status| status.observed_rebalance.clone()),
+        observed_rebalance: {
+            let known = stored.and_then(|status| status.observed_rebalance.clone());
+            view.decision.rebalanced.clone().or(known)
+        },
         phase: Some(phase.to_owned()),
         reason: Some(reason),
         conditions,

@@ -43,6 +43,7 @@ fn decision(complete: bool) -> Decision {
         cluster: name.parse().unwrap(),
         reason: Scheduling::Placed,
         score: 50,
+        parts: Vec::new(),
         since: at(0),
         replicas: Vec::new(),
         message: "fits, score 50".into(),
@@ -56,6 +57,7 @@ fn decision(complete: bool) -> Decision {
             reason: Scheduling::NoGPU,
             message: "the cluster has no GPU".into(),
         }],
+        counts: [(Scheduling::NoGPU, 1)].into(),
         spare: Vec::new(),
         outcome: Outcome {
             complete,
@@ -67,6 +69,7 @@ fn decision(complete: bool) -> Decision {
         },
         hold: None,
         failovers: 0,
+        rebalanced: None,
         retry_at: None,
     }
 }

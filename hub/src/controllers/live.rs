@@ -108,6 +108,10 @@ impl Live {
                 touched.reports = owners.cloned().collect();
                 // How things run decides only where something is waited for.
                 touched.placements = touched.reports.intersection(&self.wanting).cloned().collect();
+                let fails = objects.iter().filter(|status| self.begins_to_fail(&cluster, status));
+                touched
+                    .placements
+                    .extend(fails.filter_map(|status| self.claims.get(&status.object.uid)).cloned());
                 self.fleet.apply(FleetEvent::Status { cluster, statuses: objects, at: now });
             }
             LinkEvent::Results { cluster, results } => {
@@ -144,6 +148,14 @@ impl Live {
             tracing::warn!(%cluster, count, "the cluster holds objects of this hub that the hub does not know; they are left alone");
             self.orphans.insert(cluster, objects);
         }
+    }
+
+    /// Whether an object stops to be ready, or its pods find no node since now: then the wait begins after which it moves.
+    fn begins_to_fail(&self, cluster: &ClusterName, status: &ObjectStatus) -> bool {
+        let before = self.fleet.statuses().get(cluster, &status.object.uid);
+        let was_ready = before.is_some_and(|before| before.status.is_ready());
+        let had_nodes = before.is_none_or(|before| before.unschedulable_since.is_none());
+        was_ready && !status.is_ready() || had_nodes && status.is_unschedulable()
     }
 
     /// What was made anew on the hub under the name of an orphan has taken it over. Says whether that is news.

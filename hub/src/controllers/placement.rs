@@ -52,6 +52,8 @@ pub(super) struct Book {
     /// When the Secrets are looked at next, whatever happens.
     next_look: Option<Instant>,
     timer: Option<Timestamp>,
+    /// The last wish to choose anew that was followed.
+    rebalanced: Option<String>,
     /// Why a failover is held.
     held: Option<&'static str>,
 }

@@ -242,7 +242,9 @@ fn restore(hub: &Hub) {
     };
     for (placement, book) in books {
         if let Ok(book) = book.try_lock() {
-            let grants = grants(&book.rows, &book.needs);
+            let known = hub.stores.placement(&placement.namespace, &placement.name);
+            let priority = known.and_then(|known| known.spec.priority).unwrap_or_default();
+            let grants = grants(&book.rows, &book.needs, priority);
             hub.live().lists_secrets(&placement, &book.rows);
             hub.live().fleet.apply(FleetEvent::Granted { placement, grants });
         }

@@ -112,8 +112,14 @@ impl Hub {
         }
         self.clusters.add(name);
         self.outages.add_soon(());
-        let everyone = self.stores.placements.state();
-        concerned.extend(everyone.iter().map(|placement| key_of(placement.as_ref(), placement.name_any())));
+        // What is placed in full, and not here, is no matter of this cluster: only what waits may find its place now. The
+        // hub's own status of the cluster is nobody's matter at all.
+        let is_same =
+            |before: &GPUCluster| after.is_some_and(|after| Admin::from(before) == Admin::from(after));
+        if before.is_some_and(is_same) {
+            return;
+        }
+        concerned.extend(self.live().wanting.iter().cloned());
         for key in concerned {
             self.placements.add_soon(key);
         }
@@ -174,6 +180,12 @@ impl Hub {
             // Answers come from all clusters at once; what runs there follows them.
             if is_answer || comes_or_goes { self.reports.add_soon(key) } else { self.reports.add(key) }
         }
+        // Of those that wait the higher one is asked first.
+        let mut wanting: Vec<PlacementKey> = wanting.into_iter().collect();
+        wanting.sort_by_cached_key(|key| {
+            let placement = self.stores.placement(&key.namespace, &key.name);
+            std::cmp::Reverse(placement.and_then(|placement| placement.spec.priority).unwrap_or_default())
+        });
         for key in wanting {
             self.placements.add_soon(key);
         }

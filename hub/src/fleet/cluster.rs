@@ -77,6 +77,10 @@ pub struct Cluster {
     pub accepted: bool,
     /// The admin's word that it is lost, for when it vanished together with others.
     pub failover_confirmed: bool,
+    /// The admin wants it empty.
+    pub drain: bool,
+    /// Thousandths of the fleet's currency for one GPU and hour, by product as somebody named it; `*` is any other.
+    pub cost_per_gpu_hour: BTreeMap<String, u64>,
     /// Whether the hub hears it.
     pub link: Link,
     /// How it came back from its last outage in the life of this hub; none if it had none.
@@ -110,6 +114,8 @@ impl Cluster {
             taints: Vec::new(),
             accepted: false,
             failover_confirmed: false,
+            drain: false,
+            cost_per_gpu_hour: BTreeMap::new(),
             link: Link::Never,
             comeback: None,
             capacity: None,

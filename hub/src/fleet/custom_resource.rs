@@ -18,6 +18,10 @@ pub struct Admin {
     pub accepted: bool,
     /// [`CONFIRM_FAILOVER_ANNOTATION`] is `true`.
     pub failover_confirmed: bool,
+    /// `spec.drain`.
+    pub drain: bool,
+    /// `spec.costPerGPUHour`, in thousandths.
+    pub cost_per_gpu_hour: BTreeMap<String, u64>,
 }
 
 impl From<&crd::GPUCluster> for Admin {
@@ -37,6 +41,7 @@ impl From<&crd::GPUCluster> for Admin {
             taints: taints.collect(),
             accepted: cluster.spec.accepted,
             failover_confirmed: confirmed.is_some_and(|word| word == "true"),
+            ..Self::default()
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Grant {
     pub cluster: super::ClusterName,
     /// When it was decided, by the hub's clock: the older grant is served first.
     pub since: Timestamp,
+    /// Of the placement: a higher one may take what was given and does not run yet.
+    pub priority: i32,
     /// What each object was given.
     pub objects: Vec<GrantedObject>,
 }

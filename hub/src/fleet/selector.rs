@@ -43,11 +43,23 @@ impl Selector {
     /// Whether the labels satisfy every requirement. Of a key with several values, `In` needs one that is listed, `NotIn` none.
     #[must_use]
     pub fn matches(&self, labels: &impl Labelled) -> bool {
-        self.requirements.iter().all(|requirement| requirement.holds(labels))
+        self.matches_but(labels, &|_| false)
+    }
+
+    /// The same, where requirements on some keys count as met.
+    #[must_use]
+    pub fn matches_but(&self, labels: &impl Labelled, is_met: &dyn Fn(&str) -> bool) -> bool {
+        self.requirements.iter().all(|requirement| is_met(requirement.key()) || requirement.holds(labels))
     }
 }
 
 impl Requirement {
+    fn key(&self) -> &str {
+        match self {
+            Self::In(key, _) | Self::NotIn(key, _) | Self::Exists(key) | Self::Absent(key) => key,
+        }
+    }
+
     fn holds(&self, labels: &impl Labelled) -> bool {
         match self {
             Self::In(key, values) => labels.any(key, &mut |value| is_of(values, value)) == Some(true),

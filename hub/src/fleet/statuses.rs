@@ -19,6 +19,8 @@ pub struct Heard {
     pub status: ObjectStatus,
     /// Since when the number of ready replicas has been this one, by the hub's clock.
     pub steady_since: Timestamp,
+    /// Since when the spoke says that pods find no node, by the hub's clock; none if it does not.
+    pub unschedulable_since: Option<Timestamp>,
 }
 
 impl Statuses {
@@ -30,7 +32,9 @@ impl Statuses {
         let steady_since = known
             .filter(|known| known.status.ready_replicas == status.ready_replicas)
             .map_or(now, |known| known.steady_since);
-        of_cluster.insert(status.object.uid.clone(), Heard { status, steady_since });
+        let since = known.and_then(|known| known.unschedulable_since).unwrap_or(now);
+        let unschedulable_since = status.is_unschedulable().then_some(since);
+        of_cluster.insert(status.object.uid.clone(), Heard { status, steady_since, unschedulable_since });
     }
 
     /// What that cluster last said about that object.

@@ -75,7 +75,7 @@ fn what_is_heard_last_counts_even_if_the_spokes_clock_was_set_back() {
 #[test]
 fn ready_replicas_are_seen_once_a_report_can_hold_them() {
     let granted = GrantedObject { uid: "u1".into(), need: crate::need::Need::default(), replicas: 2 };
-    let heard = |ready| Heard { status: status(ready, 50), steady_since: at(50) };
+    let heard = |ready| Heard { status: status(ready, 50), steady_since: at(50), unschedulable_since: None };
     let report = |observed, received| Capacity {
         observed_at: at(observed),
         received_at: at(received),
@@ -117,7 +117,7 @@ fn a_steady_number_of_ready_replicas_keeps_its_start() {
 fn grants_are_replaced_as_a_whole_and_listed_oldest_first() {
     let mut fleet = joined();
     let key = |name: &str| PlacementKey { namespace: "nim".into(), name: name.into() };
-    let grant = |since| Grant { cluster: name("east"), since: at(since), objects: Vec::new() };
+    let grant = |since| Grant { cluster: name("east"), since: at(since), priority: 0, objects: Vec::new() };
     fleet.apply(FleetEvent::Granted { placement: key("a"), grants: vec![grant(20)] });
     fleet.apply(FleetEvent::Granted { placement: key("b"), grants: vec![grant(10)] });
     let order: Vec<_> = fleet.grants(&name("east")).iter().map(|(key, _)| key.name.clone()).collect();
@@ -134,7 +134,7 @@ fn promises_follow_every_event_and_the_time_that_settles_them() {
     let placement = PlacementKey { namespace: "nim".into(), name: "p".into() };
     let granted = |replicas| {
         let object = GrantedObject { uid: "u1".into(), need: need.clone(), replicas };
-        let grant = Grant { cluster: cluster.clone(), since: at(0), objects: vec![object] };
+        let grant = Grant { cluster: cluster.clone(), since: at(0), priority: 0, objects: vec![object] };
         FleetEvent::Granted { placement: placement.clone(), grants: vec![grant] }
     };
     let capacity = Capacity {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{GpuKind, Need, text};
+use super::{GpuKind, Need, cache_key, text};
 
 /// Node label of GPU Feature Discovery that names the product.
 pub(super) const PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
@@ -12,7 +12,9 @@ pub(super) const PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
 pub(super) fn need(cache: &Value) -> Need {
     let free_choice = cache.pointer(NODES).is_none_or(Value::is_null);
     let kind = kind(cache);
-    Need { gpu_nodes: free_choice || !kind.products.is_empty(), kind, ..Need::default() }
+    let itself = cache_key(cache, text(cache, "/metadata/name"));
+    let gpu_nodes = free_choice || !kind.products.is_empty();
+    Need { gpu_nodes, kind, cache: Some(itself), ..Need::default() }
 }
 
 /// Which GPUs the profiles of a cache are for: what its NGC source names, and what its node selector names.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{GpuNeed, Need, NeedError, cache, gpu, text};
+use super::{GpuNeed, Need, NeedError, cache, cache_key, cache_name, gpu, text};
 
 /// Platform of multi-node services: the LeaderWorkerSet API.
 const LWS: &str = "lws";
@@ -32,6 +32,7 @@ pub(super) fn need(service: &Value, cache: Option<&Value>) -> Result<Need, NeedE
         gpu_nodes: gpu.is_some() || !kind.products.is_empty(),
         gpu,
         kind,
+        cache: cache_name(service).map(|name| cache_key(service, name)),
         platforms: platforms(service, pipeline),
         replicas,
         autoscaled,

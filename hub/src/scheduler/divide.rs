@@ -21,6 +21,37 @@ pub(super) fn apportion(total: u32, weights: &[u32], caps: &[u32]) -> Vec<u32> {
     shares
 }
 
+/// The same, with a least share for each. None where these are more than `total` or than a cap allows.
+pub(super) fn apportion_within(
+    total: u32,
+    weights: &[u32],
+    floors: &[u32],
+    caps: &[u32],
+) -> Option<Vec<u32>> {
+    let all_floors = floors.iter().map(|floor| u64::from(*floor)).sum::<u64>();
+    if all_floors > u64::from(total) || floors.iter().zip(caps).any(|(floor, cap)| floor > cap) {
+        return None;
+    }
+    // Who would get less than its least share gets just that, and the others share the rest, until all have enough.
+    let mut fixed = vec![false; caps.len()];
+    loop {
+        let open: Vec<usize> = (0..caps.len()).filter(|&i| !fixed[i]).collect();
+        let given: u32 = (0..caps.len()).filter(|&i| fixed[i]).map(|i| floors[i]).sum();
+        let of = |all: &[u32]| open.iter().map(|&i| all[i]).collect::<Vec<_>>();
+        let shares = apportion(total - given, &of(weights), &of(caps));
+        let short: Vec<usize> =
+            open.iter().zip(&shares).filter(|(i, share)| **share < floors[**i]).map(|(i, _)| *i).collect();
+        if short.is_empty() {
+            let mut all = floors.to_vec();
+            open.iter().zip(shares).for_each(|(&i, share)| all[i] = share);
+            return Some(all);
+        }
+        for i in short {
+            fixed[i] = true;
+        }
+    }
+}
+
 /// Whole shares of `total` by largest remainder.
 fn quotas(total: u64, weights: &[u32]) -> Vec<u64> {
     let all_equal = weights.iter().all(|weight| *weight == 0);
@@ -59,6 +90,24 @@ mod tests {
                 apportion(total, &weights, &caps),
                 expected,
                 "{total} over {weights:?} within {caps:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn nobody_gets_less_than_its_least_share() {
+        for (total, weights, floors, caps, expected) in [
+            (3, vec![100, 1], vec![1, 1], vec![9, 9], Some(vec![2, 1])),
+            (11, vec![10, 1], vec![1, 1], vec![99, 99], Some(vec![10, 1])),
+            (4, vec![9, 1], vec![2, 2], vec![3, 3], Some(vec![2, 2])),
+            (3, vec![1, 1], vec![2, 2], vec![9, 9], None),
+            (5, vec![1, 1], vec![2, 2], vec![9, 1], None),
+            (6, vec![4, 1, 1], vec![0, 2, 0], vec![9, 9, 9], Some(vec![3, 2, 1])),
+        ] {
+            assert_eq!(
+                apportion_within(total, &weights, &floors, &caps),
+                expected,
+                "{total} {weights:?} {floors:?}"
             );
         }
     }

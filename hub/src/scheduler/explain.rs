@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{Decision, Reason, Refused};
 use crate::fleet::ClusterName;
 
-/// Most clusters that one summary names.
-const NAMED: usize = 10;
+/// Most clusters that one summary names: as many as a controller asks to be told of.
+pub const NAMED: usize = 10;
 
 /// Clusters that were refused for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +41,10 @@ impl Decision {
         for refused in self.refused.iter().chain(&spare) {
             by_reason.entry(refused.reason).or_default().push(refused);
         }
-        let mut summaries: Vec<_> =
-            by_reason.into_iter().map(|(reason, all)| summary(reason, &all)).collect();
+        let mut summaries: Vec<_> = by_reason
+            .into_iter()
+            .map(|(reason, all)| summary(reason, &all, self.counts.get(&reason)))
+            .collect();
         summaries
             .sort_by_key(|summary| (summary.reason == Reason::NotNeeded, std::cmp::Reverse(summary.count)));
         summaries
@@ -73,23 +75,20 @@ fn not_needed(cluster: &ClusterName) -> Refused {
     Refused { cluster: cluster.to_string(), reason: Reason::NotNeeded, message }
 }
 
-fn summary(reason: Reason, all: &[&Refused]) -> RefusalSummary {
+/// `count`: of those that were refused, also those that are not told of.
+fn summary(reason: Reason, all: &[&Refused], count: Option<&u32>) -> RefusalSummary {
     let messages: Vec<_> =
         all.iter().take(NAMED).map(|refused| format!("{}: {}", refused.cluster, refused.message)).collect();
     RefusalSummary {
         reason,
-        count: u32::try_from(all.len()).unwrap_or(u32::MAX),
+        count: count.copied().unwrap_or_else(|| u32::try_from(all.len()).unwrap_or(u32::MAX)),
         clusters: all.iter().take(NAMED).map(|refused| refused.cluster.clone()).collect(),
         message: messages.join("; "),
     }
 }
 
 /// `refused: 2 InsufficientGPUs, 1 NoGPU`; none if nothing was refused.
-pub(super) fn tally(refused: &[Refused]) -> Option<String> {
-    let mut counts: BTreeMap<Reason, u32> = BTreeMap::new();
-    for refused in refused {
-        *counts.entry(refused.reason).or_default() += 1;
-    }
-    let words: Vec<_> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+pub(super) fn tally(refusals: &BTreeMap<Reason, u32>) -> Option<String> {
+    let words: Vec<_> = refusals.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     (!words.is_empty()).then(|| format!("refused: {}", words.join(", ")))
 }

@@ -4,19 +4,24 @@
 mod affinity;
 mod agent;
 mod denied;
+mod drain;
+mod expression;
 pub(super) mod free_block;
 mod gpu_kind;
 mod joined;
+mod locality;
 mod platform;
 mod report;
 mod taint;
 #[cfg(test)]
 mod tests;
+pub(super) mod tier;
+pub(super) mod topology;
 
 use jiff::Timestamp;
 
 use super::{
-    Reason, Request, Workload,
+    Policy, Reason, Request, Workload,
     packing::{self, Left},
 };
 use crate::fleet::{Cluster, Fleet};
@@ -37,34 +42,55 @@ fn refuse(reason: Reason, message: String) -> Verdict {
     Err(Refusal { reason, message, settles_at: None })
 }
 
-/// Whether a placement may come to a cluster it is not in. Gives the room that is left: after all of it if it
-/// is duplicated, after what is not divided if it is.
+/// Whether a placement may come to a cluster it is not in. Gives the room that is left, after all of it if it
+/// is duplicated, after what is not divided if it is; and the cluster's tier.
 pub(super) fn may_come<'a>(
     request: &Request,
     workloads: &[Workload],
     fleet: &Fleet,
     cluster: &'a Cluster,
-) -> Result<Left<'a>, Refusal> {
-    affinity::check(&request.policy.affinity, cluster)?;
+) -> Result<(Left<'a>, usize), Refusal> {
+    let policy = &request.policy;
+    affinity::admits(&policy.affinity, cluster)?;
+    let tier = tier::of(policy, cluster)?;
     joined::check(request, cluster)?;
+    drain::check(cluster)?;
     agent::check(workloads, cluster)?;
-    taint::admits(&request.policy.tolerations, cluster)?;
+    taint::admits(&policy.tolerations, cluster)?;
     let capacity = report::check(cluster, request.now)?;
+    topology::check(&policy.spread, cluster)?;
+    expression::admits(&policy.affinity, cluster)?;
     platform::check(workloads, capacity)?;
     gpu_kind::check(workloads, capacity)?;
+    locality::check(policy, workloads, cluster)?;
     let mut left = packing::left(request, fleet, cluster, capacity);
-    let division = request.policy.division;
+    let division = policy.division;
     free_block::check(workloads, |workload| workload.least(division), &mut left.clone())?;
     free_block::check(workloads, |workload| workload.undivided(division), &mut left)?;
     // Last, so that this reason means that everything else fits.
     denied::admits(request, cluster)?;
-    Ok(left)
+    Ok((left, tier))
+}
+
+/// The reason of a cluster that the placement's own words refuse, if they do: the same as [`may_come`] gives, without a
+/// sentence.
+pub(super) fn outright(policy: &Policy, cluster: &Cluster) -> Option<Reason> {
+    affinity::reason(&policy.affinity, cluster)
 }
 
 /// Whether a placement may stay in a cluster it is in. Only what its users said can end that, or that nothing of it was
 /// let in: a cluster that fills up, falls silent or is no longer accepted keeps what it runs.
 pub(super) fn may_stay(request: &Request, cluster: &Cluster) -> Verdict {
-    affinity::check(&request.policy.affinity, cluster)?;
+    affinity::keeps(&request.policy.affinity, cluster)?;
+    expression::keeps(&request.policy.affinity, cluster)?;
     taint::keeps(&request.policy.tolerations, cluster)?;
     denied::keeps(request, cluster)
+}
+
+/// Whether a cluster with a fresh report lacks something that no free GPU makes good: a kind, a platform, a product.
+pub(super) fn lacks_for_good(request: &Request, workloads: &[Workload], cluster: &Cluster) -> bool {
+    let Ok(capacity) = report::check(cluster, request.now) else { return false };
+    agent::check(workloads, cluster).is_err()
+        || platform::check(workloads, capacity).is_err()
+        || gpu_kind::check(workloads, capacity).is_err()
 }

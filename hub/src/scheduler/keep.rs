@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 
 use super::{
-    OnUnreachable, Previous, Reason, Removed, Request, Workload,
+    Cause, Previous, Reason, Removed, Request, Workload, cause,
     filter::{self, Refusal},
     packing::{self, Left},
     replace::{self, Losses, Replaced},
-    score,
+    score::{Points, Scale},
 };
 use crate::fleet::{Cluster, Fleet, Link};
 
@@ -18,13 +18,15 @@ pub(super) struct Kept<'a> {
     pub(super) cluster: &'a Cluster,
     /// What is left there beside what the placement has already; none while no report is known.
     pub(super) left: Option<Left<'a>>,
-    pub(super) score: i32,
+    pub(super) points: Points,
+    /// Its tier; one after the last where it is in none.
+    pub(super) tier: usize,
     /// Whether everything of the placement is known to be ready there.
     pub(super) available: bool,
     /// Whether it is known that something of the placement is not.
     pub(super) failing: bool,
-    /// Silent beyond the placement's patience, which wants it replaced, and nothing holds that back.
-    pub(super) lost: bool,
+    /// Why others shall take its place, if they can, and nothing holds that back.
+    pub(super) leaving: Option<Cause>,
 }
 
 /// The rows of a placement, sorted out.
@@ -38,11 +40,19 @@ pub(super) struct Sorted<'a> {
     pub(super) removed: Vec<Removed>,
     /// What is lost and not replaced, and why.
     pub(super) losses: Losses,
+    /// When time alone makes a cause of what is none yet.
+    pub(super) due_at: Option<Timestamp>,
 }
 
 /// Splits the rows of a placement into those that stay and those that go.
-pub(super) fn keep<'a>(request: &'a Request, workloads: &[Workload], fleet: &'a Fleet) -> Sorted<'a> {
+pub(super) fn keep<'a>(
+    request: &'a Request,
+    workloads: &[Workload],
+    fleet: &'a Fleet,
+    scale: &Scale,
+) -> Sorted<'a> {
     let mut sorted = Sorted::default();
+    let stays = |row, cluster| stays(request, workloads, fleet, scale, row, cluster);
     for row in &request.previous {
         let Some(cluster) = fleet.cluster(row.cluster.as_str()) else {
             let message = format!("GPUCluster {} is gone", row.cluster);
@@ -53,22 +63,31 @@ pub(super) fn keep<'a>(request: &'a Request, workloads: &[Workload], fleet: &'a 
             sorted.removed.push(row.removed(reason, message));
             continue;
         }
-        if row.replaced {
+        if let Some(cause) = row.replaced {
             let available = replace::is_available(request, fleet, cluster);
             let settled = replace::is_settled(request, cluster);
-            sorted.replaced.push(Replaced { row, cluster, available, settled });
+            sorted.replaced.push(Replaced { row, cluster, cause, available, settled });
             continue;
         }
-        sorted.kept.push(stays(request, workloads, fleet, row, cluster));
+        if packing::is_outbid(request, workloads, fleet, row, cluster) {
+            let message =
+                "what it was promised here, and did not run yet, a placement of higher priority has taken";
+            sorted.removed.push(row.removed(Reason::Preempted, message.to_owned()));
+            continue;
+        }
+        sorted.kept.push(stays(row, cluster));
     }
     sorted.kept.sort_by(|a, b| a.row.cluster.cmp(&b.row.cluster));
     for back in replace::restored(request, &sorted.kept, &mut sorted.replaced) {
-        sorted.kept.push(stays(request, workloads, fleet, back.row, back.cluster));
+        sorted.kept.push(stays(back.row, back.cluster));
     }
     sorted.kept.sort_by(|a, b| a.row.cluster.cmp(&b.row.cluster));
-    let lost = |kept: &Kept<'_>| lost_at(request, kept.cluster).is_some_and(|at| request.now >= at);
+    let in_flight = sorted.replaced.iter().filter(|one| one.cause.is_voluntary()).count();
+    sorted.losses.in_flight(in_flight);
     for kept in &mut sorted.kept {
-        kept.lost = lost(kept) && sorted.losses.may_go(request, fleet, kept.cluster);
+        let (cause, at) = cause::of(request, workloads, fleet, kept.cluster);
+        sorted.due_at = [sorted.due_at, at].into_iter().flatten().min();
+        kept.leaving = cause.filter(|cause| sorted.losses.may_go(request, fleet, kept.cluster, *cause));
     }
     sorted
 }
@@ -77,33 +96,28 @@ fn stays<'a>(
     request: &Request,
     workloads: &[Workload],
     fleet: &'a Fleet,
+    scale: &Scale,
     row: &'a Previous,
     cluster: &'a Cluster,
 ) -> Kept<'a> {
     let left = cluster.capacity.as_ref().map(|capacity| packing::left(request, fleet, cluster, capacity));
-    let score = score::score(workloads, cluster, left.as_ref(), true);
+    let points = scale.points(request, workloads, cluster, left.as_ref(), true);
+    let tier = filter::tier::of(&request.policy, cluster).unwrap_or(request.policy.tiers.len());
     let available = replace::is_available(request, fleet, cluster);
     let failing = replace::is_failing(request, fleet, cluster);
-    Kept { row, cluster, left, score, available, failing, lost: false }
+    Kept { row, cluster, left, points, tier, available, failing, leaving: None }
 }
 
-/// When a silent cluster counts as lost; none where it never does, or is not silent.
-pub(super) fn lost_at(request: &Request, cluster: &Cluster) -> Option<Timestamp> {
-    match (request.policy.failover.on_unreachable, cluster.link) {
-        (OnUnreachable::Replace, Link::Unreachable { since }) => {
-            Some(since.checked_add(request.policy.failover.lost_after).unwrap_or(Timestamp::MAX))
-        }
-        _ => None,
-    }
-}
-
-/// Takes the least useful clusters out until `wanted` remain: lost ones first, then silent ones, then those that are
-/// not available, then by score and by name from the end.
-pub(super) fn surplus(kept: &mut Vec<Kept<'_>>, wanted: usize) -> Vec<Removed> {
+/// Takes the least useful clusters out until `wanted` remain: those that shall be left first, then silent ones, then those
+/// that are not available, then those of late tiers, then by score and by name from the end.
+pub(super) fn surplus(kept: &mut Vec<Kept<'_>>, wanted: usize, scale: &Scale) -> Vec<Removed> {
     let mut removed = Vec::new();
     while kept.len() > wanted {
-        let usefulness =
-            |kept: &Kept<'_>| (!kept.lost, kept.cluster.link == Link::Connected, kept.available, kept.score);
+        let usefulness = |kept: &Kept<'_>| {
+            let connected = kept.cluster.link == Link::Connected;
+            let early = std::cmp::Reverse(kept.tier);
+            (kept.leaving.is_none(), connected, kept.available, early, scale.sum(kept.points))
+        };
         let Some(worst) = (0..kept.len()).rev().min_by_key(|&i| usefulness(&kept[i])) else { break };
         let row = kept.remove(worst).row;
         removed.push(row.removed(Reason::NotNeeded, format!("only {wanted} clusters are wanted")));

@@ -28,8 +28,11 @@ pub(super) fn left<'a>(
     capacity: &'a Capacity,
 ) -> Left<'a> {
     let promises = match request.previous.iter().find(|row| row.cluster == cluster.name) {
-        None => fleet.promises(&cluster.name, capacity, request.now),
-        Some(row) => Arc::new(beside_own(request, &request.grant(row), fleet, cluster, capacity)),
+        None if fleet.outranked(&cluster.name, request.policy.priority).next().is_none() => {
+            fleet.promises(&cluster.name, capacity, request.now)
+        }
+        None => Arc::new(beside_own(request, None, fleet, cluster, capacity)),
+        Some(row) => Arc::new(beside_own(request, Some(&request.grant(row)), fleet, cluster, capacity)),
     };
     let mut left = Left { room: Room::reported(capacity), promised: 0, settles_at: promises.settles_at };
     for (need, unseen) in &promises.owed {
@@ -40,22 +43,57 @@ pub(super) fn left<'a>(
     left
 }
 
-/// The promises of a cluster that the placement is in. The request says itself what it keeps there; what it no longer
-/// has but still leaves behind, the fleet says.
+/// The promises of a cluster that the placement is in, or of which it may take some. The request says itself what it keeps
+/// there; what it no longer has but still leaves behind, the fleet says. What a lower priority was promised is none.
 fn beside_own(
     request: &Request,
-    own: &Grant,
+    own: Option<&Grant>,
     fleet: &Fleet,
     cluster: &Cluster,
     capacity: &Capacity,
 ) -> Promises {
     let mut grants = fleet.grants(&cluster.name);
-    grants.push((&request.placement, own));
+    grants.extend(own.map(|own| (&request.placement, own)));
     grants.sort_by_key(|(placement, grant)| (grant.since, *placement));
     let counts = |placement: &PlacementKey, grant: &Grant, uid: &str| {
-        *placement != request.placement || std::ptr::eq(own, grant) || !own.holds(uid)
+        if *placement != request.placement {
+            return grant.priority >= request.policy.priority;
+        }
+        own.is_none_or(|own| std::ptr::eq(own, grant) || !own.holds(uid))
     };
     Promises::of(grants, counts, |uid| fleet.statuses().get(&cluster.name, uid), capacity, request.now)
+}
+
+/// Whether what the placement was promised in a cluster, and of which nothing runs since its pods find no node, no longer
+/// fits beside what higher ones were promised. Of what has not been heard, as after a start of the hub, nothing is said.
+pub(super) fn is_outbid(
+    request: &Request,
+    workloads: &[Workload],
+    fleet: &Fleet,
+    row: &Previous,
+    cluster: &Cluster,
+) -> bool {
+    let priority = request.policy.priority;
+    let Some(capacity) = &cluster.capacity else { return false };
+    let waits = |workload: &Workload| {
+        let heard = fleet.statuses().get(&cluster.name, &workload.object.uid);
+        heard.is_some_and(|heard| heard.status.ready_replicas == 0 && heard.unschedulable_since.is_some())
+    };
+    let grants = fleet.grants(&cluster.name);
+    if !grants.iter().any(|(_, grant)| grant.priority > priority)
+        || !workloads.iter().filter(|workload| workload.need.gpu.is_some()).all(waits)
+    {
+        return false;
+    }
+    let heard = |uid: &str| fleet.statuses().get(&cluster.name, uid);
+    let counts = |_: &PlacementKey, grant: &Grant, _: &str| grant.priority > priority;
+    let promises = Promises::of(grants, counts, heard, capacity, request.now);
+    let mut room = Room::reported(capacity);
+    promises.owed.iter().for_each(|(need, unseen)| room.owe(need, *unseen));
+    workloads.iter().any(|workload| {
+        let granted = row.granted(&workload.object.uid);
+        room.take(&workload.need, granted) < granted
+    })
 }
 
 impl Request {
@@ -72,7 +110,8 @@ impl Request {
             need: self.policy.narrow(&workload.need),
             replicas: row.granted(&workload.object.uid),
         });
-        Grant { cluster: row.cluster.clone(), since: row.since, objects: objects.collect() }
+        let (cluster, since, priority) = (row.cluster.clone(), row.since, self.policy.priority);
+        Grant { cluster, since, priority, objects: objects.collect() }
     }
 
     /// The objects with what they take under the placement's own demands on GPUs.

@@ -21,6 +21,18 @@ pub enum Reason {
     FailoverPaced,
     /// Lost, and no other cluster can take the placement.
     NoFailoverTarget,
+    /// Its admin empties it: nothing new comes.
+    Draining,
+    /// Its admin empties it, and others have taken its place; it is left when they are available.
+    Drained,
+    /// Its pods found no node, and others have taken its place; or replicas find no node, and no other cluster has room.
+    Unschedulable,
+    /// It lacks what the objects need, and others have taken its place.
+    NoLongerFits,
+    /// The placement was told to choose anew, and others have taken its place.
+    Rebalanced,
+    /// What the placement was promised there, and did not run yet, one of higher priority has taken.
+    Preempted,
     /// Could take the placement, or took it, but fewer clusters are wanted.
     NotNeeded,
     /// No GPUCluster has that name.
@@ -35,6 +47,14 @@ pub enum Reason {
     AffinityMismatch,
     /// The placement excludes it by name.
     Excluded,
+    /// A CEL expression of the affinity is not true of it.
+    ExpressionFalse,
+    /// It is in none of the placement's tiers.
+    NotInTier,
+    /// One more cluster of its region, zone or the like would be one too many, or it has no such property.
+    TopologySpread,
+    /// It does not hold the models, and the placement requires that.
+    ModelNotCached,
     /// A taint that the placement does not tolerate.
     UntoleratedTaint,
     /// No GPU of the resource that is asked for.
@@ -79,6 +99,16 @@ impl Reason {
             Self::ManyClustersLost => "ManyClustersLost",
             Self::FailoverPaced => "FailoverPaced",
             Self::NoFailoverTarget => "NoFailoverTarget",
+            Self::Draining => "Draining",
+            Self::Drained => "Drained",
+            Self::Unschedulable => "Unschedulable",
+            Self::NoLongerFits => "NoLongerFits",
+            Self::Rebalanced => "Rebalanced",
+            Self::Preempted => "Preempted",
+            Self::ExpressionFalse => "ExpressionFalse",
+            Self::NotInTier => "NotInTier",
+            Self::TopologySpread => "TopologySpread",
+            Self::ModelNotCached => "ModelNotCached",
             Self::NotNeeded => "NotNeeded",
             Self::ClusterNotFound => "ClusterNotFound",
             Self::NotAccepted => "NotAccepted",

@@ -1,4 +1,5 @@
-//! Clusters that were lost and whose place others have taken: make before break, and what happens when they return.
+//! Clusters that were lost, drain or are left for another cause, and whose place others have taken: make before break, and
+//! what happens when they return.
 //!
 //! ```text
 //! stays ──lost, and others fit──► replaced ──back for good, the others available──► leaves
@@ -13,8 +14,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Chosen, Division, Granted, Hold, Previous, Reason, Request, Workload,
-    keep::{self, Kept},
+    Cause, Chosen, Division, Granted, Hold, Previous, Reason, Request, Workload, cause, keep::Kept,
     run::Spread,
 };
 use crate::failover::{Held, Limits, Outages};
@@ -25,13 +25,15 @@ use crate::fleet::{Cluster, ClusterName, Fleet, Link};
 pub(super) struct Replaced<'a> {
     pub(super) row: &'a Previous,
     pub(super) cluster: &'a Cluster,
+    /// Why others have taken it.
+    pub(super) cause: Cause,
     /// Whether everything of the placement is known to be ready there.
     pub(super) available: bool,
     /// Whether it is connected, and for good.
     pub(super) settled: bool,
 }
 
-/// What is lost and may not be replaced, or finds no place.
+/// What shall be left and may not be yet, or finds no place.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
     /// The first that the brake holds.
@@ -39,16 +41,38 @@ pub(super) struct Losses {
     /// The first that has to wait for its turn.
     paced: Option<String>,
     granted: u32,
+    /// Clusters that run and are being left, those of this decision among them.
+    moving: usize,
+    /// The first that has to wait until another one has been left.
+    queued: Option<(String, Cause)>,
     /// Looked at once something is lost.
     outages: Option<Outages>,
 }
 
 impl Losses {
-    /// Whether a lost cluster may be replaced now.
-    pub(super) fn may_go(&mut self, request: &Request, fleet: &Fleet, cluster: &Cluster) -> bool {
-        let outages = self.outages.get_or_insert_with(|| Outages::of(fleet));
-        if let Some(held) = outages.held(cluster, &request.limits) {
-            self.braked.get_or_insert((cluster.name.to_string(), held));
+    /// So many clusters that run are being left by earlier decisions.
+    pub(super) const fn in_flight(&mut self, clusters: usize) {
+        self.moving = clusters;
+    }
+
+    /// Whether others may take the place of a cluster now.
+    pub(super) fn may_go(
+        &mut self,
+        request: &Request,
+        fleet: &Fleet,
+        cluster: &Cluster,
+        cause: Cause,
+    ) -> bool {
+        if cause == Cause::Lost {
+            let outages = self.outages.get_or_insert_with(|| Outages::of(fleet));
+            if let Some(held) = outages.held(cluster, &request.limits) {
+                self.braked.get_or_insert((cluster.name.to_string(), held));
+                return false;
+            }
+        }
+        let budget = usize::try_from(request.policy.eviction_budget).unwrap_or(usize::MAX);
+        if cause.is_voluntary() && self.moving >= budget {
+            self.queued.get_or_insert((cluster.name.to_string(), cause));
             return false;
         }
         if self.granted >= request.allowance.now {
@@ -56,11 +80,12 @@ impl Losses {
             return false;
         }
         self.granted += 1;
+        self.moving += usize::from(cause.is_voluntary());
         true
     }
 
-    /// Why something that is lost is not replaced; `stuck` found no other cluster.
-    pub(super) fn hold(&self, request: &Request, stuck: Option<&ClusterName>) -> Option<Hold> {
+    /// Why something that shall be left is not; `stuck` found no other cluster.
+    pub(super) fn hold(&self, request: &Request, stuck: Option<&(ClusterName, Cause)>) -> Option<Hold> {
         if let Some((cluster, held)) = &self.braked {
             let message = format!(
                 "{cluster} is lost, and {held}: a fault of the hub or of its network is likely, so nothing moves until \
@@ -75,9 +100,15 @@ impl Losses {
                 format!("{cluster} is lost; at most {most} failovers a minute begin in the whole fleet");
             return Some(Hold { reason: Reason::FailoverPaced, message });
         }
-        let cluster = stuck?;
-        let message = format!("{cluster} is lost, and no other cluster can take over; see status.refusals");
-        Some(Hold { reason: Reason::NoFailoverTarget, message })
+        if let Some((cluster, cause)) = stuck {
+            let why = cause.words();
+            let message = format!("{cluster} {why}, and no other cluster can take over; see status.refusals");
+            return Some(Hold { reason: Reason::NoFailoverTarget, message });
+        }
+        let (cluster, cause) = self.queued.as_ref()?;
+        let budget = request.policy.eviction_budget;
+        let message = format!("{cluster} {}; spec.evictionBudget leaves {budget} at once", cause.words());
+        Some(Hold { reason: Reason::FailoverPaced, message })
     }
 
     /// When a wait for a turn is over.
@@ -113,7 +144,7 @@ pub(super) fn is_failing(request: &Request, fleet: &Fleet, cluster: &Cluster) ->
     };
     match cluster.link {
         Link::Connected => request.workloads.iter().any(unready),
-        _ => keep::lost_at(request, cluster).is_some_and(|at| request.now >= at),
+        _ => cause::lost_at(request, cluster).is_some_and(|at| request.now >= at),
     }
 }
 
@@ -122,8 +153,8 @@ pub(super) fn is_settled(request: &Request, cluster: &Cluster) -> bool {
     cluster.link == Link::Connected && cluster.accepted && request.settles_at(cluster).is_none()
 }
 
-/// Takes out those that shall stay after all: they are back for good, and the others are fewer than wanted, or fail
-/// while these are available.
+/// Takes out those that shall stay after all: nothing speaks against them any more, and the others are fewer than wanted,
+/// or fail while these are available.
 pub(super) fn restored<'a>(
     request: &Request,
     kept: &[Kept<'_>],
@@ -138,7 +169,9 @@ pub(super) fn restored<'a>(
     let serves = request.policy.division == Division::Duplicated && kept.iter().any(|kept| kept.failing);
     let mut restored = Vec::new();
     replaced.retain(|one| {
-        let back = one.settled && (restored.len() < missing || serves && one.available);
+        // What people asked for stays so, however the others fare: until they serve, this one does.
+        let asked = one.cause == Cause::Rebalance || one.cluster.drain;
+        let back = one.settled && (restored.len() < missing || serves && one.available && !asked);
         if back {
             restored.push(*one);
         }
@@ -157,8 +190,12 @@ pub(super) fn conclude(request: &Request, fleet: &Fleet, replaced: &[Replaced<'_
     let names: Vec<_> = spread.chosen.iter().map(|chosen| chosen.cluster.to_string()).collect();
     for one in replaced {
         if one.settled && taken_over {
-            let message = format!("it is back, and {} has taken over", names.join(", "));
-            spread.removed.push(one.row.removed(Reason::Replaced, message));
+            let names = names.join(", ");
+            let message = match one.cause {
+                Cause::Lost => format!("it is back, and {names} has taken over"),
+                cause => format!("it {}, and {names} has taken over", cause.words()),
+            };
+            spread.removed.push(one.row.removed(one.cause.reason(), message));
         } else {
             spread.replaced.push(one.chosen(request));
         }
@@ -168,19 +205,23 @@ pub(super) fn conclude(request: &Request, fleet: &Fleet, replaced: &[Replaced<'_
 impl Replaced<'_> {
     /// The row of a cluster that is left as it is.
     fn chosen(&self, request: &Request) -> Chosen {
-        let message = match self.cluster.link {
-            Link::Unreachable { since } => {
+        let message = match (self.cause, self.cluster.link) {
+            (Cause::Lost, Link::Unreachable { since }) => {
                 format!(
                     "silent since {since:.0}; others have taken over, and this copy goes when it is back for good"
                 )
             }
-            _ => "it is back; this copy goes when it has been for long enough and the others are available"
-                .to_owned(),
+            (Cause::Lost, _) => {
+                "it is back; this copy goes when it has been for long enough and the others are available"
+                    .to_owned()
+            }
+            (cause, _) => format!("it {}; this copy goes when the others are available", cause.words()),
         };
         Chosen {
             cluster: self.cluster.name.clone(),
-            reason: Reason::Replaced,
+            reason: self.cause.reason(),
             score: 0,
+            parts: Vec::new(),
             since: self.row.since,
             replicas: replicas(request, self.row),
             message,
@@ -198,24 +239,20 @@ fn replicas(request: &Request, row: &Previous) -> Vec<Granted> {
 }
 
 impl Spread {
-    /// Others take the place of a lost cluster, by this very decision.
-    pub(super) fn replace(&mut self, request: &Request, lost: &Kept<'_>) {
-        let Kept { row, cluster, .. } = *lost;
-        self.replaced.push(Replaced { row, cluster, available: false, settled: false }.chosen(request));
+    /// Others take the place of a cluster, by this very decision.
+    pub(super) fn replace(&mut self, request: &Request, left: &Kept<'_>, cause: Cause) {
+        let Kept { row, cluster, .. } = *left;
+        self.replaced
+            .push(Replaced { row, cluster, cause, available: false, settled: false }.chosen(request));
         self.failovers += 1;
     }
 }
 
 /// The earliest moment at which a cluster that came back counts again, of those that are waited for.
 pub(super) fn settles_at(request: &Request, fleet: &Fleet) -> Option<Timestamp> {
-    if !request.previous.iter().any(|row| row.replaced) {
+    if !request.previous.iter().any(|row| row.replaced.is_some()) {
         return None;
     }
     let clusters = request.previous.iter().filter_map(|row| fleet.cluster(row.cluster.as_str()));
     clusters.filter_map(|cluster| request.settles_at(cluster)).min()
-}
-
-/// When the next of those that stay counts as lost.
-pub(super) fn loses_at(request: &Request, kept: &[Kept<'_>]) -> Option<Timestamp> {
-    kept.iter().filter_map(|kept| keep::lost_at(request, kept.cluster)).filter(|at| *at > request.now).min()
 }

@@ -1,11 +1,16 @@
 //! The order of a decision: who stays, who could come, who comes, and what is said about the rest.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{
-    Chosen, Decision, Division, Outcome, Reason, Refused, Removed, Request, Workload, duplicate,
+    Cause, Chosen, Decision, Division, Outcome, Reason, Refused, Removed, Request, Workload, duplicate,
     filter::{self, Refusal},
     keep::{self, Kept, Sorted},
     packing::Left,
-    replace, score, share,
+    replace,
+    score::{self, Points, Scale},
+    select::Choice,
+    share,
 };
 use crate::fleet::{Cluster, ClusterName, Fleet};
 
@@ -16,7 +21,9 @@ pub(super) struct Candidate<'a> {
     /// What is left there: for Duplicated after the placement, for Divided after all of it that is not
     /// divided.
     pub(super) left: Left<'a>,
-    pub(super) score: i32,
+    pub(super) points: Points,
+    /// Its tier.
+    pub(super) tier: usize,
 }
 
 /// What a way of spreading replicas makes of the clusters at hand.
@@ -28,8 +35,12 @@ pub(super) struct Spread {
     pub(super) replaced: Vec<Chosen>,
     /// Those of them that were given up by this very decision.
     pub(super) failovers: usize,
-    /// The first cluster that is lost and finds no replacement.
-    pub(super) stuck: Option<ClusterName>,
+    /// The first cluster that shall be left and finds no replacement, and why it shall.
+    pub(super) stuck: Option<(ClusterName, Cause)>,
+    /// When time alone may change the shares.
+    pub(super) due_at: Option<jiff::Timestamp>,
+    /// The wish to choose anew has been followed.
+    pub(super) rebalanced: bool,
     pub(super) wanted_clusters: u32,
     pub(super) wanted_replicas: u32,
     /// What does not fit where the placement stays.
@@ -43,18 +54,24 @@ pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
         return nothing_selected(request);
     }
     let workloads = request.narrowed();
-    let Sorted { kept, replaced, mut removed, losses } = keep::keep(request, &workloads, fleet);
-    let (candidates, refused, settles_at) = candidates(request, &workloads, fleet);
-    let loses_at = replace::loses_at(request, &kept).into_iter().chain(losses.retry_at(request));
+    let scale = Scale::of(request, &workloads, fleet);
+    let Sorted { mut kept, replaced, mut removed, losses, due_at } =
+        keep::keep(request, &workloads, fleet, &scale);
+    let (mut candidates, mut refusals, settles_at) = candidates(request, &workloads, fleet, &scale);
+    let all = kept.iter_mut().map(|kept| (kept.cluster, &mut kept.points));
+    let all = all.chain(candidates.iter_mut().map(|candidate| (candidate.cluster, &mut candidate.points)));
+    scale.compare(&workloads, all);
     let back_at = replace::settles_at(request, fleet);
-    let retry_at = loses_at.chain(settles_at).chain(back_at).min();
+    let retry_at = due_at.into_iter().chain(losses.retry_at(request)).chain(settles_at).chain(back_at);
 
-    let names: Vec<_> = candidates.iter().map(|candidate| candidate.cluster.name.clone()).collect();
+    let choice = Choice { request, scale: &scale };
     let mut spread = match request.policy.division {
-        Division::Duplicated => duplicate::spread(request, &workloads, kept, candidates),
-        Division::Divided => share::spread(request, &workloads, kept, &candidates),
+        Division::Duplicated => duplicate::spread(&choice, &workloads, fleet, kept, &candidates),
+        Division::Divided => share::spread(&choice, &workloads, fleet, kept, &candidates),
     };
-    let outcome = outcome(&spread, &refused);
+    let retry_at = retry_at.chain(spread.due_at).min();
+    let spare = spare(&choice, fleet, &candidates, &spread, &mut refusals);
+    let outcome = outcome(&spread, &refusals.counts);
     replace::conclude(request, fleet, &replaced, &mut spread);
     removed.append(&mut spread.removed);
     spread.chosen.append(&mut spread.replaced);
@@ -63,43 +80,108 @@ pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
     for chosen in &mut spread.chosen {
         chosen.replicas.sort_by(|a, b| a.uid.cmp(&b.uid));
     }
-    let mut spare: Vec<_> =
-        names.into_iter().filter(|name| spread.chosen.iter().all(|chosen| chosen.cluster != *name)).collect();
-    spare.sort();
     let hold = losses.hold(request, spread.stuck.as_ref());
+    let rebalanced = request.rebalance.clone().filter(|_| spread.rebalanced);
     let (chosen, failovers) = (spread.chosen, spread.failovers);
-    Decision { chosen, removed, refused, spare, outcome, hold, failovers, retry_at }
+    let Refusals { told: mut refused, counts, .. } = refusals;
+    refused.sort_by(|a, b| a.cluster.cmp(&b.cluster));
+    Decision { chosen, removed, refused, counts, spare, outcome, hold, failovers, rebalanced, retry_at }
 }
 
-type Candidates<'a> = (Vec<Candidate<'a>>, Vec<Refused>, Option<jiff::Timestamp>);
+/// Who was refused, as far as it is told.
+struct Refusals {
+    most: usize,
+    told: Vec<Refused>,
+    counts: BTreeMap<Reason, u32>,
+}
 
-/// Sorts the clusters that the placement is not in: those that could take it, the best first, and those that
-/// cannot, by name.
-fn candidates<'a>(request: &'a Request, workloads: &[Workload], fleet: &'a Fleet) -> Candidates<'a> {
-    let (mut candidates, mut refused, mut settles) = (Vec::new(), missing(request, fleet), Vec::new());
-    for cluster in fleet.clusters() {
-        if request.previous.iter().any(|row| row.cluster == cluster.name) {
+impl Refusals {
+    const fn new(most: usize) -> Self {
+        Self { most, told: Vec::new(), counts: BTreeMap::new() }
+    }
+
+    /// Counts one; says whether it is to be told.
+    fn count(&mut self, reason: Reason) -> bool {
+        let count = self.counts.entry(reason).or_default();
+        *count += 1;
+        usize::try_from(*count).unwrap_or(usize::MAX) <= self.most
+    }
+
+    fn add(&mut self, cluster: &str, refusal: Refusal) {
+        if self.count(refusal.reason) {
+            let Refusal { reason, message, .. } = refusal;
+            self.told.push(Refused { cluster: cluster.to_owned(), reason, message });
+        }
+    }
+
+    /// Whether all is told of that reason that is told of it.
+    fn is_full(&self, reason: Reason) -> bool {
+        let count = self.counts.get(&reason).copied().unwrap_or(0);
+        usize::try_from(count).unwrap_or(usize::MAX) >= self.most
+    }
+}
+
+type Candidates<'a> = (Vec<Candidate<'a>>, Refusals, Option<jiff::Timestamp>);
+
+/// Sorts the clusters that the placement is not in: those that could take it, and those that cannot, both by name.
+fn candidates<'a>(
+    request: &'a Request,
+    workloads: &[Workload],
+    fleet: &'a Fleet,
+    scale: &Scale,
+) -> Candidates<'a> {
+    let (mut candidates, mut refusals, mut settles_at) = (Vec::new(), Refusals::new(request.told), None);
+    for Refused { cluster, reason, message } in missing(request, fleet) {
+        refusals.add(&cluster, Refusal { reason, message, settles_at: None });
+    }
+    let there: BTreeSet<&ClusterName> = request.previous.iter().map(|row| &row.cluster).collect();
+    for cluster in fleet.clusters().filter(|cluster| !there.contains(&cluster.name)) {
+        // The commonest refusals come first, and without a word where none will be read.
+        if let Some(reason) = filter::outright(&request.policy, cluster)
+            && refusals.is_full(reason)
+        {
+            refusals.count(reason);
             continue;
         }
         match filter::may_come(request, workloads, fleet, cluster) {
-            Ok(left) => {
-                let score = score::score(workloads, cluster, Some(&left), false);
-                candidates.push(Candidate { cluster, left, score });
+            Ok((left, tier)) => {
+                let points = scale.points(request, workloads, cluster, Some(&left), false);
+                candidates.push(Candidate { cluster, left, points, tier });
             }
-            Err(Refusal { reason, message, settles_at }) => {
-                settles.extend(settles_at);
-                refused.push(Refused { cluster: cluster.name.to_string(), reason, message });
+            Err(refusal) => {
+                settles_at = [settles_at, refusal.settles_at].into_iter().flatten().min();
+                refusals.add(cluster.name.as_str(), refusal);
             }
         }
     }
-    candidates.sort_by(|a, b| b.score.cmp(&a.score).then_with(|| a.cluster.name.cmp(&b.cluster.name)));
-    refused.sort_by(|a, b| a.cluster.cmp(&b.cluster));
-    (candidates, refused, settles.into_iter().min())
+    (candidates, refusals, settles_at)
+}
+
+/// Candidates that are not chosen: those that are merely not needed, by name; those of which one more would break the
+/// spread are refused.
+fn spare<'a>(
+    choice: &Choice<'a>,
+    fleet: &'a Fleet,
+    candidates: &[Candidate<'a>],
+    spread: &Spread,
+    refusals: &mut Refusals,
+) -> Vec<ClusterName> {
+    let chosen: BTreeSet<&ClusterName> = spread.chosen.iter().map(|chosen| &chosen.cluster).collect();
+    let taken = chosen.iter().filter_map(|name| Some((fleet.cluster(name.as_str())?, 0)));
+    let domains = choice.domains(candidates, &taken.collect::<Vec<_>>());
+    let mut spare = Vec::new();
+    for candidate in candidates.iter().filter(|candidate| !chosen.contains(&candidate.cluster.name)) {
+        match filter::topology::one_too_many(&domains, candidate.cluster) {
+            None => spare.push(candidate.cluster.name.clone()),
+            Some(refusal) => refusals.add(candidate.cluster.name.as_str(), refusal),
+        }
+    }
+    spare
 }
 
 /// Names in `clusterNames` that no cluster has.
 fn missing(request: &Request, fleet: &Fleet) -> Vec<Refused> {
-    let names: std::collections::BTreeSet<_> = request.policy.affinity.cluster_names.iter().collect();
+    let names: BTreeSet<_> = request.policy.affinity.cluster_names.iter().collect();
     let missing = names.into_iter().filter(|name| fleet.cluster(name).is_none());
     let refuse = |name: &String| {
         let known: Vec<_> = fleet.clusters().take(10).map(|cluster| cluster.name.as_str()).collect();
@@ -118,6 +200,7 @@ fn nothing_selected(request: &Request) -> Decision {
         chosen: Vec::new(),
         removed: request.previous.iter().map(|row| row.removed(reason, message.clone())).collect(),
         refused: Vec::new(),
+        counts: BTreeMap::new(),
         spare: Vec::new(),
         outcome: Outcome {
             complete: false,
@@ -129,11 +212,12 @@ fn nothing_selected(request: &Request) -> Decision {
         },
         hold: None,
         failovers: 0,
+        rebalanced: None,
         retry_at: None,
     }
 }
 
-fn outcome(spread: &Spread, refused: &[Refused]) -> Outcome {
+fn outcome(spread: &Spread, refusals: &BTreeMap<Reason, u32>) -> Outcome {
     let clusters = u32::try_from(spread.chosen.len()).unwrap_or(u32::MAX);
     let given = spread.chosen.iter().flat_map(|chosen| &chosen.replicas).map(|granted| granted.replicas);
     let given_replicas: u32 = given.fold(0, u32::saturating_add);
@@ -143,7 +227,7 @@ fn outcome(spread: &Spread, refused: &[Refused]) -> Outcome {
     let reason = match (complete, clusters) {
         (true, _) => Reason::Placed,
         // Everything else fits there: somebody has to be asked, and the message of the refusal says whom.
-        (false, 0) if refused.iter().any(|one| one.reason == Reason::PolicyDenied) => Reason::PolicyDenied,
+        (false, 0) if refusals.contains_key(&Reason::PolicyDenied) => Reason::PolicyDenied,
         (false, 0) => Reason::NoClusterFits,
         (false, _) => Reason::PartiallyScheduled,
     };
@@ -154,7 +238,7 @@ fn outcome(spread: &Spread, refused: &[Refused]) -> Outcome {
     let mut parts = vec![if clusters == 0 { "no cluster fits".to_owned() } else { counts }];
     if !complete {
         parts.extend(spread.shortfalls.iter().cloned());
-        parts.extend(super::explain::tally(refused));
+        parts.extend(super::explain::tally(refusals));
     }
     Outcome {
         complete,
@@ -168,11 +252,12 @@ fn outcome(spread: &Spread, refused: &[Refused]) -> Outcome {
 
 impl Kept<'_> {
     /// The row of a cluster that stays.
-    pub(super) fn chosen(&self, replicas: Vec<super::Granted>) -> Chosen {
+    pub(super) fn chosen(&self, scale: &Scale, replicas: Vec<super::Granted>) -> Chosen {
         Chosen {
             cluster: self.cluster.name.clone(),
             reason: Reason::Sticky,
-            score: self.score,
+            score: scale.mean(self.points),
+            parts: scale.parts(self.points),
             since: self.row.since,
             replicas,
             message: "runs here already".to_owned(),
@@ -180,16 +265,26 @@ impl Kept<'_> {
     }
 }
 
-impl Candidate<'_> {
+impl Choice<'_> {
     /// The row of a cluster that is new.
-    pub(super) fn chosen(&self, request: &Request, replicas: Vec<super::Granted>) -> Chosen {
+    pub(super) fn comes(
+        &self,
+        cluster: &Cluster,
+        points: Points,
+        tier: usize,
+        replicas: Vec<super::Granted>,
+    ) -> Chosen {
+        let (score, parts) = (self.scale.mean(points), self.scale.parts(points));
+        let tier = self.request.policy.tiers.get(tier);
+        let tier = tier.map(|tier| format!(" in tier {}", tier.name)).unwrap_or_default();
         Chosen {
-            cluster: self.cluster.name.clone(),
+            cluster: cluster.name.clone(),
             reason: Reason::Placed,
-            score: self.score,
-            since: request.now,
+            score,
+            since: self.request.now,
             replicas,
-            message: format!("fits, score {}", self.score),
+            message: format!("fits{tier}, score {score} ({})", score::words(&parts)),
+            parts,
         }
     }
 }

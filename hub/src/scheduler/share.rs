@@ -1,71 +1,98 @@
-//! The chosen clusters share the replicas by free capacity.
+//! The chosen clusters share the replicas.
+//!
+//! Replicas stay where they are; what is new, finds no node or loses its cluster goes elsewhere: tier by tier, by weight, by
+//! free capacity or into as few clusters as possible. A cluster that is left gives its replicas up only if all of them find a
+//! place.
 
 use super::{
-    Chosen, Granted, Reason, Request, Workload,
-    divide::apportion,
+    Cause, Reason, Request, Workload, cause, grow,
     keep::{self, Kept},
-    packing::Left,
+    member::{Member, Shared},
     run::{Candidate, Spread},
+    select::Choice,
 };
+use crate::fleet::Fleet;
 
-/// A cluster that shares.
-#[derive(Clone)]
-enum Member<'a> {
-    Stays(Kept<'a>),
-    Comes(Candidate<'a>),
-}
-
-/// One way to share.
-struct Shared<'a> {
-    members: Vec<Member<'a>>,
-    /// Replicas per member and workload, in the order of both.
-    replicas: Vec<Vec<u32>>,
-    /// Replicas that found no place.
-    missing: u32,
-}
-
-/// Replicas stay where they are; what is new, or lost its cluster, goes to free GPUs, in as few clusters as
-/// it takes unless a number of clusters is wanted. A lost cluster gives its replicas up only if all of them
-/// find a place elsewhere.
+/// Shares the replicas among what stays and the best candidates.
 pub(super) fn spread<'a>(
-    request: &Request,
+    choice: &Choice<'a>,
     workloads: &[Workload],
+    fleet: &Fleet,
     mut kept: Vec<Kept<'a>>,
     candidates: &[Candidate<'a>],
 ) -> Spread {
+    let request = choice.request;
     let divisible: Vec<&Workload> =
         Workload::largest_first(workloads).into_iter().filter(|workload| workload.need.divisible()).collect();
     let total = divisible.iter().map(|workload| workload.need.replicas).fold(0, u32::saturating_add);
     // One replica at least per cluster; where there is nothing to share, one cluster will do.
     let limit = request.policy.clusters.map(|clusters| clusters.min(total.max(1)));
     let limit = if total == 0 { Some(limit.unwrap_or(1)) } else { limit };
+    let slots = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
 
-    let mut spread = Spread::default();
-    if let Some(limit) = limit {
-        spread.removed = keep::surplus(&mut kept, usize::try_from(limit).unwrap_or(usize::MAX));
-    }
-    let mut best = grow(&divisible, kept.clone(), candidates, limit);
-    let losing: Vec<_> = kept.iter().filter(|kept| kept.lost).cloned().collect();
-    for lost in losing {
+    let removed = keep::surplus(&mut kept, slots, choice.scale);
+    let mut spread = Spread { removed, ..Spread::default() };
+    let grow = |kept: &[Kept<'a>], idle: &Idle| {
+        let members: Vec<_> = kept.iter().map(|kept| stays(&divisible, kept, idle)).collect();
+        grow::grow(choice, &divisible, &members, candidates, slots)
+    };
+    let mut best = grow(&kept, &Idle::default());
+    let leaving: Vec<_> = kept.iter().filter_map(|kept| Some((kept.leaving?, kept.clone()))).collect();
+    for (cause, left) in leaving {
         let mut without = kept.clone();
-        without.retain(|kept| kept.row.cluster != lost.row.cluster);
-        let attempt = grow(&divisible, without.clone(), candidates, limit);
+        without.retain(|kept| kept.row.cluster != left.row.cluster);
+        let attempt = grow(&without, &Idle::default());
         if attempt.missing == 0 && !attempt.members.is_empty() {
-            spread.replace(request, &lost);
+            spread.replace(request, &left, cause);
             (kept, best) = (without, attempt);
-        } else {
-            spread.stuck.get_or_insert_with(|| lost.cluster.name.clone());
+        } else if cause != Cause::Unschedulable {
+            spread.stuck.get_or_insert_with(|| (left.cluster.name.clone(), cause));
         }
     }
+    let mut idle = Idle::of(request, &divisible, fleet, &kept, &mut spread);
+    if !idle.replicas.is_empty() {
+        let mut attempt = grow(&kept, &idle);
+        if attempt.missing > best.missing {
+            // Those that find no place elsewhere wait where they are.
+            let cluster = idle.wait(attempt.missing - best.missing);
+            let stuck = kept.iter().find(|kept| Some(kept.row.cluster.as_str()) == cluster.as_deref());
+            let stuck = stuck.map(|kept| (kept.cluster.name.clone(), Cause::Unschedulable));
+            spread.stuck = spread.stuck.or(stuck);
+            attempt = grow(&kept, &idle);
+        }
+        if attempt.missing <= best.missing {
+            best = attempt;
+        }
+    }
+    if request.rebalance.is_some() {
+        best = anew(choice, &divisible, &kept, candidates, slots, best, &mut spread);
+    }
+    conclude(choice, workloads, &divisible, &best, limit, &mut spread);
+    spread
+}
+
+/// Tells who is chosen, with which shares, and who is not needed.
+fn conclude<'a>(
+    choice: &Choice<'a>,
+    workloads: &[Workload],
+    divisible: &[&Workload],
+    best: &Shared<'a>,
+    limit: Option<u32>,
+    spread: &mut Spread,
+) {
+    let total = divisible.iter().map(|workload| workload.need.replicas).fold(0, u32::saturating_add);
     for (member, replicas) in best.members.iter().zip(&best.replicas) {
         let idle = total > 0 && replicas.iter().all(|replicas| *replicas == 0);
-        match member {
-            Member::Comes(_) if idle => {}
-            Member::Stays(kept) if idle => {
-                let message = "the other clusters run all replicas".to_owned();
-                spread.removed.push(kept.row.removed(Reason::NotNeeded, message));
+        match &member.kept {
+            None if idle => {}
+            Some(kept) if idle => {
+                let (reason, message) = match kept.leaving {
+                    Some(Cause::Unschedulable) => (Reason::Unschedulable, "its replicas found no node"),
+                    _ => (Reason::NotNeeded, "the other clusters run all replicas"),
+                };
+                spread.removed.push(kept.row.removed(reason, message.to_owned()));
             }
-            _ => spread.chosen.push(member.chosen(request, workloads, &divisible, replicas)),
+            _ => spread.chosen.push(member.chosen(choice, workloads, divisible, replicas)),
         }
     }
     let clusters = u32::try_from(spread.chosen.len()).unwrap_or(u32::MAX);
@@ -73,117 +100,135 @@ pub(super) fn spread<'a>(
     let fixed = workloads.iter().filter(|workload| workload.need.replicated && !workload.need.divisible());
     let fixed = fixed.map(|workload| workload.need.replicas).fold(0, u32::saturating_add);
     spread.wanted_replicas = total.saturating_add(fixed.saturating_mul(clusters.max(spread.wanted_clusters)));
-    spread
 }
 
-/// Shares among those that stay and the best candidates: up to `limit` clusters, or as few as give every
-/// replica a place.
-fn grow<'a>(
-    divisible: &[&Workload],
-    kept: Vec<Kept<'a>>,
-    candidates: &[Candidate<'a>],
-    limit: Option<u32>,
-) -> Shared<'a> {
-    let room = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut coming = candidates.iter().cloned().map(Member::Comes);
-    let mut members: Vec<Member<'a>> = kept.into_iter().map(Member::Stays).collect();
-    if limit.is_some() {
-        let free = room.saturating_sub(members.len());
-        members.extend(coming.by_ref().take(free));
-    }
-    loop {
-        let shared = share(divisible, members);
-        if shared.missing == 0 || limit.is_some() {
-            return shared;
-        }
-        let Some(next) = coming.next() else { return shared };
-        members = shared.members;
-        members.push(next);
-    }
+/// Replicas that find no node for too long.
+#[derive(Debug, Default)]
+struct Idle {
+    /// Cluster, object, replicas.
+    replicas: Vec<(String, String, u32)>,
 }
 
-/// Shares every workload's replicas among the members.
-fn share<'a>(divisible: &[&Workload], mut members: Vec<Member<'a>>) -> Shared<'a> {
-    members.sort_by(|a, b| a.name().cmp(b.name()));
-    let mut rooms: Vec<Option<Left<'a>>> = members.iter().map(Member::left).collect();
-    let mut replicas = vec![Vec::new(); members.len()];
-    let mut missing = 0u32;
-    for workload in divisible {
-        let wanted = workload.need.replicas;
-        let has: Vec<u32> = members.iter().map(|member| member.has(workload)).collect();
-        let sum = has.iter().copied().fold(0, u32::saturating_add);
-        let mut shares = if sum > wanted { apportion(wanted, &has, &has) } else { has };
-        let rest = wanted.saturating_sub(sum);
-        if rest > 0 {
-            let fits = |left: &Option<Left<'_>>| {
-                left.as_ref().map_or(0, |left| left.room.fits(&workload.need, rest))
-            };
-            let caps: Vec<u32> = rooms.iter().map(fits).collect();
-            // Free capacity weighs, counted in replicas; a whole share is capped by what is missing.
-            for (i, more) in apportion(rest, &weights(workload, &rooms, &caps), &caps).into_iter().enumerate()
-            {
-                if let Some(left) = &mut rooms[i] {
-                    left.room.take(&workload.need, more);
+impl Idle {
+    fn of(
+        request: &Request,
+        divisible: &[&Workload],
+        fleet: &Fleet,
+        kept: &[Kept<'_>],
+        spread: &mut Spread,
+    ) -> Self {
+        let mut idle = Self::default();
+        for kept in kept {
+            for workload in divisible {
+                let granted = kept.row.granted(&workload.object.uid);
+                let (pending, due_at) = cause::pending(request, fleet, kept.cluster, workload, granted);
+                spread.due_at = [spread.due_at, due_at].into_iter().flatten().min();
+                if pending > 0 {
+                    idle.replicas.push((kept.cluster.name.to_string(), workload.object.uid.clone(), pending));
                 }
-                shares[i] += more;
             }
         }
-        missing = missing.saturating_add(wanted - shares.iter().sum::<u32>());
-        for (of_member, share) in replicas.iter_mut().zip(shares) {
-            of_member.push(share);
-        }
+        idle
     }
-    Shared { members, replicas, missing }
+
+    /// So many of them, from the last on, stay; gives the cluster of one of them.
+    fn wait(&mut self, mut replicas: u32) -> Option<String> {
+        let mut cluster = None;
+        for (name, _, pending) in self.replicas.iter_mut().rev() {
+            let stay = replicas.min(*pending);
+            if stay > 0 {
+                cluster = Some(name.clone());
+            }
+            *pending -= stay;
+            replicas -= stay;
+        }
+        cluster
+    }
+
+    fn in_cluster(&self, cluster: &str, uid: &str) -> u32 {
+        let found = self.replicas.iter().find(|(name, object, _)| name == cluster && object == uid);
+        found.map_or(0, |(_, _, replicas)| *replicas)
+    }
 }
 
-/// Replicas that the free GPUs of each member could carry, not only those that are missing.
-fn weights(workload: &Workload, rooms: &[Option<Left<'_>>], caps: &[u32]) -> Vec<u32> {
-    let Some(gpu) = &workload.need.gpu else { return vec![1; caps.len()] };
-    let free = |left: &Option<Left<'_>>| left.as_ref().map_or(0, |left| left.room.free(&workload.need));
-    rooms.iter().zip(caps).map(|(left, cap)| (free(left) / gpu.total().max(1)).max(*cap)).collect()
+/// A cluster that stays, with what it has. Where replicas find no node nothing new comes, whatever it reports as free.
+fn stays<'a>(divisible: &[&Workload], kept: &Kept<'a>, idle: &Idle) -> Member<'a> {
+    let name = kept.cluster.name.as_str();
+    let has: Vec<u32> = divisible
+        .iter()
+        .map(|workload| {
+            let uid = &workload.object.uid;
+            kept.row.granted(uid).saturating_sub(idle.in_cluster(name, uid))
+        })
+        .collect();
+    let is_closed = idle.replicas.iter().any(|(cluster, _, _)| cluster == name)
+        || kept.is_silent()
+        || kept.cluster.drain
+        || kept.leaving.is_some();
+    let left = kept.left.clone().filter(|_| !is_closed);
+    Member {
+        cluster: kept.cluster,
+        kept: Some(kept.clone()),
+        left,
+        points: kept.points,
+        tier: kept.tier,
+        sure: vec![0; has.len()],
+        has,
+    }
 }
 
-impl<'a> Member<'a> {
-    fn name(&self) -> &'a crate::fleet::ClusterName {
-        match self {
-            Self::Stays(kept) => &kept.cluster.name,
-            Self::Comes(candidate) => &candidate.cluster.name,
+/// Told to choose anew: the shares as if it ran nowhere. Until all that come are ready, nothing is taken from where it runs.
+fn anew<'a>(
+    choice: &Choice<'a>,
+    divisible: &[&Workload],
+    kept: &[Kept<'a>],
+    candidates: &[Candidate<'a>],
+    slots: usize,
+    now: Shared<'a>,
+    spread: &mut Spread,
+) -> Shared<'a> {
+    let mut here = Vec::new();
+    for kept in kept {
+        let mut member = stays(divisible, kept, &Idle::default());
+        if member.left.is_none() {
+            // What cannot be told stays as it is.
+            return now;
+        }
+        std::mem::swap(&mut member.has, &mut member.sure);
+        member.points.set(super::score::Score::Stickiness, 0);
+        here.push(member);
+    }
+    let target = grow::among(choice, divisible, here, candidates, slots);
+    if target.missing > now.missing {
+        spread.rebalanced = true;
+        return now;
+    }
+    let mut target = target;
+    for kept in kept {
+        if !target.members.iter().any(|member| member.cluster.name == kept.cluster.name) {
+            target.members.push(stays(divisible, kept, &Idle::default()));
+            target.replicas.push(vec![0; divisible.len()]);
         }
     }
-
-    /// Room for more. A cluster that is silent or no longer accepted keeps what it has and gets nothing new.
-    fn left(&self) -> Option<Left<'a>> {
-        match self {
-            Self::Stays(kept) if kept.is_silent() => None,
-            Self::Stays(kept) => kept.left.clone(),
-            Self::Comes(candidate) => Some(candidate.left.clone()),
+    let has = |member: &Member<'a>, i: usize| {
+        let granted = |kept: &Kept<'a>| kept.row.granted(&divisible[i].object.uid);
+        member.kept.as_ref().map_or(0, granted)
+    };
+    let is_ready = |(member, shares): (&Member<'a>, &Vec<u32>)| {
+        shares.iter().all(|share| *share == 0)
+            || shares.iter().enumerate().all(|(i, share)| has(member, i) >= *share)
+                && member.kept.as_ref().is_some_and(|kept| kept.available)
+    };
+    let done = target.members.iter().zip(&target.replicas).all(is_ready);
+    spread.rebalanced = done;
+    if done {
+        return target;
+    }
+    let mut surge = target;
+    for (member, shares) in surge.members.iter().zip(&mut surge.replicas) {
+        for (i, share) in shares.iter_mut().enumerate() {
+            *share = (*share).max(has(member, i));
         }
     }
-
-    fn has(&self, workload: &Workload) -> u32 {
-        match self {
-            Self::Stays(kept) => kept.row.granted(&workload.object.uid),
-            Self::Comes(_) => 0,
-        }
-    }
-
-    fn chosen(
-        &self,
-        request: &Request,
-        workloads: &[Workload],
-        divisible: &[&Workload],
-        shares: &[u32],
-    ) -> Chosen {
-        let granted = |workload: &Workload| {
-            let uid = workload.object.uid.clone();
-            let share = divisible.iter().position(|divided| divided.object.uid == uid).map(|i| shares[i]);
-            Granted { uid, replicas: share.unwrap_or(workload.need.replicas), divided: share.is_some() }
-        };
-        let replicated = workloads.iter().filter(|workload| workload.need.replicated);
-        let replicas = replicated.map(granted).collect();
-        match self {
-            Self::Stays(kept) => kept.chosen(replicas),
-            Self::Comes(candidate) => candidate.chosen(request, replicas),
-        }
-    }
+    surge
 }

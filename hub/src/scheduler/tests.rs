@@ -1,8 +1,13 @@
 //! Whole decisions: tables, stability, and properties.
 
 pub(crate) mod builder;
+mod causes;
 mod decisions;
 mod division;
 mod failover;
+mod oracle;
 mod overcommit;
+mod priority;
+mod properties;
+mod samples;
 mod stability;

@@ -7,7 +7,7 @@ use hub::decisions::{Fate, Input, PlacedRow, Rows, grants, plan, settled};
 use hub::failover::Limits;
 use hub::fleet::{ClusterName, FleetEvent, ObjectRef};
 use hub::link::{Cause, DesiredObject, Removal, RemovalPolicy};
-use hub::scheduler::{Chosen, Decision, Granted, Previous, Request, Workload, schedule};
+use hub::scheduler::{self, Chosen, Decision, Granted, Previous, Request, Workload, schedule};
 
 use super::Event;
 use super::process::{Book, HubSite};
@@ -47,6 +47,8 @@ pub(in crate::simulation) fn reconcile(site: &mut HubSite, name: &str, stage: &m
         workloads: Vec::new(),
         previous: Vec::new(),
         denied: BTreeMap::new(),
+        rebalance: None,
+        told: scheduler::NAMED,
         now,
         limits: Limits::default(),
         allowance: process.live.pace.allowance(Limits::default().per_minute, now),
@@ -64,7 +66,7 @@ pub(in crate::simulation) fn reconcile(site: &mut HubSite, name: &str, stage: &m
         process.live.is_gone(cluster, uid)
     });
     book.planned = rows.clone();
-    let given = grants(&rows, &book.needs);
+    let given = grants(&rows, &book.needs, 0);
     if !stage.is(Mutant::ForgetGrants) {
         process.live.fleet.apply(FleetEvent::Granted { placement: key(name), grants: given });
     }
@@ -112,7 +114,12 @@ fn previous(rows: &Rows) -> Vec<Previous> {
             Some(Granted { uid: object.uid.clone(), replicas, divided: false })
         });
         let replicas = replicas.collect();
-        Some(Previous { cluster: cluster.parse().ok()?, since: row.since, replicas, replaced: row.replaced })
+        Some(Previous {
+            cluster: cluster.parse().ok()?,
+            since: row.since,
+            replicas,
+            replaced: row.replaced.then(|| scheduler::Cause::of(&row.reason)),
+        })
     });
     previous.collect()
 }

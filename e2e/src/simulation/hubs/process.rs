@@ -118,7 +118,7 @@ impl HubSite {
                 }
             }
             if !stage.is(Mutant::ForgetGrants) {
-                let grants = grants(rows, &book.needs);
+                let grants = grants(rows, &book.needs, 0);
                 process.live.fleet.apply(FleetEvent::Granted { placement: key(name), grants });
             }
         }

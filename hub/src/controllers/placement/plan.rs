@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
 
 use crds::fleet::PlacedObject;
+use crds::marks::REBALANCE_ANNOTATION;
 use jiff::Timestamp;
+use kube::ResourceExt;
 
 use super::super::Hub;
 use super::super::live::Live;
@@ -17,7 +19,7 @@ use crate::failover::Allowance;
 use crate::fleet::{FleetEvent, Grant, GrantedObject, PlacementKey};
 use crate::need::{Need, need};
 use crate::scheduler::{
-    Chosen, Decision, Granted, Outcome, Policy, Previous, Reason, Request, Workload, schedule,
+    Cause, Chosen, Decision, Granted, NAMED, Outcome, Policy, Previous, Reason, Request, Workload, schedule,
 };
 
 /// What follows from what was observed.
@@ -39,13 +41,15 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
     if let Ok(request) = &mut asked {
         denied = deny(&live, observed, book, request);
     }
-    let decision = match asked {
+    let mut decision = match asked {
         Ok(request) => {
             let allowance = live.pace.allowance(hub.limits.per_minute, now);
             stable(schedule(&Request { allowance, ..request }, &live.fleet), &book.rows)
         }
         Err(block) => blocked(&block, observed, &book.rows),
     };
+    book.rebalanced = decision.rebalanced.take().or(book.rebalanced.take());
+    decision.rebalanced.clone_from(&book.rebalanced);
     if decision.failovers > 0 {
         live.pace.begin(decision.failovers, now);
         hub.metrics.failed_over(decision.failovers);
@@ -53,7 +57,14 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
             "others take the place of lost clusters");
     }
     let rows = follow(hub, &live, observed, book, &decision, is_blocked, now);
-    let grants = grants(&rows, &book.needs);
+    let priority = observed.placement.spec.priority.unwrap_or_default();
+    let grants = grants(&rows, &book.needs, priority);
+    // What a lower one was promised and this one has taken, it looks for elsewhere.
+    let new = decision.chosen.iter().filter(|chosen| chosen.reason == Reason::Placed);
+    let new = new.filter(|chosen| !book.rows.placed.contains_key(chosen.cluster.as_str()));
+    for key in new.flat_map(|chosen| live.fleet.outranked(&chosen.cluster, priority)) {
+        hub.placements.add_soon(key.clone());
+    }
     live.fleet.apply(FleetEvent::Granted { placement: observed.key.clone(), grants });
     live.lists_secrets(&observed.key, &rows);
     // What reports say may be what a decision waits for.
@@ -86,7 +97,7 @@ fn request(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> R
             cluster: cluster.parse().ok()?,
             since: row.since,
             replicas: granted(&row.objects),
-            replaced: row.replaced,
+            replaced: row.replaced.then(|| Cause::of(&row.reason)),
         })
     });
     let previous = previous.collect();
@@ -97,10 +108,23 @@ fn request(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> R
         workloads,
         previous,
         denied: BTreeMap::new(),
+        rebalance: wish(observed).filter(|wish| Some(*wish) != followed(observed, book)).map(str::to_owned),
         now,
+        told: NAMED,
         limits: hub.limits,
         allowance: Allowance::FREE,
     })
+}
+
+/// The value of the annotation that asks to choose anew.
+fn wish(observed: &Observed) -> Option<&str> {
+    observed.placement.annotations().get(REBALANCE_ANNOTATION).map(String::as_str)
+}
+
+/// The last wish that has been followed: this hub knows it before the status shows it.
+fn followed<'a>(observed: &'a Observed, book: &'a Book) -> Option<&'a str> {
+    let stored = observed.placement.status.as_ref().and_then(|status| status.observed_rebalance.as_deref());
+    book.rebalanced.as_deref().or(stored)
 }
 
 /// Tells the request what spokes have denied, and returns what is news.
@@ -165,8 +189,9 @@ fn blocked(block: &Block, observed: &Observed, before: &Rows) -> Decision {
         (!objects.is_empty()).then_some(())?;
         Some(Chosen {
             cluster: cluster.parse().ok()?,
-            reason: if row.replaced { Reason::Replaced } else { Reason::Placed },
+            reason: if row.replaced { Cause::of(&row.reason).reason() } else { Reason::Placed },
             score: i32::try_from(row.score).unwrap_or_default(),
+            parts: Vec::new(),
             since: row.since,
             replicas: granted(&objects),
             message: block.message.clone(),
@@ -186,10 +211,12 @@ fn blocked(block: &Block, observed: &Observed, before: &Rows) -> Decision {
         chosen,
         removed: Vec::new(),
         refused: Vec::new(),
+        counts: BTreeMap::new(),
         spare: Vec::new(),
         outcome,
         hold: None,
         failovers: 0,
+        rebalanced: None,
         retry_at: None,
     }
 }
@@ -279,9 +306,9 @@ fn fate(observed: &Observed, uid: &str) -> Fate {
     }
 }
 
-/// What rows take from the clusters, leaving ones included: their GPUs are free when the spoke says that they are gone.
+/// What rows of a placement of that priority take from the clusters, leaving ones included: their GPUs are free when the spoke says that they are gone.
 #[must_use]
-pub fn grants<S: BuildHasher>(rows: &Rows, needs: &HashMap<String, Need, S>) -> Vec<Grant> {
+pub fn grants<S: BuildHasher>(rows: &Rows, needs: &HashMap<String, Need, S>, priority: i32) -> Vec<Grant> {
     let mut grants: BTreeMap<&str, (Timestamp, Vec<GrantedObject>)> = BTreeMap::new();
     let since = |cluster: &str| {
         let placed = rows.placed.get(cluster).map(|row| row.since);
@@ -297,7 +324,7 @@ pub fn grants<S: BuildHasher>(rows: &Rows, needs: &HashMap<String, Need, S>) -> 
         grants.entry(cluster).or_insert_with(|| (since(cluster), Vec::new())).1.push(granted);
     }
     let grants = grants.into_iter().filter_map(|(cluster, (since, objects))| {
-        Some(Grant { cluster: cluster.parse().ok()?, since, objects })
+        Some(Grant { cluster: cluster.parse().ok()?, since, priority, objects })
     });
     grants.collect()
 }

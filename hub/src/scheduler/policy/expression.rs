@@ -68,6 +68,12 @@ impl Expression {
         &self.source
     }
 
+    /// Whether it speaks of nothing but what the admin says of a cluster, so that no report changes it.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        self.parts.iter().all(|part| matches!(*part, "name" | "labels"))
+    }
+
     /// Whether it is true of the cluster.
     ///
     /// # Errors

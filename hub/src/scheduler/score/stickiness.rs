@@ -1,8 +1,5 @@
 //! Score: a placement stays where it is.
 
-/// More than free capacity can ever weigh.
-const STAYS: i32 = 100;
-
-pub(super) const fn score(stays: bool) -> i32 {
-    if stays { STAYS } else { 0 }
+pub(super) const fn points(stays: bool) -> u32 {
+    if stays { 100 } else { 0 }
 }

@@ -11,7 +11,7 @@ use crate::{
         PlacementKey, Platform, Pool, Taint,
     },
     need::{GpuNeed, Need},
-    scheduler::{Chosen, Decision, Policy, Previous, Request, Workload},
+    scheduler::{Cause, Chosen, Decision, Policy, Previous, Request, Workload},
 };
 
 pub(crate) const H100: &str = "NVIDIA-H100-80GB-HBM3";
@@ -85,6 +85,8 @@ impl Build for Fleet {
             taints: known.taints.clone(),
             accepted: known.accepted,
             failover_confirmed: known.failover_confirmed,
+            drain: known.drain,
+            cost_per_gpu_hour: known.cost_per_gpu_hour.clone(),
         });
         change(&mut admin);
         self.with(FleetEvent::Admin { cluster: name(cluster), admin })
@@ -138,6 +140,8 @@ pub(crate) fn request(placement: &str, workloads: Vec<Workload>) -> Request {
         workloads,
         previous: Vec::new(),
         denied: std::collections::BTreeMap::new(),
+        rebalance: None,
+        told: usize::MAX,
         now: at(1),
         limits: Limits::default(),
         allowance: Allowance::FREE,
@@ -150,7 +154,7 @@ pub(crate) fn row(chosen: &Chosen) -> Previous {
         cluster: chosen.cluster.clone(),
         since: chosen.since,
         replicas: chosen.replicas.clone(),
-        replaced: chosen.is_replaced(),
+        replaced: chosen.is_replaced().then(|| Cause::of(chosen.reason.as_str())),
     }
 }
 

@@ -20,7 +20,7 @@ fn the_one_that_fits_is_chosen_and_the_others_are_explained() {
     assert_eq!((decision.outcome.complete, decision.outcome.reason), (true, Reason::Placed));
     let sentences: Vec<_> = decision.sentences().into_iter().map(|sentence| sentence.text).collect();
     insta::assert_snapshot!(sentences.join("\n"), @r"
-    east: Placed: fits, score 50
+    east: Placed: fits, score 60 (free capacity 50 × 20, freshness 100 × 5)
     north: NoGPU: NIMService llm needs a GPU; the cluster has no GPU
     west: InsufficientGPUs: NIMService llm needs 8 GPUs on one node; largest free block is 4 (NVIDIA-L40S, 2 nodes)
     ");

@@ -1,0 +1,103 @@
+//! `placement-bench`: how fast the scheduler decides, what one changed cluster costs, and what clusters and assignments take
+//! in memory. One core, no clusters: the scheduler and the model of the fleet as they are in the hub.
+//!
+//! A changed cluster wakes what the hub wakes: placements that wait for something. What is placed in full is not asked again.
+
+#![allow(clippy::print_stdout, reason = "what it prints is the product")]
+
+#[path = "../../../hub/benches/mix.rs"]
+mod mix;
+
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use hub::fleet::{Fleet, FleetEvent};
+use hub::scheduler::{Request, schedule};
+
+/// Measures the scheduler.
+#[derive(Parser)]
+struct Args {
+    /// Clusters of the fleet.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    clusters: u32,
+    /// Placements, of which one in ten is a gang, one has a CEL expression, and one is spread over three regions.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    placements: u32,
+    /// Prints the result on one line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Clusters that are changed, one after the other.
+const CHANGES: usize = 50;
+
+fn main() {
+    let args = Args::parse();
+    let clusters = usize::try_from(args.clusters).unwrap_or(usize::MAX);
+    let before = resident();
+    let mut fleet = mix::fleet(clusters);
+    let bytes_per_cluster = resident().saturating_sub(before) / u64::from(args.clusters);
+    let mut requests = mix::requests(usize::try_from(args.placements).unwrap_or(usize::MAX));
+    let before = resident();
+
+    let began = Instant::now();
+    let mut waiting = Vec::new();
+    for (index, request) in requests.iter_mut().enumerate() {
+        let decision = schedule(request, &fleet);
+        mix::adopt(&mut fleet, request, &decision);
+        if !decision.outcome.complete {
+            waiting.push(index);
+        }
+    }
+    let cold = began.elapsed();
+    let assignments: usize = requests.iter().map(|request| request.previous.len()).sum();
+    let bytes_per_assignment = resident().saturating_sub(before) / (assignments.max(1) as u64);
+
+    let began = Instant::now();
+    for request in &requests {
+        std::hint::black_box(schedule(request, &fleet));
+    }
+    let warm = began.elapsed();
+    let change = change(&mut fleet, &requests, &waiting, clusters);
+
+    let per_second = |took: Duration| f64::from(args.placements) / took.as_secs_f64();
+    let figures = serde_json::json!({
+        "clusters": args.clusters,
+        "placements": args.placements,
+        "assignments": assignments,
+        "waiting": waiting.len(),
+        "decisions_per_s": per_second(cold).round(),
+        "decisions_per_s_warm": per_second(warm).round(),
+        "change_one_cluster_ms": (change.as_secs_f64() * 1e6).round() / 1e3,
+        "bytes_per_cluster": bytes_per_cluster,
+        "bytes_per_assignment": bytes_per_assignment,
+    });
+    if args.json {
+        println!("{figures}");
+    } else {
+        println!("{figures:#}");
+    }
+}
+
+/// Median time to take in a new report of one cluster and to decide again what it wakes.
+fn change(fleet: &mut Fleet, requests: &[Request], waiting: &[usize], clusters: usize) -> Duration {
+    let mut took: Vec<Duration> = (0..CHANGES)
+        .map(|round| {
+            let index = round * 7 % clusters;
+            let capacity = mix::report(index, 1 + u32::try_from(round % 3).unwrap_or(0), 2);
+            let began = Instant::now();
+            fleet.apply(FleetEvent::Capacity { cluster: mix::name(index), capacity });
+            for &index in waiting {
+                std::hint::black_box(schedule(&requests[index], fleet));
+            }
+            began.elapsed()
+        })
+        .collect();
+    took.sort_unstable();
+    took[CHANGES / 2]
+}
+
+/// Resident memory of this process, bytes.
+fn resident() -> u64 {
+    e2e::process::resident_bytes(std::process::id()).unwrap_or(0)
+}

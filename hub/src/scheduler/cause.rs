@@ -1,0 +1,142 @@
+//! Why a placement leaves a cluster in which it is: the closed list, and what each asks for.
+//!
+//! A score is no cause. What people said of the placement (affinity, taints, what a cluster's owner denies) ends a stay at
+//! once; what is here moves only if another cluster can take over, and what runs goes only when that one serves.
+
+use jiff::Timestamp;
+
+use super::{OnUnreachable, Reason, Request, Workload, filter};
+use crate::fleet::{Cluster, Fleet, Heard, Link};
+
+/// Why others take the place of a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// It has been silent for longer than the placement's patience.
+    #[default]
+    Lost,
+    /// Its admin empties it.
+    Drain,
+    /// Its pods find no node.
+    Unschedulable,
+    /// It lacks what the objects need, and they do not work there.
+    NoLongerFits,
+    /// The placement was told to choose anew.
+    Rebalance,
+}
+
+impl Cause {
+    /// The reason of the row.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Lost => Reason::Replaced,
+            Self::Drain => Reason::Drained,
+            Self::Unschedulable => Reason::Unschedulable,
+            Self::NoLongerFits => Reason::NoLongerFits,
+            Self::Rebalance => Reason::Rebalanced,
+        }
+    }
+
+    /// The cause that a stored row names by its reason; what it does not name was a loss.
+    #[must_use]
+    pub fn of(reason: &str) -> Self {
+        let all = [Self::Drain, Self::Unschedulable, Self::NoLongerFits, Self::Rebalance];
+        all.into_iter().find(|cause| cause.reason().as_str() == reason).unwrap_or(Self::Lost)
+    }
+
+    /// Whether the cluster runs, so that the budget of the placement counts: no more are left at once.
+    #[must_use]
+    pub const fn is_voluntary(self) -> bool {
+        matches!(self, Self::Drain | Self::Rebalance)
+    }
+
+    /// `is lost`, `drains`, …
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::Lost => "is lost",
+            Self::Drain => "drains",
+            Self::Unschedulable => "has no node for its pods",
+            Self::NoLongerFits => "lacks what it needs",
+            Self::Rebalance => "is no longer the best",
+        }
+    }
+}
+
+/// Why the placement shall leave a cluster now, if another one can take over; and when time alone may make it so.
+pub(super) fn of(
+    request: &Request,
+    workloads: &[Workload],
+    fleet: &Fleet,
+    cluster: &Cluster,
+) -> (Option<Cause>, Option<Timestamp>) {
+    if let Some(at) = lost_at(request, cluster) {
+        return if request.now >= at { (Some(Cause::Lost), None) } else { (None, Some(at)) };
+    }
+    if cluster.drain {
+        return (Some(Cause::Drain), None);
+    }
+    if cluster.link != Link::Connected {
+        return (None, None);
+    }
+    let waits = workloads.iter().filter_map(|workload| {
+        let heard = fleet.statuses().get(&cluster.name, &workload.object.uid)?;
+        let is_idle = heard.status.ready_replicas == 0;
+        is_idle.then(|| waits_since(request, workloads, cluster, workload, heard)).flatten()
+    });
+    let Some((cause, since)) = waits.min_by_key(|(_, since)| *since) else { return (None, None) };
+    let Some(at) = patience_ends(request, since) else { return (None, None) };
+    if request.now >= at { (Some(cause), None) } else { (None, Some(at)) }
+}
+
+/// Since when an object of which nothing runs has waited for what does not come.
+fn waits_since(
+    request: &Request,
+    workloads: &[Workload],
+    cluster: &Cluster,
+    workload: &Workload,
+    heard: &Heard,
+) -> Option<(Cause, Timestamp)> {
+    if workload.need.replicated
+        && let Some(since) = heard.unschedulable_since
+    {
+        return Some((Cause::Unschedulable, since));
+    }
+    let works = heard.status.is_ready() || !workload.need.replicated;
+    let lacks = || filter::lacks_for_good(request, workloads, cluster);
+    (!works && lacks()).then_some((Cause::NoLongerFits, heard.steady_since))
+}
+
+/// When a silent cluster counts as lost; none where it never does, or is not silent.
+pub(super) fn lost_at(request: &Request, cluster: &Cluster) -> Option<Timestamp> {
+    match (request.policy.failover.on_unreachable, cluster.link) {
+        (OnUnreachable::Replace, Link::Unreachable { since }) => {
+            Some(since.checked_add(request.policy.failover.lost_after).unwrap_or(Timestamp::MAX))
+        }
+        _ => None,
+    }
+}
+
+/// Replicas of an object that find no node in a cluster for longer than the placement's patience, of those that were granted
+/// there; and when time alone may make it so.
+pub(super) fn pending(
+    request: &Request,
+    fleet: &Fleet,
+    cluster: &Cluster,
+    workload: &Workload,
+    granted: u32,
+) -> (u32, Option<Timestamp>) {
+    let heard = fleet.statuses().get(&cluster.name, &workload.object.uid);
+    let since = heard.and_then(|heard| Some((heard, heard.unschedulable_since?)));
+    let Some((heard, since)) = since.filter(|_| cluster.link == Link::Connected) else { return (0, None) };
+    let pending = granted.saturating_sub(heard.status.ready_replicas);
+    match patience_ends(request, since) {
+        Some(at) if request.now >= at => (pending, None),
+        at => (0, at.filter(|_| pending > 0)),
+    }
+}
+
+/// When waiting since then is too long; none if it never is.
+fn patience_ends(request: &Request, since: Timestamp) -> Option<Timestamp> {
+    let patience = request.policy.failover.unschedulable_after;
+    (!patience.is_zero()).then(|| since.checked_add(patience).unwrap_or(Timestamp::MAX))
+}

@@ -1,0 +1,16 @@
+//! Filter: the cluster is in one of the placement's tiers.
+
+use super::{Reason, Refusal};
+use crate::{fleet::Cluster, scheduler::Policy};
+
+/// The cluster's tier: its place in the list; 0 where there are no tiers.
+pub(in crate::scheduler) fn of(policy: &Policy, cluster: &Cluster) -> Result<usize, Refusal> {
+    if policy.tiers.is_empty() {
+        return Ok(0);
+    }
+    policy.tiers.iter().position(|tier| tier.clusters.has(cluster)).ok_or_else(|| {
+        let names: Vec<_> = policy.tiers.iter().map(|tier| tier.name.as_str()).collect();
+        let message = format!("in no tier of spec.tiers ({})", names.join(", "));
+        Refusal { reason: Reason::NotInTier, message, settles_at: None }
+    })
+}

@@ -1,0 +1,98 @@
+//! A cluster that shares replicas with others.
+
+use super::{
+    Chosen, Granted, Workload, keep::Kept, packing::Left, run::Candidate, score::Points, select::Choice,
+};
+use crate::fleet::Cluster;
+
+/// A cluster that shares.
+#[derive(Clone, Debug)]
+pub(super) struct Member<'a> {
+    pub(super) cluster: &'a Cluster,
+    /// Its row, if the placement is there.
+    pub(super) kept: Option<Kept<'a>>,
+    /// Room for more; none where nothing new can come.
+    pub(super) left: Option<Left<'a>>,
+    pub(super) points: Points,
+    pub(super) tier: usize,
+    /// Replicas that it has, for each object.
+    pub(super) has: Vec<u32>,
+    /// Of those that it may get, so many need no room: they run there now.
+    pub(super) sure: Vec<u32>,
+}
+
+/// One way to share.
+#[derive(Debug)]
+pub(super) struct Shared<'a> {
+    /// By name.
+    pub(super) members: Vec<Member<'a>>,
+    /// Replicas per member and object, in the order of both.
+    pub(super) replicas: Vec<Vec<u32>>,
+    /// Replicas that found no place.
+    pub(super) missing: u32,
+}
+
+impl<'a> Member<'a> {
+    /// A cluster in which the placement is not yet.
+    pub(super) fn new(candidate: &Candidate<'a>, objects: usize) -> Self {
+        Self {
+            cluster: candidate.cluster,
+            kept: None,
+            left: Some(candidate.left.clone()),
+            points: candidate.points,
+            tier: candidate.tier,
+            has: vec![0; objects],
+            sure: vec![0; objects],
+        }
+    }
+
+    /// As a candidate; none where nothing new can come.
+    pub(super) fn candidate(&self) -> Option<Candidate<'a>> {
+        let (cluster, points, tier) = (self.cluster, self.points, self.tier);
+        self.left.clone().map(|left| Candidate { cluster, left, points, tier })
+    }
+
+    /// More replicas of an object that fit, at most `limit`, and no more than one cluster may have.
+    pub(super) fn fits(&self, object: usize, workload: &Workload, most: Option<u32>, limit: u32) -> u32 {
+        let limit = most.map_or(limit, |most| limit.min(most.saturating_sub(self.has[object])));
+        let sure = self.sure[object].min(limit);
+        sure + self.left.as_ref().map_or(0, |left| left.room.fits(&workload.need, limit - sure))
+    }
+
+    /// Gives it more replicas of an object, as many as fit.
+    pub(super) fn take(&mut self, object: usize, workload: &Workload, replicas: u32) {
+        let sure = self.sure[object].min(replicas);
+        self.sure[object] -= sure;
+        if let Some(left) = &mut self.left {
+            left.room.take(&workload.need, replicas - sure);
+        }
+        self.has[object] = self.has[object].saturating_add(replicas);
+    }
+
+    /// Replicas that its free GPUs could carry, whatever else is in the way.
+    pub(super) fn free(&self, workload: &Workload) -> u32 {
+        let Some(gpu) = &workload.need.gpu else { return 1 };
+        let free = self.left.as_ref().map_or(0, |left| left.room.free(&workload.need));
+        free / gpu.total().max(1)
+    }
+
+    pub(super) fn chosen(
+        &self,
+        choice: &Choice<'a>,
+        workloads: &[Workload],
+        divisible: &[&Workload],
+        shares: &[u32],
+    ) -> Chosen {
+        let granted = |workload: &Workload| {
+            let uid = workload.object.uid.clone();
+            let share = divisible.iter().position(|divided| divided.object.uid == uid).map(|i| shares[i]);
+            Granted { uid, replicas: share.unwrap_or(workload.need.replicas), divided: share.is_some() }
+        };
+        let replicated = workloads.iter().filter(|workload| workload.need.replicated);
+        let replicas = replicated.map(granted).collect();
+        match &self.kept {
+            Some(kept) => kept.chosen(choice.scale, replicas),
+            None => choice.comes(self.cluster, self.points, self.tier, replicas),
+        }
+    }
+}

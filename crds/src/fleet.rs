@@ -4,6 +4,8 @@ mod cluster;
 mod decision;
 mod placement;
 mod placement_status;
+mod potential;
+mod quota;
 #[cfg(test)]
 mod tests;
 
@@ -21,3 +23,5 @@ pub use placement::{
     ResourceSelector, ScoreWeights, SelectedKind, Tier, TopologySpreadConstraint, WhenUnsatisfiable,
 };
 pub use placement_status::{DecisionSummary, NIMPlacementStatus, Refusal, Tally};
+pub use potential::PotentialPool;
+pub use quota::{GPUQuota, GPUQuotaSpec, GPUQuotaStatus, QuotaLimit, QuotaUse};

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 pub(crate) use document::HEADER;
 pub use document::{document, file_name};
 
-use crate::fleet::{GPUCluster, NIMPlacement, NIMPlacementDecision};
+use crate::fleet::{GPUCluster, GPUQuota, NIMPlacement, NIMPlacementDecision};
 use crate::nemo::{NemoCustomizer, NemoDatastore, NemoEntitystore, NemoEvaluator, NemoGuardrail};
 use crate::nim::{NIMBuild, NIMCache, NIMPipeline, NIMService};
 
@@ -98,6 +98,7 @@ pub fn all() -> Result<Vec<CustomResourceDefinition>, SchemaError> {
         definition::<GPUCluster>(Spec::Optional)?,
         definition::<NIMPlacement>(Spec::AsTyped)?,
         definition::<NIMPlacementDecision>(Spec::AsTyped)?,
+        definition::<GPUQuota>(Spec::AsTyped)?,
     ])
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use crds::fleet::{GPUCluster, NIMPlacement, NIMPlacementDecision};
+use crds::fleet::{GPUCluster, GPUQuota, NIMPlacement, NIMPlacementDecision};
 use crds::nemo::{NemoCustomizer, NemoDatastore, NemoEntitystore, NemoEvaluator, NemoGuardrail};
 use crds::nim::{NIMBuild, NIMCache, NIMPipeline, NIMService};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -110,6 +110,7 @@ fn objects_that_say_everything_come_back_whole() {
     check::<GPUCluster>(Says::Everything, &[]);
     check::<NIMPlacement>(Says::Everything, &[]);
     check::<NIMPlacementDecision>(Says::Everything, &[]);
+    check::<GPUQuota>(Says::Everything, &[]);
 }
 
 #[test]
@@ -139,6 +140,7 @@ fn objects_that_say_little_come_back_with_our_defaults_at_most() {
     check::<GPUCluster>(Says::OnlyWhatItMust, &["accepted"]);
     check::<NIMPlacement>(Says::OnlyWhatItMust, &["propagateDependencies"]);
     check::<NIMPlacementDecision>(Says::OnlyWhatItMust, &[]);
+    check::<GPUQuota>(Says::OnlyWhatItMust, &[]);
 }
 
 #[test]

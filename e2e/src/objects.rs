@@ -23,7 +23,7 @@ fn api_version(kind: &str) -> &'static str {
     match kind {
         "NIMService" | "NIMCache" | "NIMPipeline" | "NIMBuild" | "NemoCustomizer" | "NemoDatastore"
         | "NemoEntitystore" | "NemoEvaluator" | "NemoGuardrail" => "apps.nvidia.com/v1alpha1",
-        "NIMPlacement" | "NIMPlacementDecision" | "GPUCluster" => "nimfleet.io/v1alpha1",
+        "NIMPlacement" | "NIMPlacementDecision" | "GPUCluster" | "GPUQuota" => "nimfleet.io/v1alpha1",
         "Deployment" => "apps/v1",
         "Job" => "batch/v1",
         "Role" | "RoleBinding" => "rbac.authorization.k8s.io/v1",

@@ -35,6 +35,8 @@ const PURE: &[&str] = &[
     "hub/src/controllers/placement/denied",
     "hub/src/controllers/placement/plan",
     "hub/src/controllers/placement/rows",
+    "hub/src/quantity",
+    "hub/src/quota",
     "hub/src/pki/certificate",
     "hub/src/pki/rollover",
     "hub/src/pki/token",

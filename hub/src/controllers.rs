@@ -21,6 +21,7 @@ mod marks;
 mod outages;
 mod placement;
 mod queue;
+mod quota;
 mod run;
 mod stores;
 mod triggers;
@@ -62,6 +63,8 @@ pub(crate) struct Hub {
     placements: Queue<PlacementKey>,
     reports: Queue<PlacementKey>,
     clusters: Queue<ClusterName>,
+    /// Namespaces whose quotas are to be looked at.
+    quotas: Queue<String>,
     cluster_memory: Mutex<HashMap<ClusterName, cluster::Memory>>,
     metrics: Metrics,
     events: Events,
@@ -93,7 +96,11 @@ impl Hub {
     fn forget_book(&self, key: &PlacementKey) {
         self.books.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.desks.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-        self.live().wanting.remove(key);
+        let mut live = self.live();
+        live.wanting.remove(key);
+        live.charged.remove(key);
+        drop(live);
+        self.quotas.add_soon(key.namespace.clone());
     }
 
     /// Whether spokes may still be on their way back after a start of this hub: until then their silence means nothing.

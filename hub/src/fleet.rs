@@ -8,7 +8,9 @@ mod comeback;
 mod custom_resource;
 mod grant;
 mod name;
+mod namespaces;
 mod object;
+mod potential;
 mod promises;
 pub mod properties;
 mod selector;
@@ -27,10 +29,12 @@ pub use comeback::Comeback;
 pub use custom_resource::Admin;
 pub use grant::{Grant, GrantedObject, PlacementKey};
 pub use name::{ClusterName, InvalidClusterName};
+pub use namespaces::Namespaces;
 pub use object::{
     Answer, CachedProfile, HeldObject, HoldReason, ObjectCondition, ObjectRef, ObjectResult, ObjectStatus,
     RejectionClass, Truth,
 };
+pub use potential::Potential;
 pub use promises::Promises;
 pub use properties::Labelled;
 pub use selector::{InvalidSelector, Selector};
@@ -45,6 +49,8 @@ pub struct Fleet {
     /// Where each placement has grants.
     granted: BTreeMap<PlacementKey, BTreeSet<ClusterName>>,
     statuses: Statuses,
+    /// Labels of the hub's namespaces.
+    namespaces: BTreeMap<String, BTreeMap<String, String>>,
     promises: promises::Known,
 }
 
@@ -109,6 +115,13 @@ pub enum FleetEvent {
         /// One per row of its decision.
         grants: Vec<Grant>,
     },
+    /// A namespace of the hub is new, has other labels, or is gone.
+    Namespace {
+        /// Its name.
+        name: String,
+        /// Its labels; none if it is gone.
+        labels: Option<BTreeMap<String, String>>,
+    },
 }
 
 impl Fleet {
@@ -122,8 +135,11 @@ impl Fleet {
                 known.taints = admin.taints;
                 known.accepted = admin.accepted;
                 known.failover_confirmed = admin.failover_confirmed;
+                known.allowed_namespaces = admin.allowed_namespaces;
                 known.drain = admin.drain;
                 known.cost_per_gpu_hour = admin.cost_per_gpu_hour;
+                known.potential = admin.potential;
+                known.grown = potential::grown(known.capacity.as_ref(), &known.potential);
             }
             FleetEvent::Left { cluster } => {
                 self.promises.forget(&cluster);
@@ -150,6 +166,7 @@ impl Fleet {
             FleetEvent::Capacity { cluster, capacity } => {
                 self.promises.forget(&cluster);
                 if let Some(known) = self.clusters.get_mut(&cluster) {
+                    known.grown = potential::grown(Some(&capacity), &known.potential);
                     known.capacity = Some(capacity);
                 }
             }
@@ -166,6 +183,12 @@ impl Fleet {
                 self.statuses.forget_object(&cluster, &uid);
             }
             FleetEvent::Granted { placement, grants } => self.grant(&placement, grants),
+            FleetEvent::Namespace { name, labels: Some(labels) } => {
+                self.namespaces.insert(name, labels);
+            }
+            FleetEvent::Namespace { name, labels: None } => {
+                self.namespaces.remove(&name);
+            }
         }
     }
 
@@ -219,6 +242,12 @@ impl Fleet {
     #[must_use]
     pub fn cluster(&self, name: &str) -> Option<&Cluster> {
         self.clusters.get(name)
+    }
+
+    /// Labels of a namespace of the hub; none where it is not known.
+    #[must_use]
+    pub fn labels_of_namespace(&self, name: &str) -> Option<&BTreeMap<String, String>> {
+        self.namespaces.get(name)
     }
 
     /// What every spoke last said about every object.

@@ -18,6 +18,8 @@ pub mod link;
 pub mod metrics;
 pub mod need;
 pub mod pki;
+mod quantity;
+pub mod quota;
 pub mod resolve;
 pub mod scheduler;
 pub mod telemetry;

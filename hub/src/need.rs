@@ -32,6 +32,8 @@ pub struct Need {
     pub platforms: BTreeSet<&'static str>,
     /// Replicas the object asks for; 0 for kinds that have none.
     pub replicas: u32,
+    /// Replicas that an autoscaler may come to; 0 where there is none.
+    pub most_replicas: u32,
     /// Whether an autoscaler owns the number of replicas: then nobody else writes it.
     pub autoscaled: bool,
     /// Whether the object has a number of replicas at all, so that it can be divided over clusters.

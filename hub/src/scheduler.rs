@@ -57,7 +57,9 @@ pub use policy::{
     InvalidPolicy, OnUnreachable, Policy, Preferred, ShareBy, Shares, SpreadConstraint, Tier, Toleration,
     Weights,
 };
+pub(crate) use product::is_named;
 pub use reason::Reason;
+pub(crate) use room::suits;
 pub use run::schedule;
 pub use score::{Part, Score};
 
@@ -79,6 +81,8 @@ pub struct Request {
     /// Of how many clusters it is told why they were refused for one reason, the first by name; of the others only how many
     /// they are. Words cost more than the decision.
     pub told: usize,
+    /// Clusters where it would exceed a quota, by name, each with the numbers.
+    pub over_quota: BTreeMap<String, String>,
     /// By the hub's clock.
     pub now: Timestamp,
     /// How careful the fleet is with failovers.

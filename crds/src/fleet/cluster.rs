@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::PotentialPool;
 use crate::absent_spec::may_be_absent;
 
 /// What the fleet's admin says about a cluster. Its labels are the object's own `metadata.labels`.
@@ -47,6 +48,37 @@ pub struct GPUClusterSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(regex(pattern = r"^[0-9a-fA-F]{16,40}$")))]
     pub revoked_certificates: Vec<String>,
+    /// Which namespaces of the hub may place here: those whose labels match. What a namespace has here already stays when
+    /// it no longer matches. Default all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_namespaces: Option<LabelSelector>,
+    /// Whether the cluster is to be emptied: nothing new comes, and what runs here leaves as soon as it is ready elsewhere.
+    /// What no other cluster can take stays. Default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub drain: bool,
+    /// What one GPU costs in an hour, by product, as the cluster reports it or a part of it (`H100`); `*` is any other.
+    /// Amounts such as `"2.49"`, all clusters in one currency. Default unknown, which no cluster is refused for.
+    #[serde(default, rename = "costPerGPUHour", skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32), schema_with = "amounts")]
+    pub cost_per_gpu_hour: BTreeMap<String, String>,
+    /// Pools of nodes that the cluster's autoscaler brings when pods wait for them. They count after what is free.
+    /// Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub potential: Vec<PotentialPool>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// Amounts by product: what is no decimal number is refused where it is written.
+fn amounts(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "additionalProperties": { "type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,3})?$" },
+    })
 }
 
 may_be_absent!(GPUClusterSpec);

@@ -13,8 +13,8 @@ use crate::controllers::{NIM_API_VERSION, NIM_KINDS, chain, nim_resource};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The fleet's own kinds that the hub watches: group and version, plurals.
-const OWN_KINDS: (&str, [&str; 3]) =
-    ("nimfleet.io/v1alpha1", ["gpuclusters", "nimplacements", "nimplacementdecisions"]);
+const OWN_KINDS: (&str, [&str; 4]) =
+    ("nimfleet.io/v1alpha1", ["gpuclusters", "nimplacements", "nimplacementdecisions", "gpuquotas"]);
 
 /// Connects, and checks that the API server answers.
 pub(super) async fn connect(kubeconfig: Option<&Path>) -> Result<(Client, String), AppError> {

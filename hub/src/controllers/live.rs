@@ -11,6 +11,7 @@ use crate::fleet::{
 };
 use crate::link::LinkEvent;
 use crate::pki::{CaHash, SpokeCertificate};
+use crate::quota::{Charge, Charged};
 
 /// Soft state of the hub.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub struct Live {
     pub fleet: Fleet,
     /// Which placement has taken an object, by uid: known here before the label is seen.
     pub claims: HashMap<String, PlacementKey>,
+    /// What the quotas of its namespace count of each placement.
+    pub charged: Charged,
     /// Placements that wait: for capacity, or for what has taken another's place to serve.
     pub wanting: BTreeSet<PlacementKey>,
     /// When each spoke was last heard and when its certificate ends.
@@ -64,6 +67,17 @@ pub struct Touched {
 }
 
 impl Live {
+    /// What a placement is charged from now on. Says whether that is news.
+    pub fn charge(&mut self, placement: &PlacementKey, charges: Vec<Charge>) -> bool {
+        if charges.is_empty() {
+            return self.charged.remove(placement).is_some();
+        }
+        self.charged.get(placement) != Some(&charges) && {
+            self.charged.insert(placement.clone(), charges);
+            true
+        }
+    }
+
     /// Takes in what a session says.
     pub fn hear(&mut self, event: LinkEvent, now: Timestamp) -> Touched {
         if let Some(session) = self.sessions.get_mut(event.cluster())

@@ -26,8 +26,9 @@ use desk::Turn;
 
 pub(super) use desk::Desk;
 pub(super) use observe::plain;
+pub(super) use plan::charges_of;
 pub use plan::grants;
-pub(super) use report::report;
+pub(super) use report::{report, turned};
 pub(super) use rows::{Rows, SECRET};
 
 /// What the hub remembers of one placement between reconciles.

@@ -17,7 +17,7 @@ use super::live::Live;
 use super::placement::{Rows, grants};
 use super::queue::Queue;
 use super::stores::{NIM_KINDS, Stores, Writers, everywhere, nim_resource, owner, watch};
-use super::{Hub, cluster, events, outages, placement};
+use super::{Hub, cluster, events, outages, placement, quota};
 use crate::admin::Stage;
 use crate::failover::Limits;
 use crate::fleet::{FleetEvent, PlacementKey};
@@ -70,6 +70,7 @@ pub(crate) fn run(
         placements: Queue::default(),
         reports: Queue::default(),
         clusters: Queue::default(),
+        quotas: Queue::default(),
         cluster_memory: Mutex::new(HashMap::new()),
         metrics: setup.metrics,
         salt: setup.salt,
@@ -88,7 +89,7 @@ pub(crate) fn run(
 }
 
 fn watches(hub: &Arc<Hub>, writers: Writers, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
-    let Writers { placements, decisions, clusters, nim } = writers;
+    let Writers { placements, decisions, clusters, quotas, namespaces, nim } = writers;
     let (h, s) = (hub.clone(), stop.clone());
     let api = everywhere(&hub.client);
     tasks.spawn(async move { watch(api, clusters, (), |b, a| h.cluster_changed(b, a), s).await });
@@ -98,6 +99,13 @@ fn watches(hub: &Arc<Hub>, writers: Writers, tasks: &mut JoinSet<()>, stop: &Can
     let (h, s) = (hub.clone(), stop.clone());
     let api = everywhere(&hub.client);
     tasks.spawn(async move { watch(api, decisions, (), |b, a| h.slice_changed(b, a), s).await });
+    let (h, s) = (hub.clone(), stop.clone());
+    let api = everywhere(&hub.client);
+    tasks.spawn(async move { watch(api, quotas, (), |b, a| h.quota_changed(b, a), s).await });
+    let (h, s) = (hub.clone(), stop.clone());
+    let api = everywhere(&hub.client);
+    // Of namespaces the labels are asked for, and nothing else.
+    tasks.spawn(async move { watch(api, namespaces, (), |b, a| h.namespace_changed(b, a), s).await });
     for (kind, writer) in NIM_KINDS.into_iter().zip(nim) {
         let (h, s) = (hub.clone(), stop.clone());
         let api = Api::all_with(hub.client.clone(), &nim_resource(kind));
@@ -134,6 +142,8 @@ async fn work(
         let hub = hub.clone();
         workers.spawn(async move { clusters(&hub).await });
     }
+    let counting = hub.clone();
+    workers.spawn(async move { quotas(&counting).await });
     let watching = hub.clone();
     workers.spawn(async move { outages::watch(&watching).await });
     for _ in 0..REPORT_WORKERS {
@@ -200,6 +210,16 @@ async fn clusters(hub: &Hub) {
     }
 }
 
+async fn quotas(hub: &Hub) {
+    loop {
+        let namespace = hub.quotas.take().await;
+        let started = Instant::now();
+        let outcome = quota::reconcile(hub, &namespace).await;
+        finish(hub, "quota", &namespace, started, &outcome);
+        hub.quotas.done(&namespace, outcome.is_ok());
+    }
+}
+
 fn finish(hub: &Hub, controller: &'static str, key: &str, started: Instant, outcome: &Result<(), Fault>) {
     hub.metrics.reconciled(controller, started.elapsed());
     if let Err(fault) = outcome {
@@ -245,6 +265,8 @@ fn restore(hub: &Hub) {
             let known = hub.stores.placement(&placement.namespace, &placement.name);
             let priority = known.and_then(|known| known.spec.priority).unwrap_or_default();
             let grants = grants(&book.rows, &book.needs, priority);
+            let charges = placement::charges_of(&book.rows, &book.needs);
+            hub.live().charged.insert(placement.clone(), charges);
             hub.live().lists_secrets(&placement, &book.rows);
             hub.live().fleet.apply(FleetEvent::Granted { placement, grants });
         }

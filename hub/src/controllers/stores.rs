@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
-use crds::fleet::{GPUCluster, NIMPlacement, NIMPlacementDecision, SelectedKind};
+use crds::fleet::{GPUCluster, GPUQuota, NIMPlacement, NIMPlacementDecision, SelectedKind};
 use crds::marks::PLACEMENT_LABEL;
 use futures::StreamExt;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{Config, Event};
@@ -38,6 +40,8 @@ pub(crate) struct Stores {
     pub(crate) placements: Store<NIMPlacement>,
     pub(crate) decisions: Store<NIMPlacementDecision>,
     pub(crate) clusters: Store<GPUCluster>,
+    pub(crate) quotas: Store<GPUQuota>,
+    namespaces: Store<PartialObjectMeta<Namespace>>,
     nim: Vec<Store<DynamicObject>>,
 }
 
@@ -46,6 +50,8 @@ pub(crate) struct Writers {
     pub(crate) placements: Writer<NIMPlacement>,
     pub(crate) decisions: Writer<NIMPlacementDecision>,
     pub(crate) clusters: Writer<GPUCluster>,
+    pub(crate) quotas: Writer<GPUQuota>,
+    pub(crate) namespaces: Writer<PartialObjectMeta<Namespace>>,
     pub(crate) nim: Vec<Writer<DynamicObject>>,
 }
 
@@ -62,12 +68,16 @@ impl Stores {
             placements: Writer::default(),
             decisions: Writer::default(),
             clusters: Writer::default(),
+            quotas: Writer::default(),
+            namespaces: Writer::default(),
             nim: NIM_KINDS.map(|kind| Writer::new(nim_resource(kind))).into(),
         };
         let stores = Self {
             placements: writers.placements.as_reader(),
             decisions: writers.decisions.as_reader(),
             clusters: writers.clusters.as_reader(),
+            quotas: writers.quotas.as_reader(),
+            namespaces: writers.namespaces.as_reader(),
             nim: writers.nim.iter().map(Writer::as_reader).collect(),
         };
         (stores, writers)
@@ -83,6 +93,8 @@ impl Stores {
         self.placements.wait_until_ready().await.is_ok()
             && self.decisions.wait_until_ready().await.is_ok()
             && self.clusters.wait_until_ready().await.is_ok()
+            && self.quotas.wait_until_ready().await.is_ok()
+            && self.namespaces.wait_until_ready().await.is_ok()
     }
 
     /// A placement.
@@ -93,6 +105,14 @@ impl Stores {
     /// A cluster.
     pub(crate) fn cluster(&self, name: &str) -> Option<Arc<GPUCluster>> {
         self.clusters.get(&ObjectRef::new(name))
+    }
+
+    /// The quotas of a namespace, by name.
+    pub(crate) fn quotas_of(&self, namespace: &str) -> Vec<Arc<GPUQuota>> {
+        let mut quotas =
+            self.quotas.state_filter(|quota| quota.metadata.namespace.as_deref() == Some(namespace));
+        quotas.sort_by_key(|quota| quota.name_any());
+        quotas
     }
 
     /// A NIM object.

@@ -1,9 +1,13 @@
 //! What wakes which work.
 
-use crds::fleet::{GPUCluster, NIMPlacement, NIMPlacementDecision};
+use std::collections::BTreeSet;
+
+use crds::fleet::{GPUCluster, GPUQuota, NIMPlacement, NIMPlacementDecision};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
+use kube::core::PartialObjectMeta;
 use serde_json::Value;
 
 use super::Hub;
@@ -65,6 +69,58 @@ impl Hub {
             if placement.namespace().as_deref() == Some(&namespace) && may_concern(&placement, object) {
                 self.placements.add(key_of(placement.as_ref(), placement.name_any()));
             }
+        }
+    }
+
+    /// A quota is new, gone or changed: what it refused may come now.
+    pub(super) fn quota_changed(&self, before: Option<&GPUQuota>, after: Option<&GPUQuota>) {
+        let Some(namespace) = after.or(before).and_then(ResourceExt::namespace) else { return };
+        self.wake_all_of(&namespace);
+        self.quotas.add_soon(namespace);
+    }
+
+    /// A namespace is new, gone, or changed in more than its status: clusters may admit it now.
+    pub(super) fn namespace_changed(
+        &self,
+        before: Option<&PartialObjectMeta<Namespace>>,
+        after: Option<&PartialObjectMeta<Namespace>>,
+    ) {
+        let Some(name) = after.or(before).map(ResourceExt::name_any) else { return };
+        let labels = after.map(|namespace| namespace.labels().clone());
+        let known = self.live().fleet.labels_of_namespace(&name).cloned();
+        if known != labels {
+            self.live().fleet.apply(FleetEvent::Namespace { name: name.clone(), labels });
+            self.wake_all_of(&name);
+        }
+    }
+
+    /// Decides every placement of a namespace anew.
+    fn wake_all_of(&self, namespace: &str) {
+        let of = |placement: &NIMPlacement| placement.metadata.namespace.as_deref() == Some(namespace);
+        for placement in self.stores.placements.state_filter(of) {
+            self.placements.add_soon(key_of(placement.as_ref(), placement.name_any()));
+        }
+    }
+
+    /// Something of the charges of a namespace has changed: its quotas say so, and what waits for them is asked again.
+    pub(super) fn charges_changed(&self, key: &PlacementKey) {
+        if self.stores.quotas_of(&key.namespace).is_empty() {
+            return;
+        }
+        self.quotas.add_soon(key.namespace.clone());
+        let waiting: Vec<_> =
+            self.live().wanting.iter().filter(|one| one.namespace == key.namespace).cloned().collect();
+        for one in waiting.into_iter().filter(|one| one != key) {
+            self.placements.add_soon(one);
+        }
+    }
+
+    /// Which product a placement is charged for may follow from what a cluster has.
+    fn look_at_quotas(&self) {
+        let namespaces: BTreeSet<_> =
+            self.stores.quotas.state().iter().filter_map(|quota| quota.namespace()).collect();
+        for namespace in namespaces {
+            self.quotas.add_soon(namespace);
         }
     }
 
@@ -171,6 +227,9 @@ impl Hub {
         }
         if touched.cluster {
             self.clusters.add(cluster);
+        }
+        if touched.capacity {
+            self.look_at_quotas();
         }
         for key in touched.placements {
             // One cluster goes at a time, or all of them.

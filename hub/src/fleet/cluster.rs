@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Capacity, ClusterName, Comeback};
+use super::{Capacity, ClusterName, Comeback, Namespaces, Potential};
 
 /// Whether the hub hears a spoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +77,16 @@ pub struct Cluster {
     pub accepted: bool,
     /// The admin's word that it is lost, for when it vanished together with others.
     pub failover_confirmed: bool,
+    /// Which namespaces of the hub may place here.
+    pub allowed_namespaces: Namespaces,
     /// The admin wants it empty.
     pub drain: bool,
     /// Thousandths of the fleet's currency for one GPU and hour, by product as somebody named it; `*` is any other.
     pub cost_per_gpu_hour: BTreeMap<String, u64>,
+    /// Pools that its autoscaler can bring.
+    pub potential: Vec<Potential>,
+    /// Its last report with all of these pools brought; none where there is no report or nothing to bring.
+    pub grown: Option<Capacity>,
     /// Whether the hub hears it.
     pub link: Link,
     /// How it came back from its last outage in the life of this hub; none if it had none.
@@ -114,8 +120,11 @@ impl Cluster {
             taints: Vec::new(),
             accepted: false,
             failover_confirmed: false,
+            allowed_namespaces: Namespaces::All,
             drain: false,
             cost_per_gpu_hour: BTreeMap::new(),
+            potential: Vec::new(),
+            grown: None,
             link: Link::Never,
             comeback: None,
             capacity: None,

@@ -53,6 +53,28 @@ impl Selector {
     }
 }
 
+impl std::fmt::Display for Selector {
+    /// As kubectl takes it: `team in (ml),!batch`; of one value `team=ml`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.requirements.is_empty() {
+            return f.write_str("any");
+        }
+        for (index, requirement) in self.requirements.iter().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            match requirement {
+                Requirement::In(key, values) if values.len() == 1 => write!(f, "{key}={}", values[0])?,
+                Requirement::In(key, values) => write!(f, "{key} in ({})", values.join(","))?,
+                Requirement::NotIn(key, values) => write!(f, "{key} notin ({})", values.join(","))?,
+                Requirement::Exists(key) => f.write_str(key)?,
+                Requirement::Absent(key) => write!(f, "!{key}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Requirement {
     fn key(&self) -> &str {
         match self {
@@ -137,6 +159,14 @@ mod tests {
         assert!(parse(&serde_json::json!({})).unwrap().matches(&labels));
         let both = parse(&serde_json::json!({"matchLabels": {"a": "1", "b": "2"}})).unwrap();
         assert!(!both.matches(&labels));
+    }
+
+    #[test]
+    fn a_selector_is_said_as_kubectl_takes_it() {
+        let selector = parse(&serde_json::json!({"matchLabels": {"team": "ml"}, "matchExpressions": [
+            {"key": "zone", "operator": "NotIn", "values": ["a", "b"]}, {"key": "batch", "operator": "DoesNotExist"}]}));
+        assert_eq!(selector.unwrap().to_string(), "team=ml,zone notin (a,b),!batch");
+        assert_eq!(parse(&serde_json::json!({})).unwrap().to_string(), "any");
     }
 
     #[test]

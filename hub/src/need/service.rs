@@ -35,6 +35,7 @@ pub(super) fn need(service: &Value, cache: Option<&Value>) -> Result<Need, NeedE
         cache: cache_name(service).map(|name| cache_key(service, name)),
         platforms: platforms(service, pipeline),
         replicas,
+        most_replicas: most_replicas(service)?,
         autoscaled,
         replicated: true,
         jobs: None,
@@ -82,6 +83,14 @@ pub(super) fn replicas(service: &Value) -> Result<(u32, bool), NeedError> {
         return Ok((gpu::number(service, "/spec/scale/hpa/minReplicas", 1)?.unwrap_or(1), true));
     }
     Ok((gpu::number(service, "/spec/replicas", 0)?.unwrap_or(1), false))
+}
+
+/// The most replicas that an autoscaler may set, which the kind demands of it; 0 without one.
+pub(super) fn most_replicas(service: &Value) -> Result<u32, NeedError> {
+    if service.pointer("/spec/scale/enabled").and_then(Value::as_bool) != Some(true) {
+        return Ok(0);
+    }
+    Ok(gpu::number(service, "/spec/scale/hpa/maxReplicas", 1)?.unwrap_or(1))
 }
 
 fn platforms(service: &Value, pipeline: u32) -> BTreeSet<&'static str> {

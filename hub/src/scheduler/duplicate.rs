@@ -62,8 +62,9 @@ pub(super) fn spread<'a>(
     }
     for i in come {
         let Candidate { cluster, tier, .. } = candidates[i];
+        let waits = candidates[i].left.waits;
         let points = candidates[i].spread(&domains, true);
-        spread.chosen.push(choice.comes(cluster, points, tier, replicated().map(full).collect()));
+        spread.chosen.push(choice.comes(cluster, points, (tier, waits), replicated().map(full).collect()));
     }
     for mut stays in stays {
         let mut granted: Vec<Granted> = Vec::new();

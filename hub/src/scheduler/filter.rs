@@ -10,7 +10,10 @@ pub(super) mod free_block;
 mod gpu_kind;
 mod joined;
 mod locality;
+mod namespace;
 mod platform;
+mod potential;
+mod quota;
 mod report;
 mod taint;
 #[cfg(test)]
@@ -24,7 +27,7 @@ use super::{
     Policy, Reason, Request, Workload,
     packing::{self, Left},
 };
-use crate::fleet::{Cluster, Fleet};
+use crate::fleet::{Capacity, Cluster, Fleet};
 
 /// A filter that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,19 +60,40 @@ pub(super) fn may_come<'a>(
     drain::check(cluster)?;
     agent::check(workloads, cluster)?;
     taint::admits(&policy.tolerations, cluster)?;
+    namespace::admits(request, fleet, cluster)?;
     let capacity = report::check(cluster, request.now)?;
     topology::check(&policy.spread, cluster)?;
     expression::admits(&policy.affinity, cluster)?;
     platform::check(workloads, capacity)?;
+    let left = match seated(request, workloads, fleet, cluster, capacity) {
+        Ok(left) => left,
+        // What is there counts before what an autoscaler can bring.
+        Err(refusal) => potential::seats(workloads, cluster, refusal, |grown| {
+            seated(request, workloads, fleet, cluster, grown)
+        })?,
+    };
+    // Last, so that these reasons mean that everything else fits.
+    quota::admits(request, cluster)?;
+    denied::admits(request, cluster)?;
+    Ok((left, tier))
+}
+
+/// Whether the GPUs of a report seat the placement, and what is left of them then.
+fn seated<'a>(
+    request: &Request,
+    workloads: &[Workload],
+    fleet: &Fleet,
+    cluster: &Cluster,
+    capacity: &'a Capacity,
+) -> Result<Left<'a>, Refusal> {
+    let policy = &request.policy;
     gpu_kind::check(workloads, capacity)?;
     locality::check(policy, workloads, cluster)?;
     let mut left = packing::left(request, fleet, cluster, capacity);
     let division = policy.division;
     free_block::check(workloads, |workload| workload.least(division), &mut left.clone())?;
     free_block::check(workloads, |workload| workload.undivided(division), &mut left)?;
-    // Last, so that this reason means that everything else fits.
-    denied::admits(request, cluster)?;
-    Ok((left, tier))
+    Ok(left)
 }
 
 /// The reason of a cluster that the placement's own words refuse, if they do: the same as [`may_come`] gives, without a

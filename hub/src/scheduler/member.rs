@@ -92,7 +92,10 @@ impl<'a> Member<'a> {
         let replicas = replicated.map(granted).collect();
         match &self.kept {
             Some(kept) => kept.chosen(choice.scale, replicas),
-            None => choice.comes(self.cluster, self.points, self.tier, replicas),
+            None => {
+                let waits = self.left.as_ref().and_then(|left| left.waits);
+                choice.comes(self.cluster, self.points, (self.tier, waits), replicas)
+            }
         }
     }
 }

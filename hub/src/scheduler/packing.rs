@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Previous, Request, Workload, room::Room};
 use crate::fleet::{Capacity, Cluster, Fleet, Grant, GrantedObject, PlacementKey, Promises};
@@ -17,6 +17,8 @@ pub(super) struct Left<'a> {
     pub(super) promised: u32,
     /// When time alone may show a promise to be in the report already.
     pub(super) settles_at: Option<Timestamp>,
+    /// How long an autoscaler takes to bring it, where it is more than what is there.
+    pub(super) waits: Option<SignedDuration>,
 }
 
 /// Free GPUs of the report, less what has been given, to others and to this placement, and is not seen in use
@@ -34,7 +36,8 @@ pub(super) fn left<'a>(
         None => Arc::new(beside_own(request, None, fleet, cluster, capacity)),
         Some(row) => Arc::new(beside_own(request, Some(&request.grant(row)), fleet, cluster, capacity)),
     };
-    let mut left = Left { room: Room::reported(capacity), promised: 0, settles_at: promises.settles_at };
+    let (room, settles_at) = (Room::reported(capacity), promises.settles_at);
+    let mut left = Left { room, promised: 0, settles_at, waits: None };
     for (need, unseen) in &promises.owed {
         left.room.owe(need, *unseen);
         let gpus = need.gpu.as_ref().map_or(0, GpuNeed::total).saturating_mul(*unseen);

@@ -5,7 +5,7 @@ use crate::need::GpuKind;
 /// Whether `named` (`h100`, `A100-SXM4`, `NVIDIA-L40S`) names `product`, a value of node label
 /// `nvidia.com/gpu.product` (`NVIDIA-H100-80GB-HBM3`). Compared word by word without case, so that `L4` never
 /// means `L40S`, and `rtx6000` is `RTX-6000`.
-pub(super) fn is_named(product: &str, named: &str) -> bool {
+pub(crate) fn is_named(product: &str, named: &str) -> bool {
     let words: Vec<String> = words(product).collect();
     let named: String = self::words(named).collect();
     if named.is_empty() {

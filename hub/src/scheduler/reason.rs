@@ -55,6 +55,8 @@ pub enum Reason {
     TopologySpread,
     /// It does not hold the models, and the placement requires that.
     ModelNotCached,
+    /// The cluster does not admit the placement's namespace.
+    NamespaceNotAllowed,
     /// A taint that the placement does not tolerate.
     UntoleratedTaint,
     /// No GPU of the resource that is asked for.
@@ -71,6 +73,8 @@ pub enum Reason {
     CapacityUnknown,
     /// What the spoke said is too old.
     CapacityStale,
+    /// A quota of the placement's namespace does not allow it.
+    QuotaExceeded,
     /// The cluster's owner does not let it in.
     PolicyDenied,
     /// No cluster can take the placement.
@@ -116,6 +120,7 @@ impl Reason {
             Self::AgentTooOld => "AgentTooOld",
             Self::AffinityMismatch => "AffinityMismatch",
             Self::Excluded => "Excluded",
+            Self::NamespaceNotAllowed => "NamespaceNotAllowed",
             Self::UntoleratedTaint => "UntoleratedTaint",
             Self::NoGPU => "NoGPU",
             Self::GPUProductMismatch => "GPUProductMismatch",
@@ -124,6 +129,7 @@ impl Reason {
             Self::PlatformMissing => "PlatformMissing",
             Self::CapacityUnknown => "CapacityUnknown",
             Self::CapacityStale => "CapacityStale",
+            Self::QuotaExceeded => "QuotaExceeded",
             Self::PolicyDenied => "PolicyDenied",
             Self::NoClusterFits => "NoClusterFits",
             Self::PartiallyScheduled => "PartiallyScheduled",

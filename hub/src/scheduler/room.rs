@@ -33,7 +33,7 @@ pub(super) struct Offer<'a> {
 }
 
 /// Whether GPUs of that pool will do.
-pub(super) fn suits(pool: &Pool, gpu: &GpuNeed, kind: &GpuKind) -> bool {
+pub(crate) fn suits(pool: &Pool, gpu: &GpuNeed, kind: &GpuKind) -> bool {
     pool.resource == gpu.resource
         && pool.memory_mib >= kind.min_memory_mib
         && product::is_of_kind(&pool.product, kind)

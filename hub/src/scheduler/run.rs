@@ -228,6 +228,7 @@ fn outcome(spread: &Spread, refusals: &BTreeMap<Reason, u32>) -> Outcome {
         (true, _) => Reason::Placed,
         // Everything else fits there: somebody has to be asked, and the message of the refusal says whom.
         (false, 0) if refusals.contains_key(&Reason::PolicyDenied) => Reason::PolicyDenied,
+        (false, 0) if refusals.contains_key(&Reason::QuotaExceeded) => Reason::QuotaExceeded,
         (false, 0) => Reason::NoClusterFits,
         (false, _) => Reason::PartiallyScheduled,
     };
@@ -271,7 +272,7 @@ impl Choice<'_> {
         &self,
         cluster: &Cluster,
         points: Points,
-        tier: usize,
+        (tier, waits): (usize, Option<jiff::SignedDuration>),
         replicas: Vec<super::Granted>,
     ) -> Chosen {
         let (score, parts) = (self.scale.mean(points), self.scale.parts(points));
@@ -283,7 +284,13 @@ impl Choice<'_> {
             score,
             since: self.request.now,
             replicas,
-            message: format!("fits{tier}, score {score} ({})", score::words(&parts)),
+            message: match waits {
+                None => format!("fits{tier}, score {score} ({})", score::words(&parts)),
+                Some(delay) => {
+                    let words = score::words(&parts);
+                    format!("fits{tier} once its autoscaler brings nodes, in {delay:#}, score {score} ({words})")
+                }
+            },
             parts,
         }
     }

@@ -4,6 +4,8 @@
 //! Where there are few clusters, all ways to choose are tried; else the best next one is taken as long as one is wanted. With one
 //! hard constraint that finds as many clusters as there are to find; with several it may find fewer.
 
+use jiff::SignedDuration;
+
 use super::{
     Request,
     run::Candidate,
@@ -20,6 +22,9 @@ pub(super) struct Choice<'a> {
     pub(super) request: &'a Request,
     pub(super) scale: &'a Scale,
 }
+
+/// What candidates are ordered by.
+type Rank<'a> = (usize, Option<SignedDuration>, u32, &'a str);
 
 impl<'a> Choice<'a> {
     /// Takes up to `wanted` of the candidates, beside those that are taken already, each with its tier. Gives their places in
@@ -56,9 +61,11 @@ impl<'a> Choice<'a> {
         order
     }
 
-    /// Candidates in this order: tier, score from the highest, name.
-    pub(super) fn rank(&self, candidate: &Candidate<'a>, points: Points) -> (usize, u32, &'a str) {
-        (candidate.tier, u32::MAX - self.scale.sum(points), candidate.cluster.name.as_str())
+    /// Candidates in this order: tier, what is free before what would have to be brought and what comes sooner before what
+    /// comes later, score from the highest, name.
+    pub(super) fn rank(&self, candidate: &Candidate<'a>, points: Points) -> Rank<'a> {
+        let score = u32::MAX - self.scale.sum(points);
+        (candidate.tier, candidate.left.waits, score, candidate.cluster.name.as_str())
     }
 
     /// One after the other, each the best that is left: first what tiers get in any case, then in order.

@@ -49,6 +49,7 @@ pub(in crate::simulation) fn reconcile(site: &mut HubSite, name: &str, stage: &m
         denied: BTreeMap::new(),
         rebalance: None,
         told: scheduler::NAMED,
+        over_quota: BTreeMap::new(),
         now,
         limits: Limits::default(),
         allowance: process.live.pace.allowance(Limits::default().per_minute, now),

@@ -18,8 +18,9 @@ use super::rows::{self, Fate, Input, PlacedRow, Rows, SECRET};
 use crate::failover::Allowance;
 use crate::fleet::{FleetEvent, Grant, GrantedObject, PlacementKey};
 use crate::need::{Need, need};
+use crate::quota::{self, Charge, Quota};
 use crate::scheduler::{
-    Cause, Chosen, Decision, Granted, NAMED, Outcome, Policy, Previous, Reason, Request, Workload, schedule,
+    Cause, Chosen, Decision, Granted, NAMED, Outcome, Policy, Previous, Reason, Request, Workload,
 };
 
 /// What follows from what was observed.
@@ -35,19 +36,24 @@ pub(super) struct Planned {
 /// Decides, and reserves at once what was decided: two placements never get the same GPUs.
 pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> Planned {
     let mut asked = request(hub, observed, book, now);
-    let is_blocked = asked.is_err();
     let mut live = hub.live();
     let mut denied = Vec::new();
     if let Ok(request) = &mut asked {
         denied = deny(&live, observed, book, request);
     }
-    let mut decision = match asked {
-        Ok(request) => {
-            let allowance = live.pace.allowance(hub.limits.per_minute, now);
-            stable(schedule(&Request { allowance, ..request }, &live.fleet), &book.rows)
-        }
-        Err(block) => blocked(&block, observed, &book.rows),
+    let quotas: Vec<Quota> =
+        hub.stores.quotas_of(&observed.key.namespace).iter().map(|q| q.as_ref().into()).collect();
+    let decided = asked.and_then(|mut request| {
+        request.allowance = live.pace.allowance(hub.limits.per_minute, now);
+        quota::decide(&mut request, &live.fleet, &quotas, &live.charged)
+            .map_err(|exceeded| Block { reason: Reason::QuotaExceeded, message: exceeded.to_string() })
+    });
+    let is_blocked = decided.is_err();
+    let (mut decision, charges) = match decided {
+        Ok((decision, charges)) => (stable(decision, &book.rows), Some(charges)),
+        Err(block) => (blocked(&block, observed, &book.rows), None),
     };
+    let recharged = charges.is_some_and(|charges| live.charge(&observed.key, charges));
     book.rebalanced = decision.rebalanced.take().or(book.rebalanced.take());
     decision.rebalanced.clone_from(&book.rebalanced);
     if decision.failovers > 0 {
@@ -75,6 +81,10 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
         live.wanting.remove(&observed.key);
     } else {
         live.wanting.insert(observed.key.clone());
+    }
+    drop(live);
+    if recharged {
+        hub.charges_changed(&observed.key);
     }
     Planned { decision, rows, blocked: is_blocked, denied }
 }
@@ -109,6 +119,7 @@ fn request(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> R
         previous,
         denied: BTreeMap::new(),
         rebalance: wish(observed).filter(|wish| Some(*wish) != followed(observed, book)).map(str::to_owned),
+        over_quota: BTreeMap::new(),
         now,
         told: NAMED,
         limits: hub.limits,
@@ -327,6 +338,20 @@ pub fn grants<S: BuildHasher>(rows: &Rows, needs: &HashMap<String, Need, S>, pri
         Some(Grant { cluster: cluster.parse().ok()?, since, priority, objects })
     });
     grants.collect()
+}
+
+/// What rows are charged, as far as they tell.
+pub(in super::super) fn charges_of<S: BuildHasher>(
+    rows: &Rows,
+    needs: &HashMap<String, Need, S>,
+) -> Vec<Charge> {
+    let counting = rows.placed.iter().filter(|(_, row)| !row.replaced);
+    let objects = counting.flat_map(|(cluster, row)| row.objects.iter().map(move |object| (cluster, object)));
+    let charges = objects.filter_map(|(cluster, object)| {
+        let replicas = object.replicas.and_then(|replicas| u32::try_from(replicas).ok()).unwrap_or(1);
+        Charge::of(&cluster.parse().ok()?, needs.get(&object.uid)?.clone(), replicas)
+    });
+    charges.collect()
 }
 
 /// The object of a row, as the link knows it.

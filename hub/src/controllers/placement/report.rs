@@ -255,7 +255,12 @@ fn is_same(field: &str, value: &Value, known: &Value) -> bool {
 }
 
 /// Events for people: each turn of a condition that does not follow from another one.
-fn turned(hub: &Hub, about: &ObjectReference, before: &[Condition], after: &[Condition]) {
+pub(in super::super) fn turned(
+    hub: &Hub,
+    about: &ObjectReference,
+    before: &[Condition],
+    after: &[Condition],
+) {
     for condition in after {
         let old = before.iter().find(|old| old.type_ == condition.type_);
         let was = old.map_or("Unknown", |old| old.status.as_str());
@@ -273,7 +278,9 @@ fn turned(hub: &Hub, about: &ObjectReference, before: &[Condition], after: &[Con
                     old.is_some_and(|old| old.status == condition.status && old.reason == condition.reason);
                 (!same && (is_true || was == "True"), is_true)
             }
-            "Degraded" | "Failed" => (was != condition.status && (is_true || was == "True"), is_true),
+            "Degraded" | "Failed" | "Exceeded" => {
+                (was != condition.status && (is_true || was == "True"), is_true)
+            }
             _ => (false, false),
         };
         if tells {

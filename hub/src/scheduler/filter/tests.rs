@@ -2,11 +2,11 @@
 //! cluster in.
 
 use crate::{
-    fleet::{Effect, Fleet, Platform, Selector},
+    fleet::{Effect, Fleet, FleetEvent, Namespaces, Platform, Potential, Selector},
     need::GpuNeed,
     scheduler::{
         Denied, Reason, Request, Toleration, schedule,
-        tests::builder::{Build, H100, L40S, at, pool, report, request, service},
+        tests::builder::{Build, H100, L40S, adopt, at, chosen, pool, report, request, service},
     },
 };
 
@@ -254,4 +254,55 @@ fn what_was_let_in_nowhere_leaves_for_another_cluster_and_what_works_stays() {
     assert_eq!(moved.chosen[0].cluster.as_str(), "west");
     let stays = schedule(&denied(request, true), &fleet);
     assert!(stays.removed.is_empty() && stays.chosen[0].cluster.as_str() == "east", "{stays:?}");
+}
+
+#[test]
+fn namespaces() {
+    let team = |team: &str| FleetEvent::Namespace {
+        name: "nim".into(),
+        labels: Some([("team".to_owned(), team.to_owned())].into()),
+    };
+    let only_ml = |fleet: Fleet| {
+        fleet.admin("east", |admin| admin.allowed_namespaces = Namespaces::Matching(selector("team", "ml")))
+    };
+    let words = &["spec.allowedNamespaces", "team=ml", "nim"];
+    expect(&only_ml(h100()).with(team("web")), &fitting(), Reason::NamespaceNotAllowed, words);
+    accept(&only_ml(h100()).with(team("ml")), &fitting());
+    let unknown = &["not known", "nim"];
+    expect(&only_ml(h100()), &fitting(), Reason::NamespaceNotAllowed, unknown);
+    // What is there stays.
+    let (mut fleet, mut request) = (h100(), fitting());
+    let decision = schedule(&request, &fleet);
+    adopt(&mut fleet, &mut request, &decision);
+    accept(&only_ml(fleet).with(team("web")), &request);
+}
+
+#[test]
+fn nodes_that_an_autoscaler_can_bring() {
+    let potential = |product: &str, max_nodes| Potential {
+        product: product.into(),
+        resource: "nvidia.com/gpu".into(),
+        gpus_per_node: 8,
+        max_nodes,
+        memory_mib: 81_559,
+        delay: jiff::SignedDuration::from_mins(7),
+    };
+    let elastic =
+        |max_nodes| h100().admin("east", |admin| admin.potential = vec![potential(H100, max_nodes)]);
+    // Three replicas of eight: two nodes are there, a third can come.
+    let three = request("chat", vec![service("llm", 8, 3)]);
+    let words = &["room for 2, with 16 suitable GPUs free"];
+    expect(&elastic(2), &three, Reason::InsufficientGPUs, words);
+    accept(&elastic(3), &three);
+    let words = &["spec.potential", "room for 3, with 24"];
+    expect(&elastic(3), &request("chat", vec![service("llm", 8, 4)]), Reason::InsufficientGPUs, words);
+    let message = &schedule(&three, &elastic(3)).chosen[0].message;
+    assert!(message.contains("autoscaler") && message.contains("7m"), "{message}");
+    // A cluster with all of it free is chosen before one that would have to grow, whatever their scores.
+    let both = elastic(64).joined("west", vec![pool(H100, 81_559, &[(8, 3)], 8)]);
+    assert_eq!(chosen(&schedule(&three, &both)), ["west"]);
+    // What is at nought counts too.
+    let empty = Fleet::default().joined("east", Vec::new());
+    expect(&empty, &fitting(), Reason::NoGPU, &["no GPU"]);
+    accept(&empty.admin("east", |admin| admin.potential = vec![potential(H100, 2)]), &fitting());
 }

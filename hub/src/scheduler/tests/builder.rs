@@ -85,8 +85,10 @@ impl Build for Fleet {
             taints: known.taints.clone(),
             accepted: known.accepted,
             failover_confirmed: known.failover_confirmed,
+            allowed_namespaces: known.allowed_namespaces.clone(),
             drain: known.drain,
             cost_per_gpu_hour: known.cost_per_gpu_hour.clone(),
+            potential: known.potential.clone(),
         });
         change(&mut admin);
         self.with(FleetEvent::Admin { cluster: name(cluster), admin })
@@ -142,6 +144,7 @@ pub(crate) fn request(placement: &str, workloads: Vec<Workload>) -> Request {
         denied: std::collections::BTreeMap::new(),
         rebalance: None,
         told: usize::MAX,
+        over_quota: std::collections::BTreeMap::new(),
         now: at(1),
         limits: Limits::default(),
         allowance: Allowance::FREE,

@@ -1,0 +1,188 @@
+//! Quotas of GPUs: what placements are charged, and a decision that stays within what is left.
+//!
+//! A placement is charged for what it shall run: in every cluster that counts, all replicas that an autoscaler may come to.
+//! What leaves is not charged, so that a move costs nothing. Only growth is refused: a quota that is lowered, or that comes
+//! late, leaves what runs as it is.
+
+mod custom_resource;
+mod product;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::fleet::{ClusterName, Fleet, PlacementKey};
+use crate::need::Need;
+use crate::scheduler::{Decision, Request, schedule, suits};
+
+pub use custom_resource::{Use, status};
+
+/// The quotas that placements of a namespace must keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Name of the GPUQuota.
+    pub name: String,
+    /// Its limits, in their order.
+    pub limits: Vec<Limit>,
+}
+
+/// The most GPUs of some products.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Products as somebody named them.
+    pub product: String,
+    /// GPUs.
+    pub gpus: u32,
+}
+
+/// What a placement takes in one cluster for one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// What a replica takes.
+    pub need: Need,
+    /// GPUs of all replicas.
+    pub gpus: u32,
+}
+
+/// What every placement is charged.
+pub type Charged = BTreeMap<PlacementKey, Vec<Charge>>;
+
+/// A limit that a placement would exceed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exceeded {
+    /// Name of the GPUQuota.
+    pub quota: String,
+    /// The limit.
+    pub limit: Limit,
+    /// GPUs that the placement needs beside what it has.
+    pub needs: u32,
+    /// GPUs that are left.
+    pub left: u32,
+}
+
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { quota, limit, needs, left } = self;
+        let gpus = if limit.product == "*" { "GPUs".to_owned() } else { format!("GPUs ({})", limit.product) };
+        write!(
+            f,
+            "needs {needs} {gpus}, {left} of {} left in GPUQuota {quota}; ask its owner for more, or free some",
+            limit.gpus
+        )
+    }
+}
+
+/// Decides like [`schedule`], within the quotas of the placement's namespace: clusters where it would exceed one are
+/// refused, and others asked. Gives what the decision is charged; or the limit that it cannot keep where it is already.
+pub fn decide(
+    request: &mut Request,
+    fleet: &Fleet,
+    quotas: &[Quota],
+    charged: &Charged,
+) -> Result<(Decision, Vec<Charge>), Exceeded> {
+    loop {
+        let decision = schedule(request, fleet);
+        let charges = charges(request, &decision);
+        let Some(exceeded) = exceeded(request, fleet, quotas, charged, &charges) else {
+            return Ok((decision, charges));
+        };
+        // All of these, not only the ones that were chosen now: the next best would exceed it as well.
+        let fits = fleet.clusters().filter(|cluster| !request.is_in(&cluster.name));
+        let counted: Vec<_> = fits
+            .filter(|cluster| !request.over_quota.contains_key(cluster.name.as_str()))
+            .filter(|cluster| request.may_count(fleet, &cluster.name, &exceeded.limit))
+            .map(|cluster| cluster.name.to_string())
+            .collect();
+        let chosen = |name: &String| decision.chosen.iter().any(|chosen| chosen.cluster.as_str() == name);
+        if !counted.iter().any(chosen) {
+            return Err(exceeded);
+        }
+        let message = exceeded.to_string();
+        request.over_quota.extend(counted.into_iter().map(|name| (name, message.clone())));
+    }
+}
+
+/// The first limit that the placement would exceed by growing.
+fn exceeded(
+    request: &Request,
+    fleet: &Fleet,
+    quotas: &[Quota],
+    charged: &Charged,
+    charges: &[Charge],
+) -> Option<Exceeded> {
+    let own = charged.get(&request.placement).map(Vec::as_slice).unwrap_or_default();
+    quotas.iter().flat_map(|quota| quota.limits.iter().map(move |limit| (quota, limit))).find_map(
+        |(quota, limit)| {
+            let has = total(own, limit, fleet);
+            let needs = total(charges, limit, fleet).saturating_sub(has);
+            let left = limit.gpus.saturating_sub(used(&request.placement.namespace, limit, fleet, charged));
+            (needs > left).then(|| Exceeded { quota: quota.name.clone(), limit: limit.clone(), needs, left })
+        },
+    )
+}
+
+/// GPUs that all placements of a namespace are charged under a limit.
+#[must_use]
+pub fn used(namespace: &str, limit: &Limit, fleet: &Fleet, charged: &Charged) -> u32 {
+    let first = PlacementKey { namespace: namespace.to_owned(), name: String::new() };
+    let of_namespace = charged.range(first..).take_while(|(key, _)| key.namespace == namespace);
+    of_namespace.map(|(_, charges)| total(charges, limit, fleet)).fold(0, u32::saturating_add)
+}
+
+fn total(charges: &[Charge], limit: &Limit, fleet: &Fleet) -> u32 {
+    let counted = charges.iter().filter(|charge| counts(&charge.need, &charge.cluster, limit, fleet));
+    counted.map(|charge| charge.gpus).fold(0, u32::saturating_add)
+}
+
+/// Whether GPUs for that need in that cluster count: if they can be of a product of the limit, and where nobody knows of
+/// which product they are.
+fn counts(need: &Need, cluster: &ClusterName, limit: &Limit, fleet: &Fleet) -> bool {
+    let Some(gpu) = &need.gpu else { return false };
+    let cluster = fleet.cluster(cluster.as_str());
+    let report = cluster.and_then(|cluster| cluster.grown.as_ref().or(cluster.capacity.as_ref()));
+    let pools = report.into_iter().flat_map(|report| &report.pools);
+    let mut products = pools.filter(|pool| suits(pool, gpu, &need.kind)).map(|pool| &pool.product).peekable();
+    products.peek().is_none() || products.any(|product| product::is_of(product, &limit.product))
+}
+
+/// What a decision is charged: everything that is chosen and counts, as it shall be, whether or not there is room yet.
+fn charges(request: &Request, decision: &Decision) -> Vec<Charge> {
+    let mut charges = Vec::new();
+    for chosen in decision.chosen.iter().filter(|chosen| !chosen.is_replaced()) {
+        for workload in &request.workloads {
+            let need = request.policy.narrow(&workload.need);
+            let granted = chosen.replicas.iter().find(|granted| granted.uid == workload.object.uid);
+            let replicas = match granted {
+                Some(granted) if granted.divided => granted.replicas,
+                Some(granted) => granted.replicas.max(need.replicas),
+                None => 1,
+            };
+            charges.extend(Charge::of(&chosen.cluster, need, replicas));
+        }
+    }
+    charges
+}
+
+impl Charge {
+    /// What so many replicas are charged; none if they take no GPU.
+    #[must_use]
+    pub fn of(cluster: &ClusterName, need: Need, replicas: u32) -> Option<Self> {
+        let gpus = need.gpu.as_ref()?.total().saturating_mul(replicas.max(need.most_replicas));
+        (gpus > 0).then(|| Self { cluster: cluster.clone(), need, gpus })
+    }
+}
+
+impl Request {
+    fn is_in(&self, cluster: &ClusterName) -> bool {
+        self.previous.iter().any(|row| row.cluster == *cluster)
+    }
+
+    /// Whether anything of the placement would count under the limit in that cluster.
+    fn may_count(&self, fleet: &Fleet, cluster: &ClusterName, limit: &Limit) -> bool {
+        let needs = self.workloads.iter().map(|workload| self.policy.narrow(&workload.need));
+        needs.into_iter().any(|need| counts(&need, cluster, limit, fleet))
+    }
+}

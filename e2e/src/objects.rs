@@ -35,6 +35,7 @@ fn api_version(kind: &str) -> &'static str {
         "ServiceMonitor" => "monitoring.coreos.com/v1",
         "LeaderWorkerSet" => "leaderworkerset.x-k8s.io/v1",
         "InferenceService" => "serving.kserve.io/v1beta1",
+        "ClusterProfile" | "PlacementDecision" => "multicluster.x-k8s.io/v1alpha1",
         "ComputeDomain" => "resource.nvidia.com/v1beta1",
         "CustomResourceDefinition" => "apiextensions.k8s.io/v1",
         _ => "v1",

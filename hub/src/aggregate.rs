@@ -25,11 +25,11 @@ use crate::{
     scheduler::{Chosen, Decision},
 };
 
-pub use cluster::{cluster_conditions, cluster_troubles};
+pub use cluster::{cluster_conditions, cluster_troubles, drained};
 pub use held::{DELETION_HELD, confirmation, deletion_held};
 pub use identity::{DUPLICATE_FOR, Identity, set_identity_conditions};
 pub use object::object_status;
-pub use placement::placement_status;
+pub use placement::{assignments, placement_status};
 pub use reason::Reason;
 
 /// Everything there is to say about one placement.

@@ -58,6 +58,19 @@ pub struct ServeArgs {
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, env = "NIMFLEET_METRICS_ADDR", default_value = "[::]:8080", value_name = "ADDRESS:PORT")]
     pub metrics_addr: SocketAddr,
+    /// Whether a ClusterProfile is written for each cluster and PlacementDecisions for each placement, once the API server
+    /// knows these kinds of SIG Multicluster.
+    #[arg(long, env = "NIMFLEET_STANDARDS", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub standards: bool,
+    /// Where the API server reaches the query API (an APIService) [default: nowhere].
+    #[arg(long, env = "NIMFLEET_QUERY_LISTEN", value_name = "ADDRESS:PORT")]
+    pub query_listen: Option<SocketAddr>,
+    /// Name of the Service before the query API, in the hub's namespace.
+    #[arg(long, env = "NIMFLEET_QUERY_SERVICE", default_value = "nimfleet-hub-query", value_name = "NAME")]
+    pub query_service: String,
+    /// Address of this replica's pod: where that Service leads while it leads.
+    #[arg(long, env = "POD_IP", value_name = "ADDRESS")]
+    pub pod_ip: Option<std::net::IpAddr>,
     /// A cluster without a session for this long is Connected=Unknown (three heartbeats).
     #[arg(long, env = "NIMFLEET_UNREACHABLE_AFTER", default_value = "30s", value_parser = duration, value_name = "DURATION")]
     pub unreachable_after: Duration,

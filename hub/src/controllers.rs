@@ -23,6 +23,7 @@ mod placement;
 mod queue;
 mod quota;
 mod run;
+mod standards;
 mod stores;
 mod triggers;
 
@@ -43,6 +44,7 @@ pub(crate) use admission::Doorkeeper;
 pub(crate) use fault::chain;
 pub use placement::grants;
 pub(crate) use placement::rows;
+pub(crate) use placement::{Assignment, assignments, explanation, simulation};
 pub(crate) use run::{Setup, run};
 
 use events::Events;
@@ -65,6 +67,11 @@ pub(crate) struct Hub {
     clusters: Queue<ClusterName>,
     /// Namespaces whose quotas are to be looked at.
     quotas: Queue<String>,
+    /// What the objects of SIG Multicluster are to be looked at for, where they are wanted.
+    standards: Queue<standards::Subject>,
+    standards_wanted: bool,
+    /// The hub's own namespace.
+    namespace: String,
     cluster_memory: Mutex<HashMap<ClusterName, cluster::Memory>>,
     metrics: Metrics,
     events: Events,

@@ -32,7 +32,7 @@ pub use name::{ClusterName, InvalidClusterName};
 pub use namespaces::Namespaces;
 pub use object::{
     Answer, CachedProfile, HeldObject, HoldReason, ObjectCondition, ObjectRef, ObjectResult, ObjectStatus,
-    RejectionClass, Truth,
+    RejectionClass, Truth, Unschedulable,
 };
 pub use potential::Potential;
 pub use promises::Promises;

@@ -19,9 +19,11 @@ pub mod metrics;
 pub mod need;
 pub mod pki;
 mod quantity;
+mod query;
 pub mod quota;
 pub mod resolve;
 pub mod scheduler;
+mod standards;
 pub mod telemetry;
 
 /// The parts of the controllers that know no API server: what is remembered of the fleet, the rows that follow from a

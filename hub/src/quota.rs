@@ -81,12 +81,12 @@ pub fn decide(
     request: &mut Request,
     fleet: &Fleet,
     quotas: &[Quota],
-    charged: &Charged,
+    ledger: &Charged,
 ) -> Result<(Decision, Vec<Charge>), Exceeded> {
     loop {
         let decision = schedule(request, fleet);
         let charges = charges(request, &decision);
-        let Some(exceeded) = exceeded(request, fleet, quotas, charged, &charges) else {
+        let Some(exceeded) = exceeded(request, fleet, quotas, ledger, &charges) else {
             return Ok((decision, charges));
         };
         // All of these, not only the ones that were chosen now: the next best would exceed it as well.
@@ -110,15 +110,15 @@ fn exceeded(
     request: &Request,
     fleet: &Fleet,
     quotas: &[Quota],
-    charged: &Charged,
+    ledger: &Charged,
     charges: &[Charge],
 ) -> Option<Exceeded> {
-    let own = charged.get(&request.placement).map(Vec::as_slice).unwrap_or_default();
+    let own = ledger.get(&request.placement).map(Vec::as_slice).unwrap_or_default();
     quotas.iter().flat_map(|quota| quota.limits.iter().map(move |limit| (quota, limit))).find_map(
         |(quota, limit)| {
             let has = total(own, limit, fleet);
             let needs = total(charges, limit, fleet).saturating_sub(has);
-            let left = limit.gpus.saturating_sub(used(&request.placement.namespace, limit, fleet, charged));
+            let left = limit.gpus.saturating_sub(used(&request.placement.namespace, limit, fleet, ledger));
             (needs > left).then(|| Exceeded { quota: quota.name.clone(), limit: limit.clone(), needs, left })
         },
     )
@@ -126,9 +126,9 @@ fn exceeded(
 
 /// GPUs that all placements of a namespace are charged under a limit.
 #[must_use]
-pub fn used(namespace: &str, limit: &Limit, fleet: &Fleet, charged: &Charged) -> u32 {
+pub fn used(namespace: &str, limit: &Limit, fleet: &Fleet, ledger: &Charged) -> u32 {
     let first = PlacementKey { namespace: namespace.to_owned(), name: String::new() };
-    let of_namespace = charged.range(first..).take_while(|(key, _)| key.namespace == namespace);
+    let of_namespace = ledger.range(first..).take_while(|(key, _)| key.namespace == namespace);
     of_namespace.map(|(_, charges)| total(charges, limit, fleet)).fold(0, u32::saturating_add)
 }
 

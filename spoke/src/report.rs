@@ -1,30 +1,66 @@
 //! The state of delivered objects, upward to the hub.
 
+mod board;
 mod fold;
 mod outbox;
 mod status;
+mod waiting;
+
+use std::collections::BTreeSet;
 
 use crds::marks::{DELIVERED, DELIVERED_LABEL};
 use futures::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher::{Config, Event};
+use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
 pub use outbox::Outbox;
-pub use status::{CachedProfile, Condition, ObjectStatus};
+pub use status::{CachedProfile, Condition, ObjectStatus, Unschedulable};
+
+use board::Board;
 
 use crate::deliver::{DeliverableKind, KINDS, marks_of};
 use crate::watch::{events, everywhere};
 
-/// Watches the delivered objects of every kind and puts what they say into the outbox, until cancelled.
+/// Pods without a node: the API server sends no others.
+const WITHOUT_NODE: &str = "spec.nodeName=,status.phase=Pending";
+
+/// Watches the delivered objects of every kind, and the pods that no node takes, and puts what they say into the outbox,
+/// until cancelled.
 pub async fn report(client: kube::Client, outbox: Outbox, cancel: CancellationToken) {
-    let watches = KINDS.into_iter().map(|kind| watch(&client, kind, &outbox));
+    let board = Board::new(outbox);
+    let watches = KINDS.into_iter().map(|kind| watch(&client, kind, &board));
     tokio::select! {
         () = cancel.cancelled() => {}
         _ = futures::future::join_all(watches) => {}
+        () = watch_pods(&client, &board) => {}
     }
 }
 
-async fn watch(client: &kube::Client, kind: DeliverableKind, outbox: &Outbox) {
+async fn watch_pods(client: &kube::Client, board: &Board) {
+    let pods: Api<Pod> = Api::all(client.clone());
+    let mut listed = BTreeSet::new();
+    let events = events(pods, Config::default().fields(WITHOUT_NODE), "pods without a node");
+    events
+        .for_each(|event| {
+            match event {
+                Event::Init => listed.clear(),
+                Event::InitApply(pod) => {
+                    listed.extend(pod.uid());
+                    board.pods(|waiting| waiting.see(&pod));
+                }
+                Event::InitDone => board.pods(|waiting| waiting.retain(&listed)),
+                Event::Apply(pod) => board.pods(|waiting| waiting.see(&pod)),
+                // It has a node now, or is gone.
+                Event::Delete(pod) => board.pods(|waiting| waiting.forget(&pod)),
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+async fn watch(client: &kube::Client, kind: DeliverableKind, board: &Board) {
     let config = Config::default().labels(&format!("{DELIVERED_LABEL}={DELIVERED}"));
     let events = events(everywhere(client, &kind.resource()), config, "delivered objects");
     events
@@ -33,12 +69,13 @@ async fn watch(client: &kube::Client, kind: DeliverableKind, outbox: &Outbox) {
                 Event::Apply(object) | Event::InitApply(object) => {
                     let now = jiff::Timestamp::now().as_millisecond();
                     if let Some(status) = fold::status(kind, &object, now) {
-                        outbox.put(status);
+                        board.status(status);
                     }
                 }
                 Event::Delete(object) => {
                     if let Some(marks) = marks_of(&object.metadata) {
-                        outbox.forget(&marks.uid);
+                        let namespace = object.namespace().unwrap_or_default();
+                        board.forget(&namespace, &object.name_any(), &marks.uid);
                     }
                 }
                 // What is missing from a new list is gone from the hub's view by its own tombstone.

@@ -220,5 +220,6 @@ pub(crate) fn status(uid: &str, state: &str) -> ObjectStatus {
         wanted_replicas: 1,
         observed_at_ms: 0,
         profiles: vec![],
+        unschedulable: None,
     }
 }

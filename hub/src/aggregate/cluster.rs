@@ -83,6 +83,27 @@ pub fn cluster_troubles(
     held.into_iter().chain(orphans).collect()
 }
 
+/// `Drained`, of a cluster that is to be emptied or was: which placements have yet to leave it, of `names`.
+#[must_use]
+pub fn drained(cluster: &Cluster, left: &[String], stored: &[Condition]) -> Option<Finding<'static>> {
+    const KIND: &str = "Drained";
+    if !cluster.drain {
+        let over = || Finding::new(KIND, false, Reason::AsExpected.as_str(), "spec.drain is not set");
+        return condition::find(stored, KIND).map(|_| over());
+    }
+    if left.is_empty() {
+        return Some(Finding::new(KIND, true, Reason::Drained.as_str(), "no placement runs here any more"));
+    }
+    let names: Vec<&str> = left.iter().take(NAMED).map(String::as_str).collect();
+    let more = if left.len() > NAMED { ", …" } else { "" };
+    let message = format!(
+        "{} placements have yet to leave: {}{more}; each stays until another cluster runs it",
+        left.len(),
+        names.join(", ")
+    );
+    Some(Finding::new(KIND, false, Reason::Draining.as_str(), message))
+}
+
 fn accepted(cluster: &Cluster) -> Finding<'static> {
     if cluster.accepted {
         return Finding::new("Accepted", true, Reason::Accepted.as_str(), "spec.accepted is true");

@@ -60,7 +60,7 @@ pub fn placement_status(view: &View<'_>, stored: Option<&NIMPlacementStatus>) ->
         replicas_summary: Some(replicas.to_string()),
         clusters: Some(clusters),
         replicas: Some(replicas),
-        decisions: rows(view),
+        decisions: assignments(view).into_iter().take(SHOWN).collect(),
         refusals: refusals(view),
     }
 }
@@ -161,12 +161,13 @@ fn phase(findings: &[Finding<'_>]) -> (&'static str, String) {
     (phase, find(kind).map(|finding| finding.reason.to_owned()).unwrap_or_default())
 }
 
-/// The worst clusters first, then by name.
-fn rows(view: &View<'_>) -> Vec<DecisionSummary> {
+/// A row for each chosen cluster: the worst first, then by name.
+#[must_use]
+pub fn assignments(view: &View<'_>) -> Vec<DecisionSummary> {
     let mut places: Vec<_> =
         view.places.iter().filter_map(|place| Some((standing::of_place(place)?, place))).collect();
     places.sort_by_key(|(standing, place)| (!place.counts(), standing.stage, place.cluster()));
-    places.into_iter().take(SHOWN).map(|(standing, place)| row(&standing, place)).collect()
+    places.into_iter().map(|(standing, place)| row(&standing, place)).collect()
 }
 
 fn row(standing: &Standing, place: &Place<'_>) -> DecisionSummary {

@@ -33,6 +33,12 @@ pub enum Reason {
     AwaitingOperator,
     /// Being brought up.
     NotReady,
+    /// The cluster is to be emptied, and is not yet.
+    Draining,
+    /// The cluster was to be emptied, and is.
+    Drained,
+    /// Replicas wait for a node that takes them.
+    Unschedulable,
     /// `spec.accepted` of a GPUCluster is true.
     Accepted,
     /// `spec.accepted` of a GPUCluster is not true.
@@ -88,6 +94,9 @@ impl Reason {
             Self::AwaitingCluster => "AwaitingCluster",
             Self::AwaitingOperator => "AwaitingOperator",
             Self::NotReady => "NotReady",
+            Self::Draining => "Draining",
+            Self::Drained => "Drained",
+            Self::Unschedulable => "Unschedulable",
             Self::Accepted => "Accepted",
             Self::NotAccepted => "NotAccepted",
             Self::Connected => "Connected",

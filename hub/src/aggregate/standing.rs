@@ -104,7 +104,10 @@ pub(super) fn of(delivery: &Delivery<'_>, link: Link) -> Standing {
             Standing { ready_replicas: ready, ..broken(Reason::Failed, why(status), true) }
         }
         Some(status) if status.is_ready() => standing(Stage::Ready, Reason::Ready, "ready".to_owned(), ready),
-        Some(status) => standing(Stage::Applied, Reason::NotReady, why(status), ready),
+        Some(status) => match &status.unschedulable {
+            Some(waits) => standing(Stage::Applied, Reason::Unschedulable, waits.to_string(), ready),
+            None => standing(Stage::Applied, Reason::NotReady, why(status), ready),
+        },
     }
 }
 

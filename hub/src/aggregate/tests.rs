@@ -35,6 +35,7 @@ fn said(kind: &str, hash: &str, state: &str, ready: u32) -> ObjectStatus {
         wanted_replicas: 1,
         observed_at: at(1),
         profiles: Vec::new(),
+        unschedulable: None,
     }
 }
 

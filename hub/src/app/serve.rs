@@ -24,6 +24,7 @@ use crate::leadership::{self, Fence, Identity};
 use crate::link::{Counters, Fleetbox, HEARTBEAT, Server};
 use crate::metrics::Metrics;
 use crate::pki::{AUTHORITY_LIFE, Authorities, CERTIFICATE_LIFE, KubeSecrets, Salt, Tokens};
+use crate::query::{self, Endpoint, Query};
 
 /// What sessions have said and the hub has not taken in yet; sessions hold back, latest per object, while it is full.
 const HEARD: usize = 1024;
@@ -115,6 +116,7 @@ impl Leader {
             SignedDuration::try_from(args.unreachable_after).unwrap_or(SignedDuration::from_secs(30));
         let limits = limits(args, unreachable_after);
         let return_within = SignedDuration::try_from(args.return_within).unwrap_or(SignedDuration::MAX);
+        let asking = client.clone();
         let setup = Setup {
             client,
             fleetbox: fleetbox.clone(),
@@ -124,8 +126,22 @@ impl Leader {
             limits,
             trust: authorities.subscribe(),
             return_within,
+            namespace: common.namespace.clone(),
+            standards: args.standards,
         };
         let hub = controllers::run(setup, heard, stage, &mut tasks, &stop);
+        if let Some(address) = args.query_listen {
+            let name = format!("{}.{}.svc", args.query_service, common.namespace);
+            let endpoint = args.pod_ip.map(|pod| Endpoint {
+                address: pod,
+                port: address.port(),
+                service: args.query_service.clone(),
+                namespace: common.namespace.clone(),
+            });
+            let query =
+                Query { hub: hub.clone(), client: asking, trust: authorities.subscribe(), name, endpoint };
+            tasks.spawn(query::serve(query, listen("--query-listen", address).await?, stop.clone()));
+        }
         let link = Server {
             fleetbox,
             events,

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::Hub;
 use super::fault::{Fault, call};
 use crate::aggregate::{
-    DELETION_HELD, DUPLICATE_FOR, Identity, cluster_conditions, cluster_troubles, deletion_held,
+    DELETION_HELD, DUPLICATE_FOR, Identity, cluster_conditions, cluster_troubles, deletion_held, drained,
     set_identity_conditions,
 };
 use crate::failover::Outages;
@@ -45,6 +45,7 @@ pub(super) async fn reconcile(hub: &Hub, name: &ClusterName) -> Result<(), Fault
             .or_else(|| stored.status.clone())
             .unwrap_or_default()
     };
+    hub.cluster_told(&stored);
     let Some(next) = status(hub, name, &stored, &known, now) else { return Ok(()) };
     if !is_worth_writing(&known, &next) {
         return Ok(());
@@ -120,6 +121,10 @@ fn status(
     for finding in cluster_troubles(held, name.as_str(), orphans, &known.conditions) {
         condition::set(&mut next.conditions, finding, stored.metadata.generation, now);
     }
+    let left: Vec<String> = live.placements_in(name).iter().map(ToString::to_string).collect();
+    if let Some(finding) = drained(cluster, &left, &known.conditions) {
+        condition::set(&mut next.conditions, finding, stored.metadata.generation, now);
+    }
     let held_back = hub.fleetbox.held_back(name);
     deletion_held(&mut next.conditions, name, &held_back, stored.metadata.generation, now);
     let trust = hub.trust.borrow().clone();
@@ -147,8 +152,16 @@ fn status(
     Some(next)
 }
 
+/// The status as it was written last.
+pub(super) fn status_as_written(hub: &Hub, name: &ClusterName, stored: &GPUCluster) -> GPUClusterStatus {
+    let memory = hub.cluster_memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let written = memory.get(name).and_then(|memory| memory.written.clone());
+    written.or_else(|| stored.status.clone()).unwrap_or_default()
+}
+
 /// Conditions whose changes are told as events.
-const TOLD: [&str; 8] = [
+const TOLD: [&str; 9] = [
+    "Drained",
     "Accepted",
     "Connected",
     "FailoverHeld",

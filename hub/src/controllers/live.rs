@@ -126,6 +126,11 @@ impl Live {
                 touched
                     .placements
                     .extend(fails.filter_map(|status| self.claims.get(&status.object.uid)).cloned());
+                // So does whether replicas find no node.
+                let waits = objects.iter().filter(|status| self.waits_anew(&cluster, status));
+                touched
+                    .placements
+                    .extend(waits.filter_map(|status| self.claims.get(&status.object.uid)).cloned());
                 self.fleet.apply(FleetEvent::Status { cluster, statuses: objects, at: now });
             }
             LinkEvent::Results { cluster, results } => {
@@ -149,6 +154,14 @@ impl Live {
             }
         }
         touched
+    }
+
+    /// Whether replicas have begun or ceased to wait for a node, or more or fewer do.
+    fn waits_anew(&self, cluster: &ClusterName, status: &ObjectStatus) -> bool {
+        let replicas =
+            |status: &ObjectStatus| status.unschedulable.as_ref().map(|waits| (waits.replicas, waits.since));
+        let known = self.fleet.statuses().get(cluster, &status.object.uid);
+        known.and_then(|known| replicas(&known.status)) != replicas(status)
     }
 
     /// The whole list of what a cluster holds and the hub does not know. What is being removed is on no such list, and
@@ -350,6 +363,7 @@ mod tests {
             wanted_replicas: 1,
             observed_at: Timestamp::UNIX_EPOCH,
             profiles: Vec::new(),
+            unschedulable: None,
         };
         let event = LinkEvent::Status { cluster: "east".parse().unwrap(), objects: vec![status] };
         assert!(live.hear(event, Timestamp::UNIX_EPOCH).cluster);

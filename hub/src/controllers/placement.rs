@@ -1,6 +1,7 @@
 //! NIMPlacements: observe → plan → apply → push, and apart from it their report.
 
 mod apply;
+mod ask;
 mod denied;
 mod desk;
 mod observe;
@@ -24,6 +25,7 @@ use secrets::Listed;
 
 use desk::Turn;
 
+pub(crate) use ask::{Assignment, assignments, explanation, simulation};
 pub(super) use desk::Desk;
 pub(super) use observe::plain;
 pub(super) use plan::charges_of;
@@ -89,6 +91,7 @@ pub(super) async fn reconcile(hub: &Hub, key: &PlacementKey) -> Result<(), Fault
     later(hub, key, &mut book, planned.decision.retry_at);
     hub.desk(key).put(Turn::new(observed, planned, sent));
     hub.reports.add_soon(key.clone());
+    hub.placement_decided(key);
     Ok(())
 }
 
@@ -105,11 +108,15 @@ async fn vanished(hub: &Hub, key: &PlacementKey, book: &mut Book) -> Result<(), 
     Ok(())
 }
 
-/// A cluster's status counts the models that are placed there.
+/// A cluster's status counts the models that are placed there, and what has yet to leave.
 fn touch_clusters(hub: &Hub, before: &Rows, after: &Rows) {
-    let names = before.placed.keys().chain(after.placed.keys());
-    let turned = names.filter(|name| before.placed.contains_key(*name) != after.placed.contains_key(*name));
-    for name in turned.collect::<std::collections::BTreeSet<_>>() {
+    let names = |rows: &Rows| {
+        let placed = rows.placed.keys().map(|name| (name.clone(), false));
+        placed
+            .chain(rows.removing.keys().map(|name| (name.clone(), true)))
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    for (name, _) in names(before).symmetric_difference(&names(after)) {
         if let Ok(name) = name.parse() {
             hub.clusters.add(name);
         }

@@ -17,7 +17,7 @@ use super::live::Live;
 use super::placement::{Rows, grants};
 use super::queue::Queue;
 use super::stores::{NIM_KINDS, Stores, Writers, everywhere, nim_resource, owner, watch};
-use super::{Hub, cluster, events, outages, placement, quota};
+use super::{Hub, cluster, events, outages, placement, quota, standards};
 use crate::admin::Stage;
 use crate::failover::Limits;
 use crate::fleet::{FleetEvent, PlacementKey};
@@ -48,6 +48,10 @@ pub(crate) struct Setup {
     pub(crate) trust: signal::Receiver<Arc<Trust>>,
     /// How long after its end a certificate is replaced by proof of its key.
     pub(crate) return_within: SignedDuration,
+    /// The hub's own namespace.
+    pub(crate) namespace: String,
+    /// Whether objects of SIG Multicluster are written.
+    pub(crate) standards: bool,
 }
 
 /// Starts everything; returns at once. `stage` becomes Ready when spokes are let in.
@@ -71,6 +75,9 @@ pub(crate) fn run(
         reports: Queue::default(),
         clusters: Queue::default(),
         quotas: Queue::default(),
+        standards: Queue::default(),
+        standards_wanted: setup.standards,
+        namespace: setup.namespace,
         cluster_memory: Mutex::new(HashMap::new()),
         metrics: setup.metrics,
         salt: setup.salt,
@@ -144,6 +151,10 @@ async fn work(
     }
     let counting = hub.clone();
     workers.spawn(async move { quotas(&counting).await });
+    if hub.standards_wanted {
+        let telling = hub.clone();
+        workers.spawn(async move { standards::keep(&telling).await });
+    }
     let watching = hub.clone();
     workers.spawn(async move { outages::watch(&watching).await });
     for _ in 0..REPORT_WORKERS {

@@ -121,6 +121,26 @@ pub struct ObjectStatus {
     pub observed_at: Timestamp,
     /// Profiles a NIMCache holds; empty for other kinds.
     pub profiles: Vec<CachedProfile>,
+    /// Replicas that no node of that cluster takes; none while there are none.
+    pub unschedulable: Option<Unschedulable>,
+}
+
+/// Replicas whose pods wait for a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unschedulable {
+    /// How many, of those that are wanted and not ready.
+    pub replicas: u32,
+    /// What the scheduler says of the one that has waited longest.
+    pub message: String,
+    /// Since when that one waits, by the spoke's clock.
+    pub since: Timestamp,
+}
+
+impl std::fmt::Display for Unschedulable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let replicas = if self.replicas == 1 { "replica waits" } else { "replicas wait" };
+        write!(f, "{} {replicas} for a node since {:.0}: {}", self.replicas, self.since, self.message)
+    }
 }
 
 impl ObjectStatus {

@@ -19,7 +19,7 @@ pub struct Heard {
     pub status: ObjectStatus,
     /// Since when the number of ready replicas has been this one, by the hub's clock.
     pub steady_since: Timestamp,
-    /// Since when the spoke says that pods find no node, by the hub's clock; none if it does not.
+    /// Since when replicas wait for a node, by the hub's clock; none while the spoke says of none.
     pub unschedulable_since: Option<Timestamp>,
 }
 
@@ -32,8 +32,17 @@ impl Statuses {
         let steady_since = known
             .filter(|known| known.status.ready_replicas == status.ready_replicas)
             .map_or(now, |known| known.steady_since);
-        let since = known.and_then(|known| known.unschedulable_since).unwrap_or(now);
-        let unschedulable_since = status.is_unschedulable().then_some(since);
+        let by_pods = status.unschedulable.as_ref().map(|waits| {
+            let same = known.filter(|known| {
+                known.status.unschedulable.as_ref().is_some_and(|it| it.since == waits.since)
+            });
+            let waited = status.observed_at.duration_since(waits.since).max(jiff::SignedDuration::ZERO);
+            // How long it has waited is told by the spoke's clock, and counted back from now by ours.
+            let since = || now.checked_sub(waited).unwrap_or(Timestamp::MIN);
+            same.and_then(|known| known.unschedulable_since).unwrap_or_else(since)
+        });
+        let known_since = known.and_then(|known| known.unschedulable_since).unwrap_or(now);
+        let unschedulable_since = by_pods.or(status.is_unschedulable().then_some(known_since));
         of_cluster.insert(status.object.uid.clone(), Heard { status, steady_since, unschedulable_since });
     }
 

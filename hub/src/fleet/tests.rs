@@ -28,6 +28,7 @@ fn status(ready: u32, observed: i64) -> ObjectStatus {
         wanted_replicas: 2,
         observed_at: at(observed),
         profiles: Vec::new(),
+        unschedulable: None,
     }
 }
 

@@ -10,7 +10,7 @@ use super::object::{Cause, DesiredObject, GoAwayReason, Removal, RemovalPolicy};
 use crate::epoch::Epoch;
 use crate::fleet::{
     Agent, Answer, CachedProfile, Capacity, HeldCache, HeldObject, HoldReason, ObjectCondition, ObjectRef,
-    ObjectResult, ObjectStatus, Platform, Pool, RejectionClass, Truth,
+    ObjectResult, ObjectStatus, Platform, Pool, RejectionClass, Truth, Unschedulable,
 };
 
 /// What a spoke said; `None` for a message that this hub does not know: the spoke is newer.
@@ -101,6 +101,11 @@ fn from_status(status: v1::ObjectStatus) -> ObjectStatus {
         ready_replicas: u32::try_from(status.ready_replicas).unwrap_or_default(),
         wanted_replicas: u32::try_from(status.wanted_replicas).unwrap_or_default(),
         observed_at: from_ms(status.observed_at_ms),
+        unschedulable: status.unschedulable.map(|one| Unschedulable {
+            replicas: u32::try_from(one.replicas).unwrap_or_default(),
+            message: one.message,
+            since: from_ms(one.since_ms),
+        }),
         profiles: status
             .profiles
             .into_iter()

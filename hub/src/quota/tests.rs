@@ -24,22 +24,22 @@ fn place(
     fleet: &mut Fleet,
     request: &mut Request,
     quotas: &[Quota],
-    charged: &mut Charged,
+    ledger: &mut Charged,
 ) -> Result<Decision, Exceeded> {
     request.over_quota.clear();
-    let (decision, charges) = decide(request, fleet, quotas, charged)?;
-    charged.insert(request.placement.clone(), charges);
+    let (decision, charges) = decide(request, fleet, quotas, ledger)?;
+    ledger.insert(request.placement.clone(), charges);
     adopt(fleet, request, &decision);
     Ok(decision)
 }
 
 #[test]
 fn what_would_exceed_a_quota_is_refused_with_numbers() {
-    let (mut fleet, mut charged, quotas) = (two_clusters(), Charged::new(), quota(&[("*", 16)]));
+    let (mut fleet, mut ledger, quotas) = (two_clusters(), Charged::new(), quota(&[("*", 16)]));
     let mut first = request("first", vec![service("a", 4, 3)]);
-    assert_eq!(chosen(&place(&mut fleet, &mut first, &quotas, &mut charged).unwrap()).len(), 1);
+    assert_eq!(chosen(&place(&mut fleet, &mut first, &quotas, &mut ledger).unwrap()).len(), 1);
     let mut second = request("second", vec![service("b", 8, 1)]);
-    let decision = place(&mut fleet, &mut second, &quotas, &mut charged).unwrap();
+    let decision = place(&mut fleet, &mut second, &quotas, &mut ledger).unwrap();
     assert_eq!(decision.outcome.reason, Reason::QuotaExceeded, "{decision:?}");
     for refused in &decision.refused {
         assert_eq!(refused.reason, Reason::QuotaExceeded);
@@ -49,17 +49,17 @@ fn what_would_exceed_a_quota_is_refused_with_numbers() {
             refused.message
         );
     }
-    assert_eq!(used("nim", &quotas[0].limits[0], &fleet, &charged), 12);
+    assert_eq!(used("nim", &quotas[0].limits[0], &fleet, &ledger), 12);
     // Another namespace has quotas of its own.
-    assert_eq!(used("other", &quotas[0].limits[0], &fleet, &charged), 0);
+    assert_eq!(used("other", &quotas[0].limits[0], &fleet, &ledger), 0);
 }
 
 #[test]
 fn another_product_is_taken_where_its_quota_allows() {
-    let (mut fleet, mut charged) = (two_clusters(), Charged::new());
+    let (mut fleet, mut ledger) = (two_clusters(), Charged::new());
     let quotas = quota(&[("NVIDIA-H100*", 4), ("L40S", 8)]);
     let mut request = request("chat", vec![service("llm", 8, 1)]);
-    let decision = place(&mut fleet, &mut request, &quotas, &mut charged).unwrap();
+    let decision = place(&mut fleet, &mut request, &quotas, &mut ledger).unwrap();
     assert_eq!(chosen(&decision), ["west"]);
     assert!(
         decision.refused.iter().any(|one| one.cluster == "east" && one.message.contains("(NVIDIA-H100*)"))
@@ -68,28 +68,28 @@ fn another_product_is_taken_where_its_quota_allows() {
 
 #[test]
 fn an_autoscaler_is_charged_the_most_it_may_come_to() {
-    let (mut fleet, mut charged, quotas) = (two_clusters(), Charged::new(), quota(&[("*", 16)]));
+    let (mut fleet, mut ledger, quotas) = (two_clusters(), Charged::new(), quota(&[("*", 16)]));
     let scaled = |most| {
         let mut workload = service("llm", 4, 1);
         (workload.need.autoscaled, workload.need.most_replicas) = (true, most);
         request("chat", vec![workload])
     };
-    let refused = place(&mut fleet, &mut scaled(5), &quotas, &mut charged).unwrap();
+    let refused = place(&mut fleet, &mut scaled(5), &quotas, &mut ledger).unwrap();
     assert!(refused.chosen.is_empty() && refused.refused[0].message.contains("needs 20 GPUs, 16 of 16 left"));
-    assert_eq!(chosen(&place(&mut fleet, &mut scaled(4), &quotas, &mut charged).unwrap()).len(), 1);
+    assert_eq!(chosen(&place(&mut fleet, &mut scaled(4), &quotas, &mut ledger).unwrap()).len(), 1);
 }
 
 #[test]
 fn growth_is_refused_where_it_runs_and_what_runs_stays() {
-    let (mut fleet, mut charged) = (two_clusters(), Charged::new());
+    let (mut fleet, mut ledger) = (two_clusters(), Charged::new());
     let mut chat = request("chat", vec![service("llm", 8, 1)]);
-    place(&mut fleet, &mut chat, &quota(&[("*", 8)]), &mut charged).unwrap();
+    place(&mut fleet, &mut chat, &quota(&[("*", 8)]), &mut ledger).unwrap();
     chat.workloads = vec![service("llm", 8, 2)];
-    let exceeded = place(&mut fleet, &mut chat, &quota(&[("*", 8)]), &mut charged).unwrap_err();
+    let exceeded = place(&mut fleet, &mut chat, &quota(&[("*", 8)]), &mut ledger).unwrap_err();
     assert_eq!((exceeded.needs, exceeded.left), (8, 0));
     // Lowered below what is taken: nothing moves.
     chat.workloads = vec![service("llm", 8, 1)];
-    let decision = place(&mut fleet, &mut chat, &quota(&[("*", 0)]), &mut charged).unwrap();
+    let decision = place(&mut fleet, &mut chat, &quota(&[("*", 0)]), &mut ledger).unwrap();
     assert!(decision.removed.is_empty() && decision.chosen.len() == 1, "{decision:?}");
 }
 
@@ -102,15 +102,15 @@ proptest! {
         limit in 0u32..40,
         turns in prop::collection::vec((0usize..4, 1u32..9, 0u32..4, any::<bool>()), 1..24),
     ) {
-        let (mut fleet, mut charged, quotas) = (two_clusters(), Charged::new(), quota(&[("*", limit)]));
+        let (mut fleet, mut ledger, quotas) = (two_clusters(), Charged::new(), quota(&[("*", limit)]));
         let mut requests: Vec<Request> =
             ["a", "b", "c", "d"].map(|name| request(name, Vec::new())).into();
         for (which, gpus, replicas, divided) in turns {
             let one = &mut requests[which];
             one.workloads = vec![service(&format!("llm-{which}"), gpus, replicas)];
             one.policy.division = if divided { Division::Divided } else { Division::Duplicated };
-            let placed = place(&mut fleet, one, &quotas, &mut charged);
-            prop_assert!(used("nim", &quotas[0].limits[0], &fleet, &charged) <= limit);
+            let placed = place(&mut fleet, one, &quotas, &mut ledger);
+            prop_assert!(used("nim", &quotas[0].limits[0], &fleet, &ledger) <= limit);
             if let Err(exceeded) = placed {
                 prop_assert!(exceeded.needs > exceeded.left);
                 prop_assert!(!requests[which].previous.is_empty());

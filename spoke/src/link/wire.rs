@@ -193,6 +193,11 @@ fn to_status(status: ObjectStatus) -> v1::ObjectStatus {
         ready_replicas: status.ready_replicas,
         wanted_replicas: status.wanted_replicas,
         observed_at_ms: status.observed_at_ms,
+        unschedulable: status.unschedulable.map(|one| v1::Unschedulable {
+            replicas: one.replicas,
+            message: one.message,
+            since_ms: one.since_ms,
+        }),
         profiles: status
             .profiles
             .into_iter()

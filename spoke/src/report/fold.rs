@@ -36,6 +36,7 @@ pub(super) fn status(
         wanted_replicas: wanted_replicas(kind, object),
         observed_at_ms,
         profiles: profiles(status),
+        unschedulable: None,
     })
 }
 

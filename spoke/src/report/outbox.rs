@@ -112,6 +112,7 @@ mod tests {
             wanted_replicas: 1,
             observed_at_ms: at,
             profiles: vec![],
+            unschedulable: None,
         }
     }
 

@@ -25,6 +25,19 @@ pub struct ObjectStatus {
     pub observed_at_ms: i64,
     /// Profiles that a NIMCache holds.
     pub profiles: Vec<CachedProfile>,
+    /// Replicas that no node takes.
+    pub unschedulable: Option<Unschedulable>,
+}
+
+/// Replicas whose pods wait for a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unschedulable {
+    /// How many.
+    pub replicas: i32,
+    /// What the scheduler says of the one that has waited longest.
+    pub message: String,
+    /// Since when that one waits, milliseconds since the Unix epoch.
+    pub since_ms: i64,
 }
 
 /// metav1.Condition, as far as it travels.

@@ -93,6 +93,7 @@ pub(super) fn status(held: HeldObject, ready: bool, message: &str) -> ObjectStat
         wanted_replicas: 1,
         observed_at_ms: now,
         profiles: vec![],
+        unschedulable: None,
     }
 }
 

@@ -154,5 +154,6 @@ fn status(kind: &str, name: &str, live: &Live, observed_at_ms: i64) -> Option<Ob
         wanted_replicas: count(live.spec.replicas),
         observed_at_ms,
         profiles: Vec::new(),
+        unschedulable: None,
     })
 }

@@ -24,7 +24,7 @@ pub(crate) struct Desk {
 }
 
 /// What a turn has come to.
-pub(super) struct Turn {
+pub(in super::super) struct Turn {
     pub(super) key: PlacementKey,
     pub(super) placement: Arc<NIMPlacement>,
     /// What it runs.
@@ -54,7 +54,7 @@ impl Desk {
     }
 
     /// The latest turn, if there was one.
-    pub(super) fn latest(&self) -> Option<Arc<Turn>> {
+    pub(in super::super) fn latest(&self) -> Option<Arc<Turn>> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -72,6 +72,12 @@ impl Turn {
         let secrets = secrets.into_iter().map(|listed| listed.object).collect();
         let objects = selected.into_iter().map(|one| (one.object, one.stored)).collect();
         Self { key, placement, objects, secrets, decision: planned.decision, rows: planned.rows, sent }
+    }
+
+    /// Clusters that count, each with why it was chosen.
+    pub(in super::super) fn placed(&self) -> Vec<(String, String)> {
+        let counting = self.rows.placed.iter().filter(|(_, row)| !row.replaced);
+        counting.map(|(cluster, row)| (cluster.clone(), row.reason.clone())).collect()
     }
 
     /// Whether the placement is being deleted.

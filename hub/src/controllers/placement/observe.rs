@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::super::Hub;
 use super::super::fault::chain;
-use super::super::stores::{NIM_API_VERSION, owner};
+use super::super::stores::{NIM_API_VERSION, Stores, owner};
 use super::rows::keeps_data;
 use super::secrets::Listed;
 use crate::fleet::{ObjectRef, PlacementKey, Selector};
@@ -53,9 +53,36 @@ impl Observed {
     }
 }
 
-/// Reads all of it from the stores. `None`: there is no such placement.
+/// NIM objects, and some that are supposed to be there too, or to be other than they are.
+pub(super) struct Catalog<'a> {
+    pub(super) stores: &'a Stores,
+    pub(super) supposed: Vec<(&'static str, Arc<DynamicObject>)>,
+}
+
+/// Whether what is selected becomes the placement's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claims {
+    /// It does.
+    Made,
+    /// It is only looked at.
+    Left,
+}
+
+/// Reads all of it from the stores, and claims what is free. `None`: there is no such placement.
 pub(super) fn observe(hub: &Hub, key: &PlacementKey) -> Option<Observed> {
     let placement = hub.stores.placement(&key.namespace, &key.name)?;
+    let catalog = Catalog { stores: &hub.stores, supposed: Vec::new() };
+    Some(look(hub, key, &placement, &catalog, Claims::Made))
+}
+
+/// The same of a placement that may only be supposed.
+pub(super) fn look(
+    hub: &Hub,
+    key: &PlacementKey,
+    placement: &Arc<NIMPlacement>,
+    catalog: &Catalog<'_>,
+    claims: Claims,
+) -> Observed {
     let taken = hub.stores.taken_by(&key.namespace, &key.name);
     let mut observed = Observed {
         key: key.clone(),
@@ -66,11 +93,11 @@ pub(super) fn observe(hub: &Hub, key: &PlacementKey) -> Option<Observed> {
         block: None,
     };
     if observed.is_leaving() {
-        return Some(observed);
+        return observed;
     }
     let mut found = BTreeMap::new();
     for (index, selector) in placement.spec.resource_selectors.iter().enumerate() {
-        match matching(hub, key, selector) {
+        match matching(catalog, key, selector) {
             Ok(objects) => found.extend(objects),
             Err(message) => {
                 let message = format!("spec.resourceSelectors[{index}]: {message}");
@@ -85,30 +112,44 @@ pub(super) fn observe(hub: &Hub, key: &PlacementKey) -> Option<Observed> {
         }
     }
     if placement.spec.propagate_dependencies {
-        dependencies(hub, key, &mut found);
+        dependencies(hub, catalog, key, &mut found);
         brought(&observed.taken, &mut found);
     }
     if found.is_empty() && observed.block.is_none() {
-        let message = nothing(&placement);
+        let message = nothing(placement);
         observed.block = Some(Block { reason: Reason::NothingSelected, message });
     }
-    observed.claim(hub, found);
-    Some(observed)
+    observed.claim(hub, found, claims);
+    observed
+}
+
+impl Catalog<'_> {
+    fn object(&self, kind: &str, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
+        let supposed = self.supposed.iter().find(|(of, object)| *of == kind && object.name_any() == name);
+        supposed.map(|(_, object)| object.clone()).or_else(|| self.stores.object(kind, namespace, name))
+    }
+
+    fn objects_of(&self, kind: &str, namespace: &str) -> Vec<Arc<DynamicObject>> {
+        let supposed = self.supposed.iter().filter(|(of, _)| *of == kind).map(|(_, object)| object.clone());
+        let mut objects: Vec<_> = supposed.collect();
+        let names: Vec<String> = objects.iter().map(|object| object.name_any()).collect();
+        let stored = self.stores.objects_of(kind, namespace);
+        objects.extend(stored.into_iter().filter(|object| !names.contains(&object.name_any())));
+        objects
+    }
 }
 
 type Found = BTreeMap<(&'static str, String), Arc<DynamicObject>>;
 
-fn matching(hub: &Hub, key: &PlacementKey, selector: &ResourceSelector) -> Result<Found, String> {
+fn matching(catalog: &Catalog<'_>, key: &PlacementKey, selector: &ResourceSelector) -> Result<Found, String> {
     let kind = selector.kind.as_str();
     let mut found = Found::new();
     if let Some(name) = &selector.name {
-        found.extend(
-            hub.stores.object(kind, &key.namespace, name).map(|object| ((kind, name.clone()), object)),
-        );
+        found.extend(catalog.object(kind, &key.namespace, name).map(|object| ((kind, name.clone()), object)));
     }
     if let Some(labels) = &selector.label_selector {
         let labels = Selector::try_from(labels).map_err(|error| chain(&error))?;
-        for object in hub.stores.objects_of(kind, &key.namespace) {
+        for object in catalog.objects_of(kind, &key.namespace) {
             if labels.matches(object.labels()) {
                 found.insert((kind, object.name_any()), object);
             }
@@ -120,16 +161,16 @@ fn matching(hub: &Hub, key: &PlacementKey, selector: &ResourceSelector) -> Resul
 
 /// An object brings what it cannot run without: a NIMService the NIMCache it names, a NeMo microservice the NeMo stores
 /// and NIMServices of its namespace that it calls, and each of these what it needs itself.
-fn dependencies(hub: &Hub, key: &PlacementKey, found: &mut Found) {
+fn dependencies(hub: &Hub, catalog: &Catalog<'_>, key: &PlacementKey, found: &mut Found) {
     let mut waiting: Vec<Arc<DynamicObject>> = found.values().cloned().collect();
     while let Some(object) = waiting.pop() {
         let cache = need::cache_name(&object.data).map(|name| ("NIMCache", name));
         // What is called may be elsewhere by someone's wish; a cache that is elsewhere is of no use.
         let called = need::called(&object.data, &key.namespace).into_iter();
-        let called = called.filter(|(kind, name)| is_free(hub, key, kind, name));
+        let called = called.filter(|(kind, name)| is_free(hub, catalog, key, kind, name));
         for (kind, name) in cache.into_iter().chain(called) {
             let place = (kind, name.to_owned());
-            if let Some(object) = hub.stores.object(kind, &key.namespace, name)
+            if let Some(object) = catalog.object(kind, &key.namespace, name)
                 && object.metadata.deletion_timestamp.is_none()
                 && !found.contains_key(&place)
             {
@@ -141,8 +182,8 @@ fn dependencies(hub: &Hub, key: &PlacementKey, found: &mut Found) {
 }
 
 /// Whether no other placement has an object.
-fn is_free(hub: &Hub, key: &PlacementKey, kind: &str, name: &str) -> bool {
-    let Some(object) = hub.stores.object(kind, &key.namespace, name) else { return false };
+fn is_free(hub: &Hub, catalog: &Catalog<'_>, key: &PlacementKey, kind: &str, name: &str) -> bool {
+    let Some(object) = catalog.object(kind, &key.namespace, name) else { return false };
     let labelled = owner(object.as_ref()).is_some_and(|owner| owner != key.name);
     let claimed = object.uid().and_then(|uid| hub.live().claims.get(&uid).cloned());
     !labelled && claimed.is_none_or(|owner| owner == *key)
@@ -183,7 +224,7 @@ fn nothing(placement: &NIMPlacement) -> String {
 
 impl Observed {
     /// Claims what is free. Claims are made under one lock, so that of two placements only one gets an object.
-    fn claim(&mut self, hub: &Hub, found: Found) {
+    fn claim(&mut self, hub: &Hub, found: Found, claims: Claims) {
         let mut live = hub.live();
         for ((kind, name), stored) in found {
             let Some(uid) = stored.uid() else { continue };
@@ -200,7 +241,9 @@ impl Observed {
                 self.block = Some(Block { reason: Reason::ObjectTaken, message });
                 continue;
             }
-            live.claims.insert(uid.clone(), self.key.clone());
+            if claims == Claims::Made {
+                live.claims.insert(uid.clone(), self.key.clone());
+            }
             let object = ObjectRef {
                 uid,
                 api_version: NIM_API_VERSION.to_owned(),

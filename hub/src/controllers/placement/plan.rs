@@ -35,7 +35,7 @@ pub(super) struct Planned {
 
 /// Decides, and reserves at once what was decided: two placements never get the same GPUs.
 pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> Planned {
-    let mut asked = request(hub, observed, book, now);
+    let mut asked = request(hub, observed, &book.rows, &mut book.needs, now);
     let mut live = hub.live();
     let mut denied = Vec::new();
     if let Ok(request) = &mut asked {
@@ -89,7 +89,14 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
     Planned { decision, rows, blocked: is_blocked, denied }
 }
 
-fn request(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> Result<Request, Block> {
+/// What is asked of the scheduler. What a replica of every object takes is kept in `needs`.
+pub(super) fn request(
+    hub: &Hub,
+    observed: &Observed,
+    rows: &Rows,
+    needs: &mut HashMap<String, Need>,
+    now: Timestamp,
+) -> Result<Request, Block> {
     if let Some(block) = &observed.block {
         return Err(block.clone());
     }
@@ -99,10 +106,10 @@ fn request(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> R
     for one in &observed.selected {
         let need = need(&one.json, observed.cache_of(&one.json))
             .map_err(|error| Block { reason: Reason::InvalidObject, message: error.to_string() })?;
-        book.needs.insert(one.object.uid.clone(), policy.narrow(&need));
+        needs.insert(one.object.uid.clone(), policy.narrow(&need));
         workloads.push(Workload { object: one.object.clone(), need });
     }
-    let previous = book.rows.placed.iter().filter_map(|(cluster, row)| {
+    let previous = rows.placed.iter().filter_map(|(cluster, row)| {
         Some(Previous {
             cluster: cluster.parse().ok()?,
             since: row.since,

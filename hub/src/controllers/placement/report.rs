@@ -28,7 +28,7 @@ const AT_ONCE: usize = 4;
 const AWAITING_REMOVAL: &str = "AwaitingRemoval";
 
 /// What spokes have said about one object.
-type Heard = (Option<Answer>, Option<ObjectStatus>);
+pub(super) type Heard = (Option<Answer>, Option<ObjectStatus>);
 
 /// Tells what the latest turn has come to, and what spokes have said since: writes what has changed.
 pub(in super::super) async fn report(hub: &Hub, key: &PlacementKey) -> Result<(), Fault> {
@@ -43,12 +43,7 @@ pub(in super::super) async fn report(hub: &Hub, key: &PlacementKey) -> Result<()
         return Ok(());
     }
     let heard = heard(hub, &turn);
-    let view = View {
-        generation: turn.placement.metadata.generation.unwrap_or_default(),
-        decision: &turn.decision,
-        places: turn.decision.chosen.iter().map(|chosen| place(hub, &turn, chosen, &heard)).collect(),
-        now,
-    };
+    let view = view(hub, &turn, &heard, now);
     let stored = stored_status(&turn, &told);
     let status = placement_status(&view, stored.as_ref());
     let changed: Vec<Change> =
@@ -105,7 +100,22 @@ fn is_held_back(hub: &Hub, turn: &Turn, told: &mut Told, now: Timestamp) -> bool
     held_back
 }
 
-fn heard(hub: &Hub, turn: &Turn) -> HashMap<(String, String), Heard> {
+/// Everything there is to say about a placement.
+pub(super) fn view<'a>(
+    hub: &Hub,
+    turn: &'a Turn,
+    heard: &'a HashMap<(String, String), Heard>,
+    now: Timestamp,
+) -> View<'a> {
+    View {
+        generation: turn.placement.metadata.generation.unwrap_or_default(),
+        decision: &turn.decision,
+        places: turn.decision.chosen.iter().map(|chosen| place(hub, turn, chosen, heard)).collect(),
+        now,
+    }
+}
+
+pub(super) fn heard(hub: &Hub, turn: &Turn) -> HashMap<(String, String), Heard> {
     let live = hub.live();
     let told = |((cluster, uid), hash): (&(String, String), &Result<String, String>)| {
         let answer = live.answer(cluster, uid).filter(|answer| hash.as_ref() == Ok(&answer.hash));

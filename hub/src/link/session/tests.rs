@@ -346,5 +346,6 @@ fn status(uid: &str) -> ObjectStatus {
         wanted_replicas: 1,
         observed_at: Timestamp::UNIX_EPOCH,
         profiles: vec![],
+        unschedulable: None,
     }
 }

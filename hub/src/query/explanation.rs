@@ -1,0 +1,131 @@
+//! A decision in full: every cluster, with the numbers that speak for or against it and the age of what is known.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::fleet::{Fleet, Link};
+use crate::scheduler::{Chosen, Decision, Reason};
+
+/// What was decided, and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Explanation {
+    /// Whether everything that is wanted is given.
+    scheduled: bool,
+    reason: &'static str,
+    message: String,
+    wanted_clusters: u32,
+    wanted_replicas: u32,
+    given_replicas: u32,
+    /// Why a lost cluster is not replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<String>,
+    /// Every cluster that there is or that was named, by name.
+    clusters: Vec<Verdict>,
+}
+
+/// What was found about one cluster.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Verdict {
+    cluster: String,
+    /// `Chosen`, `Stays`, `Replaced`, `Leaves`, `Eligible` (but not needed) or `Refused`.
+    #[serde(rename = "verdict")]
+    word: &'static str,
+    /// The first filter that failed, or why it was chosen.
+    reason: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas: Option<u32>,
+    /// Whether the hub hears it.
+    connected: bool,
+    /// When its last capacity report came, and how old it is, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reported_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report_age_seconds: Option<i64>,
+}
+
+/// A decision about a fleet, in full.
+pub(crate) fn explain(decision: &Decision, fleet: &Fleet, now: Timestamp) -> Explanation {
+    let of = |cluster: &str, word, reason: Reason, message: &str| {
+        let known = fleet.cluster(cluster);
+        let reported_at = known.and_then(|known| known.capacity.as_ref()).map(|report| report.received_at);
+        Verdict {
+            cluster: cluster.to_owned(),
+            word,
+            reason: reason.as_str(),
+            message: message.to_owned(),
+            score: None,
+            replicas: None,
+            connected: known.is_some_and(|known| known.link == Link::Connected),
+            reported_at,
+            report_age_seconds: reported_at.map(|at| now.duration_since(at).as_secs()),
+        }
+    };
+    let chosen = |row: &Chosen| {
+        let verdict = match row.reason {
+            Reason::Replaced => "Replaced",
+            Reason::Sticky => "Stays",
+            _ => "Chosen",
+        };
+        let replicas = row.replicas.iter().map(|granted| granted.replicas).fold(0, u32::saturating_add);
+        Verdict {
+            score: Some(row.score),
+            replicas: Some(replicas),
+            ..of(row.cluster.as_str(), verdict, row.reason, &row.message)
+        }
+    };
+    let spare = "could take it; no further cluster is wanted";
+    let mut clusters: Vec<Verdict> = decision.chosen.iter().map(chosen).collect();
+    let removed = decision.removed.iter();
+    clusters.extend(removed.map(|row| of(row.cluster.as_str(), "Leaves", row.reason, &row.message)));
+    let eligible = decision.spare.iter();
+    clusters.extend(eligible.map(|name| of(name.as_str(), "Eligible", Reason::NotNeeded, spare)));
+    clusters.extend(decision.refused.iter().map(|row| of(&row.cluster, "Refused", row.reason, &row.message)));
+    clusters.sort_by(|a, b| a.cluster.cmp(&b.cluster));
+    let outcome = &decision.outcome;
+    Explanation {
+        scheduled: outcome.complete,
+        reason: outcome.reason.as_str(),
+        message: outcome.message.clone(),
+        wanted_clusters: outcome.wanted_clusters,
+        wanted_replicas: outcome.wanted_replicas,
+        given_replicas: outcome.given_replicas,
+        held: decision.hold.as_ref().map(|hold| format!("{}: {}", hold.reason, hold.message)),
+        clusters,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheduler::{
+        schedule,
+        tests::builder::{Build, H100, L40S, at, pool, request, service},
+    };
+
+    #[test]
+    fn every_cluster_is_there_with_its_numbers_and_its_age() {
+        let fleet = Fleet::default()
+            .joined("east", vec![pool(H100, 81_559, &[(8, 2)], 8)])
+            .joined("north", vec![pool(H100, 81_559, &[(8, 2)], 8)])
+            .joined("west", vec![pool(L40S, 46_068, &[(2, 1)], 2)])
+            .admin("new", |admin| admin.accepted = true);
+        let decision = schedule(&request("chat", vec![service("llm", 8, 1)]), &fleet);
+        let explanation = explain(&decision, &fleet, at(30));
+        let verdicts: Vec<_> =
+            explanation.clusters.iter().map(|one| (one.cluster.as_str(), one.word)).collect();
+        assert_eq!(
+            verdicts,
+            [("east", "Chosen"), ("new", "Refused"), ("north", "Eligible"), ("west", "Refused")]
+        );
+        let west = &explanation.clusters[3];
+        assert!(west.message.contains("largest free block is 2"), "{west:?}");
+        assert_eq!((west.report_age_seconds, west.connected), (Some(30), true));
+        assert_eq!((explanation.clusters[1].reported_at, explanation.clusters[1].connected), (None, false));
+        assert_eq!((explanation.clusters[0].replicas, explanation.scheduled), (Some(1), true));
+    }
+}

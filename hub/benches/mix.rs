@@ -158,6 +158,7 @@ pub(crate) fn request(index: usize) -> Request {
         workloads: vec![Workload { object, need }],
         previous: Vec::new(),
         denied: BTreeMap::new(),
+        over_quota: BTreeMap::new(),
         rebalance: None,
         told: hub::scheduler::NAMED,
         now: at(1),

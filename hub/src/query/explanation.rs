@@ -39,6 +39,9 @@ struct Verdict {
     score: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replicas: Option<u32>,
+    /// What the score is made of: which, its points of 100, and what it weighs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    score_parts: Vec<ScorePart>,
     /// Whether the hub hears it.
     connected: bool,
     /// When its last capacity report came, and how old it is, seconds.
@@ -46,6 +49,13 @@ struct Verdict {
     reported_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     report_age_seconds: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct ScorePart {
+    name: String,
+    points: u32,
+    weight: u32,
 }
 
 /// A decision about a fleet, in full.
@@ -60,14 +70,20 @@ pub(crate) fn explain(decision: &Decision, fleet: &Fleet, now: Timestamp) -> Exp
             message: message.to_owned(),
             score: None,
             replicas: None,
+            score_parts: Vec::new(),
             connected: known.is_some_and(|known| known.link == Link::Connected),
             reported_at,
             report_age_seconds: reported_at.map(|at| now.duration_since(at).as_secs()),
         }
     };
+    let part = |part: &crate::scheduler::Part| ScorePart {
+        name: part.score.to_string(),
+        points: part.points,
+        weight: part.weight,
+    };
     let chosen = |row: &Chosen| {
         let verdict = match row.reason {
-            Reason::Replaced => "Replaced",
+            _ if row.is_replaced() => "Replaced",
             Reason::Sticky => "Stays",
             _ => "Chosen",
         };
@@ -75,6 +91,7 @@ pub(crate) fn explain(decision: &Decision, fleet: &Fleet, now: Timestamp) -> Exp
         Verdict {
             score: Some(row.score),
             replicas: Some(replicas),
+            score_parts: row.parts.iter().map(part).collect(),
             ..of(row.cluster.as_str(), verdict, row.reason, &row.message)
         }
     };

@@ -99,7 +99,7 @@ fn waits_since(
     if workload.need.replicated
         && let Some(since) = heard.unschedulable_since
     {
-        return Some((Cause::Unschedulable, since));
+        return Some((Cause::Unschedulable, brought_by(cluster, std::slice::from_ref(workload), since)));
     }
     let works = heard.status.is_ready() || !workload.need.replicated;
     let lacks = || filter::lacks_for_good(request, workloads, cluster);
@@ -129,10 +129,15 @@ pub(super) fn pending(
     let since = heard.and_then(|heard| Some((heard, heard.unschedulable_since?)));
     let Some((heard, since)) = since.filter(|_| cluster.link == Link::Connected) else { return (0, None) };
     let pending = granted.saturating_sub(heard.status.ready_replicas);
-    match patience_ends(request, since) {
+    match patience_ends(request, brought_by(cluster, std::slice::from_ref(workload), since)) {
         Some(at) if request.now >= at => (pending, None),
         at => (0, at.filter(|_| pending > 0)),
     }
+}
+
+/// When what waits since then should have the nodes that the cluster's autoscaler brings; until then nobody waits too long.
+fn brought_by(cluster: &Cluster, workloads: &[Workload], since: Timestamp) -> Timestamp {
+    since.checked_add(filter::potential::delay(workloads, cluster)).unwrap_or(Timestamp::MAX)
 }
 
 /// When waiting since then is too long; none if it never is.

@@ -12,7 +12,7 @@ mod joined;
 mod locality;
 mod namespace;
 mod platform;
-mod potential;
+pub(super) mod potential;
 mod quota;
 mod report;
 mod taint;

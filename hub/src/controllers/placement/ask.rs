@@ -122,8 +122,10 @@ pub(crate) async fn simulation(
     let observed = look(hub, &key, &placement, &catalog, Claims::Left);
     let now = Timestamp::now();
     let mut needs = book.needs.clone();
-    let mut request = plan::request(hub, &observed, &book.rows, &mut needs, now)
+    let mut request = plan::request(hub, &observed, &book.rows, &mut needs, book.rebalanced.as_deref(), now)
         .map_err(|block| Refusal::invalid(format!("{}: {}", block.reason, block.message)))?;
+    // Of every cluster, in full.
+    request.told = usize::MAX;
     request.denied =
         book.denials.iter().map(|(cluster, denial)| (cluster.clone(), denial.denied.clone())).collect();
     let quotas: Vec<Quota> =

@@ -35,7 +35,7 @@ pub(super) struct Planned {
 
 /// Decides, and reserves at once what was decided: two placements never get the same GPUs.
 pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> Planned {
-    let mut asked = request(hub, observed, &book.rows, &mut book.needs, now);
+    let mut asked = request(hub, observed, &book.rows, &mut book.needs, book.rebalanced.as_deref(), now);
     let mut live = hub.live();
     let mut denied = Vec::new();
     if let Ok(request) = &mut asked {
@@ -89,12 +89,14 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
     Planned { decision, rows, blocked: is_blocked, denied }
 }
 
-/// What is asked of the scheduler. What a replica of every object takes is kept in `needs`.
+/// What is asked of the scheduler. What a replica of every object takes is kept in `needs`; `rebalanced` is the last wish
+/// to choose anew that has been followed.
 pub(super) fn request(
     hub: &Hub,
     observed: &Observed,
     rows: &Rows,
     needs: &mut HashMap<String, Need>,
+    rebalanced: Option<&str>,
     now: Timestamp,
 ) -> Result<Request, Block> {
     if let Some(block) = &observed.block {
@@ -125,7 +127,7 @@ pub(super) fn request(
         workloads,
         previous,
         denied: BTreeMap::new(),
-        rebalance: wish(observed).filter(|wish| Some(*wish) != followed(observed, book)).map(str::to_owned),
+        rebalance: wish(observed).filter(|wish| Some(*wish) != followed(observed, rebalanced)).map(str::to_owned),
         over_quota: BTreeMap::new(),
         now,
         told: NAMED,
@@ -140,9 +142,9 @@ fn wish(observed: &Observed) -> Option<&str> {
 }
 
 /// The last wish that has been followed: this hub knows it before the status shows it.
-fn followed<'a>(observed: &'a Observed, book: &'a Book) -> Option<&'a str> {
+fn followed<'a>(observed: &'a Observed, rebalanced: Option<&'a str>) -> Option<&'a str> {
     let stored = observed.placement.status.as_ref().and_then(|status| status.observed_rebalance.as_deref());
-    book.rebalanced.as_deref().or(stored)
+    rebalanced.or(stored)
 }
 
 /// Tells the request what spokes have denied, and returns what is news.

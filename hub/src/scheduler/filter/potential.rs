@@ -24,8 +24,11 @@ pub(super) fn seats<'a>(
     }
 }
 
-/// How long the slowest pool takes to come that the objects could run on.
-fn delay(workloads: &[Workload], cluster: &Cluster) -> SignedDuration {
+/// How long the slowest pool takes to come that the objects could run on; nought where nothing can come.
+pub(in crate::scheduler) fn delay(workloads: &[Workload], cluster: &Cluster) -> SignedDuration {
+    if cluster.grown.is_none() {
+        return SignedDuration::ZERO;
+    }
     let suits = |pool: &&crate::fleet::Potential| {
         let pool = crate::fleet::Pool {
             product: pool.product.clone(),

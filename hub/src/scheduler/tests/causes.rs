@@ -4,7 +4,7 @@ use super::builder::{
     Build, H100, adopt, at, chosen, name, pool, report, request, row, service, shares, status,
 };
 use crate::{
-    fleet::{Fleet, FleetEvent, ObjectCondition, ObjectStatus, Truth},
+    fleet::{Fleet, FleetEvent, ObjectCondition, ObjectStatus, Potential, Truth},
     need::GpuNeed,
     scheduler::{Cause, Decision, Division, Reason, Request, Tier, schedule},
 };
@@ -281,4 +281,25 @@ fn a_stored_reason_names_the_cause() {
     }
     let decision = schedule(&request("chat", vec![service("llm", 8, 1)]), &fleet(&["east"]));
     assert_eq!(row(&decision.chosen[0]).replaced, None);
+}
+
+#[test]
+fn what_an_autoscaler_brings_is_waited_for_before_a_pod_waits_too_long() {
+    let mut fleet = fleet(&["east", "west"]);
+    let mut wants = request("chat", vec![service("llm", 8, 1)]);
+    step(&mut wants, &mut fleet, 1);
+    let fleet = fleet.admin("east", |admin| {
+        admin.potential = vec![Potential {
+            product: H100.into(),
+            resource: "nvidia.com/gpu".into(),
+            gpus_per_node: 8,
+            max_nodes: 2,
+            memory_mib: 81_559,
+            delay: jiff::SignedDuration::from_mins(10),
+        }];
+    });
+    let mut fleet = says(fleet, "east", vec![unschedulable("llm", 0, 2)], 2);
+    // Two minutes of patience, and ten for the node.
+    assert_eq!(chosen(&step(&mut wants, &mut fleet, 700)), ["east"]);
+    assert_eq!(chosen(&step(&mut wants, &mut fleet, 723)), ["east", "west"]);
 }

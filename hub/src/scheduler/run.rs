@@ -288,7 +288,9 @@ impl Choice<'_> {
                 None => format!("fits{tier}, score {score} ({})", score::words(&parts)),
                 Some(delay) => {
                     let words = score::words(&parts);
-                    format!("fits{tier} once its autoscaler brings nodes, in {delay:#}, score {score} ({words})")
+                    format!(
+                        "fits{tier} once its autoscaler brings nodes, in {delay:#}, score {score} ({words})"
+                    )
                 }
             },
             parts,

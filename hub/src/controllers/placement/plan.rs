@@ -127,7 +127,9 @@ pub(super) fn request(
         workloads,
         previous,
         denied: BTreeMap::new(),
-        rebalance: wish(observed).filter(|wish| Some(*wish) != followed(observed, rebalanced)).map(str::to_owned),
+        rebalance: wish(observed)
+            .filter(|wish| Some(*wish) != followed(observed, rebalanced))
+            .map(str::to_owned),
         over_quota: BTreeMap::new(),
         now,
         told: NAMED,

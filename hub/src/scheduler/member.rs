@@ -90,12 +90,10 @@ impl<'a> Member<'a> {
         };
         let replicated = workloads.iter().filter(|workload| workload.need.replicated);
         let replicas = replicated.map(granted).collect();
-        match &self.kept {
-            Some(kept) => kept.chosen(choice.scale, replicas),
-            None => {
-                let waits = self.left.as_ref().and_then(|left| left.waits);
-                choice.comes(self.cluster, self.points, (self.tier, waits), replicas)
-            }
-        }
+        let Some(kept) = &self.kept else {
+            let waits = self.left.as_ref().and_then(|left| left.waits);
+            return choice.comes(self.cluster, self.points, (self.tier, waits), replicas);
+        };
+        kept.chosen(choice.scale, replicas)
     }
 }

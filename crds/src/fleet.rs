@@ -1,5 +1,6 @@
 //! Our own kinds, group `nimfleet.io/v1alpha1`: the clusters of the fleet, what shall run where, and what was decided.
 
+mod capacity;
 mod cluster;
 mod decision;
 mod placement;
@@ -9,9 +10,10 @@ mod quota;
 #[cfg(test)]
 mod tests;
 
-pub use cluster::{
-    GPUCluster, GPUClusterSpec, GPUClusterStatus, GPUPool, HeldCache, Platform, Taint, TaintEffect,
+pub use capacity::{
+    DeviceGroup, GPUPool, GPUSharing, HeldCache, NodeGroup, Platform, StorageClass, VolumeAccess,
 };
+pub use cluster::{GPUCluster, GPUClusterSpec, GPUClusterStatus, Taint, TaintEffect};
 pub use decision::{
     Decision, DecisionState, NIMPlacementDecision, NIMPlacementDecisionSpec, PlacedObject, PlacementRef,
     RemovalPolicy,
@@ -19,8 +21,9 @@ pub use decision::{
 pub use placement::{
     CacheLocality, CapacityStrategy, ClusterAffinity, ClusterOverride, ClusterWeight, Failover,
     GPURequirement, InvalidDuration, JsonPatchOp, JsonPatchVerb, NIMPlacement, NIMPlacementSpec,
-    OnUnreachable, PreferredClusters, ReplicaDivision, ReplicaScheduling, ReplicaSchedulingType,
-    ResourceSelector, ScoreWeights, SelectedKind, Tier, TopologySpreadConstraint, WhenUnsatisfiable,
+    OnUnreachable, PreferredClusters, ProfileChange, ReplicaDivision, ReplicaScheduling,
+    ReplicaSchedulingType, ResourceSelector, ScoreWeights, SelectedKind, Tier, TopologySpreadConstraint,
+    WhenUnsatisfiable,
 };
 pub use placement_status::{DecisionSummary, NIMPlacementStatus, Refusal, Tally};
 pub use potential::PotentialPool;

@@ -9,6 +9,7 @@ pub mod marks;
 pub mod nemo;
 pub mod nim;
 pub mod policy;
+pub mod quantity;
 pub mod schema;
 
 pub use schema::all;

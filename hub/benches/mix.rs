@@ -92,11 +92,12 @@ fn empty(seconds: i64) -> Capacity {
         pools: Vec::new(),
         platforms: Vec::new(),
         caches: Vec::new(),
+        ..Capacity::default()
     }
 }
 
 fn platforms(names: &[&str]) -> Vec<Platform> {
-    names.iter().map(|name| Platform { name: (*name).to_owned(), version: String::new() }).collect()
+    names.iter().map(|name| Platform { name: (*name).to_owned(), ..Platform::default() }).collect()
 }
 
 fn pool((product, memory_mib, per_node): (&str, u64, u32), index: usize, used: u32) -> Pool {

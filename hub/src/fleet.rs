@@ -23,7 +23,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use capacity::{Capacity, HeldCache, Platform, Pool, STALE_AFTER};
+pub use capacity::{
+    Access, Capacity, DeviceGroup, HeldCache, NodeGroup, Platform, Pool, STALE_AFTER, Sharing, StorageClass,
+};
 pub use cluster::{Agent, Cluster, Effect, Link, Taint};
 pub use comeback::Comeback;
 pub use custom_resource::Admin;

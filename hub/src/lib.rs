@@ -18,7 +18,6 @@ pub mod link;
 pub mod metrics;
 pub mod need;
 pub mod pki;
-mod quantity;
 mod query;
 pub mod quota;
 pub mod resolve;

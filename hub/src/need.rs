@@ -3,17 +3,26 @@
 //! Works on the object's raw JSON: a field that a newer operator adds never breaks it.
 
 mod cache;
+mod devices;
 mod gpu;
 mod nemo;
+mod pod;
+mod profile;
 mod service;
+mod storage;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::{collections::BTreeSet, fmt};
 
 use serde_json::Value;
 
+pub(crate) use devices::version_numbers;
+pub use devices::{Comparison, DeviceNeed, Selector, Wanted};
 pub use nemo::called;
+pub use profile::{Profile, Profiles, Signature};
+pub use storage::{ClaimNeed, Mounts};
 
 /// What an object takes from the cluster it runs in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,8 +35,18 @@ pub struct Need {
     pub gpu_nodes: bool,
     /// Which GPUs will do.
     pub kind: GpuKind,
+    /// Thousandths of a processor that one of its pods asks for.
+    pub millicores: u64,
+    /// Memory that one of its pods asks for, MiB.
+    pub memory_mib: u64,
+    /// Devices of one pod, by dynamic resource allocation.
+    pub devices: Vec<DeviceNeed>,
+    /// Volumes that are made for it, and those that its pods share.
+    pub claims: Vec<ClaimNeed>,
     /// The NIMCache that it is, or that it runs from.
     pub cache: Option<CacheKey>,
+    /// The cached profiles among which the NIM chooses by itself; none where the object names one, or nobody knows them.
+    pub profiles: Option<Arc<Profiles>>,
     /// Platforms that must be in the cluster.
     pub platforms: BTreeSet<&'static str>,
     /// Replicas the object asks for; 0 for kinds that have none.
@@ -121,6 +140,20 @@ pub enum NeedError {
         /// Largest number that would do.
         most: u32,
     },
+    /// An amount that is none.
+    #[error("{kind} {name}: {path}: {value} is no quantity: write it like {example}")]
+    Quantity {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Path of the field.
+        path: String,
+        /// What it holds.
+        value: String,
+        /// What would do.
+        example: &'static str,
+    },
     /// Pods of such an object could run nowhere.
     #[error("{kind} {name}: {path}: {first} and {second} in one pod: a pod of a NIM uses one GPU resource")]
     TwoResources {
@@ -142,7 +175,7 @@ pub enum NeedError {
 pub fn need(object: &Value, cache: Option<&Value>) -> Result<Need, NeedError> {
     match text(object, "/kind") {
         "NIMService" => service::need(object, cache),
-        "NIMCache" => Ok(cache::need(object)),
+        "NIMCache" => cache::need(object),
         "NemoCustomizer" | "NemoDatastore" | "NemoEntitystore" | "NemoEvaluator" | "NemoGuardrail" => {
             nemo::need(object)
         }

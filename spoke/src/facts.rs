@@ -1,16 +1,23 @@
 //! What this cluster can run: observed, never declared.
 //!
-//! Nodes and pods are read through types that name only the fields needed here, and pods without GPUs are dropped
-//! as they come, so memory grows with GPU pods and nodes alone. The report's own size grows with neither.
+//! Nodes and pods are read through types that name only the fields needed here, and of a pod only its node and what it
+//! requests is kept. The report's own size grows with neither: each of its lists has a most, and is cut there by name.
 
 mod caches;
 mod capacity;
+mod devices;
 mod gpus;
 mod locality;
 mod observe;
+mod optional;
+mod picture;
 mod platforms;
+mod quota;
 mod seen;
+mod storage;
 mod trimmed;
 
-pub use capacity::{CapacityReport, GpuPool, HeldCache, Platform};
+pub use capacity::{
+    Access, CapacityReport, DeviceGroup, GpuPool, HeldCache, NodeGroup, Platform, Sharing, StorageClass,
+};
 pub use observe::observe;

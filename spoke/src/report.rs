@@ -15,6 +15,7 @@ use kube::runtime::watcher::{Config, Event};
 use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use fold::profiles;
 pub use outbox::Outbox;
 pub use status::{CachedProfile, Condition, ObjectStatus, Unschedulable};
 

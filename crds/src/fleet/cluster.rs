@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::PotentialPool;
+use super::capacity::{DeviceGroup, GPUPool, HeldCache, Platform, StorageClass};
 use crate::absent_spec::may_be_absent;
 
 /// What the fleet's admin says about a cluster. Its labels are the object's own `metadata.labels`.
@@ -148,6 +149,15 @@ pub struct GPUClusterStatus {
     /// The model caches the cluster holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caches: Vec<HeldCache>,
+    /// Storage classes, where the agent may read them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub storage_classes: Vec<StorageClass>,
+    /// Devices for dynamic resource allocation, one row per class and kind of device.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceGroup>,
+    /// Lists of what the agent observed that were too long and are cut, by field name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<String>,
     /// How many models the fleet has placed here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models: Option<i32>,
@@ -166,59 +176,4 @@ pub struct GPUClusterStatus {
     /// The CAs by which the agent knows the hub, by hash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_authorities: Vec<String>,
-}
-
-/// A serving platform found in a cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Platform {
-    /// For example `kserve`, `lws`, `gateway-api`.
-    pub name: String,
-    /// Its version, where the cluster tells it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-}
-
-/// The GPUs of one product that pods ask for under one resource name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct GPUPool {
-    /// The product as GPU feature discovery labels it, for example `NVIDIA-H100-80GB-HBM3`.
-    pub product: String,
-    /// The resource that pods request, for example `nvidia.com/gpu`.
-    pub resource: String,
-    /// Memory of one GPU, MiB. Absent when the nodes do not tell.
-    #[serde(default, rename = "memoryMiB", skip_serializing_if = "Option::is_none")]
-    pub memory_mib: Option<i64>,
-    /// How many nodes have such GPUs.
-    #[serde(default)]
-    pub nodes: i32,
-    /// GPUs in these nodes.
-    #[serde(default)]
-    pub capacity: i32,
-    /// GPUs that the nodes offer to pods.
-    #[serde(default)]
-    pub allocatable: i32,
-    /// GPUs that no bound pod has asked for, on nodes that take new pods.
-    #[serde(default)]
-    pub free: i32,
-    /// How many nodes have so many free GPUs: `{"8": 2}` is two nodes with eight each.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub free_per_node: BTreeMap<String, i32>,
-}
-
-/// A model cache that a cluster holds, ready to serve from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct HeldCache {
-    /// Namespace of the NIMCache.
-    pub namespace: String,
-    /// Name of the NIMCache.
-    pub name: String,
-    /// The model it holds, where its source tells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// The profiles it holds.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub profiles: Vec<String>,
 }

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::NIMPlacementStatus;
 pub use affinity::{
-    ClusterAffinity, GPURequirement, PreferredClusters, Tier, TopologySpreadConstraint, WhenUnsatisfiable,
+    ClusterAffinity, GPURequirement, PreferredClusters, ProfileChange, Tier, TopologySpreadConstraint,
+    WhenUnsatisfiable,
 };
 pub use division::{ClusterWeight, ReplicaDivision, ReplicaScheduling, ReplicaSchedulingType};
 pub use failover::{Failover, InvalidDuration, OnUnreachable};

@@ -341,13 +341,8 @@ fn a_cluster_has_four_conditions() {
     let capacity = crate::fleet::Capacity {
         observed_at: at(0),
         received_at: at(0),
-        kubernetes_version: String::new(),
-        region: String::new(),
-        zone: String::new(),
-        provider: String::new(),
         pools: vec![Pool::default()],
-        platforms: Vec::new(),
-        caches: Vec::new(),
+        ..crate::fleet::Capacity::default()
     };
     let agent = |version: &str| crate::fleet::Agent { version: version.into(), ..<_>::default() };
     let new = Cluster::new("east".parse().unwrap());

@@ -114,7 +114,7 @@ impl Live {
             LinkEvent::Capacity { cluster, capacity } => {
                 touched.cluster = true;
                 touched.capacity = true;
-                self.fleet.apply(FleetEvent::Capacity { cluster, capacity });
+                self.fleet.apply(FleetEvent::Capacity { cluster, capacity: *capacity });
             }
             LinkEvent::Status { cluster, objects } => {
                 touched.cluster = self.adopted(&cluster, &objects);

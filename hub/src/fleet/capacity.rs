@@ -1,14 +1,18 @@
 //! What a cluster can run, as its spoke observed it.
 
+mod status;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+
+use super::CachedProfile;
 
 /// A report older than this is not believed: a spoke repeats it every 10 minutes, so three were missed.
 pub const STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);
 
 /// What a cluster can run. Its size does not grow with nodes or pods.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capacity {
     /// By the spoke's clock: comparable with [`super::ObjectStatus::observed_at`] of the same cluster only.
     pub observed_at: Timestamp,
@@ -28,6 +32,14 @@ pub struct Capacity {
     pub platforms: Vec<Platform>,
     /// Model caches that are ready.
     pub caches: Vec<HeldCache>,
+    /// Storage classes; none of an agent that does not know or may not read them, as for the next two.
+    pub storage: Option<Vec<StorageClass>>,
+    /// Devices for dynamic resource allocation, by class and kind.
+    pub devices: Option<Vec<DeviceGroup>>,
+    /// Bound pods of what the hub delivered, by `metadata.uid` on the hub: those that `pools` count as used.
+    pub bound: Option<BTreeMap<String, u32>>,
+    /// Lists that were too long and are cut.
+    pub cut: Vec<String>,
 }
 
 impl Capacity {
@@ -71,19 +83,99 @@ pub struct Pool {
     pub free: u32,
     /// Nodes by their number of free GPUs.
     pub free_per_node: BTreeMap<u32, u32>,
+    /// The same nodes by what else is free on them, fewest GPUs first; empty of an agent that does not tell.
+    pub groups: Vec<NodeGroup>,
+    /// How one GPU is cut into several that count here.
+    pub sharing: Sharing,
+    /// Oldest driver of the nodes; empty where no label says it.
+    pub driver_version: String,
+    /// GPUs that quotas of Kueue leave; none where none is over these GPUs.
+    pub quota_left: Option<u32>,
+}
+
+/// Ready, schedulable nodes that are alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeGroup {
+    /// Free GPUs on each.
+    pub free: u32,
+    /// Thousandths of a processor that are free on each.
+    pub millicores: u64,
+    /// Memory that is free on each, MiB.
+    pub memory_mib: u64,
+    /// How many nodes.
+    pub nodes: u32,
+}
+
+/// How one GPU is cut into several that count as GPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// Not at all.
+    #[default]
+    Whole,
+    /// Pods take turns.
+    TimeSlicing,
+    /// Multi-Process Service.
+    Mps,
+    /// MIG instances of one size, requested as `nvidia.com/gpu`.
+    Mig,
+}
+
+/// A storage class.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StorageClass {
+    /// Its name.
+    pub name: String,
+    /// Whether claims that name none get it.
+    pub is_default: bool,
+    /// From where its volumes can be written to, where that is known.
+    pub access: Option<Access>,
+    /// The largest volume that its driver says it can make, MiB, where it says so.
+    pub largest_mib: Option<u64>,
+}
+
+/// From where a volume can be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// From one node at a time.
+    OneNode,
+    /// From many nodes at once.
+    ManyNodes,
+}
+
+/// Devices of one class that are alike; a class without devices has one group of none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceGroup {
+    /// DeviceClass.
+    pub class: String,
+    /// Driver; empty where there is no device.
+    pub driver: String,
+    /// Attributes that tell kinds apart, by name with domain.
+    pub attributes: BTreeMap<String, String>,
+    /// Capacities, by name with domain.
+    pub capacity: BTreeMap<String, String>,
+    /// How many devices.
+    pub devices: u32,
+    /// Those that no claim has.
+    pub free: u32,
+    /// Nodes by their number of free devices.
+    pub free_per_node: BTreeMap<u32, u32>,
+    /// The agent cannot tell which devices the class selects: nothing is counted.
+    pub uncounted: bool,
 }
 
 /// An API or operator found in a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Platform {
     /// `standalone`, `kserve`, `lws`, …
     pub name: String,
-    /// API version served.
+    /// API version that the cluster prefers.
     pub version: String,
+    /// All that it serves; empty of an agent that does not tell.
+    pub served: Vec<String>,
 }
 
 /// A model cache that is ready.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeldCache {
     /// Its namespace.
     pub namespace: String,
@@ -91,6 +183,6 @@ pub struct HeldCache {
     pub name: String,
     /// Image or model it was made from.
     pub model: String,
-    /// Profile IDs it holds.
-    pub profiles: Vec<String>,
+    /// Profiles it holds, by ID; without tags of an agent that does not tell them.
+    pub profiles: Vec<CachedProfile>,
 }

@@ -58,10 +58,16 @@ pub struct GrantedObject {
 }
 
 impl GrantedObject {
-    /// Replicas that the cluster's report of free GPUs already counts as used. Only ready ones are known to
-    /// be bound to a node, so a replica that still starts is counted twice rather than not at all.
+    /// Replicas that the cluster's report of free GPUs already counts as used: those whose pods were bound to nodes in the
+    /// very moment of the report. An agent that does not tell them is judged by ready replicas, since only ready ones
+    /// are known to be bound: one that still starts is counted twice rather than not at all.
     #[must_use]
     pub fn seen(&self, heard: Option<&Heard>, capacity: &Capacity, now: Timestamp) -> u32 {
+        if let Some(bound) = &capacity.bound {
+            let pods = bound.get(&self.uid).copied().unwrap_or(0);
+            let of_a_replica = self.need.gpu.as_ref().map_or(1, |gpu| gpu.pods.max(1));
+            return (pods / of_a_replica).min(self.replicas);
+        }
         let Some(heard) = heard else { return 0 };
         // Later by the spoke's clock, and by ours: the spoke's may have been set back in between.
         let reported =
@@ -70,10 +76,10 @@ impl GrantedObject {
         if reported || settled { heard.status.ready_replicas.min(self.replicas) } else { 0 }
     }
 
-    /// When time alone makes the ready replicas count as seen; none if there are none.
+    /// When time alone makes the ready replicas count as seen; none if there are none, or if the report tells bound pods.
     #[must_use]
-    pub fn settles_at(&self, heard: Option<&Heard>) -> Option<Timestamp> {
-        heard.filter(|heard| heard.status.ready_replicas > 0).map(settles_at)
+    pub fn settles_at(&self, heard: Option<&Heard>, capacity: &Capacity) -> Option<Timestamp> {
+        heard.filter(|heard| capacity.bound.is_none() && heard.status.ready_replicas > 0).map(settles_at)
     }
 }
 

@@ -3,8 +3,8 @@
 use crds::fleet as crd;
 use jiff::SignedDuration;
 
-use super::{Capacity, Pool};
-use crate::quantity::mebibytes;
+use super::{Capacity, NodeGroup, Pool};
+use crds::quantity::mebibytes_asked;
 
 /// A pool that an autoscaler can bring.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,11 @@ impl From<&crd::PotentialPool> for Potential {
             resource: pool.resource.clone(),
             gpus_per_node: number(pool.gpus_per_node),
             max_nodes: number(pool.max_nodes),
-            memory_mib: pool.memory.as_ref().and_then(|memory| mebibytes(&memory.0)).unwrap_or_default(),
+            memory_mib: pool
+                .memory
+                .as_ref()
+                .and_then(|memory| mebibytes_asked(&memory.0))
+                .unwrap_or_default(),
             delay: delay.unwrap_or(SignedDuration::from_mins(10)),
         }
     }
@@ -68,6 +72,12 @@ fn bring(pools: &mut Vec<Pool>, more: &Potential) -> u32 {
     }
     pool.nodes = pool.nodes.saturating_add(nodes);
     *pool.free_per_node.entry(more.gpus_per_node).or_default() += nodes;
+    // Nobody says what else nodes to come have: enough is taken for granted.
+    if nodes > 0 && !pool.groups.is_empty() {
+        let new = NodeGroup { free: more.gpus_per_node, millicores: u64::MAX, memory_mib: u64::MAX, nodes };
+        let place = pool.groups.partition_point(|group| *group < new);
+        pool.groups.insert(place, new);
+    }
     nodes
 }
 
@@ -83,13 +93,8 @@ mod tests {
         Capacity {
             observed_at: Timestamp::UNIX_EPOCH,
             received_at: Timestamp::UNIX_EPOCH,
-            kubernetes_version: String::new(),
-            region: String::new(),
-            zone: String::new(),
-            provider: String::new(),
             pools,
-            platforms: Vec::new(),
-            caches: Vec::new(),
+            ..Capacity::default()
         }
     }
 
@@ -114,6 +119,8 @@ mod tests {
             allocatable: nodes * 8,
             free: 0,
             free_per_node: BTreeMap::from([(0, nodes)]),
+            groups: vec![NodeGroup { free: 0, millicores: 0, memory_mib: 0, nodes }],
+            ..Pool::default()
         }
     }
 

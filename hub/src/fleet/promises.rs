@@ -42,7 +42,7 @@ impl Promises {
                     }
                     _ => promises.owed.push((object.need.clone(), unseen)),
                 }
-                let settles_at = object.settles_at(heard).filter(|at| *at > now);
+                let settles_at = object.settles_at(heard, capacity).filter(|at| *at > now);
                 promises.settles_at = [promises.settles_at, settles_at].into_iter().flatten().min();
             }
         }

@@ -107,7 +107,7 @@ mod tests {
             report(vec![pool(H100, 81_559, &[(8, 1)], 8), pool(L40S, 46_068, &[(4, 1)], 4)], 0);
         capacity.region = "eu".into();
         capacity.kubernetes_version = "v1.34.2".into();
-        capacity.platforms.push(Platform { name: "lws".into(), version: String::new() });
+        capacity.platforms.push(Platform { name: "lws".into(), ..Platform::default() });
         let fleet =
             Fleet::default().joined("east", Vec::new()).labelled("east", ZONE, "b").reports("east", capacity);
         let cluster = Cluster {

@@ -80,13 +80,7 @@ fn ready_replicas_are_seen_once_a_report_can_hold_them() {
     let report = |observed, received| Capacity {
         observed_at: at(observed),
         received_at: at(received),
-        kubernetes_version: String::new(),
-        region: String::new(),
-        zone: String::new(),
-        provider: String::new(),
-        pools: Vec::new(),
-        platforms: Vec::new(),
-        caches: Vec::new(),
+        ..Capacity::default()
     };
     for (ready, observed, received, now, seen) in [
         (0, 60, 60, 60, 0),
@@ -102,6 +96,37 @@ fn ready_replicas_are_seen_once_a_report_can_hold_them() {
         assert_eq!(got, seen, "ready {ready} observed at {observed} received at {received} now {now}");
     }
     assert_eq!(granted.seen(None, &report(99, 99), at(99)), 0);
+}
+
+#[test]
+fn bound_pods_are_seen_in_the_report_that_tells_them() {
+    let need = |pods| Need {
+        gpu: Some(GpuNeed { resource: "nvidia.com/gpu".into(), per_pod: 8, pods }),
+        ..Need::default()
+    };
+    let granted = |pods, replicas| GrantedObject { uid: "u1".into(), need: need(pods), replicas };
+    let report = |bound: &[(&str, u32)]| Capacity {
+        bound: Some(bound.iter().map(|(uid, pods)| ((*uid).to_owned(), *pods)).collect()),
+        ..Capacity::default()
+    };
+    let ready = Heard { status: status(2, 50), steady_since: at(50), unschedulable_since: None };
+    for (pods, replicas, bound, seen) in [
+        (1, 2, &[("u1", 1)][..], 1),
+        (1, 2, &[("u1", 3)], 2),
+        (1, 2, &[("u2", 2)], 0),
+        (1, 2, &[], 0),
+        // Half a group is none.
+        (2, 2, &[("u1", 3)], 1),
+    ] {
+        for heard in [None, Some(&ready)] {
+            assert_eq!(
+                granted(pods, replicas).seen(heard, &report(bound), at(100)),
+                seen,
+                "{pods} {bound:?}"
+            );
+        }
+    }
+    assert_eq!(granted(1, 2).settles_at(Some(&ready), &report(&[])), None);
 }
 
 #[test]
@@ -138,17 +163,7 @@ fn promises_follow_every_event_and_the_time_that_settles_them() {
         let grant = Grant { cluster: cluster.clone(), since: at(0), priority: 0, objects: vec![object] };
         FleetEvent::Granted { placement: placement.clone(), grants: vec![grant] }
     };
-    let capacity = Capacity {
-        observed_at: at(0),
-        received_at: at(0),
-        kubernetes_version: String::new(),
-        region: String::new(),
-        zone: String::new(),
-        provider: String::new(),
-        pools: Vec::new(),
-        platforms: Vec::new(),
-        caches: Vec::new(),
-    };
+    let capacity = Capacity { observed_at: at(0), received_at: at(0), ..Capacity::default() };
     let owed = |fleet: &Fleet, now| -> u32 {
         let promises = fleet.promises(&cluster, &capacity, at(now));
         promises.owed.iter().map(|(_, replicas)| replicas).sum()

@@ -50,7 +50,7 @@ pub enum LinkEvent {
         /// Whose.
         cluster: ClusterName,
         /// The spoke's whole report.
-        capacity: Capacity,
+        capacity: Box<Capacity>,
     },
     /// State of objects, latest per object.
     Status {

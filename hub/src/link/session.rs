@@ -160,7 +160,8 @@ impl Session {
                 self.status(objects, view.wants, effects);
             }
             (FromSpoke::Capacity(capacity), Phase::Indexing { .. } | Phase::Live { .. }) => {
-                effects.push(Effect::Tell(LinkEvent::Capacity { cluster: self.cluster.clone(), capacity }));
+                let (cluster, capacity) = (self.cluster.clone(), Box::new(capacity));
+                effects.push(Effect::Tell(LinkEvent::Capacity { cluster, capacity }));
             }
             (FromSpoke::Heartbeat(held), Phase::Live { comparing: None }) => {
                 self.checked(held, view, effects);

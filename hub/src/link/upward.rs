@@ -11,7 +11,7 @@ pub(super) struct Upward {
     orphans: Option<Vec<HeldObject>>,
     results: BTreeMap<String, ObjectResult>,
     statuses: BTreeMap<String, ObjectStatus>,
-    capacity: Option<Capacity>,
+    capacity: Option<Box<Capacity>>,
     heard: bool,
 }
 

@@ -1,5 +1,7 @@
 //! The protocol and the hub's own words: the one place that knows both.
 
+mod capacity;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,8 +11,8 @@ use super::message::{FromSpoke, Hello, Instance, ToSpoke};
 use super::object::{Cause, DesiredObject, GoAwayReason, Removal, RemovalPolicy};
 use crate::epoch::Epoch;
 use crate::fleet::{
-    Agent, Answer, CachedProfile, Capacity, HeldCache, HeldObject, HoldReason, ObjectCondition, ObjectRef,
-    ObjectResult, ObjectStatus, Platform, Pool, RejectionClass, Truth, Unschedulable,
+    Agent, Answer, HeldObject, HoldReason, ObjectCondition, ObjectRef, ObjectResult, ObjectStatus,
+    RejectionClass, Truth, Unschedulable,
 };
 
 /// What a spoke said; `None` for a message that this hub does not know: the spoke is newer.
@@ -28,7 +30,7 @@ pub(super) fn from_spoke(message: v1::SpokeMessage, received_at: Timestamp) -> O
             results: ack.results.into_iter().filter_map(from_result).collect(),
         },
         Message::Status(batch) => FromSpoke::Status(batch.items.into_iter().map(from_status).collect()),
-        Message::Capacity(report) => FromSpoke::Capacity(from_capacity(report, received_at)),
+        Message::Capacity(report) => FromSpoke::Capacity(capacity::from_spoke(report, received_at)),
         Message::Heartbeat(v1::Heartbeat { held }) => {
             FromSpoke::Heartbeat(held.as_ref().and_then(Fingerprint::from_wire))
         }
@@ -106,11 +108,7 @@ fn from_status(status: v1::ObjectStatus) -> ObjectStatus {
             message: one.message,
             since: from_ms(one.since_ms),
         }),
-        profiles: status
-            .profiles
-            .into_iter()
-            .map(|profile| CachedProfile { name: profile.name, tags: profile.tags.into_iter().collect() })
-            .collect(),
+        profiles: status.profiles.into_iter().map(capacity::from_profile).collect(),
     }
 }
 
@@ -121,46 +119,6 @@ fn from_condition(condition: v1::Condition) -> ObjectCondition {
         reason: condition.reason,
         message: condition.message,
         last_transition: from_ms(condition.last_transition_ms),
-    }
-}
-
-fn from_capacity(report: v1::CapacityReport, received_at: Timestamp) -> Capacity {
-    Capacity {
-        observed_at: from_ms(report.observed_at_ms),
-        received_at,
-        kubernetes_version: report.kubernetes_version,
-        region: report.region,
-        zone: report.zone,
-        provider: report.provider,
-        pools: report.pools.into_iter().map(from_pool).collect(),
-        platforms: report
-            .platforms
-            .into_iter()
-            .map(|platform| Platform { name: platform.name, version: platform.version })
-            .collect(),
-        caches: report
-            .caches
-            .into_iter()
-            .map(|v1::HeldCache { namespace, name, model, profiles }| HeldCache {
-                namespace,
-                name,
-                model,
-                profiles,
-            })
-            .collect(),
-    }
-}
-
-fn from_pool(pool: v1::GpuPool) -> Pool {
-    Pool {
-        product: pool.product,
-        resource: pool.resource,
-        memory_mib: pool.memory_mib,
-        nodes: pool.nodes,
-        capacity: pool.capacity,
-        allocatable: pool.allocatable,
-        free: pool.free,
-        free_per_node: pool.free_per_node.into_iter().collect(),
     }
 }
 

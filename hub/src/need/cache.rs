@@ -2,19 +2,23 @@
 
 use serde_json::Value;
 
-use super::{GpuKind, Need, cache_key, text};
+use super::{GpuKind, Need, NeedError, cache_key, storage, text};
 
 /// Node label of GPU Feature Discovery that names the product.
 pub(super) const PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
 
 /// Need of a NIMCache. Its pods go to nodes with a GPU unless its node selector says otherwise: the
 /// operator's default.
-pub(super) fn need(cache: &Value) -> Need {
+pub(super) fn need(cache: &Value) -> Result<Need, NeedError> {
     let free_choice = cache.pointer(NODES).is_none_or(Value::is_null);
     let kind = kind(cache);
-    let itself = cache_key(cache, text(cache, "/metadata/name"));
-    let gpu_nodes = free_choice || !kind.products.is_empty();
-    Need { gpu_nodes, kind, cache: Some(itself), ..Need::default() }
+    Ok(Need {
+        gpu_nodes: free_choice || !kind.products.is_empty(),
+        kind,
+        claims: storage::claim(cache, "/spec/storage/pvc")?.into_iter().collect(),
+        cache: Some(cache_key(cache, text(cache, "/metadata/name"))),
+        ..Need::default()
+    })
 }
 
 /// Which GPUs the profiles of a cache are for: what its NGC source names, and what its node selector names.

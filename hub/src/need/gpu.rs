@@ -1,5 +1,6 @@
 //! GPUs of one pod, from its resources.
 
+use crds::quantity;
 use serde_json::Value;
 
 use super::{NeedError, text};
@@ -61,7 +62,13 @@ fn is_gpu(resource: &str) -> bool {
 pub(super) fn whole(object: &Value, path: &str, value: &Value, least: u32) -> Result<u32, NeedError> {
     let number = match value {
         Value::Number(number) => number.as_u64(),
-        Value::String(text) => text.trim().parse().ok(),
+        Value::String(text) => {
+            let text = text.trim();
+            let is_it = |whole: &u64| {
+                quantity::compare(text, &whole.to_string()).is_some_and(std::cmp::Ordering::is_eq)
+            };
+            text.parse().ok().or_else(|| quantity::whole(text).filter(is_it))
+        }
         _ => None,
     };
     number

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{GpuKind, GpuNeed, Need, NeedError, cache, gpu, service, text};
+use super::{GpuKind, GpuNeed, Need, NeedError, cache, gpu, pod, service, storage, text};
 
 /// The resources of a microservice's own pod.
 const POD: &str = "/spec/resources";
@@ -19,11 +19,17 @@ pub(super) fn need(object: &Value) -> Result<Need, NeedError> {
     ];
     let products: Vec<_> = products.into_iter().filter(|list| !list.is_empty()).collect();
     let (replicas, autoscaled) = service::replicas(object)?;
+    let (millicores, memory_mib) = pod::of(object, POD)?;
+    let claims = ["/spec/pvc", "/spec/configStore/pvc", "/spec/trainingConfig/modelPVC"];
+    let claims = claims.into_iter().filter_map(|pvc| storage::claim(object, pvc).transpose());
     Ok(Need {
         gpu_nodes: own.is_some() || jobs.is_some() || !products.is_empty(),
         gpu: own,
         jobs,
         kind: GpuKind { products, min_memory_mib: 0 },
+        millicores,
+        memory_mib,
+        claims: claims.collect::<Result<_, _>>()?,
         replicas,
         autoscaled,
         ..Need::default()

@@ -1,15 +1,23 @@
 //! What a NIMService takes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{GpuNeed, Need, NeedError, cache, cache_key, cache_name, gpu, text};
+use super::{GpuNeed, Need, NeedError, cache, cache_key, devices, gpu, pod, profile, storage, text};
 
 /// Platform of multi-node services: the LeaderWorkerSet API.
 const LWS: &str = "lws";
 /// Platform of `inferencePlatform: kserve`.
 const KSERVE: &str = "kserve";
+
+/// Platform of KServe's modes that make Services of Knative.
+const KNATIVE: &str = "knative";
+/// Platform of claimed devices: the API of dynamic resource allocation.
+const DRA: &str = "dra";
+/// Annotation that asks KServe for a mode. Without it KServe's own settings decide, which are the cluster's.
+const KSERVE_MODE: &str = "serving.kserve.io/deploymentMode";
 
 /// Need of a NIMService; `cache` is the NIMCache it names, where the hub has it.
 pub(super) fn need(service: &Value, cache: Option<&Value>) -> Result<Need, NeedError> {
@@ -23,6 +31,16 @@ pub(super) fn need(service: &Value, cache: Option<&Value>) -> Result<Need, NeedE
     let tag = cache.and_then(|cache| cache::profile_tag(cache, profile, &["gpu"]));
     kind.products.extend(tag.map(|product| vec![product.to_owned()]));
 
+    let (claims_devices, devices) = devices::of(service)?;
+    let (millicores, memory_mib) = pod::of(service, "/spec/resources")?;
+    let on_cache = super::cache_name(service);
+    let claim = match (on_cache, cache) {
+        (Some(_), Some(cache)) => storage::of_cache(cache)?,
+        (Some(_), None) => None,
+        (None, _) => storage::own(service)?,
+    };
+    let profiles = cache.filter(|cache| profile.is_empty() && cache::is_optimized(cache));
+
     let gpu = gpus_of_pod(service, cache, profile)?.map(|(resource, per_pod)| GpuNeed {
         resource,
         per_pod,
@@ -32,8 +50,13 @@ pub(super) fn need(service: &Value, cache: Option<&Value>) -> Result<Need, NeedE
         gpu_nodes: gpu.is_some() || !kind.products.is_empty(),
         gpu,
         kind,
-        cache: cache_name(service).map(|name| cache_key(service, name)),
-        platforms: platforms(service, pipeline),
+        millicores,
+        memory_mib,
+        devices,
+        claims: claim.into_iter().collect(),
+        cache: on_cache.map(|name| cache_key(service, name)),
+        profiles: profiles.and_then(profile::of_cache).map(Arc::new),
+        platforms: platforms(service, pipeline, claims_devices),
         replicas,
         most_replicas: most_replicas(service)?,
         autoscaled,
@@ -93,7 +116,17 @@ pub(super) fn most_replicas(service: &Value) -> Result<u32, NeedError> {
     Ok(gpu::number(service, "/spec/scale/hpa/maxReplicas", 1)?.unwrap_or(1))
 }
 
-fn platforms(service: &Value, pipeline: u32) -> BTreeSet<&'static str> {
+fn platforms(service: &Value, pipeline: u32, claims_devices: bool) -> BTreeSet<&'static str> {
     let kserve = text(service, "/spec/inferencePlatform") == KSERVE;
-    [kserve.then_some(KSERVE), (pipeline > 1).then_some(LWS)].into_iter().flatten().collect()
+    let mode = service.pointer("/spec/annotations").and_then(|all| all.get(KSERVE_MODE)?.as_str());
+    let knative = kserve && matches!(mode, Some("Knative" | "Serverless"));
+    [
+        kserve.then_some(KSERVE),
+        knative.then_some(KNATIVE),
+        (pipeline > 1).then_some(LWS),
+        claims_devices.then_some(DRA),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

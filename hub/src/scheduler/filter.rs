@@ -3,7 +3,9 @@
 
 mod affinity;
 mod agent;
+pub(super) mod cache;
 mod denied;
+mod devices;
 mod drain;
 mod expression;
 pub(super) mod free_block;
@@ -13,8 +15,10 @@ mod locality;
 mod namespace;
 mod platform;
 pub(super) mod potential;
+pub(super) mod profile;
 mod quota;
 mod report;
+mod storage;
 mod taint;
 #[cfg(test)]
 mod tests;
@@ -88,9 +92,12 @@ fn seated<'a>(
 ) -> Result<Left<'a>, Refusal> {
     let policy = &request.policy;
     gpu_kind::check(workloads, capacity)?;
+    profile::check(workloads, capacity)?;
+    let division = policy.division;
+    devices::check(workloads, |workload| workload.least(division), capacity)?;
+    storage::check(workloads, |workload| workload.least(division), capacity)?;
     locality::check(policy, workloads, cluster)?;
     let mut left = packing::left(request, fleet, cluster, capacity);
-    let division = policy.division;
     free_block::check(workloads, |workload| workload.least(division), &mut left.clone())?;
     free_block::check(workloads, |workload| workload.undivided(division), &mut left)?;
     Ok(left)

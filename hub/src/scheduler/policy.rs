@@ -6,6 +6,8 @@ mod expression;
 mod invalid;
 mod preference;
 
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 
 use crate::{
@@ -49,6 +51,8 @@ pub struct Policy {
     pub failover: Failover,
     /// How many clusters at once are left for others though they run.
     pub eviction_budget: u32,
+    /// Whether overrides change volumes: what a cluster has made then is not what the objects say here.
+    pub overrides_volumes: bool,
 }
 
 impl Default for Policy {
@@ -68,6 +72,7 @@ impl Default for Policy {
             shares: Shares::default(),
             failover: Failover::default(),
             eviction_budget: 1,
+            overrides_volumes: false,
         }
     }
 }
@@ -82,6 +87,12 @@ impl Policy {
         }
         need.kind.min_memory_mib = need.kind.min_memory_mib.max(self.gpu.min_memory_mib.unwrap_or(0));
         need.gpu_nodes |= !need.kind.is_any();
+        if self.overrides_volumes {
+            need.claims.clear();
+        }
+        if self.gpu.profile_change {
+            need.profiles = need.profiles.map(|profiles| Arc::new(profiles.of_any_signature()));
+        }
         need
     }
 }
@@ -93,6 +104,8 @@ pub struct GpuRequirement {
     pub products: Vec<String>,
     /// Least memory of one GPU, MiB.
     pub min_memory_mib: Option<u64>,
+    /// Whether clusters may serve profiles of different precision or engine.
+    pub profile_change: bool,
 }
 
 /// How replicas spread over the clusters.

@@ -67,8 +67,26 @@ pub enum Reason {
     GPUMemoryTooSmall,
     /// Fitting GPUs, but not enough of them free together.
     InsufficientGPUs,
+    /// GPUs that are cut into several, where one pod takes more than one.
+    GPUsShared,
+    /// Enough GPUs are free, but not with the processor and memory that go with them.
+    InsufficientNodeResources,
+    /// None of the cached profiles runs on the cluster's GPUs in the precision and with the engine that is served.
+    NoProfileFits,
     /// KServe, LeaderWorkerSet or the like is missing.
     PlatformMissing,
+    /// A platform is there, but not in the version that objects are made in.
+    PlatformVersionMissing,
+    /// No DeviceClass of that name.
+    DeviceClassMissing,
+    /// Devices of the class, but not enough free ones that will do together.
+    InsufficientDevices,
+    /// No storage class of that name.
+    StorageClassMissing,
+    /// Volumes of the class are mounted from one node at a time, and pods on several nodes need it.
+    NoSharedStorage,
+    /// The class cannot make a volume that large now.
+    InsufficientStorage,
     /// The spoke has not said yet what its cluster can run.
     CapacityUnknown,
     /// What the spoke said is too old.
@@ -126,7 +144,16 @@ impl Reason {
             Self::GPUProductMismatch => "GPUProductMismatch",
             Self::GPUMemoryTooSmall => "GPUMemoryTooSmall",
             Self::InsufficientGPUs => "InsufficientGPUs",
+            Self::GPUsShared => "GPUsShared",
+            Self::InsufficientNodeResources => "InsufficientNodeResources",
+            Self::NoProfileFits => "NoProfileFits",
             Self::PlatformMissing => "PlatformMissing",
+            Self::PlatformVersionMissing => "PlatformVersionMissing",
+            Self::DeviceClassMissing => "DeviceClassMissing",
+            Self::InsufficientDevices => "InsufficientDevices",
+            Self::StorageClassMissing => "StorageClassMissing",
+            Self::NoSharedStorage => "NoSharedStorage",
+            Self::InsufficientStorage => "InsufficientStorage",
             Self::CapacityUnknown => "CapacityUnknown",
             Self::CapacityStale => "CapacityStale",
             Self::QuotaExceeded => "QuotaExceeded",

@@ -1,10 +1,10 @@
-//! Free GPUs of one cluster, node by node, as they are given away.
+//! Free GPUs of one cluster, node by node, as they are given away; and the processor and memory beside them.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use super::product;
 use crate::{
-    fleet::{Capacity, Pool},
+    fleet::{Capacity, NodeGroup, Pool, Sharing},
     need::{GpuKind, GpuNeed, Need},
 };
 
@@ -14,11 +14,21 @@ pub(super) struct Room<'a> {
     pools: Vec<Free<'a>>,
 }
 
-/// Free GPUs of one pool: nodes by their number of free GPUs.
+/// Free GPUs of one pool: nodes that are alike, fewest GPUs first.
 #[derive(Clone, Debug)]
 struct Free<'a> {
     pool: &'a Pool,
-    nodes: BTreeMap<u32, u32>,
+    nodes: Cow<'a, [NodeGroup]>,
+    /// GPUs that a quota leaves.
+    quota: u32,
+}
+
+/// What one pod takes of a node.
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    gpus: u32,
+    millicores: u64,
+    memory_mib: u64,
 }
 
 /// The best a cluster could offer to a need.
@@ -30,27 +40,46 @@ pub(super) struct Offer<'a> {
     pub(super) block: u32,
     /// Nodes of the pool.
     pub(super) nodes: u32,
+    /// Pods of the need that the pool seats.
+    pub(super) pods: u32,
 }
 
-/// Whether GPUs of that pool will do.
+/// Whether GPUs of that pool will do. One pod takes one of those that are cut into several, or none: more of them are not
+/// more of a GPU.
 pub(crate) fn suits(pool: &Pool, gpu: &GpuNeed, kind: &GpuKind) -> bool {
     pool.resource == gpu.resource
         && pool.memory_mib >= kind.min_memory_mib
+        && (pool.sharing == Sharing::Whole || gpu.total() <= 1)
         && product::is_of_kind(&pool.product, kind)
 }
 
 impl<'a> Room<'a> {
     /// What the report says is free.
     pub(super) fn reported(capacity: &'a Capacity) -> Self {
-        let pools = capacity.pools.iter();
-        Self { pools: pools.map(|pool| Free { pool, nodes: pool.free_per_node.clone() }).collect() }
+        Self { pools: capacity.pools.iter().map(Free::reported).collect() }
     }
 
     /// Gives up to `replicas` replicas their GPUs, and says how many got them. Each replica's pods go to
     /// nodes of one product, each to the fullest node that still has room, so that large blocks stay whole.
     pub(super) fn take(&mut self, need: &Need, replicas: u32) -> u32 {
         let Some(gpu) = &need.gpu else { return replicas };
-        (0..replicas).find(|_| !self.take_one(gpu, &need.kind)).unwrap_or(replicas)
+        let ask = Ask::of(need, gpu);
+        // The pool with the tightest fit first; ties by order of the report.
+        let suitable = (0..self.pools.len()).filter(|at| suits(self.pools[*at].pool, gpu, &need.kind));
+        let mut pools: Vec<_> = suitable.filter_map(|at| Some((self.pools[at].tightest(ask)?, at))).collect();
+        pools.sort_unstable();
+        let mut given = 0;
+        for (_, at) in pools {
+            if given == replicas {
+                break;
+            }
+            let free = &mut self.pools[at];
+            let wanted = (replicas - given).saturating_mul(gpu.pods).min(free.quota / ask.gpus.max(1));
+            // All pods of a replica or none: what remains of a group that does not fit stays free.
+            let seats = if gpu.pods > 1 { free.clone().seat(ask, wanted) } else { wanted };
+            given += free.seat(ask, seats / gpu.pods * gpu.pods) / gpu.pods;
+        }
+        given
     }
 
     /// How many replicas would get their GPUs, at most `limit`.
@@ -66,9 +95,8 @@ impl<'a> Room<'a> {
         let mut debt = gpu.total().saturating_mul(replicas.saturating_sub(taken));
         for free in self.pools.iter_mut().filter(|free| suits(free.pool, gpu, &need.kind)) {
             while debt > 0 && free.largest() > 0 {
-                let block = free.largest();
-                let part = block.min(debt);
-                free.shrink(block, part);
+                let part = free.largest().min(debt);
+                free.shrink(part);
                 debt -= part;
             }
         }
@@ -79,64 +107,144 @@ impl<'a> Room<'a> {
         self.suitable(need).map(Free::total).fold(0, u32::saturating_add)
     }
 
-    /// The pool with the largest free block that suits the need; the first by product where several have it.
+    /// The pool that seats most of the need's pods; then the one with the largest free block, the first by product where
+    /// several have it.
     pub(super) fn best_offer(&self, need: &Need) -> Option<Offer<'a>> {
+        let gpu = need.gpu.as_ref()?;
+        let ask = Ask::of(need, gpu);
         self.suitable(need)
-            .map(|free| Offer { product: &free.pool.product, block: free.largest(), nodes: free.pool.nodes })
-            .min_by_key(|offer| (u32::MAX - offer.block, offer.product))
+            .map(|free| Offer {
+                product: &free.pool.product,
+                block: free.largest(),
+                nodes: free.pool.nodes,
+                pods: free.clone().seat(ask, gpu.pods),
+            })
+            .min_by_key(|offer| (u32::MAX - offer.pods, u32::MAX - offer.block, offer.product))
+    }
+
+    /// The processor (thousandths) and memory (MiB) of the node that has enough free GPUs for a pod and most of what else
+    /// it takes; none if no node has enough GPUs.
+    pub(super) fn best_beside(&self, need: &Need) -> Option<(u64, u64)> {
+        let gpus = need.gpu.as_ref()?.per_pod;
+        let fits = self
+            .suitable(need)
+            .flat_map(|free| free.nodes.iter())
+            .filter(|node| node.nodes > 0 && node.free >= gpus);
+        // What is missing least, in parts of what is asked for.
+        let lack = |has: u64, asked: u64| {
+            asked.saturating_sub(has).saturating_mul(1000).checked_div(asked).unwrap_or(0)
+        };
+        fits.map(|node| (node.millicores, node.memory_mib))
+            .min_by_key(|(millicores, mib)| lack(*millicores, need.millicores) + lack(*mib, need.memory_mib))
     }
 
     fn suitable(&self, need: &Need) -> impl Iterator<Item = &Free<'a>> {
         let gpu = need.gpu.as_ref();
         self.pools.iter().filter(move |free| gpu.is_some_and(|gpu| suits(free.pool, gpu, &need.kind)))
     }
+}
 
-    /// Tries the pools from the tightest fit on; ties by order of the report.
-    fn take_one(&mut self, gpu: &GpuNeed, kind: &GpuKind) -> bool {
-        let mut pools: Vec<_> = self
-            .pools
-            .iter_mut()
-            .filter(|free| suits(free.pool, gpu, kind))
-            .filter_map(|free| Some((free.tightest(gpu.per_pod)?, free)))
-            .collect();
-        pools.sort_by_key(|(block, _)| *block);
-        for (_, free) in pools {
-            let mut after = free.nodes.clone();
-            std::mem::swap(&mut after, &mut free.nodes);
-            if (0..gpu.pods).all(|_| free.take_pod(gpu.per_pod)) {
-                return true;
-            }
-            free.nodes = after;
-        }
-        false
+impl Ask {
+    const fn of(need: &Need, gpu: &GpuNeed) -> Self {
+        Self { gpus: gpu.per_pod, millicores: need.millicores, memory_mib: need.memory_mib }
+    }
+
+    const fn fits(self, node: &NodeGroup) -> bool {
+        node.nodes > 0
+            && node.free >= self.gpus
+            && node.millicores >= self.millicores
+            && node.memory_mib >= self.memory_mib
+    }
+
+    /// How many such pods one node seats.
+    fn per_node(self, node: &NodeGroup) -> u32 {
+        let of = |has: u64, asked: u64| has.checked_div(asked).unwrap_or(u64::MAX);
+        let most = of(u64::from(node.free), u64::from(self.gpus))
+            .min(of(node.millicores, self.millicores))
+            .min(of(node.memory_mib, self.memory_mib));
+        u32::try_from(most).unwrap_or(u32::MAX)
     }
 }
 
-impl Free<'_> {
-    fn take_pod(&mut self, gpus: u32) -> bool {
-        let Some(block) = self.tightest(gpus) else { return false };
-        self.shrink(block, gpus);
-        true
+impl<'a> Free<'a> {
+    /// An agent that does not tell what else is free on nodes is taken to have enough of it.
+    fn reported(pool: &'a Pool) -> Self {
+        let nodes = if pool.groups.is_empty() {
+            let group = |(free, nodes): (&u32, &u32)| NodeGroup {
+                free: *free,
+                millicores: u64::MAX,
+                memory_mib: u64::MAX,
+                nodes: *nodes,
+            };
+            Cow::Owned(pool.free_per_node.iter().map(group).collect())
+        } else {
+            Cow::Borrowed(pool.groups.as_slice())
+        };
+        Free { pool, nodes, quota: pool.quota_left.unwrap_or(u32::MAX) }
     }
 
-    /// Smallest free block with at least that many GPUs.
-    fn tightest(&self, gpus: u32) -> Option<u32> {
-        self.nodes.range(gpus..).find(|(_, nodes)| **nodes > 0).map(|(block, _)| *block)
+    /// Seats up to `pods` pods, each on the fullest node that has room for it; says how many.
+    fn seat(&mut self, ask: Ask, pods: u32) -> u32 {
+        let mut seated = 0;
+        while seated < pods {
+            let Some(at) = self.nodes.iter().position(|node| ask.fits(node)) else { break };
+            let node = self.nodes[at];
+            let left = pods - seated;
+            let per_node = ask.per_node(&node).max(1);
+            // Once a pod is on a node, the next one finds no tighter fit than that node: nodes are filled one by one.
+            let (on_each, nodes) =
+                if left >= per_node { (per_node, (left / per_node).min(node.nodes)) } else { (left, 1) };
+            self.change(at, nodes, |node| NodeGroup {
+                free: node.free - ask.gpus * on_each,
+                millicores: node.millicores - ask.millicores * u64::from(on_each),
+                memory_mib: node.memory_mib - ask.memory_mib * u64::from(on_each),
+                ..*node
+            });
+            let gpus = on_each.saturating_mul(nodes).saturating_mul(ask.gpus);
+            self.quota =
+                if self.pool.quota_left.is_some() { self.quota.saturating_sub(gpus) } else { self.quota };
+            seated += on_each * nodes;
+        }
+        seated
+    }
+
+    /// Takes GPUs from one of the nodes that have most of them.
+    fn shrink(&mut self, gpus: u32) {
+        if let Some(at) = self.nodes.iter().rposition(|node| node.nodes > 0 && node.free > 0) {
+            self.change(at, 1, |node| NodeGroup { free: node.free.saturating_sub(gpus), ..*node });
+            self.quota =
+                if self.pool.quota_left.is_some() { self.quota.saturating_sub(gpus) } else { self.quota };
+        }
+    }
+
+    /// Changes so many nodes of a group, which become a group of their own.
+    fn change(&mut self, at: usize, nodes: u32, change: impl Fn(&NodeGroup) -> NodeGroup) {
+        let all = self.nodes.to_mut();
+        let changed = NodeGroup { nodes, ..change(&all[at]) };
+        all[at].nodes -= nodes;
+        if all[at].nodes == 0 {
+            all.remove(at);
+        }
+        let place = all.partition_point(|node| *node < changed);
+        all.insert(place, changed);
+    }
+
+    /// Smallest free block that seats such a pod.
+    fn tightest(&self, ask: Ask) -> Option<u32> {
+        self.nodes.iter().find(|node| ask.fits(node)).map(|node| node.free)
     }
 
     fn largest(&self) -> u32 {
-        self.nodes.iter().rev().find(|(_, nodes)| **nodes > 0).map_or(0, |(block, _)| *block)
-    }
-
-    /// Takes GPUs from one node that has `block` of them free.
-    fn shrink(&mut self, block: u32, gpus: u32) {
-        if let Some(nodes) = self.nodes.get_mut(&block) {
-            *nodes = nodes.saturating_sub(1);
-            *self.nodes.entry(block.saturating_sub(gpus)).or_default() += 1;
-        }
+        let most = self.nodes.iter().rev().find(|node| node.nodes > 0).map_or(0, |node| node.free);
+        most.min(self.quota)
     }
 
     fn total(&self) -> u32 {
-        self.nodes.iter().map(|(block, nodes)| block.saturating_mul(*nodes)).fold(0, u32::saturating_add)
+        let free = self.nodes.iter().map(|node| node.free.saturating_mul(node.nodes));
+        free.fold(0, u32::saturating_add).min(self.quota)
     }
 }
+
+#[cfg(test)]
+#[path = "room/tests.rs"]
+mod tests;

@@ -278,6 +278,7 @@ impl Choice<'_> {
         let (score, parts) = (self.scale.mean(points), self.scale.parts(points));
         let tier = self.request.policy.tiers.get(tier);
         let tier = tier.map(|tier| format!(" in tier {}", tier.name)).unwrap_or_default();
+        let profiles = filter::profile::served(&self.request.narrowed(), cluster);
         Chosen {
             cluster: cluster.name.clone(),
             reason: Reason::Placed,
@@ -285,11 +286,11 @@ impl Choice<'_> {
             since: self.request.now,
             replicas,
             message: match waits {
-                None => format!("fits{tier}, score {score} ({})", score::words(&parts)),
+                None => format!("fits{tier}, score {score} ({}){profiles}", score::words(&parts)),
                 Some(delay) => {
                     let words = score::words(&parts);
                     format!(
-                        "fits{tier} once its autoscaler brings nodes, in {delay:#}, score {score} ({words})"
+                        "fits{tier} once its autoscaler brings nodes, in {delay:#}, score {score} ({words}){profiles}"
                     )
                 }
             },

@@ -92,7 +92,7 @@ impl Agent {
         tokio::join!(
             link.run(stop.clone()),
             deliver::heal(deliver, stop.clone()),
-            facts::observe(self.client.clone(), capacity_sender, stop.clone()),
+            facts::observe(self.client.clone(), statuses.clone(), capacity_sender, stop.clone()),
             report::report(self.client, statuses, stop),
         );
     }

@@ -15,6 +15,25 @@ const MODEL: [&str; 6] = [
     "/spec/source/dataStore/datasetName",
 ];
 
+/// Tags of a profile that say what runs it and what it is; the others stay here.
+const TAGS: [&str; 12] = [
+    "feat_lora",
+    "gpu",
+    "gpu_device",
+    "gpus",
+    "llm_engine",
+    "engine",
+    "pipelineParallelism",
+    "pp",
+    "precision",
+    "profile",
+    "tensorParallelism",
+    "tp",
+];
+
+/// Most profiles of one cache that are reported.
+const MOST_PROFILES: usize = 32;
+
 /// Reads a NIMCache; `None` unless it is Ready.
 pub(super) fn held(cache: &DynamicObject) -> Option<HeldCache> {
     let text =
@@ -22,10 +41,11 @@ pub(super) fn held(cache: &DynamicObject) -> Option<HeldCache> {
     if cache.metadata.deletion_timestamp.is_some() || text("/status/state") != Some("Ready") {
         return None;
     }
-    let profiles = cache.data.pointer("/status/profiles").and_then(Value::as_array);
-    let names = profiles.into_iter().flatten().filter_map(|profile| profile.get("name")?.as_str());
-    let mut profiles: Vec<String> = names.map(str::to_owned).collect();
-    profiles.sort();
+    let mut profiles = crate::report::profiles(cache.data.get("status"));
+    profiles.truncate(MOST_PROFILES);
+    for profile in &mut profiles {
+        profile.tags.retain(|tag, _| TAGS.contains(&tag.as_str()));
+    }
     Some(HeldCache {
         namespace: cache.metadata.namespace.clone()?,
         name: cache.metadata.name.clone()?,
@@ -46,7 +66,7 @@ mod tests {
             "kind": "NIMCache",
             "metadata": {"namespace": "models", "name": "llama"},
             "spec": {"source": source},
-            "status": {"state": state, "profiles": [{"name": "b"}, {"name": "a", "config": {"tp": "1"}}]},
+            "status": {"state": state, "profiles": [{"name": "b"}, {"name": "a", "config": {"tp": "1", "ngc_metadata": "long"}}]},
         }))
         .unwrap()
     }
@@ -57,7 +77,9 @@ mod tests {
         let held = held(&cache(&ngc, "Ready")).unwrap();
         assert_eq!((held.namespace.as_str(), held.name.as_str()), ("models", "llama"));
         assert_eq!(held.model, "nvcr.io/nim/meta/llama:1");
-        assert_eq!(held.profiles, ["a", "b"]);
+        let names: Vec<_> = held.profiles.iter().map(|profile| profile.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(held.profiles[0].tags, [("tp".to_owned(), "1".to_owned())].into());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::report::CachedProfile;
+
 /// Everything the hub's scheduler learns about this cluster. Its size does not grow with nodes or pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CapacityReport {
@@ -21,6 +23,14 @@ pub struct CapacityReport {
     pub platforms: Vec<Platform>,
     /// Model caches that are Ready.
     pub caches: Vec<HeldCache>,
+    /// Storage classes; `None` while they are not known, as for the next two.
+    pub storage: Option<Vec<StorageClass>>,
+    /// Devices for dynamic resource allocation, by class and kind.
+    pub devices: Option<Vec<DeviceGroup>>,
+    /// Bound pods of delivered objects, by uid on the hub: those whose requests `pools` count as used.
+    pub bound: Option<BTreeMap<String, u32>>,
+    /// Lists that were too long and are cut.
+    pub cut: Vec<&'static str>,
 }
 
 /// The nodes of one GPU product that offer one resource.
@@ -42,15 +52,95 @@ pub struct GpuPool {
     pub free: u32,
     /// Key: free GPUs; value: ready, schedulable nodes with exactly that many.
     pub free_per_node: BTreeMap<u32, u32>,
+    /// The same nodes by what else is free on them, fewest GPUs first.
+    pub groups: Vec<NodeGroup>,
+    /// How one GPU is cut into several that count here.
+    pub sharing: Sharing,
+    /// Oldest driver of the nodes, `major.minor.revision`; empty where no label says it.
+    pub driver_version: String,
+    /// GPUs that quotas of Kueue leave; none where none is over these GPUs.
+    pub quota_left: Option<u32>,
+}
+
+/// Ready, schedulable nodes that are alike.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeGroup {
+    /// Free GPUs on each.
+    pub free: u32,
+    /// Thousandths of a processor that are free on each, rounded down.
+    pub millicores: u64,
+    /// Memory that is free on each, MiB, rounded down.
+    pub memory_mib: u64,
+    /// How many nodes.
+    pub nodes: u32,
+}
+
+/// How one GPU is cut into several that count as GPUs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sharing {
+    /// Not at all.
+    #[default]
+    Whole,
+    /// Pods take turns.
+    TimeSlicing,
+    /// Multi-Process Service.
+    Mps,
+    /// MIG instances of one size, requested as `nvidia.com/gpu`.
+    Mig,
+}
+
+/// A storage class.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StorageClass {
+    /// Its name.
+    pub name: String,
+    /// Whether claims that name none get it.
+    pub is_default: bool,
+    /// From where its volumes can be written to, where that is known.
+    pub access: Option<Access>,
+    /// The largest volume that its driver says it can make, MiB, where it says so.
+    pub largest_mib: Option<u64>,
+}
+
+/// From where a volume can be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// From one node at a time.
+    OneNode,
+    /// From many nodes at once.
+    ManyNodes,
+}
+
+/// Devices of one class that are alike.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceGroup {
+    /// DeviceClass.
+    pub class: String,
+    /// Driver; empty for a class that has no device here.
+    pub driver: String,
+    /// Attributes that tell kinds apart, by name with domain.
+    pub attributes: BTreeMap<String, String>,
+    /// Capacities, by name with domain.
+    pub capacity: BTreeMap<String, String>,
+    /// How many devices.
+    pub devices: u32,
+    /// Those that no claim has.
+    pub free: u32,
+    /// Key: free devices; value: nodes with exactly that many.
+    pub free_per_node: BTreeMap<u32, u32>,
+    /// What selects the devices of the class is not read here: nothing is counted.
+    pub uncounted: bool,
 }
 
 /// An API or operator found in the cluster.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Platform {
-    /// `standalone`, `kserve`, `lws`, `gateway-api` or `prometheus-operator`.
+    /// `standalone`, `kserve`, `knative`, `lws`, `dra`, `kueue`, `gateway-api` or `prometheus-operator`.
     pub name: String,
     /// Preferred version of its API, for example `v1beta1`.
     pub version: String,
+    /// All versions that are served.
+    pub served: Vec<String>,
 }
 
 /// A model cache that is Ready.
@@ -62,6 +152,6 @@ pub struct HeldCache {
     pub name: String,
     /// Image or model it was made from.
     pub model: String,
-    /// Identifiers of the profiles it holds, sorted.
-    pub profiles: Vec<String>,
+    /// The profiles it holds, sorted by identifier.
+    pub profiles: Vec<CachedProfile>,
 }

@@ -1,14 +1,27 @@
 //! From nodes and pods to pools of GPUs.
 
+mod groups;
+
 use std::collections::BTreeMap;
 
-use super::GpuPool;
+use super::{GpuPool, NodeGroup, Sharing};
 
 /// The product of a node that GPU feature discovery has not labelled.
 const UNKNOWN_PRODUCT: &str = "unknown";
 
-/// Amounts by extended resource, for example `nvidia.com/gpu: 8`.
-pub(super) type Amounts = BTreeMap<String, u32>;
+/// Most pools that are reported: products and resources that differ in one cluster.
+const MOST_POOLS: usize = 64;
+
+/// GPUs by extended resource, for example `nvidia.com/gpu: 8`, and what goes with them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Amounts {
+    /// By extended resource.
+    pub gpus: BTreeMap<String, u32>,
+    /// Thousandths of a processor.
+    pub millicores: u64,
+    /// MiB.
+    pub memory_mib: u64,
+}
 
 /// A node that has GPUs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,19 +30,25 @@ pub(super) struct GpuNode {
     pub product: Option<String>,
     /// MiB of one GPU or MIG instance, by resource.
     pub memory_mib: BTreeMap<String, u64>,
+    /// How GPUs are cut, by resource; those that are not are left out.
+    pub sharing: BTreeMap<String, Sharing>,
+    /// Version of the driver, its numbers.
+    pub driver: Option<Vec<u32>>,
     /// Ready, not cordoned and without a taint that GPU pods do not tolerate.
     pub usable: bool,
     /// status.capacity of the NVIDIA resources.
-    pub capacity: Amounts,
-    /// status.allocatable of the NVIDIA resources.
+    pub capacity: BTreeMap<String, u32>,
+    /// status.allocatable.
     pub allocatable: Amounts,
 }
 
-/// A pod that holds GPUs: bound to a node and not finished.
+/// A pod that holds something: bound to a node and not finished.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct GpuPod {
+pub(super) struct BoundPod {
     /// spec.nodeName.
     pub node: String,
+    /// Namespace and name of the object whose pod it is, for those of NIM objects with GPUs.
+    pub of: Option<(String, String)>,
     /// What it holds.
     pub requests: Amounts,
 }
@@ -37,7 +56,7 @@ pub(super) struct GpuPod {
 /// What one container asks for, and whether an init container keeps running beside the others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ContainerRequest {
-    /// Its requests of NVIDIA resources.
+    /// Its requests.
     pub requests: Amounts,
     /// restartPolicy: Always.
     pub sidecar: bool,
@@ -46,75 +65,121 @@ pub(super) struct ContainerRequest {
 /// What a pod holds by the scheduler's rule: the greater of what runs together at the end (containers and sidecars)
 /// and what any init container needs on top of the sidecars started before it.
 pub(super) fn pod_requests(init: &[ContainerRequest], containers: &[ContainerRequest]) -> Amounts {
-    let mut sidecars = Amounts::new();
-    let mut peak = Amounts::new();
+    let mut running = Amounts::default();
+    let mut peak = Amounts::default();
     for container in init {
         if container.sidecar {
-            add(&mut sidecars, &container.requests);
-            raise(&mut peak, &sidecars);
+            running.add(&container.requests);
+            peak.raise(&running);
         } else {
-            let mut now = sidecars.clone();
-            add(&mut now, &container.requests);
-            raise(&mut peak, &now);
+            let mut now = running.clone();
+            now.add(&container.requests);
+            peak.raise(&now);
         }
     }
     for container in containers {
-        add(&mut sidecars, &container.requests);
+        running.add(&container.requests);
     }
-    raise(&mut peak, &sidecars);
-    peak.retain(|_, amount| *amount > 0);
+    peak.raise(&running);
+    peak.gpus.retain(|_, amount| *amount > 0);
     peak
 }
 
-fn add(to: &mut Amounts, more: &Amounts) {
-    for (resource, amount) in more {
-        let sum = to.entry(resource.clone()).or_default();
-        *sum = sum.saturating_add(*amount);
+impl Amounts {
+    /// Adds what somebody else asks for.
+    pub(super) fn add(&mut self, more: &Self) {
+        for (resource, amount) in &more.gpus {
+            let sum = self.gpus.entry(resource.clone()).or_default();
+            *sum = sum.saturating_add(*amount);
+        }
+        self.millicores = self.millicores.saturating_add(more.millicores);
+        self.memory_mib = self.memory_mib.saturating_add(more.memory_mib);
+    }
+
+    fn raise(&mut self, at_least: &Self) {
+        for (resource, amount) in &at_least.gpus {
+            let peak = self.gpus.entry(resource.clone()).or_default();
+            *peak = (*peak).max(*amount);
+        }
+        self.millicores = self.millicores.max(at_least.millicores);
+        self.memory_mib = self.memory_mib.max(at_least.memory_mib);
+    }
+
+    /// Whether it is nothing.
+    pub(super) fn is_nothing(&self) -> bool {
+        *self == Self::default()
     }
 }
 
-fn raise(to: &mut Amounts, at_least: &Amounts) {
-    for (resource, amount) in at_least {
-        let peak = to.entry(resource.clone()).or_default();
-        *peak = (*peak).max(*amount);
-    }
-}
-
-/// Folds nodes (by name) and pods into pools, sorted by product and resource.
+/// Folds nodes (by name) and pods into pools, sorted by product and resource; and whether there were too many of them.
 pub(super) fn pools<'a>(
     nodes: impl IntoIterator<Item = (&'a String, &'a GpuNode)>,
-    pods: impl IntoIterator<Item = &'a GpuPod>,
-) -> Vec<GpuPool> {
+    pods: impl IntoIterator<Item = &'a BoundPod>,
+) -> (Vec<GpuPool>, bool) {
     let mut used: BTreeMap<&str, Amounts> = BTreeMap::new();
     for pod in pods {
-        add(used.entry(&pod.node).or_default(), &pod.requests);
+        used.entry(&pod.node).or_default().add(&pod.requests);
     }
-    let mut pools: BTreeMap<(&str, &str), GpuPool> = BTreeMap::new();
+    let nothing = Amounts::default();
+    let mut pools: BTreeMap<(&str, &str), Gathered> = BTreeMap::new();
     for (name, node) in nodes {
         let product = node.product.as_deref().unwrap_or(UNKNOWN_PRODUCT);
+        let used = used.get(name.as_str()).unwrap_or(&nothing);
         for (resource, &capacity) in node.capacity.iter().filter(|(_, capacity)| **capacity > 0) {
-            let pool = pools.entry((product, resource)).or_insert_with(|| GpuPool {
-                product: product.to_owned(),
-                resource: resource.clone(),
-                ..GpuPool::default()
-            });
-            pool.capacity = pool.capacity.saturating_add(capacity);
-            pool.memory_mib =
-                least_known(pool.memory_mib, node.memory_mib.get(resource).copied().unwrap_or(0));
-            if !node.usable {
-                continue;
-            }
-            let allocatable = node.allocatable.get(resource).copied().unwrap_or(0);
-            let held = used.get(name.as_str()).and_then(|held| held.get(resource)).copied().unwrap_or(0);
-            // More is held than offered while a GPU that broke is still in use.
-            let free = allocatable.saturating_sub(held);
-            pool.nodes += 1;
-            pool.allocatable = pool.allocatable.saturating_add(allocatable);
-            pool.free = pool.free.saturating_add(free);
-            *pool.free_per_node.entry(free).or_default() += 1;
+            pools.entry((product, resource)).or_default().take(node, resource, capacity, used);
         }
     }
-    pools.into_values().collect()
+    let cut = pools.len() > MOST_POOLS;
+    let pools = pools.into_iter().take(MOST_POOLS);
+    (pools.map(|((product, resource), gathered)| gathered.pool(product, resource)).collect(), cut)
+}
+
+/// A pool on its way.
+#[derive(Default)]
+struct Gathered {
+    pool: GpuPool,
+    groups: Vec<NodeGroup>,
+    driver: Option<Vec<u32>>,
+}
+
+impl Gathered {
+    fn take(&mut self, node: &GpuNode, resource: &str, capacity: u32, used: &Amounts) {
+        let pool = &mut self.pool;
+        pool.capacity = pool.capacity.saturating_add(capacity);
+        pool.memory_mib = least_known(pool.memory_mib, node.memory_mib.get(resource).copied().unwrap_or(0));
+        pool.sharing = pool.sharing.max(node.sharing.get(resource).copied().unwrap_or_default());
+        if !node.usable {
+            return;
+        }
+        self.driver = match (self.driver.take(), node.driver.clone()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        let allocatable = node.allocatable.gpus.get(resource).copied().unwrap_or(0);
+        // More is held than offered while a GPU that broke is still in use.
+        let free = allocatable.saturating_sub(used.gpus.get(resource).copied().unwrap_or(0));
+        pool.nodes += 1;
+        pool.allocatable = pool.allocatable.saturating_add(allocatable);
+        pool.free = pool.free.saturating_add(free);
+        *pool.free_per_node.entry(free).or_default() += 1;
+        self.groups.push(NodeGroup {
+            free,
+            millicores: groups::rounded(node.allocatable.millicores.saturating_sub(used.millicores)),
+            memory_mib: groups::rounded(node.allocatable.memory_mib.saturating_sub(used.memory_mib)),
+            nodes: 1,
+        });
+    }
+
+    fn pool(self, product: &str, resource: &str) -> GpuPool {
+        let numbers = self.driver.unwrap_or_default();
+        GpuPool {
+            product: product.to_owned(),
+            resource: resource.to_owned(),
+            groups: groups::few(self.groups),
+            driver_version: numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join("."),
+            ..self.pool
+        }
+    }
 }
 
 /// The smaller of two, where 0 stands for "no label says it".

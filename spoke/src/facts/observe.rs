@@ -1,22 +1,27 @@
 //! Watches the cluster and publishes its capacity whenever it has changed.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt, stream};
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DynamicObject};
-use kube::core::PartialObjectMeta;
+use kube::api::Api;
+use kube::core::{ApiResource, GroupVersionKind, PartialObjectMeta};
 use kube::runtime::watcher::{Config, Event};
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::gpus::{GpuNode, GpuPod, pools};
-use super::locality::{Whereabouts, common};
-use super::seen::Seen;
+use super::optional::while_served;
+use super::picture::{News, Picture};
+use super::storage::{SlimCapacity, SlimClass};
 use super::trimmed::{SlimNode, SlimPod};
-use super::{CapacityReport, HeldCache, Platform, caches, platforms};
+use super::{CapacityReport, Platform, platforms};
 use crate::deliver::KINDS;
+use crate::report::Outbox;
 use crate::watch::events;
 
 /// How long changes are gathered before they are published: a rollout moves many pods at once.
@@ -28,21 +33,17 @@ const PLATFORM_REFRESH: Duration = Duration::from_mins(10);
 /// Pods that hold something: bound and not finished. The API server leaves the others out.
 const BOUND_PODS: &str = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed";
 
-/// What has happened in the cluster.
-enum News {
-    Node(Event<SlimNode>),
-    Pod(Event<SlimPod>),
-    Cache(Event<DynamicObject>),
-    Kinds,
-}
-
 /// Observes until cancelled. `report` stays `None` until nodes and pods have been seen completely once.
+///
+/// `delivered` names the objects whose bound pods are told.
 pub async fn observe(
     client: kube::Client,
+    delivered: Outbox,
     report: watch::Sender<Option<CapacityReport>>,
     cancel: CancellationToken,
 ) {
-    let mut news = std::pin::pin!(news(&client));
+    let served = watch::Sender::new(Served::default());
+    let mut news = std::pin::pin!(news(&client, &delivered, &served));
     let mut picture = Picture::default();
     let mut publish_at = None;
     loop {
@@ -57,14 +58,18 @@ pub async fn observe(
                 publish_at = None;
                 if picture.kinds_changed {
                     match read_platforms(&client).await {
-                        Ok(found) => picture.set_platforms(found),
+                        Ok(found) => {
+                            let now = Served::of(&found.1);
+                            served.send_if_modified(|served| std::mem::replace(served, now.clone()) != now);
+                            picture.set_platforms(found);
+                        }
                         Err(error) => {
                             tracing::warn!(%error, "the platforms of this cluster cannot be read; tried again");
                             publish_at = Some(Instant::now() + 5 * GATHER);
                         }
                     }
                 }
-                if let Some(now) = picture.report(jiff::Timestamp::now().as_millisecond()) {
+                if let Some(now) = picture.report(&delivered.uids(), jiff::Timestamp::now().as_millisecond()) {
                     publish(&report, now);
                 }
             }
@@ -73,7 +78,11 @@ pub async fn observe(
 }
 
 /// Everything to watch, as one stream. It never ends.
-fn news(client: &kube::Client) -> impl Stream<Item = News> + use<> {
+fn news(
+    client: &kube::Client,
+    delivered: &Outbox,
+    served: &watch::Sender<Served>,
+) -> impl Stream<Item = News> + use<> {
     let nodes = events(Api::<SlimNode>::all(client.clone()), Config::default(), "nodes").map(News::Node);
     let bound = Config::default().fields(BOUND_PODS);
     let pods = events(Api::<SlimPod>::all(client.clone()), bound, "pods").map(News::Pod);
@@ -88,68 +97,77 @@ fn news(client: &kube::Client) -> impl Stream<Item = News> + use<> {
         let api = crate::watch::everywhere(client, &kind.resource());
         events(api, Config::default(), "NIMCaches").map(News::Cache).boxed()
     });
-    let others = [nodes.boxed(), pods.boxed(), crds.boxed(), refresh.boxed()];
-    stream::select_all(others.into_iter().chain(caches))
+    let members = stream::unfold(delivered.members(), |mut members| async move {
+        members.changed().await.ok()?;
+        Some((News::Delivered, members))
+    });
+    let others = [nodes.boxed(), pods.boxed(), crds.boxed(), refresh.boxed(), members.boxed()];
+    let optional =
+        storage_news(client).into_iter().chain(device_news(client, served)).chain(quota_news(client, served));
+    stream::select_all(others.into_iter().chain(caches).chain(optional))
 }
 
-/// All that is known of the cluster.
-struct Picture {
-    nodes: Seen<(GpuNode, Whereabouts)>,
-    pods: Seen<GpuPod>,
-    caches: Seen<HeldCache>,
-    platforms: Option<(String, Vec<Platform>)>,
-    kinds_changed: bool,
+fn storage_news(client: &kube::Client) -> [BoxStream<'static, News>; 2] {
+    let classes = events(Api::<SlimClass>::all(client.clone()), Config::default(), "storage classes");
+    let capacities =
+        events(Api::<SlimCapacity>::all(client.clone()), Config::default(), "storage capacities");
+    [classes.map(News::StorageClass).boxed(), capacities.map(News::StorageCapacity).boxed()]
 }
 
-impl Default for Picture {
-    fn default() -> Self {
+fn device_news(client: &kube::Client, served: &watch::Sender<Served>) -> [BoxStream<'static, News>; 3] {
+    fn watched<K>(
+        client: &kube::Client,
+        served: &watch::Sender<Served>,
+        what: &'static str,
+    ) -> BoxStream<'static, Event<K>>
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        let client = client.clone();
+        let begin = move |()| events(Api::<K>::all(client.clone()), Config::default(), what).boxed();
+        while_served(served.subscribe(), |served| served.devices.then_some(()), begin).boxed()
+    }
+    [
+        watched::<DeviceClass>(client, served, "device classes").map(News::DeviceClass).boxed(),
+        watched::<ResourceSlice>(client, served, "resource slices").map(News::Slice).boxed(),
+        watched::<ResourceClaim>(client, served, "resource claims").map(News::Claim).boxed(),
+    ]
+}
+
+fn quota_news(client: &kube::Client, served: &watch::Sender<Served>) -> [BoxStream<'static, News>; 2] {
+    let watched = |kind: &'static str, what: &'static str| {
+        let client = client.clone();
+        let begin = move |version: String| {
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(KUEUE, &version, kind));
+            events(crate::watch::everywhere(&client, &resource), Config::default(), what).boxed()
+        };
+        while_served(served.subscribe(), |served| served.kueue.clone(), begin)
+    };
+    [
+        watched("ClusterQueue", "cluster queues").map(News::Queue).boxed(),
+        watched("ResourceFlavor", "resource flavors").map(News::Flavor).boxed(),
+    ]
+}
+
+/// API group of Kueue.
+const KUEUE: &str = "kueue.x-k8s.io";
+
+/// What is watched where it is served.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Served {
+    /// resource.k8s.io/v1.
+    devices: bool,
+    /// The version of Kueue's API that the cluster prefers.
+    kueue: Option<String>,
+}
+
+impl Served {
+    fn of(platforms: &[Platform]) -> Self {
+        let named = |name: &str| platforms.iter().find(|platform| platform.name == name);
         Self {
-            nodes: Seen::default(),
-            pods: Seen::default(),
-            caches: Seen::default(),
-            platforms: None,
-            kinds_changed: true,
+            devices: named("dra").is_some_and(|dra| dra.served.iter().any(|version| version == "v1")),
+            kueue: named("kueue").map(|kueue| kueue.version.clone()),
         }
-    }
-}
-
-impl Picture {
-    /// Takes news in and says whether the report may have changed.
-    fn fold(&mut self, news: News) -> bool {
-        match news {
-            News::Node(event) => self.nodes.fold(event, |node| Some((node.gpus(), node.whereabouts()))),
-            News::Pod(event) => self.pods.fold(event, SlimPod::gpus),
-            News::Cache(event) => self.caches.fold(event, caches::held),
-            News::Kinds => {
-                self.kinds_changed = true;
-                true
-            }
-        }
-    }
-
-    fn set_platforms(&mut self, found: (String, Vec<Platform>)) {
-        self.platforms = Some(found);
-        self.kinds_changed = false;
-    }
-
-    /// `None` while half a picture would mislead the hub's scheduler.
-    fn report(&self, observed_at_ms: i64) -> Option<CapacityReport> {
-        let (kubernetes_version, platforms) = self.platforms.clone()?;
-        if !self.nodes.is_complete() || !self.pods.is_complete() {
-            return None;
-        }
-        let place = common(self.nodes.now().values().map(|(_, whereabouts)| whereabouts));
-        let nodes = self.nodes.now().iter().map(|(name, (gpus, _))| (name, gpus));
-        Some(CapacityReport {
-            observed_at_ms,
-            kubernetes_version,
-            region: place.region,
-            zone: place.zone,
-            provider: place.provider,
-            pools: pools(nodes, self.pods.now().values()),
-            platforms,
-            caches: self.caches.now().values().cloned().collect(),
-        })
     }
 }
 

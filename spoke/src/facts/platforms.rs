@@ -5,9 +5,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIGroupList;
 use super::Platform;
 
 /// Platforms and the API group that gives each away.
-const PLATFORMS: [(&str, &str); 5] = [
+const PLATFORMS: [(&str, &str); 8] = [
+    ("dra", "resource.k8s.io"),
     ("gateway-api", "gateway.networking.k8s.io"),
+    ("knative", "serving.knative.dev"),
     ("kserve", "serving.kserve.io"),
+    ("kueue", "kueue.x-k8s.io"),
     ("lws", "leaderworkerset.x-k8s.io"),
     ("prometheus-operator", "monitoring.coreos.com"),
     ("standalone", "apps"),
@@ -18,7 +21,11 @@ pub(super) fn platforms(groups: &APIGroupList) -> Vec<Platform> {
     let found = |(name, group): (&str, &str)| {
         let served = groups.groups.iter().find(|served| served.name == group)?;
         let version = served.preferred_version.as_ref().or_else(|| served.versions.first())?;
-        Some(Platform { name: name.to_owned(), version: version.version.clone() })
+        Some(Platform {
+            name: name.to_owned(),
+            version: version.version.clone(),
+            served: served.versions.iter().map(|version| version.version.clone()).collect(),
+        })
     };
     PLATFORMS.into_iter().filter_map(found).collect()
 }
@@ -39,7 +46,15 @@ mod tests {
             {"name": "leaderworkerset.x-k8s.io", "versions": []},
         ]}))
         .unwrap();
-        let found: Vec<_> = platforms(&groups).into_iter().map(|p| (p.name, p.version)).collect();
-        assert_eq!(found, [("kserve".into(), "v1beta1".into()), ("standalone".into(), "v1".into())]);
+        let found: Vec<_> = platforms(&groups).into_iter().map(|p| (p.name, p.version, p.served)).collect();
+        let served =
+            |versions: &[&str]| versions.iter().map(|version| (*version).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            found,
+            [
+                ("kserve".into(), "v1beta1".into(), served(&["v1beta1", "v1alpha1"])),
+                ("standalone".into(), "v1".into(), served(&["v1"]))
+            ]
+        );
     }
 }

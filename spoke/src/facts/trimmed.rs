@@ -2,16 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use crds::quantity;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
-use super::gpus::{Amounts, ContainerRequest, GpuNode, GpuPod, pod_requests};
+use super::Sharing;
+use super::gpus::{Amounts, BoundPod, ContainerRequest, GpuNode, pod_requests};
 use super::locality::{Whereabouts, provider};
 
 /// How the extended resources of GPUs begin: whole ones, shared ones (`nvidia.com/gpu.shared`) and MIG instances.
 const GPU_RESOURCES: [&str; 2] = ["nvidia.com/gpu", "nvidia.com/mig-"];
+
+/// Whole GPUs, unless the node's labels say otherwise.
+const WHOLE: &str = "nvidia.com/gpu";
+
+/// How the resources of time-sliced GPUs end where they are renamed.
+const SHARED: &str = ".shared";
 
 /// The taint of GPU nodes that every GPU pod tolerates, by hand or by admission.
 const GPU_TAINT: &str = "nvidia.com/gpu";
@@ -60,20 +68,77 @@ struct NodeCondition {
 impl SlimNode {
     /// What its GPUs are; empty amounts when it has none.
     pub(super) fn gpus(&self) -> GpuNode {
-        let capacity = gpu_amounts(&self.status.capacity);
+        let capacity = gpus(&self.status.capacity);
         let memory = |resource: &String| {
             // A shared GPU shows each of its users all of its memory.
-            let label = format!("{}.memory", resource.trim_end_matches(".shared"));
+            let label = format!("{}.memory", resource.trim_end_matches(SHARED));
             Some((resource.clone(), self.label(&label)?.parse().ok()?))
         };
         let memory_mib = capacity.keys().filter_map(memory).collect();
+        let sharing = |resource: &String| (resource.clone(), self.sharing(resource));
+        let sharing =
+            capacity.keys().map(sharing).filter(|(_, sharing)| *sharing != Sharing::Whole).collect();
+        let amount = |name: &str, read: fn(&str) -> Option<u64>| {
+            self.status.allocatable.get(name).and_then(|amount| read(&amount.0)).unwrap_or(0)
+        };
+        let allocatable = Amounts {
+            gpus: gpus(&self.status.allocatable),
+            millicores: amount("cpu", quantity::millis_there),
+            memory_mib: amount("memory", quantity::mebibytes_there),
+        };
         GpuNode {
             product: self.label("nvidia.com/gpu.product").map(str::to_owned),
             memory_mib,
+            sharing,
+            driver: self.driver(),
             usable: self.is_usable(),
             capacity,
-            allocatable: gpu_amounts(&self.status.allocatable),
+            allocatable,
         }
+    }
+
+    /// How GPUs of a resource are cut. Instances of the mixed strategy have resources that name their size, and count as
+    /// what they are.
+    fn sharing(&self, resource: &str) -> Sharing {
+        let replicas = format!("{}.replicas", resource.trim_end_matches(SHARED));
+        let several =
+            self.label(&replicas).and_then(|count| count.parse().ok()).is_some_and(|count: u32| count > 1);
+        match self.label("nvidia.com/gpu.sharing-strategy") {
+            Some("mps") if several || resource.ends_with(SHARED) => Sharing::Mps,
+            _ if several || resource.ends_with(SHARED) => Sharing::TimeSlicing,
+            _ if resource == WHOLE
+                && self.label("nvidia.com/gpu.product").is_some_and(|p| p.contains("-MIG-")) =>
+            {
+                Sharing::Mig
+            }
+            _ => Sharing::Whole,
+        }
+    }
+
+    /// The driver's version by the labels of GPU feature discovery, of today or of before 0.16.
+    fn driver(&self) -> Option<Vec<u32>> {
+        let numbers =
+            |text: &str| text.split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u32>>>();
+        let parts = |labels: [&str; 3]| -> Option<Vec<u32>> {
+            let [major, minor, revision] = labels.map(|label| self.label(label)?.parse().ok());
+            Some([Some(major?), minor, revision].into_iter().map_while(|part| part).collect())
+        };
+        self.label("nvidia.com/cuda.driver-version.full")
+            .and_then(numbers)
+            .or_else(|| {
+                parts([
+                    "nvidia.com/cuda.driver-version.major",
+                    "nvidia.com/cuda.driver-version.minor",
+                    "nvidia.com/cuda.driver-version.revision",
+                ])
+            })
+            .or_else(|| {
+                parts([
+                    "nvidia.com/cuda.driver.major",
+                    "nvidia.com/cuda.driver.minor",
+                    "nvidia.com/cuda.driver.rev",
+                ])
+            })
     }
 
     /// Where it is.
@@ -116,6 +181,7 @@ struct PodSpec {
     node_name: String,
     containers: Vec<Container>,
     init_containers: Vec<Container>,
+    overhead: BTreeMap<String, Quantity>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -138,8 +204,8 @@ struct PodStatus {
 }
 
 impl SlimPod {
-    /// The GPUs it holds; `None` when it holds none, is bound nowhere or has finished.
-    pub(super) fn gpus(&self) -> Option<GpuPod> {
+    /// What it holds; `None` when it holds nothing, is bound nowhere or has finished.
+    pub(super) fn bound(&self) -> Option<BoundPod> {
         if self.spec.node_name.is_empty() || matches!(self.status.phase.as_str(), "Succeeded" | "Failed") {
             return None;
         }
@@ -147,22 +213,48 @@ impl SlimPod {
             containers
                 .iter()
                 .map(|container| ContainerRequest {
-                    requests: gpu_amounts(&container.resources.requests),
+                    requests: container.resources.requested(),
                     sidecar: container.restart_policy == "Always",
                 })
                 .collect()
         };
-        let requests = pod_requests(&asked(&self.spec.init_containers), &asked(&self.spec.containers));
-        (!requests.is_empty()).then(|| GpuPod { node: self.spec.node_name.clone(), requests })
+        let mut requests = pod_requests(&asked(&self.spec.init_containers), &asked(&self.spec.containers));
+        let overhead = Resources { requests: self.spec.overhead.clone() };
+        requests.add(&overhead.requested());
+        let of = self.of().filter(|_| !requests.gpus.is_empty());
+        (!requests.is_nothing()).then(|| BoundPod { node: self.spec.node_name.clone(), of, requests })
+    }
+
+    /// Namespace and name of the NIM object whose pod it is, by the labels that its operator gives all pods.
+    fn of(&self) -> Option<(String, String)> {
+        let labels = self.metadata.labels.as_ref()?;
+        let managed = labels.get("app.kubernetes.io/managed-by").is_some_and(|by| by == "k8s-nim-operator");
+        let name = labels.get("app.kubernetes.io/instance").filter(|name| managed && !name.is_empty())?;
+        Some((self.metadata.namespace.clone()?, name.clone()))
     }
 }
 
-/// GPUs are whole: the API server refuses fractions of extended resources and writes them without a suffix up to
-/// 1000. What is not a plain number is left out.
-fn gpu_amounts(all: &BTreeMap<String, Quantity>) -> Amounts {
+impl Resources {
+    fn requested(&self) -> Amounts {
+        let amount = |name: &str, read: fn(&str) -> Option<u64>| {
+            self.requests.get(name).and_then(|amount| read(&amount.0)).unwrap_or(0)
+        };
+        Amounts {
+            gpus: gpus(&self.requests),
+            millicores: amount("cpu", quantity::millis_asked),
+            memory_mib: amount("memory", quantity::mebibytes_asked),
+        }
+    }
+}
+
+/// GPUs by resource. What is no quantity is left out.
+fn gpus(all: &BTreeMap<String, Quantity>) -> BTreeMap<String, u32> {
     all.iter()
         .filter(|(resource, _)| GPU_RESOURCES.iter().any(|known| resource.starts_with(known)))
-        .filter_map(|(resource, amount)| Some((resource.clone(), amount.0.parse().ok()?)))
+        .filter_map(|(resource, amount)| {
+            let count = quantity::whole(&amount.0)?;
+            Some((resource.clone(), u32::try_from(count).unwrap_or(u32::MAX)))
+        })
         .collect()
 }
 

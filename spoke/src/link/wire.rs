@@ -1,5 +1,7 @@
 //! The protocol and the spoke's own words: the one place that knows both.
 
+mod capacity;
+
 use std::time::Duration;
 
 use proto::{capability, v1};
@@ -9,7 +11,6 @@ use super::settings::Settings;
 use crate::deliver::{
     Cause, Epoch, HeldObject, HoldReason, ObjectRef, Outcome, Policy, RejectionClass, Tombstone, Upsert,
 };
-use crate::facts::CapacityReport;
 use crate::report::{Condition, ObjectStatus};
 
 /// What the hub said; `None` for a message that this spoke does not know: the hub is newer.
@@ -141,7 +142,7 @@ pub fn to_hub(message: ToHub, settings: &Settings) -> v1::SpokeMessage {
         ToHub::Status(items) => {
             Message::Status(v1::StatusBatch { items: items.into_iter().map(to_status).collect() })
         }
-        ToHub::Capacity(report) => Message::Capacity(to_capacity(report)),
+        ToHub::Capacity(report) => Message::Capacity(capacity::to_hub(report)),
         ToHub::Heartbeat { held } => {
             Message::Heartbeat(v1::Heartbeat { held: held.map(|held| held.to_wire()) })
         }
@@ -198,11 +199,7 @@ fn to_status(status: ObjectStatus) -> v1::ObjectStatus {
             message: one.message,
             since_ms: one.since_ms,
         }),
-        profiles: status
-            .profiles
-            .into_iter()
-            .map(|profile| v1::CachedProfile { name: profile.name, tags: profile.tags.into_iter().collect() })
-            .collect(),
+        profiles: status.profiles.into_iter().map(capacity::to_profile).collect(),
     }
 }
 
@@ -213,45 +210,6 @@ fn to_condition(condition: Condition) -> v1::Condition {
         reason: condition.reason,
         message: condition.message,
         last_transition_ms: condition.last_transition_ms,
-    }
-}
-
-fn to_capacity(report: CapacityReport) -> v1::CapacityReport {
-    v1::CapacityReport {
-        observed_at_ms: report.observed_at_ms,
-        kubernetes_version: report.kubernetes_version,
-        region: report.region,
-        zone: report.zone,
-        provider: report.provider,
-        pools: report
-            .pools
-            .into_iter()
-            .map(|pool| v1::GpuPool {
-                product: pool.product,
-                resource: pool.resource,
-                memory_mib: pool.memory_mib,
-                nodes: pool.nodes,
-                capacity: pool.capacity,
-                allocatable: pool.allocatable,
-                free: pool.free,
-                free_per_node: pool.free_per_node.into_iter().collect(),
-            })
-            .collect(),
-        platforms: report
-            .platforms
-            .into_iter()
-            .map(|platform| v1::Platform { name: platform.name, version: platform.version })
-            .collect(),
-        caches: report
-            .caches
-            .into_iter()
-            .map(|cache| v1::HeldCache {
-                namespace: cache.namespace,
-                name: cache.name,
-                model: cache.model,
-                profiles: cache.profiles,
-            })
-            .collect(),
     }
 }
 

@@ -75,7 +75,8 @@ fn conditions(status: Option<&Value>) -> Vec<Condition> {
     conditions
 }
 
-fn profiles(status: Option<&Value>) -> Vec<CachedProfile> {
+/// The profiles of a NIMCache's status, by name.
+pub(crate) fn profiles(status: Option<&Value>) -> Vec<CachedProfile> {
     let mut profiles: Vec<CachedProfile> = list(status, "profiles")
         .map(|profile| CachedProfile { name: text(Some(profile), "name"), tags: tags(profile) })
         .collect();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::ObjectStatus;
 
@@ -18,6 +18,8 @@ pub struct Outbox {
 struct Inner {
     statuses: Mutex<Statuses>,
     changed: Notify,
+    /// Told when an object is delivered or gone.
+    members: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -35,17 +37,42 @@ impl Outbox {
         if known {
             return;
         }
-        statuses.latest.insert(uid.clone(), status);
+        let is_new = statuses.latest.insert(uid.clone(), status).is_none();
         statuses.unsent.insert(uid);
         drop(statuses);
         self.inner.changed.notify_one();
+        if is_new {
+            self.inner.members.send_replace(());
+        }
     }
 
     /// Drops what is kept of an object that is no longer delivered.
     pub fn forget(&self, uid: &str) {
         let mut statuses = self.lock();
-        statuses.latest.remove(uid);
+        let was_there = statuses.latest.remove(uid).is_some();
         statuses.unsent.remove(uid);
+        drop(statuses);
+        if was_there {
+            self.inner.members.send_replace(());
+        }
+    }
+
+    /// Changes whenever an object is delivered or gone.
+    #[must_use]
+    pub fn members(&self) -> watch::Receiver<()> {
+        self.inner.members.subscribe()
+    }
+
+    /// The uid on the hub of each delivered object that has pods of its own, by namespace and name.
+    #[must_use]
+    pub fn uids(&self) -> BTreeMap<(String, String), String> {
+        let statuses = self.lock();
+        let with_pods = statuses.latest.values().map(|status| &status.object).filter(|object| {
+            !matches!(object.kind.as_str(), "NIMCache" | "NIMPipeline" | "NIMBuild" | "Secret")
+        });
+        with_pods
+            .map(|object| ((object.namespace.clone(), object.name.clone()), object.uid.clone()))
+            .collect()
     }
 
     /// A new session has begun: the hub is to be told everything once.
@@ -158,6 +185,21 @@ mod tests {
         }
         assert_eq!(outbox.try_take(2).len(), 2);
         assert_eq!(states(&outbox.try_take(2)), [("c", "Ready")]);
+    }
+
+    #[test]
+    fn members_are_told_by_name_and_only_when_they_come_or_go() {
+        let outbox = Outbox::default();
+        let mut members = outbox.members();
+        outbox.put(status("a", "Pending", 1));
+        assert!(members.has_changed().unwrap());
+        members.mark_unchanged();
+        outbox.put(status("a", "Ready", 2));
+        assert!(!members.has_changed().unwrap());
+        let uids: Vec<_> = outbox.uids().into_iter().collect();
+        assert_eq!(uids, [(("models".to_owned(), "a".to_owned()), "a".to_owned())]);
+        outbox.forget("a");
+        assert!(members.has_changed().unwrap() && outbox.uids().is_empty());
     }
 
     #[tokio::test]

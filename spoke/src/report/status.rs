@@ -56,7 +56,7 @@ pub struct Condition {
 }
 
 /// One model profile that a NIMCache holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CachedProfile {
     /// Identifier of the profile.
     pub name: String,

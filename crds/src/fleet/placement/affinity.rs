@@ -90,6 +90,20 @@ pub struct GPURequirement {
     /// Least memory of one GPU, for example `80Gi`. Default none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_memory: Option<Quantity>,
+    /// Whether a cluster may serve a cached profile of another precision or engine than the others, where the service
+    /// names no profile and its GPUs run none that agrees. Default `Never`.
+    #[serde(default)]
+    pub profile_change: ProfileChange,
+}
+
+/// Whether precision or engine of the served profile may differ between clusters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ProfileChange {
+    /// All clusters serve one precision with one engine; the profile may be another one.
+    #[default]
+    Never,
+    /// Any cached profile that the cluster's GPUs run will do.
+    Allow,
 }
 
 /// One of several groups of clusters, of which the earlier is filled first.

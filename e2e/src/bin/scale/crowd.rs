@@ -175,8 +175,13 @@ fn capacity() -> CapacityReport {
             allocatable: gpus,
             free: gpus,
             free_per_node: BTreeMap::from([(8, NODES)]),
+            ..GpuPool::default()
         }],
-        platforms: vec![Platform { name: "standalone".to_owned(), version: "v1".to_owned() }],
-        caches: vec![],
+        platforms: vec![Platform {
+            name: "standalone".to_owned(),
+            version: "v1".to_owned(),
+            ..Platform::default()
+        }],
+        ..CapacityReport::default()
     }
 }

@@ -104,8 +104,9 @@ impl SpokeSite {
                 allocatable: nodes * PER_NODE,
                 free: total,
                 free_per_node,
+                ..GpuPool::default()
             }],
-            platforms: vec![Platform { name: "standalone".to_owned(), version: String::new() }],
+            platforms: vec![Platform { name: "standalone".to_owned(), ..Platform::default() }],
             ..CapacityReport::default()
         };
         let bound = self.kube.objects.values().filter_map(|live| {

@@ -1,6 +1,7 @@
 //! Filter: enough free GPUs, on single nodes where one pod needs them together.
 
 use super::{Reason, Refusal, Verdict};
+use crate::need::Need;
 use crate::scheduler::{Workload, packing::Left};
 
 /// Takes the GPUs of `demand` replicas of each object out of `left`, the largest pods first; or says what is
@@ -21,34 +22,50 @@ pub(in crate::scheduler) fn take(workload: &Workload, replicas: u32, left: &mut 
     let mut room = left.room.clone();
     let given = room.take(&workload.need, replicas);
     if given < replicas {
-        let message = missing(workload, replicas, given, left);
-        return Err(Refusal { reason: Reason::InsufficientGPUs, message, settles_at: left.settles_at });
+        let (reason, message) = missing(workload, replicas, given, left);
+        return Err(Refusal { reason, message, settles_at: left.settles_at });
     }
     left.room = room;
     Ok(())
 }
 
-fn missing(workload: &Workload, replicas: u32, given: u32, left: &Left<'_>) -> String {
-    let need = &workload.need;
-    let what = need.gpu.as_ref().map(ToString::to_string).unwrap_or_default();
-    let per_pod = need.gpu.as_ref().map_or(0, |gpu| gpu.per_pod);
+fn missing(workload: &Workload, replicas: u32, given: u32, left: &Left<'_>) -> (Reason, String) {
+    let (need, title) = (&workload.need, workload.title());
+    let Some(gpu) = &need.gpu else { return (Reason::InsufficientGPUs, title) };
     let promised = match left.promised {
         0 => String::new(),
         gpus => format!("; {gpus} more promised and not in use yet"),
     };
-    let title = workload.title();
-    match left.room.best_offer(need) {
-        Some(offer) if offer.block < per_pod => {
-            let nodes = if offer.nodes == 1 { "node" } else { "nodes" };
-            format!(
-                "{title} needs {what}; largest free block is {} ({}, {} {nodes}){promised}",
-                offer.block, offer.product, offer.nodes
-            )
-        }
-        _ => {
-            let free = left.room.free(need);
-            let needs = if replicas == 1 { what } else { format!("{replicas} replicas of {what}") };
-            format!("{title} needs {needs}; room for {given}, with {free} suitable GPUs free{promised}")
-        }
+    let offer = left.room.best_offer(need);
+    if let Some(offer) = offer.filter(|offer| offer.block < gpu.per_pod) {
+        let nodes = if offer.nodes == 1 { "node" } else { "nodes" };
+        let message = format!(
+            "{title} needs {gpu}; largest free block is {} ({}, {} {nodes}){promised}",
+            offer.block, offer.product, offer.nodes
+        );
+        return (Reason::InsufficientGPUs, message);
     }
+    // It is the GPUs that are missing if they would be without anything beside them.
+    let bare = Need { millicores: 0, memory_mib: 0, ..need.clone() };
+    if left.room.fits(&bare, replicas) >= replicas {
+        let (millicores, mib) = left.room.best_beside(need).unwrap_or_default();
+        let message = format!(
+            "{title} needs {gpu}, with {}m CPU and {} MiB of memory for a pod; room for {given}: of the nodes with enough GPUs \
+             the best has {millicores}m CPU and {mib} MiB free{promised}",
+            need.millicores, need.memory_mib
+        );
+        return (Reason::InsufficientNodeResources, message);
+    }
+    if let Some(offer) = offer.filter(|offer| gpu.pods > 1 && offer.pods < gpu.pods) {
+        let message = format!(
+            "{title} needs {gpu}, of one product; largest fit is {} × {} ({}){promised}",
+            offer.pods, gpu.per_pod, offer.product
+        );
+        return (Reason::InsufficientGPUs, message);
+    }
+    let free = left.room.free(need);
+    let needs = if replicas == 1 { gpu.to_string() } else { format!("{replicas} replicas of {gpu}") };
+    let message =
+        format!("{title} needs {needs}; room for {given}, with {free} suitable GPUs free{promised}");
+    (Reason::InsufficientGPUs, message)
 }

@@ -2,7 +2,8 @@
 
 use super::{Reason, Verdict, refuse};
 use crate::{
-    fleet::{Capacity, Pool},
+    fleet::{Capacity, Pool, Sharing},
+    need::GpuNeed,
     scheduler::{Workload, product},
 };
 
@@ -44,7 +45,28 @@ fn of_one(workload: &Workload, capacity: &Capacity) -> Verdict {
             format!("{title} needs {} MiB on each GPU; the cluster has {found}", need.kind.min_memory_mib);
         return refuse(Reason::GPUMemoryTooSmall, message);
     }
+    shared(workload, &of_product)?;
     jobs(workload, &of_product)
+}
+
+/// Parts of GPUs are no more of a GPU together.
+fn shared(workload: &Workload, pools: &[&Pool]) -> Verdict {
+    let gpus = workload.need.gpu.as_ref().map_or(0, GpuNeed::total);
+    if gpus <= 1 || pools.iter().any(|pool| pool.sharing == Sharing::Whole) {
+        return Ok(());
+    }
+    let how = |pool: &&Pool| match pool.sharing {
+        Sharing::TimeSlicing => format!("{} by time slices", pool.product),
+        Sharing::Mps => format!("{} by MPS", pool.product),
+        Sharing::Mig => format!("{} by MIG", pool.product),
+        Sharing::Whole => pool.product.clone(),
+    };
+    let found = list(pools.iter().map(how));
+    let message = format!(
+        "{} needs {gpus} GPUs per replica; the cluster's are cut into parts that count one by one: {found}",
+        workload.title()
+    );
+    refuse(Reason::GPUsShared, message)
 }
 
 /// Jobs wait for free GPUs, but GPUs that are not there never come.

@@ -1,9 +1,11 @@
 //! One filter at a time: what is refused, why, with which numbers, and that repairing only that lets the
 //! cluster in.
 
+mod gpus;
+mod observed;
+
 use crate::{
-    fleet::{Effect, Fleet, FleetEvent, Namespaces, Platform, Potential, Selector},
-    need::GpuNeed,
+    fleet::{Capacity, Effect, Fleet, FleetEvent, Namespaces, Platform, Potential, Selector},
     scheduler::{
         Denied, Reason, Request, Toleration, schedule,
         tests::builder::{Build, H100, L40S, adopt, at, chosen, pool, report, request, service},
@@ -145,88 +147,19 @@ fn platforms() {
     wants.workloads[0].need.platforms.insert("kserve");
     expect(&h100(), &wants, Reason::PlatformMissing, &["NIMService llm", "kserve", "standalone"]);
     let mut capacity = h100().cluster("east").unwrap().capacity.clone().unwrap();
-    capacity.platforms.push(Platform { name: "kserve".into(), version: "v1beta1".into() });
-    accept(&h100().reports("east", capacity), &wants);
-}
+    capacity.platforms.push(Platform { name: "kserve".into(), version: "v1beta1".into(), served: vec![] });
+    accept(&h100().reports("east", capacity.clone()), &wants);
 
-#[test]
-fn gpu_kind() {
-    let none = Fleet::default().joined("east", Vec::new());
-    expect(&none, &fitting(), Reason::NoGPU, &["no GPU"]);
-
-    let mut mig = fitting();
-    mig.workloads[0].need.gpu =
-        Some(GpuNeed { resource: "nvidia.com/mig-1g.10gb".into(), per_pod: 1, pods: 1 });
-    expect(&h100(), &mig, Reason::NoGPU, &["nvidia.com/mig-1g.10gb", "only nvidia.com/gpu"]);
-
-    let mut cached = fitting();
-    cached.workloads[0].need.kind.products = vec![vec!["l40s".into(), "a100".into()]];
-    expect(&h100(), &cached, Reason::GPUProductMismatch, &["l40s or a100", H100]);
-    cached.workloads[0].need.kind.products[0].push("h100".into());
-    accept(&h100(), &cached);
-
-    let mut picky = fitting();
-    picky.policy.gpu.products = vec![L40S.into()];
-    expect(&h100(), &picky, Reason::GPUProductMismatch, &[L40S, H100]);
-
-    let mut large = fitting();
-    large.policy.gpu.min_memory_mib = Some(81_920);
-    expect(&h100(), &large, Reason::GPUMemoryTooSmall, &["81920", "81559"]);
-    large.policy.gpu.min_memory_mib = Some(81_559);
-    accept(&h100(), &large);
-}
-
-#[test]
-fn a_cache_needs_gpu_nodes_but_no_free_gpu() {
-    let mut cache = service("weights", 0, 0);
-    cache.need.gpu_nodes = true;
-    let wants = request("cache", vec![cache]);
-    accept(&Fleet::default().joined("east", vec![pool(H100, 81_559, &[(0, 1)], 8)]), &wants);
-    expect(&Fleet::default().joined("east", Vec::new()), &wants, Reason::NoGPU, &["no GPU"]);
-}
-
-#[test]
-fn jobs_need_gpus_that_are_there_free_or_not() {
-    let mut customizer = service("tune", 0, 1);
-    customizer.need.gpu_nodes = true;
-    customizer.need.jobs = Some(GpuNeed { resource: "nvidia.com/gpu".into(), per_pod: 8, pods: 1 });
-    let wants = request("tune", vec![customizer]);
-    let busy =
-        |allocatable| Fleet::default().joined("east", vec![pool(H100, 81_559, &[(0, 1)], allocatable)]);
-    accept(&busy(8), &wants);
-    let words = ["jobs of NIMService tune take 8 GPUs on one node; the cluster has 4 of one product"];
-    expect(&busy(4), &wants, Reason::InsufficientGPUs, &words);
-    expect(&Fleet::default().joined("east", Vec::new()), &wants, Reason::NoGPU, &["no GPU"]);
-}
-
-#[test]
-fn free_blocks() {
-    let l40s = |blocks: &[(u32, u32)]| Fleet::default().joined("east", vec![pool(L40S, 46_068, blocks, 4)]);
-    let wants = |gpus, replicas| request("chat", vec![service("llm", gpus, replicas)]);
-    let words = ["NIMService llm needs 8 GPUs on one node; largest free block is 4 (NVIDIA-L40S, 2 nodes)"];
-    expect(&l40s(&[(4, 2)]), &wants(8, 1), Reason::InsufficientGPUs, &words);
-    // Six are free, but no node has three.
-    expect(&l40s(&[(2, 3)]), &wants(3, 1), Reason::InsufficientGPUs, &["largest free block is 2"]);
-    accept(&l40s(&[(2, 2), (3, 1)]), &wants(3, 1));
-    let words = ["3 replicas of 2 GPUs on one node; room for 2, with 5 suitable GPUs free"];
-    expect(&l40s(&[(4, 1), (1, 1)]), &wants(2, 3), Reason::InsufficientGPUs, &words);
-    accept(&l40s(&[(4, 1), (2, 1)]), &wants(2, 3));
-}
-
-#[test]
-fn small_pods_do_not_break_large_blocks() {
-    let fleet = Fleet::default().joined("east", vec![pool(H100, 81_559, &[(8, 1), (2, 1)], 8)]);
-    accept(&fleet, &request("chat", vec![service("embed", 1, 2), service("llm", 8, 1)]));
-}
-
-#[test]
-fn a_multi_node_replica_stays_within_one_product() {
-    let pools = || vec![pool(H100, 81_559, &[(8, 1)], 8), pool(L40S, 46_068, &[(8, 1)], 8)];
-    let mut wants = request("chat", vec![service("llm", 8, 1)]);
-    wants.workloads[0].need.gpu.as_mut().unwrap().pods = 2;
-    let fleet = Fleet::default().joined("east", pools());
-    expect(&fleet, &wants, Reason::InsufficientGPUs, &["2 × 8 GPUs per replica", "room for 0"]);
-    accept(&h100(), &wants);
+    wants.workloads[0].need.platforms = ["lws"].into();
+    let lws = |served: &[&str]| {
+        let served = served.iter().map(|version| (*version).to_owned()).collect();
+        let lws = Platform { name: "lws".into(), version: "v1".into(), served };
+        h100().reports("east", Capacity { platforms: vec![lws], ..capacity.clone() })
+    };
+    let words = ["needs lws v1; the cluster serves v1alpha1"];
+    expect(&lws(&["v1alpha1"]), &wants, Reason::PlatformVersionMissing, &words);
+    accept(&lws(&["v1", "v1alpha1"]), &wants);
+    accept(&lws(&[]), &wants);
 }
 
 fn denied(request: Request, stays: bool) -> Request {

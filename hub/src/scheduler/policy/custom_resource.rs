@@ -5,6 +5,7 @@ use std::time::Duration;
 use crds::fleet as crd;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::{
@@ -13,7 +14,6 @@ use super::{
     Weights,
 };
 use crate::fleet::{Effect, Selector};
-use crate::quantity::mebibytes;
 
 impl TryFrom<&crd::NIMPlacementSpec> for Policy {
     type Error = InvalidPolicy;
@@ -50,9 +50,20 @@ impl TryFrom<&crd::NIMPlacementSpec> for Policy {
             shares: spec.replica_scheduling.as_ref().map(shares).transpose()?.unwrap_or_default(),
             failover: spec.failover.as_ref().map(failover).transpose()?.unwrap_or_default(),
             eviction_budget: spec.eviction_budget.map_or(1, number),
+            overrides_volumes: spec.overrides.iter().flat_map(|one| &one.json_patch).any(changes_volumes),
         })
     }
 }
+
+/// Whether an operation is on a field that asks for volumes, or on one that holds it.
+fn changes_volumes(operation: &crd::JsonPatchOp) -> bool {
+    let path = operation.path.as_str();
+    VOLUMES.iter().any(|field| path.starts_with(field) || field.starts_with(path))
+}
+
+/// Where the kinds that can be placed ask for volumes.
+const VOLUMES: [&str; 4] =
+    ["/spec/storage/", "/spec/pvc/", "/spec/configStore/pvc/", "/spec/trainingConfig/modelPVC/"];
 
 fn affinity(affinity: &crd::ClusterAffinity) -> Result<Affinity, InvalidPolicy> {
     let term =
@@ -172,12 +183,14 @@ fn toleration(index: usize, toleration: &core::Toleration) -> Result<Toleration,
 }
 
 fn gpu(gpu: &crd::GPURequirement) -> Result<GpuRequirement, InvalidPolicy> {
-    let memory = |quantity: &k8s_openapi::apimachinery::pkg::api::resource::Quantity| {
-        mebibytes(&quantity.0).ok_or_else(|| InvalidPolicy::Memory { value: quantity.0.clone() })
+    let memory = |quantity: &Quantity| {
+        let mib = crds::quantity::mebibytes_asked(&quantity.0).filter(|_| !quantity.0.starts_with('-'));
+        mib.ok_or_else(|| InvalidPolicy::Memory { value: quantity.0.clone() })
     };
     Ok(GpuRequirement {
         products: gpu.products.iter().filter(|product| !product.is_empty()).cloned().collect(),
         min_memory_mib: gpu.min_memory.as_ref().map(memory).transpose()?,
+        profile_change: gpu.profile_change == crd::ProfileChange::Allow,
     })
 }
 
@@ -224,7 +237,7 @@ mod tests {
                 "preferred": [{"weight": 7, "preference": {"matchLabels": {"tier": "gold"}}}],
                 "expressions": ["cluster.capacity.freeGPUs > 1"]},
             "tolerations": [{"key": "k", "operator": "Exists", "effect": "NoExecute"}, {"key": "q", "value": "v"}],
-            "gpu": {"products": ["NVIDIA-L40S"], "minMemory": "40Gi"},
+            "gpu": {"products": ["NVIDIA-L40S"], "minMemory": "40Gi", "profileChange": "Allow"},
             "numberOfClusters": 3,
             "replicaScheduling": {
                 "type": "Divided", "division": "Weighted", "minPerCluster": 2, "maxPerCluster": 5,
@@ -244,7 +257,7 @@ mod tests {
         );
         assert!(policy.tolerations[0].any_value && policy.tolerations[0].effect == Some(Effect::NoExecute));
         assert_eq!((policy.tolerations[1].value.as_str(), policy.tolerations[1].effect), ("v", None));
-        assert_eq!(policy.gpu.min_memory_mib, Some(40 * 1024));
+        assert_eq!((policy.gpu.min_memory_mib, policy.gpu.profile_change), (Some(40 * 1024), true));
         assert_eq!((policy.clusters, policy.division), (Some(3), Division::Divided));
         assert_eq!(policy.failover.on_unreachable, OnUnreachable::Replace);
         assert_eq!(policy.failover.lost_after, SignedDuration::from_secs(90));
@@ -264,6 +277,26 @@ mod tests {
     }
 
     #[test]
+    fn overrides_of_volumes_are_noticed() {
+        for (path, expected) in [
+            ("/spec/storage/pvc/storageClass", true),
+            ("/spec/storage", true),
+            ("/spec", true),
+            ("/spec/pvc/size", true),
+            ("/spec/image/tag", false),
+            ("/spec/storageless", false),
+        ] {
+            let patch = json!([{"op": "replace", "path": path, "value": "x"}]);
+            let policy =
+                policy(&json!({"overrides": [{"clusterNames": ["east"], "jsonPatch": patch}]})).unwrap();
+            assert_eq!(policy.overrides_volumes, expected, "{path}");
+            let claims = vec![crate::need::ClaimNeed::default()];
+            let need = policy.narrow(&crate::need::Need { claims, ..crate::need::Need::default() });
+            assert_eq!(need.claims.is_empty(), expected, "{path}");
+        }
+    }
+
+    #[test]
     fn what_means_nothing_is_named_with_its_path() {
         for (extra, path, value) in [
             (
@@ -278,6 +311,7 @@ mod tests {
             ),
             (json!({"tolerations": [{"value": "v"}]}), "spec.tolerations[0].key", "Exists"),
             (json!({"gpu": {"minMemory": "much"}}), "spec.gpu.minMemory", "much"),
+            (json!({"gpu": {"minMemory": "-1Gi"}}), "spec.gpu.minMemory", "-1Gi"),
             (json!({"failover": {"lostAfter": "soon"}}), "spec.failover.lostAfter", "soon"),
             (
                 json!({"clusterAffinity": {"required": [{"matchExpressions": [{"key": "a", "operator": "Gt"}]}]}}),

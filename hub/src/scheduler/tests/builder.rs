@@ -39,6 +39,7 @@ pub(crate) fn pool(product: &str, memory_mib: u64, blocks: &[(u32, u32)], per_no
         allocatable: nodes * per_node,
         free: free_per_node.iter().map(|(block, nodes)| block * nodes).sum(),
         free_per_node,
+        ..Pool::default()
     }
 }
 
@@ -46,13 +47,9 @@ pub(crate) fn report(pools: Vec<Pool>, seconds: i64) -> Capacity {
     Capacity {
         observed_at: at(seconds),
         received_at: at(seconds),
-        kubernetes_version: String::new(),
-        region: String::new(),
-        zone: String::new(),
-        provider: String::new(),
         pools,
-        platforms: vec![Platform { name: "standalone".into(), version: String::new() }],
-        caches: Vec::new(),
+        platforms: vec![Platform { name: "standalone".into(), ..Platform::default() }],
+        ..Capacity::default()
     }
 }
 

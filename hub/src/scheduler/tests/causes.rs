@@ -194,7 +194,7 @@ fn one_of_two_replicas_that_must_run_together_is_told_and_stays() {
 fn what_no_longer_fits_goes_where_it_does() {
     let lws = |seconds| {
         let mut capacity = report(vec![pool(H100, 81_559, &[(8, 1)], 8)], seconds);
-        capacity.platforms.push(crate::fleet::Platform { name: "lws".into(), version: String::new() });
+        capacity.platforms.push(crate::fleet::Platform { name: "lws".into(), ..Default::default() });
         capacity
     };
     let mut fleet = fleet(&["east", "west"]);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::builder::{Build, H100, adopt, at, name, pool, report, request, service, status};
 use crate::{
-    fleet::{Fleet, FleetEvent},
+    fleet::{Capacity, Fleet, FleetEvent},
     scheduler::{Division, Request, schedule},
 };
 
@@ -65,17 +65,19 @@ struct World {
     ready: BTreeMap<(usize, String), u32>,
     made: usize,
     now: i64,
+    /// Whether spokes tell which pods are bound.
+    tells_bound: bool,
 }
 
 impl World {
-    fn new(nodes: Vec<usize>) -> Self {
+    fn new(nodes: Vec<usize>, tells_bound: bool) -> Self {
         let mut fleet = Fleet::default();
         for (cluster, nodes) in nodes.iter().enumerate() {
             let blocks = [(NODE, u32::try_from(*nodes).unwrap())];
             fleet = fleet.joined(&cluster_name(cluster), vec![pool(H100, 81_559, &blocks, NODE)]);
         }
         let (placements, bound, ready) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Self { fleet, placements, nodes, bound, ready, made: 0, now: 0 }
+        Self { fleet, placements, nodes, bound, ready, made: 0, now: 0, tells_bound }
     }
 
     fn act(&mut self, step: Step) {
@@ -163,9 +165,12 @@ impl World {
             *blocks.entry(free).or_default() += 1;
         }
         let blocks: Vec<_> = blocks.into_iter().collect();
+        let of_cluster = self.bound.iter().filter(|((of, _), _)| *of == cluster);
+        let bound = of_cluster.map(|((_, uid), nodes)| (uid.clone(), u32::try_from(nodes.len()).unwrap()));
+        let bound = self.tells_bound.then(|| bound.collect());
         let cluster = name(&cluster_name(cluster));
         self.fleet.apply(FleetEvent::Status { cluster: cluster.clone(), statuses, at: at(self.now) });
-        let capacity = report(vec![pool(H100, 81_559, &blocks, NODE)], self.now);
+        let capacity = Capacity { bound, ..report(vec![pool(H100, 81_559, &blocks, NODE)], self.now) };
         self.fleet.apply(FleetEvent::Capacity { cluster, capacity });
     }
 
@@ -196,8 +201,9 @@ proptest! {
     fn two_placements_never_take_the_same_gpus(
         nodes in prop::collection::vec(1usize..4, 2),
         steps in prop::collection::vec(step(), 1..60),
+        tells_bound in any::<bool>(),
     ) {
-        let mut world = World::new(nodes);
+        let mut world = World::new(nodes, tells_bound);
         for step in steps {
             world.act(step);
             world.check()?;
@@ -207,7 +213,7 @@ proptest! {
 
 #[test]
 fn a_placement_that_still_starts_holds_its_gpus() {
-    let mut world = World::new(vec![1, 1]);
+    let mut world = World::new(vec![1, 1], false);
     let create = |clusters| Step::Create { gpus: NODE, replicas: 1, clusters, divided: false };
     for step in [create(1), create(1), create(1)] {
         world.act(step);
@@ -218,4 +224,20 @@ fn a_placement_that_still_starts_holds_its_gpus() {
         .map(|wants| wants.previous.iter().map(|row| row.cluster.as_str()).collect())
         .collect();
     assert_eq!(places, [vec!["c0"], vec!["c1"], vec![]], "the third finds both clusters promised");
+}
+
+#[test]
+fn a_model_that_loads_is_counted_once_where_the_spoke_tells_bound_pods() {
+    for (tells_bound, places) in [(true, vec!["c0"]), (false, vec![])] {
+        let mut world = World::new(vec![2, 0], tells_bound);
+        let create = Step::Create { gpus: NODE, replicas: 1, clusters: 1, divided: false };
+        for step in
+            [create, Step::Bind { cluster: 0, from: 0 }, Step::Report { cluster: 0, starting: true }, create]
+        {
+            world.act(step);
+        }
+        let second = &world.placements[1].previous;
+        let second: Vec<_> = second.iter().map(|row| row.cluster.as_str()).collect();
+        assert_eq!(second, places, "bound pods told: {tells_bound}");
+    }
 }

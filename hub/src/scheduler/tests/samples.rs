@@ -15,7 +15,7 @@ const A100: &str = "NVIDIA-A100-SXM4-80GB";
 
 fn with(mut capacity: Capacity, platforms: &[&str], region: &str) -> Capacity {
     capacity.platforms =
-        platforms.iter().map(|name| Platform { name: (*name).into(), version: String::new() }).collect();
+        platforms.iter().map(|name| Platform { name: (*name).into(), ..Platform::default() }).collect();
     capacity.region = region.into();
     capacity.kubernetes_version = "v1.34.2".into();
     capacity

@@ -6,8 +6,12 @@ use super::*;
 
 const GPU: &str = "nvidia.com/gpu";
 
-fn amounts(entries: &[(&str, u32)]) -> Amounts {
+fn gpus(entries: &[(&str, u32)]) -> BTreeMap<String, u32> {
     entries.iter().map(|(resource, amount)| ((*resource).to_owned(), *amount)).collect()
+}
+
+fn amounts(entries: &[(&str, u32)]) -> Amounts {
+    Amounts { gpus: gpus(entries), ..Amounts::default() }
 }
 
 fn node(product: &str, capacity: u32, allocatable: u32, usable: bool) -> GpuNode {
@@ -15,19 +19,20 @@ fn node(product: &str, capacity: u32, allocatable: u32, usable: bool) -> GpuNode
         product: Some(product.to_owned()),
         memory_mib: BTreeMap::from([(GPU.to_owned(), 81559)]),
         usable,
-        capacity: amounts(&[(GPU, capacity)]),
-        allocatable: amounts(&[(GPU, allocatable)]),
+        capacity: gpus(&[(GPU, capacity)]),
+        allocatable: Amounts { millicores: 64_000, memory_mib: 524_288, ..amounts(&[(GPU, allocatable)]) },
+        ..GpuNode::default()
     }
 }
 
-fn pod(node: &str, gpus: u32) -> GpuPod {
-    GpuPod { node: node.to_owned(), requests: amounts(&[(GPU, gpus)]) }
+fn pod(node: &str, gpus: u32) -> BoundPod {
+    BoundPod { node: node.to_owned(), of: None, requests: amounts(&[(GPU, gpus)]) }
 }
 
-fn fold(nodes: &[(&str, GpuNode)], pods: &[GpuPod]) -> Vec<GpuPool> {
+fn fold(nodes: &[(&str, GpuNode)], pods: &[BoundPod]) -> Vec<GpuPool> {
     let nodes: BTreeMap<String, GpuNode> =
         nodes.iter().map(|(name, node)| ((*name).to_owned(), node.clone())).collect();
-    pools(&nodes, pods)
+    pools(&nodes, pods).0
 }
 
 #[test]
@@ -46,8 +51,52 @@ fn free_is_counted_per_node() {
             allocatable: 24,
             free: 10,
             free_per_node: BTreeMap::from([(0, 1), (2, 1), (8, 1)]),
+            groups: [0, 2, 8].map(|free| group(free, 64_000 - 64_000 % 2048, 524_288, 1)).to_vec(),
+            ..GpuPool::default()
         }]
     );
+}
+
+fn group(free: u32, millicores: u64, memory_mib: u64, nodes: u32) -> NodeGroup {
+    NodeGroup { free, millicores, memory_mib, nodes }
+}
+
+#[test]
+fn what_else_is_free_is_told_by_nodes_that_are_alike() {
+    let nodes =
+        [("a", node("H100", 8, 8, true)), ("b", node("H100", 8, 8, true)), ("c", node("H100", 8, 8, true))];
+    let busy = BoundPod {
+        node: "b".into(),
+        of: None,
+        requests: Amounts { millicores: 60_000, memory_mib: 1024, ..Amounts::default() },
+    };
+    let pool = fold(&nodes, &[busy]).remove(0);
+    assert_eq!(pool.free_per_node, BTreeMap::from([(8, 3)]));
+    assert_eq!(pool.groups, [group(8, 3968, 507_904, 1), group(8, 63_488, 524_288, 2)]);
+}
+
+#[test]
+fn the_oldest_driver_and_the_sharing_of_a_pool_are_told() {
+    let with = |driver: &[u32], sharing| GpuNode {
+        driver: Some(driver.to_vec()),
+        sharing: BTreeMap::from([(GPU.to_owned(), sharing)]),
+        ..node("H100", 8, 8, true)
+    };
+    let nodes = [
+        ("a", with(&[570, 86, 15], Sharing::Whole)),
+        ("b", with(&[535, 104, 5], Sharing::TimeSlicing)),
+        ("c", node("H100", 8, 8, true)),
+    ];
+    let pool = fold(&nodes, &[]).remove(0);
+    assert_eq!((pool.driver_version.as_str(), pool.sharing), ("535.104.5", Sharing::TimeSlicing));
+}
+
+#[test]
+fn too_many_pools_are_cut_and_that_is_said() {
+    let nodes: BTreeMap<String, GpuNode> =
+        (0..70).map(|n| (format!("n{n}"), node(&format!("product-{n}"), 1, 1, true))).collect();
+    let (pools, cut) = pools(&nodes, &[]);
+    assert!(cut && pools.len() == MOST_POOLS);
 }
 
 #[test]
@@ -62,7 +111,7 @@ fn an_unusable_node_is_capacity_only() {
 fn products_and_resources_are_pools_of_their_own() {
     let mut mig = node("A100", 1, 1, true);
     mig.capacity.insert("nvidia.com/mig-1g.10gb".into(), 7);
-    mig.allocatable.insert("nvidia.com/mig-1g.10gb".into(), 7);
+    mig.allocatable.gpus.insert("nvidia.com/mig-1g.10gb".into(), 7);
     mig.memory_mib.insert("nvidia.com/mig-1g.10gb".into(), 9728);
     let unlabelled = GpuNode { product: None, memory_mib: BTreeMap::new(), ..node("", 2, 2, true) };
     let pools = fold(&[("a", mig), ("b", node("H100", 8, 8, true)), ("c", unlabelled)], &[]);
@@ -107,7 +156,7 @@ fn pods_hold_what_the_scheduler_counts() {
     for (case, init, containers, expected) in table {
         assert_eq!(pod_requests(&init, &containers), amounts(&[(GPU, expected)]), "{case}");
     }
-    assert_eq!(pod_requests(&[asks(0, false)], &[asks(0, false)]), Amounts::new(), "none is no entry");
+    assert_eq!(pod_requests(&[asks(0, false)], &[asks(0, false)]), Amounts::default(), "none is no entry");
 }
 
 fn any_node() -> impl Strategy<Value = GpuNode> {
@@ -122,8 +171,8 @@ proptest! {
         nodes in prop::collection::btree_map("[a-d]", any_node(), 0..5),
         pods in prop::collection::vec(("[a-f]", 0u32..=8), 0..12),
     ) {
-        let pods: Vec<GpuPod> = pods.into_iter().map(|(node, gpus)| pod(&node, gpus)).collect();
-        let pools = pools(&nodes, &pods);
+        let pods: Vec<BoundPod> = pods.into_iter().map(|(node, gpus)| pod(&node, gpus)).collect();
+        let (pools, _) = pools(&nodes, &pods);
         for pool in &pools {
             let from_histogram: u32 = pool.free_per_node.iter().map(|(free, nodes)| free * nodes).sum();
             prop_assert_eq!(pool.free, from_histogram);
@@ -139,8 +188,8 @@ proptest! {
         nodes in prop::collection::btree_map("[a-d]", any_node(), 1..5),
         taken in prop::collection::vec(("[a-d]", 0u32..=8), 0..8),
     ) {
-        let pods: Vec<GpuPod> = taken.into_iter().map(|(node, gpus)| pod(&node, gpus)).collect();
-        let free = |pods: &[GpuPod]| pools(&nodes, pods).iter().map(|pool| pool.free).sum::<u32>();
+        let pods: Vec<BoundPod> = taken.into_iter().map(|(node, gpus)| pod(&node, gpus)).collect();
+        let free = |pods: &[BoundPod]| pools(&nodes, pods).0.iter().map(|pool| pool.free).sum::<u32>();
         for end in 0..pods.len() {
             prop_assert!(free(&pods[..=end]) <= free(&pods[..end]));
         }

@@ -3,7 +3,6 @@
 mod compute_domain;
 mod in_pod;
 mod names;
-mod quantity;
 mod selector;
 mod status;
 mod template;

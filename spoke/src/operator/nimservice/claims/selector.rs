@@ -2,8 +2,8 @@
 //! compiles them and refuses a template with a bad one, which shows as the failure of the service.
 
 use crds::nim::{DRAAttributeSelector, DRAAttributeSelectorValue, DRACapacitySelector, DRADeviceSpec};
+use crds::quantity::canonical;
 
-use super::quantity::canonical;
 use super::version::is_strict;
 
 /// Driver of devices where none is given.

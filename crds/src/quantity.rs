@@ -1,7 +1,10 @@
-//! Quantities as Kubernetes itself writes them: whole numbers with the largest unit that fits.
+//! Kubernetes' quantities: what they amount to, and how Kubernetes itself writes them.
 
 /// One in the unit that amounts are counted in, the smallest that Kubernetes knows: a billionth.
 const ONE: i128 = 1_000_000_000;
+
+/// 2²⁰ of them.
+const MEBIBYTE: i128 = ONE << 20;
 
 const DECIMAL: &[(&str, i32)] = &[
     ("E", 18),
@@ -25,7 +28,8 @@ enum Format {
 }
 
 /// The canonical text: `1.5` → `1500m`, `1024Mi` → `1Gi`. `None` when it is no quantity.
-pub(super) fn canonical(text: &str) -> Option<String> {
+#[must_use]
+pub fn canonical(text: &str) -> Option<String> {
     let (billionths, format) = parse(text)?;
     Some(match format {
         Format::Binary if billionths.abs() >= 1024 * ONE && billionths % ONE == 0 => {
@@ -42,6 +46,51 @@ pub(super) fn canonical(text: &str) -> Option<String> {
             format!("{number}{unit}")
         }
     })
+}
+
+/// The whole number below an amount, as for `nvidia.com/gpu: 1e3`; 0 for less than none. `None` when it is no quantity.
+#[must_use]
+pub fn whole(text: &str) -> Option<u64> {
+    in_units(text, ONE, i128::div_euclid)
+}
+
+/// Thousandths, rounded down: what a node has of its processors. `None` when it is no quantity.
+#[must_use]
+pub fn millis_there(text: &str) -> Option<u64> {
+    in_units(text, ONE / 1000, i128::div_euclid)
+}
+
+/// Thousandths, rounded up: what somebody asks for of processors. `None` when it is no quantity.
+#[must_use]
+pub fn millis_asked(text: &str) -> Option<u64> {
+    in_units(text, ONE / 1000, ceil)
+}
+
+/// MiB, rounded down: what a node has of memory. `None` when it is no quantity.
+#[must_use]
+pub fn mebibytes_there(text: &str) -> Option<u64> {
+    in_units(text, MEBIBYTE, i128::div_euclid)
+}
+
+/// MiB, rounded up: what somebody asks for of memory. `None` when it is no quantity.
+#[must_use]
+pub fn mebibytes_asked(text: &str) -> Option<u64> {
+    in_units(text, MEBIBYTE, ceil)
+}
+
+/// How two amounts compare. `None` when one of them is no quantity.
+#[must_use]
+pub fn compare(one: &str, other: &str) -> Option<std::cmp::Ordering> {
+    Some(parse(one.trim())?.0.cmp(&parse(other.trim())?.0))
+}
+
+fn in_units(text: &str, unit: i128, round: fn(i128, i128) -> i128) -> Option<u64> {
+    let (billionths, _) = parse(text.trim())?;
+    u64::try_from(round(billionths.max(0), unit)).ok()
+}
+
+fn ceil(amount: i128, unit: i128) -> i128 {
+    amount.div_euclid(unit) + i128::from(amount.rem_euclid(unit) != 0)
 }
 
 /// The largest decimal unit that leaves a whole number.
@@ -121,6 +170,30 @@ mod tests {
         for text in ["", "Gi", "1.2.3", "1 Gi", "ten", "1Zi", "--1", "1-2", "1e999999999"] {
             assert_eq!(canonical(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn amounts_are_rounded_to_the_safe_side() {
+        for (text, expected) in [
+            ("8", Some(8)),
+            ("20k", Some(20_000)),
+            ("1e3", Some(1000)),
+            ("2500m", Some(2)),
+            ("0", Some(0)),
+            ("-1", Some(0)),
+            ("many", None),
+            ("", None),
+        ] {
+            assert_eq!(whole(text), expected, "{text}");
+        }
+        assert_eq!((millis_there("1.0005"), millis_asked("1.0005")), (Some(1000), Some(1001)));
+        assert_eq!((millis_there("16"), millis_asked("500m")), (Some(16_000), Some(500)));
+        assert_eq!((mebibytes_there("1048577"), mebibytes_asked("1048577")), (Some(1), Some(2)));
+        assert_eq!((mebibytes_there("80G"), mebibytes_asked("80G")), (Some(76_293), Some(76_294)));
+        assert_eq!(compare("80Gi", "80G"), Some(std::cmp::Ordering::Greater));
+        assert_eq!(compare("1", "one"), None);
+        assert_eq!(mebibytes_asked("1.5Gi"), Some(1536));
+        assert_eq!(mebibytes_asked("99999999999999999999999999999999999999Pi"), None);
     }
 
     proptest! {

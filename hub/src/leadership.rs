@@ -137,13 +137,16 @@ impl Held {
 
     /// Renews until cancelled, then releases. An error means that another replica leads.
     pub async fn keep(mut self, stop: CancellationToken) -> Result<(), LeaseError> {
+        let mut wait = RENEW;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(RENEW) => {}
+                () = tokio::time::sleep(wait) => {}
             }
+            // Once the API server is back, nothing is written before the lease is.
+            wait = LOOK;
             match self.step().await {
-                Ok(Step::Holding) => {}
+                Ok(Step::Holding) => wait = RENEW,
                 Ok(Step::HeldBy(holder)) => {
                     self.fence.close();
                     return Err(LeaseError::Lost { namespace: self.namespace, holder });

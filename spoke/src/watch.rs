@@ -25,7 +25,8 @@ where
     paced(watcher::watcher(api, config)).filter_map(move |event| {
         let event = match event {
             Ok(event) => {
-                failing = false;
+                // Init says that it begins to list, which may fail again.
+                failing &= matches!(event, Event::Init);
                 Some(event.modify(|object| object.meta_mut().managed_fields = None))
             }
             Err(error) => {

@@ -56,6 +56,15 @@ impl Fault {
         }
     }
 
+    /// Whether nobody answered: the API server is away or starts, or this hub may not write at this moment.
+    pub(crate) fn is_away(&self) -> bool {
+        match self {
+            Self::Api { source, .. } => !matches!(source, kube::Error::Api(status) if status.code < 500),
+            Self::Timeout { .. } => true,
+            Self::Json { .. } => false,
+        }
+    }
+
     /// Whether the object that was written is not there (any more).
     pub(crate) fn is_gone(&self) -> bool {
         match self {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::Hub;
+use super::queue::Ending;
 use crate::failover::Outages;
 use crate::fleet::ClusterName;
 
@@ -12,7 +13,7 @@ pub(super) async fn watch(hub: &Hub) {
     loop {
         hub.outages.take().await;
         look(hub);
-        hub.outages.done(&(), true);
+        hub.outages.done(&(), Ending::Done);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Work keyed by name: each key is worked on by one worker at a time, and once more if it was asked for meanwhile.
 //!
-//! A key that failed comes back later and later, with jitter; a success forgets its failures.
+//! A key that failed comes back with jitter: soon and for ever while the API server does not answer, later and later when
+//! it says no. A success forgets its failures.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
@@ -13,11 +14,25 @@ use tokio::time::{Instant, sleep_until};
 
 /// First delay after a failure.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
-/// Longest delay after failures: how long a repaired API server may go unnoticed.
+/// Longest delay after answers that are no: how long something that was put right elsewhere may go unnoticed.
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// Longest delay while the API server does not answer, and the share of it that chance takes away: how long one that is
+/// back may go unnoticed.
+const AWAY: Duration = Duration::from_millis(1500);
 
 /// Changes of clusters and of capacity come in showers; one look after them is enough.
 const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// How work on a key ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Nothing is left to do.
+    Done,
+    /// It failed, and something has to change before it can go better.
+    Refused,
+    /// It failed because nobody answered.
+    Away,
+}
 
 /// Keys that wait for a worker.
 #[derive(Debug)]
@@ -106,14 +121,18 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
     }
 
     /// Gives a key back. After a failure it comes back by itself.
-    pub(crate) fn done(&self, key: &K, succeeded: bool) {
+    pub(crate) fn done(&self, key: &K, ending: Ending) {
         let mut state = self.lock();
         state.working.remove(key);
-        if succeeded {
+        let delay = match ending {
+            Ending::Done => None,
+            Ending::Refused => state.failures.entry(key.clone()).or_insert_with(backoff).next(),
+            Ending::Away => Some(AWAY.mul_f64(rand::random_range(0.25..1.0))),
+        };
+        if ending != Ending::Refused {
             state.failures.remove(key);
-        } else {
-            let delay =
-                state.failures.entry(key.clone()).or_insert_with(backoff).next().unwrap_or(LAST_RETRY);
+        }
+        if let Some(delay) = delay {
             state.later.insert((Instant::now() + delay, key.clone()));
         }
         if state.again.remove(key) {
@@ -198,9 +217,9 @@ mod tests {
         assert!(queue.take().now_or_never().is_none(), "asked for twice is once");
         queue.add("a");
         assert!(queue.take().now_or_never().is_none(), "two workers on one key");
-        queue.done(&"a", true);
+        queue.done(&"a", Ending::Done);
         assert_eq!(queue.take().await, "a", "what was asked for meanwhile is lost");
-        queue.done(&"a", true);
+        queue.done(&"a", Ending::Done);
         assert!(queue.is_idle());
     }
 
@@ -213,17 +232,29 @@ mod tests {
             let before = Instant::now();
             let key = queue.take().await;
             last = before.elapsed();
-            queue.done(&key, false);
+            queue.done(&key, Ending::Refused);
         }
         assert!(last >= LAST_RETRY && last <= LAST_RETRY * 2, "{last:?}");
         let key = queue.take().await;
-        queue.done(&key, true);
+        queue.done(&key, Ending::Done);
         queue.add("a");
         let key = queue.take().await;
-        queue.done(&key, false);
+        queue.done(&key, Ending::Refused);
         let before = Instant::now();
         queue.take().await;
         assert!(before.elapsed() <= FIRST_RETRY * 2 + Duration::from_millis(2), "{:?}", before.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_nobody_answers_a_key_comes_back_soon_however_long_that_is() {
+        let queue = Queue::default();
+        queue.add("a");
+        for _ in 0..50 {
+            let before = Instant::now();
+            let key = queue.take().await;
+            assert!(before.elapsed() <= AWAY + Duration::from_millis(2), "{:?}", before.elapsed());
+            queue.done(&key, Ending::Away);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -247,7 +278,7 @@ mod tests {
         }
         assert_eq!(queue.take().await, "a");
         assert!(start.elapsed() >= DEBOUNCE);
-        queue.done(&"a", true);
+        queue.done(&"a", Ending::Done);
         assert!(queue.lock().later.is_empty(), "each wish was kept");
         queue.add_soon("a");
         assert_eq!(queue.take().await, "a", "a wish after the shower is lost");

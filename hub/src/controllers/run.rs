@@ -15,7 +15,7 @@ use super::events::Events;
 use super::fault::{Fault, chain};
 use super::live::Live;
 use super::placement::{Rows, grants};
-use super::queue::Queue;
+use super::queue::{Ending, Queue};
 use super::stores::{NIM_KINDS, Stores, Writers, everywhere, nim_resource, owner, watch};
 use super::{Hub, cluster, events, outages, placement, quota, standards};
 use crate::admin::Stage;
@@ -194,7 +194,7 @@ async fn placements(hub: &Hub) {
         let started = Instant::now();
         let outcome = placement::reconcile(hub, &key).await;
         finish(hub, "placement", &key.to_string(), started, &outcome);
-        hub.placements.done(&key, outcome.is_ok());
+        hub.placements.done(&key, ending(&outcome));
     }
 }
 
@@ -206,7 +206,7 @@ async fn reports(hub: &Hub) {
         finish(hub, "report", &key.to_string(), started, &outcome);
         match outcome {
             Ok(()) => hub.reports.rest(key, REPORT_EVERY),
-            Err(_) => hub.reports.done(&key, false),
+            Err(_) => hub.reports.done(&key, ending(&outcome)),
         }
     }
 }
@@ -217,7 +217,15 @@ async fn clusters(hub: &Hub) {
         let started = Instant::now();
         let outcome = cluster::reconcile(hub, &name).await;
         finish(hub, "cluster", name.as_str(), started, &outcome);
-        hub.clusters.done(&name, outcome.is_ok());
+        hub.clusters.done(&name, ending(&outcome));
+    }
+}
+
+fn ending(outcome: &Result<(), Fault>) -> Ending {
+    match outcome {
+        Ok(()) => Ending::Done,
+        Err(fault) if fault.is_away() => Ending::Away,
+        Err(_) => Ending::Refused,
     }
 }
 
@@ -235,13 +243,13 @@ fn finish(hub: &Hub, controller: &'static str, key: &str, started: Instant, outc
     hub.metrics.reconciled(controller, started.elapsed());
     if let Err(fault) = outcome {
         hub.metrics.fault(controller, fault.category());
-        tracing::warn!(
-            controller,
-            key,
-            fault = fault.category(),
-            error = chain(fault),
-            "reconcile failed; trying again"
-        );
+        let (fault, error, away) = (fault.category(), chain(fault), fault.is_away());
+        if away {
+            // What is away is told by whoever watches it.
+            tracing::debug!(controller, key, fault, error, "reconcile failed; trying again");
+        } else {
+            tracing::warn!(controller, key, fault, error, "reconcile failed; trying again");
+        }
     }
 }
 

@@ -10,6 +10,9 @@ const CAP: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_mins(5);
 /// The wait while somebody has to act, at most.
 const SLOW: Duration = Duration::from_secs(15);
+/// How long each step of an attempt to dial may take, at first and at most: a hub that is frozen, or whose place a standby
+/// takes, accepts and says nothing; one that a whole fleet dials at once, or at the end of a bad line, needs longer.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(10));
 /// A session that lived this long was healthy: what follows is a new trouble.
 const HEALTHY: Duration = Duration::from_secs(10);
 
@@ -33,6 +36,13 @@ impl Backoff {
         let ceiling = BASE.saturating_mul(2_u32.saturating_pow(self.attempts)).min(self.cap);
         self.attempts = self.attempts.saturating_add(1);
         ceiling.mul_f64(random)
+    }
+
+    /// How long each step of the next attempt may take: more with each that failed.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        let (least, most) = PATIENCE;
+        least.saturating_mul(2_u32.saturating_pow(self.attempts.saturating_sub(1))).min(most)
     }
 
     /// A session was up for this long.
@@ -69,6 +79,21 @@ mod tests {
         assert_eq!(backoff.next(1.0), CAP);
         backoff.lived(HEALTHY);
         assert_eq!(backoff.next(0.5), BASE / 2);
+    }
+
+    #[test]
+    fn a_hub_that_says_nothing_is_left_soon_and_waited_for_longer_each_time() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<_> = (0..5)
+            .map(|_| {
+                backoff.next(0.0);
+                backoff.patience().as_secs()
+            })
+            .collect();
+        assert_eq!(waits, [3, 6, 10, 10, 10]);
+        assert_eq!(Backoff { attempts: u32::MAX, ..Backoff::default() }.patience(), PATIENCE.1);
+        backoff.lived(HEALTHY);
+        assert_eq!(backoff.patience(), PATIENCE.0);
     }
 
     #[test]

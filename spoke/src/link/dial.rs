@@ -15,8 +15,8 @@ use tower::service_fn;
 use super::settings::{CaHash, HubAddress, Settings};
 use super::tls::WrongCa;
 
-/// For each of name resolution with TCP and a proxy, TLS, and the hub's first word.
-const STEP: Duration = Duration::from_secs(10);
+/// The patience where nothing is lost by waiting: while there is no certificate yet, or another one is in use.
+pub(super) const PATIENT: Duration = Duration::from_secs(10);
 
 /// There is no connection to the hub.
 #[derive(Debug, thiserror::Error)]
@@ -62,24 +62,29 @@ impl DialError {
     }
 }
 
-/// Dials the hub. A channel means that the hub has taken our certificate, if we showed one.
-pub(super) async fn dial(settings: &Settings, config: Arc<ClientConfig>) -> Result<Channel, DialError> {
+/// Dials the hub. A channel means that the hub has taken our certificate, if we showed one. Each step has `patience`:
+/// name resolution with TCP and a proxy, TLS, the hub's first word, and the beginning of HTTP/2.
+pub(super) async fn dial(
+    settings: &Settings,
+    config: Arc<ClientConfig>,
+    patience: Duration,
+) -> Result<Channel, DialError> {
     let (address, ca_hash) = (&settings.address, settings.ca_hash);
     let tcp_problem = |problem| DialError::Tcp { address: address.clone(), problem };
     let tls_problem = |problem| DialError::Tls { address: address.clone(), problem };
-    let late = || format!("no answer within {} s", STEP.as_secs());
-    let tcp = timeout(STEP, settings.proxy.connect(address))
+    let late = |what: &str| format!("{what}: no answer within {} s", patience.as_secs_f64());
+    let tcp = timeout(patience, settings.proxy.connect(address))
         .await
-        .map_err(|_| tcp_problem(late()))?
+        .map_err(|_| tcp_problem(late("TCP")))?
         .map_err(|error| tcp_problem(error.to_string()))?;
     let connector = TlsConnector::from(config);
-    let mut tls = timeout(STEP, connector.connect(address.server_name(), tcp))
+    let mut tls = timeout(patience, connector.connect(address.server_name(), tcp))
         .await
-        .map_err(|_| tls_problem(late()))?
+        .map_err(|_| tls_problem(late("handshake")))?
         .map_err(|error| explain(address, ca_hash, &error))?;
     // A client's handshake is over before the server has looked at its certificate; what the server says first, be it a
     // refusal or the first frame of HTTP/2, comes after.
-    let first = timeout(STEP, tls.fill_buf()).await.map_err(|_| tls_problem(late()))?;
+    let first = timeout(patience, tls.fill_buf()).await.map_err(|_| tls_problem(late("first word")))?;
     match first {
         Ok([]) => return Err(tls_problem("it closed the connection".to_owned())),
         Ok(_) => {}
@@ -91,11 +96,12 @@ pub(super) async fn dial(settings: &Settings, config: Arc<ClientConfig>) -> Resu
         let tls = once.lock().unwrap_or_else(PoisonError::into_inner).take();
         async move { tls.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
     });
-    Endpoint::from_static("http://nimfleet-hub")
+    let endpoint = Endpoint::from_static("http://nimfleet-hub")
         .http2_keep_alive_interval(settings.keepalive)
-        .keep_alive_timeout(settings.keepalive)
-        .connect_with_connector(connector)
+        .keep_alive_timeout(settings.keepalive);
+    timeout(patience, endpoint.connect_with_connector(connector))
         .await
+        .map_err(|_| tls_problem(late("HTTP/2")))?
         .map_err(|error| tls_problem(error.to_string()))
 }
 
@@ -125,5 +131,46 @@ fn explain(address: &HubAddress, ca_hash: CaHash, error: &io::Error) -> DialErro
             | AlertDescription::DecryptError),
         )) => DialError::NotTaken { address, problem: format!("{alert:?}") },
         _ => DialError::Tls { address, problem: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::super::proxy::Proxy;
+    use super::super::settings::KEEPALIVE;
+    use super::super::tls::pinned;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_hub_that_accepts_and_says_nothing_is_left_after_the_patience() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ca_hash: CaHash = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+        let settings = Settings {
+            address: listener.local_addr().unwrap().to_string().parse().unwrap(),
+            ca_hash,
+            cluster: "east".to_owned(),
+            token: None,
+            cluster_uid: String::new(),
+            capabilities: Vec::new(),
+            limits: String::new(),
+            instance: (String::new(), 0),
+            proxy: Proxy::default(),
+            keepalive: KEEPALIVE,
+        };
+        let hanging = tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            // It reads all and answers nothing, as a process that is stopped does.
+            tcp.read_to_end(&mut Vec::new()).await
+        });
+        let (begun, patience) = (Instant::now(), Duration::from_millis(200));
+        let error = dial(&settings, Arc::new(pinned(ca_hash).unwrap()), patience).await.unwrap_err();
+        assert!(error.to_string().contains("handshake: no answer within 0.2 s"), "{error}");
+        assert!(!error.needs_somebody(), "it is tried again");
+        assert!(begun.elapsed() < patience * 5, "{:?}", begun.elapsed());
+        drop(hanging.await.unwrap());
     }
 }

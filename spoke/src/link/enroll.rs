@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::dial::{DialError, dial};
+use super::dial::{DialError, PATIENT, dial};
 use super::identity::Enrolled;
 use super::settings::Settings;
 use super::tls::{TlsError, pinned};
@@ -76,7 +76,7 @@ pub(super) fn new_key() -> Result<String, rcgen::Error> {
 /// Asks once with a token and a key of its own. The hub is known by the hash of its CA.
 pub(super) async fn join(settings: &Settings, token: &str, key_pem: &str) -> Result<Answer, EnrollError> {
     let request = v1::EnrollRequest { token: token.to_owned(), ..request(settings, key_pem)? };
-    let channel = dial(settings, Arc::new(pinned(settings.ca_hash)?)).await?;
+    let channel = dial(settings, Arc::new(pinned(settings.ca_hash)?), PATIENT).await?;
     enroll(channel, request, key_pem).await
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn come_back(settings: &Settings, over: &Enrolled) -> Result<An
         expired_certificate_pem: over.certificate_pem.clone(),
         ..request(settings, &over.key_pem)?
     };
-    let channel = dial(settings, over.known()?).await?;
+    let channel = dial(settings, over.known()?, PATIENT).await?;
     enroll(channel, request, &over.key_pem).await
 }
 

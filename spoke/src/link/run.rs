@@ -80,7 +80,9 @@ impl<D: Deliver, S: IdentityStore + Clone> Link<D, S> {
         backoff: &mut Backoff,
         stop: &CancellationToken,
     ) -> Option<Duration> {
-        let dialled = async { dial(&self.settings, enrolled.mutual()?).await.map_err(EnrollError::from) };
+        let patience = backoff.patience();
+        let dialled =
+            async { dial(&self.settings, enrolled.mutual()?, patience).await.map_err(EnrollError::from) };
         let error = match stop.run_until_cancelled(dialled).await? {
             Ok(channel) => {
                 let (end, lived) = self.serve(credentials, lasting, channel, stop).await;

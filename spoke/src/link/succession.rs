@@ -13,7 +13,7 @@ use super::IdentityStore;
 use super::backoff::Backoff;
 use super::connect::Connection;
 use super::credentials::Credentials;
-use super::dial::dial;
+use super::dial::{PATIENT, dial};
 use super::enroll::{EnrollError, renew};
 use super::lasting::Lasting;
 use super::run::{Link, Trouble};
@@ -111,7 +111,7 @@ impl<D: Deliver, S: IdentityStore> Link<D, S> {
         let renewed = renew(channel).await?;
         let tls = renewed.mutual().map_err(EnrollError::from)?;
         // The certificate is kept once it has been seen to work: until then the last one is as good.
-        let fresh = dial(&self.settings, tls).await.map_err(EnrollError::from)?;
+        let fresh = dial(&self.settings, tls, PATIENT).await.map_err(EnrollError::from)?;
         credentials.keep(renewed, None).await?;
         Ok(fresh)
     }

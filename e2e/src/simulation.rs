@@ -5,7 +5,7 @@
 //!           agenda, dice, faults                                          net
 //!           spokes ─ spoke::link::Machine, rules of delivery, outbox ──────┘
 //!                    kube, operator: a model of the cluster
-//! invariants: I1 … I8, asked after every step
+//! invariants: I1 … I9, asked after every step
 //! ```
 //!
 //! The same seed gives the same run, step by step. Time is simulated: minutes of a fleet take milliseconds.
@@ -85,7 +85,7 @@ pub struct Violation {
 }
 
 impl Violation {
-    /// `I1` to `I8`.
+    /// `I1` to `I9`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.invariant.split(':').next().unwrap_or_default()
@@ -192,6 +192,7 @@ impl World {
             world.stage.plan_between(0, 5000, Event::AgentStarts { spoke });
         }
         world.stage.plan_between(500, 4000, Event::Admin);
+        world.stage.plan_between(5000, 20_000, Event::Confirm);
         world.stage.plan_between(5000, 20_000, Event::Fault);
         let most = if world.plan.heavy { TROUBLE.0 + 20_000 } else { TROUBLE.1 };
         let trouble = world.stage.dice.between(TROUBLE.0, most);
@@ -238,6 +239,7 @@ impl World {
             Event::Vanish { spoke, local } => self.spokes[spoke].vanish(local, stage),
             Event::Observe { spoke } => self.spokes[spoke].observe(stage),
             Event::Admin => self.administer(),
+            Event::Confirm => self.confirm(),
             Event::Fault if !self.calm => {
                 self.fault();
                 self.stage.plan_between(500, 15_000, Event::Fault);
@@ -293,6 +295,26 @@ impl World {
         }
         let most = if self.plan.heavy { 1500 } else { 6000 };
         self.stage.plan_between(100, most, Event::Admin);
+    }
+
+    /// What a spoke holds back is confirmed, sooner or later.
+    fn confirm(&mut self) {
+        for hub in &self.hubs {
+            let Some(process) = &hub.process else { continue };
+            for cluster in &hub.store.clusters {
+                let Ok(name) = cluster.parse() else { continue };
+                if process.fleetbox.held_back(&name).is_empty() || self.stage.dice.per_mille(300) {
+                    continue;
+                }
+                let count = process.fleetbox.confirm_held_back(&name);
+                let index = hub.index;
+                self.stage.note(|| format!("admin of hub {index} confirms {count} deletions of {cluster}"));
+            }
+        }
+        for hub in &mut self.hubs {
+            hub.settle(&mut self.stage);
+        }
+        self.stage.plan_between(2000, 20_000, Event::Confirm);
     }
 
     /// While something is wrong around a spoke, nothing is expected of it in time.

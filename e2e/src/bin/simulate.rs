@@ -9,7 +9,7 @@ use std::time::Instant;
 use clap::Parser;
 use e2e::simulation::{Mutant, Options, campaign, run};
 
-/// Runs the fleet's machines through seeded faults, and asks I1 to I8 after every step.
+/// Runs the fleet's machines through seeded faults, and asks I1 to I9 after every step.
 #[derive(Parser)]
 struct Args {
     /// How many seeds.

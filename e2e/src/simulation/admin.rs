@@ -38,7 +38,8 @@ pub(super) fn act(hub: &mut HubSite, plan: Plan, stage: &mut Stage) {
         50..60 => scale(hub, stage),
         60..75 => relocate(hub, stage),
         75..85 => delete_object(hub, stage),
-        85..92 => delete_placement(hub, stage),
+        85..91 => delete_placement(hub, stage),
+        91..95 => delete_many(hub, stage),
         _ => change_all(hub, stage),
     }
 }
@@ -198,6 +199,20 @@ fn delete_object(hub: &mut HubSite, stage: &mut Stage) {
     stage.note(|| format!("user of hub {}: deletes {uid}", hub.index));
     touch_owner(hub, &uid, stage);
     unwanted([uid], stage);
+}
+
+fn delete_many(hub: &mut HubSite, stage: &mut Stage) {
+    let uids: Vec<String> = hub.store.objects.keys().cloned().collect();
+    for uid in uids {
+        if stage.dice.per_mille(600)
+            && let Some(object) = hub.store.objects.get_mut(&uid)
+        {
+            object.leaving = true;
+            stage.note(|| format!("user of hub {}: deletes {uid} with others", hub.index));
+            touch_owner(hub, &uid, stage);
+            unwanted([uid], stage);
+        }
+    }
 }
 
 fn delete_placement(hub: &mut HubSite, stage: &mut Stage) {

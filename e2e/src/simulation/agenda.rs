@@ -47,6 +47,8 @@ pub(super) enum Event {
     Observe { spoke: usize },
     /// Somebody changes what is wanted.
     Admin,
+    /// The admin looks whether deletions wait for a word.
+    Confirm,
     /// Something breaks.
     Fault,
     /// Something that broke is mended.

@@ -208,7 +208,6 @@ impl World {
             self.mend(Mend::Path { spoke });
             self.mend(Mend::Speed { spoke });
             self.mend(Mend::Kube { spoke });
-            self.spokes[spoke].kube.is_prompt = true;
             let session = self.spokes[spoke].agent.as_ref().and_then(|agent| agent.session.as_ref());
             if let Some(stream) = session.map(|session| session.stream) {
                 self.mend(Mend::Reader { spoke, stream });

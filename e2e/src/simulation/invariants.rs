@@ -8,6 +8,7 @@ mod i5_bad_objects_alone;
 mod i6_status_is_true;
 mod i7_bounded_memory;
 mod i8_one_session;
+mod i9_no_mass_deletion;
 
 use super::World;
 use super::stage::Fact;
@@ -42,6 +43,7 @@ impl Invariants {
             Box::new(i6_status_is_true::StatusIsTrue::default()),
             Box::new(i7_bounded_memory::BoundedMemory),
             Box::new(i8_one_session::OneSession),
+            Box::new(i9_no_mass_deletion::NoMassDeletion::default()),
         ])
     }
 

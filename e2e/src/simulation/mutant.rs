@@ -25,11 +25,13 @@ pub enum Mutant {
     ForgeAcks,
     /// I8: a session is not told that another has its seat.
     KeepOldSession,
+    /// I9: a spoke forgets at once what it has deleted lately.
+    ForgetReleases,
 }
 
 impl Mutant {
     /// All of them, in the order of the invariants they break.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ObeyAnyEpoch,
         Self::RepeatDelta,
         Self::HideGone,
@@ -38,6 +40,7 @@ impl Mutant {
         Self::HideDisconnect,
         Self::ForgeAcks,
         Self::KeepOldSession,
+        Self::ForgetReleases,
     ];
 
     /// The invariant it breaks.
@@ -52,6 +55,7 @@ impl Mutant {
             Self::HideDisconnect => "I6",
             Self::ForgeAcks => "I7",
             Self::KeepOldSession => "I8",
+            Self::ForgetReleases => "I9",
         }
     }
 
@@ -67,6 +71,7 @@ impl Mutant {
             Self::HideDisconnect => "hide-disconnect",
             Self::ForgeAcks => "forge-acks",
             Self::KeepOldSession => "keep-old-session",
+            Self::ForgetReleases => "forget-releases",
         }
     }
 }

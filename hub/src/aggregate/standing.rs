@@ -99,7 +99,13 @@ pub(super) fn of(delivery: &Delivery<'_>, link: Link) -> Standing {
             "delivered, not reconciled yet".to_owned(),
             ready,
         ),
-        None => standing(Stage::Sent, Reason::AwaitingCluster, "not delivered yet".to_owned(), ready),
+        None => {
+            let message = match delivery.answer {
+                Some(Answer::Retrying { message }) => format!("not delivered yet, tried again: {message}"),
+                _ => "not delivered yet".to_owned(),
+            };
+            standing(Stage::Sent, Reason::AwaitingCluster, message, ready)
+        }
         Some(status) if has_failed(status) => {
             Standing { ready_replicas: ready, ..broken(Reason::Failed, why(status), true) }
         }

@@ -156,7 +156,8 @@ fn one_cluster_behind_makes_the_whole_not_ready() {
     let not_ready = || Some(said("NIMService", "h", "NotReady", 0));
     let rejected =
         Answer::Rejected { class: RejectionClass::Conflict, message: "llm is not the fleet's".into() };
-    let cases: [(&str, Said, &str, &str); 8] = [
+    let retrying = Answer::Retrying { message: "no answer within 10 s".into() };
+    let cases: [(&str, Said, &str, &str); 9] = [
         (
             "sent",
             Said { answer: None, service: None, ..ready() },
@@ -189,6 +190,12 @@ fn one_cluster_behind_makes_the_whole_not_ready() {
             "False/Rejected",
         ),
         (
+            "retried",
+            Said { answer: Some(retrying), service: None, ..ready() },
+            "Progressing/AwaitingCluster",
+            "False/AwaitingCluster",
+        ),
+        (
             "no payload",
             Said { payload: Err("spec.overrides[0] does not fit".into()), ..ready() },
             "Degraded/OverrideFailed",
@@ -204,6 +211,11 @@ fn one_cluster_behind_makes_the_whole_not_ready() {
         let condition = find(&conditions, "Ready").unwrap();
         assert_eq!(format!("{}/{}", condition.status, condition.reason), ready, "{what}");
         assert!(condition.message.starts_with("ready in 1 of 2 clusters; east: "), "{}", condition.message);
+        assert!(
+            what != "retried" || condition.message.contains("tried again: no answer"),
+            "{}",
+            condition.message
+        );
         assert_ne!(service["state"], "Ready", "{what}");
         let available = find(&placement.conditions, "Available").unwrap();
         assert_ne!(available.status, "True", "{what}");

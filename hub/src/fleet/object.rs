@@ -239,6 +239,11 @@ pub enum Answer {
         /// In one sentence, with the numbers.
         message: String,
     },
+    /// Neither done nor refused yet: the spoke keeps trying, and its last word is still to come.
+    Retrying {
+        /// What failed last.
+        message: String,
+    },
 }
 
 /// A spoke's answer to one object it was sent, with what it was sent.

@@ -10,7 +10,7 @@ mod delivery;
 mod event;
 mod held;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -62,6 +62,8 @@ pub(super) struct Session {
     terms: Terms,
     phase: Phase,
     delivery: Delivery,
+    /// The latest statuses of what is held here and nobody wants yet, by uid.
+    unclaimed: BTreeMap<String, ObjectStatus>,
     opened: Instant,
     heard: Instant,
     sent: Instant,
@@ -82,6 +84,7 @@ impl Session {
             terms,
             phase: Phase::Greeting,
             delivery: Delivery::default(),
+            unclaimed: BTreeMap::new(),
             opened: now,
             heard: now,
             sent: now,
@@ -92,6 +95,12 @@ impl Session {
     /// Whether the first index is waited for.
     pub(super) fn is_indexing(&self) -> bool {
         matches!(self.phase, Phase::Indexing { .. })
+    }
+
+    /// How many things it keeps, of whatever kind.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.unclaimed.len() + self.delivery.size()
     }
 
     /// The next moment at which something is due if nothing happens.
@@ -130,6 +139,7 @@ impl Session {
             (Event::Tick, _) => self.tick(view.now, &mut effects),
             (Event::Changed, Phase::Live { .. }) => {
                 self.delivery.changed(view.wants);
+                self.claim(view.wants, &mut effects);
                 self.deliver(view, &mut effects);
             }
             // Before the index is known a change means nothing: the index will be compared with what is wanted then.
@@ -246,6 +256,8 @@ impl Session {
             buckets = (0..=u8::MAX).collect();
         }
         let Compared { mut in_sync, orphans } = self.delivery.compare(&buckets, view.wants);
+        self.unclaimed.retain(|uid, _| self.delivery.holds(uid));
+        self.claim(view.wants, effects);
         self.phase = Phase::Live { comparing: None };
         effects.push(Effect::Tell(LinkEvent::Orphans { cluster: self.cluster.clone(), objects: orphans }));
         if !first {
@@ -289,19 +301,33 @@ impl Session {
         self.deliver(view, effects);
     }
 
-    /// Passes on what concerns objects that are wanted here, so that a spoke cannot fill the hub with others.
-    fn status(&self, mut objects: Vec<ObjectStatus>, wants: &Wants, effects: &mut Vec<Effect>) {
-        objects.retain(|status| wants.get(&status.object.uid).is_some());
+    /// Passes on what concerns objects that are wanted here, and keeps what concerns others that are held here, until they
+    /// are wanted: a spoke says it once. So no spoke can fill the hub with what it makes up.
+    fn status(&mut self, mut objects: Vec<ObjectStatus>, wants: &Wants, effects: &mut Vec<Effect>) {
+        let unwanted = objects.extract_if(.., |status| wants.get(&status.object.uid).is_none());
+        let held = unwanted.filter(|status| self.delivery.holds(&status.object.uid));
+        self.unclaimed.extend(held.map(|status| (status.object.uid.clone(), status)));
+        self.tell_status(objects, effects);
+    }
+
+    /// Passes on what was kept of objects that are wanted by now.
+    fn claim(&mut self, wants: &Wants, effects: &mut Vec<Effect>) {
+        let claimed = self.unclaimed.extract_if(.., |uid, _| wants.get(uid).is_some());
+        let claimed = claimed.map(|(_, status)| status).collect();
+        self.tell_status(claimed, effects);
+    }
+
+    fn tell_status(&self, objects: Vec<ObjectStatus>, effects: &mut Vec<Effect>) {
         if !objects.is_empty() {
             effects.push(Effect::Tell(LinkEvent::Status { cluster: self.cluster.clone(), objects }));
         }
     }
 
     fn deliver(&mut self, view: &mut View<'_>, effects: &mut Vec<Effect>) {
-        while let Some(Next { id, upserts, tombstones, unsendable }) = self.delivery.next(view.wants) {
-            if !unsendable.is_empty() {
+        while let Some(Next { id, upserts, tombstones, known }) = self.delivery.next(view.wants) {
+            if !known.is_empty() {
                 let cluster = self.cluster.clone();
-                effects.push(Effect::Tell(LinkEvent::Results { cluster, results: unsendable }));
+                effects.push(Effect::Tell(LinkEvent::Results { cluster, results: known }));
             }
             if !upserts.is_empty() || !tombstones.is_empty() {
                 self.sent = view.now;

@@ -114,6 +114,11 @@ pub enum Outcome {
         /// The numbers, in one sentence.
         message: String,
     },
+    /// No outcome yet: it is tried again and again, until there is one or something else is wanted of the object.
+    Retrying {
+        /// What failed last.
+        message: String,
+    },
 }
 
 /// Why a deletion is held back.

@@ -45,6 +45,10 @@ pub(super) enum Event {
     Held(Option<Vec<HeldObject>>),
     /// The answer to [`Effect::Deliver`].
     Delivered { uid: String, outcome: Outcome },
+    /// There is no outcome of [`Effect::Deliver`] yet, and the work goes on; why.
+    Retrying { uid: String, message: String },
+    /// The answer to [`Effect::GiveUp`]: work on that object ended without an outcome.
+    GivenUp { uid: String },
     /// Something that this session needs of the cluster failed; the next session tries again.
     Failed(String),
     /// [`Session::wake_at`] has come.
@@ -71,6 +75,9 @@ pub(super) enum Effect {
     ReadHeld,
     /// Carry out one piece of work under an epoch, until there is an outcome; answer with [`Event::Delivered`].
     Deliver(Work, Epoch),
+    /// Try no longer what is under way for this object: something else is wanted of it. Answer with
+    /// [`Event::GivenUp`], or with [`Event::Delivered`] if it has come to an outcome after all.
+    GiveUp(String),
     /// End the session.
     Close(End),
 }
@@ -164,6 +171,12 @@ impl Session {
         &self.hub
     }
 
+    /// How many things it keeps, of whatever kind, but for what is held.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.waiting.len() + self.work.size()
+    }
+
     /// The next moment at which something is due if nothing happens.
     pub(super) fn wake_at(&self) -> Instant {
         let silent = (self.sent + self.heartbeat).min(self.heard + self.heartbeat * SILENT_INTERVALS);
@@ -176,19 +189,30 @@ impl Session {
     /// Takes one event.
     pub(super) fn on(&mut self, event: Event, brake: &mut Brake, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
+        let changes = matches!(event, Event::Delivered { .. });
         match (event, &self.phase) {
             (_, Phase::Closed) => {}
             (Event::Said(said), _) => self.said(said, now, &mut effects),
             (Event::EpochJudged(judgement), _) => self.judged(judgement, now, &mut effects),
             (Event::Held(held), _) => self.read(held, &mut effects),
             (Event::Delivered { uid, outcome }, _) => self.delivered(&uid, outcome, &mut effects),
+            (Event::Retrying { uid, message }, _) => {
+                if let Some(doing) = self.work.retrying(&uid) {
+                    effects.push(ack(doing.delta, &uid, &doing.hash, Outcome::Retrying { message }));
+                }
+            }
+            (Event::GivenUp { uid }, _) => {
+                self.work.given_up(&uid);
+                self.go_on(&uid, &mut effects);
+            }
             (Event::Failed(problem), _) => self.close(End::Lost(problem), &mut effects),
             (Event::Tick, _) => self.tick(brake, now, &mut effects),
         }
         if effects.iter().any(|effect| matches!(effect, Effect::Send(_))) {
             self.sent = now;
         }
-        if effects.iter().any(|effect| matches!(effect, Effect::Deliver(..))) && self.reading.is_some() {
+        let begins = effects.iter().any(|effect| matches!(effect, Effect::Deliver(..)));
+        if (begins || changes) && self.reading.is_some() {
             self.reading = Some(Reading::Overtaken);
         }
         effects
@@ -287,6 +311,10 @@ impl Session {
     fn delivered(&mut self, uid: &str, outcome: Outcome, effects: &mut Vec<Effect>) {
         let Some(done) = self.work.done(uid, &mut self.held, &outcome) else { return };
         effects.push(ack(done.delta, uid, &done.hash, outcome));
+        self.go_on(uid, effects);
+    }
+
+    fn go_on(&mut self, uid: &str, effects: &mut Vec<Effect>) {
         if let Some(epoch) = &self.epoch {
             self.work.go_on(uid, epoch, effects);
         }

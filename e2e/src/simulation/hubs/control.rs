@@ -7,7 +7,7 @@ use hub::decisions::{Fate, Input, PlacedRow, Rows, grants, plan, settled};
 use hub::failover::Limits;
 use hub::fleet::{ClusterName, FleetEvent, ObjectRef};
 use hub::link::{Cause, DesiredObject, Removal, RemovalPolicy};
-use hub::scheduler::{self, Chosen, Decision, Granted, Previous, Request, Workload, schedule};
+use hub::scheduler::{self, Chosen, Decision, Granted, Previous, Reason, Request, Workload, schedule};
 
 use super::Event;
 use super::process::{Book, HubSite};
@@ -257,8 +257,9 @@ impl HubSite {
                 namespace: super::NAMESPACE.to_owned(),
                 name: object.name.clone(),
             };
-            // The admin of this world deletes many at once, means it, and has said so.
-            let (reason, decided, cause) = (row.reason.clone(), row.since, Cause::Confirmed);
+            let failed_over = row.reason == Reason::Replaced.as_str();
+            let cause = if failed_over { Cause::Failover } else { Cause::Admin };
+            let (reason, decided) = (row.reason.clone(), row.since);
             let removal = Removal { object: removed, policy, reason, decided, cause };
             process.fleetbox.set_removal(&parsed, removal);
             listed.insert((cluster.to_owned(), object.uid.clone()));

@@ -208,8 +208,11 @@ impl HubSite {
             LinkEvent::Results { results, .. } => {
                 for result in results {
                     let uid = result.uid.clone();
-                    if !matches!(result.answer, Answer::Accepted | Answer::Gone) {
-                        stage.bad.insert(uid.clone());
+                    match result.answer {
+                        // How it ends is still to come.
+                        Answer::Retrying { .. } => continue,
+                        Answer::Rejected { .. } => drop(stage.bad.insert(uid.clone())),
+                        Answer::Accepted | Answer::Gone | Answer::Held { .. } => {}
                     }
                     stage.facts.push(Fact::Answered { hub, life, cluster: cluster.clone(), uid });
                 }

@@ -24,7 +24,7 @@ impl Invariant for NoRemovalUnasked {
                 let epoch = epoch.clone();
                 self.tombstones.insert((uid.clone(), epoch.hub_id, epoch.term, epoch.incarnation));
             }
-            Fact::Removed { spoke, uid, epoch, stored } => {
+            Fact::Removed { spoke, uid, epoch, stored, .. } => {
                 let named = (uid.clone(), epoch.hub_id.clone(), epoch.term, epoch.incarnation.clone());
                 if !self.tombstones.contains(&named) {
                     return Err(format!("{uid} left spoke {spoke} without a tombstone of epoch {epoch}"));

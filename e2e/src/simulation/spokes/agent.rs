@@ -8,7 +8,9 @@ use prost::Message;
 use proto::v1;
 use spoke::deliver::{Epoch, HeldObject, ObjectRef, marks_of, rules};
 use spoke::facts::CapacityReport;
-use spoke::link::{Act, Backoff, Brake, End, Happening, Judgement, Machine, Settings, ToHub, to_hub};
+use spoke::link::{
+    Act, Backoff, Brake, End, Happening, Judgement, Machine, Settings, capacity_message, status_messages,
+};
 use spoke::report::Outbox;
 
 use super::known::Known;
@@ -189,6 +191,9 @@ impl SpokeSite {
     pub(super) fn happened(&mut self, happening: Happening, stage: &mut Stage) {
         let Some(agent) = &mut self.agent else { return };
         let Some(session) = &mut agent.session else { return };
+        if stage.is(Mutant::ForgetReleases) {
+            agent.brake = Brake::default();
+        }
         let acts = session.machine.on(happening, &mut agent.brake, &agent.settings, stage.instant());
         self.carry_out(VecDeque::from(acts), stage);
     }
@@ -220,6 +225,7 @@ impl SpokeSite {
                     stage.plan_between(5, 60, Event::Held { spoke, life, stream, held });
                 }
                 Act::Deliver(work, epoch) => self.begin(work, epoch, stage),
+                Act::GiveUp(uid) => self.give_up(&uid, stage),
                 Act::Close(end) => return self.end(&end, stage),
             }
         }
@@ -331,7 +337,9 @@ impl SpokeSite {
         session.news_planned = false;
         session.next_status = stage.now + STATUS_EVERY;
         if let Some(statuses) = agent.outbox.take(STATUSES).now_or_never() {
-            send(stream, &to_hub(ToHub::Status(statuses), &agent.settings), stage);
+            for message in status_messages(statuses, session.machine.most_bytes()) {
+                send(stream, &message, stage);
+            }
         }
         let same = |told: &CapacityReport, new: &CapacityReport| {
             *told == CapacityReport { observed_at_ms: told.observed_at_ms, ..new.clone() }
@@ -346,7 +354,7 @@ impl SpokeSite {
                     report.pools.iter().map(|pool| pool.free).collect::<Vec<_>>()
                 )
             });
-            send(stream, &to_hub(ToHub::Capacity(report.clone()), &agent.settings), stage);
+            send(stream, &capacity_message(report.clone(), session.machine.most_bytes()), stage);
         }
     }
 

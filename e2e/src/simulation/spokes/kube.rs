@@ -83,6 +83,10 @@ pub(in crate::simulation) struct Judged {
     /// The epoch that was stored when it was judged.
     pub(in crate::simulation) stored: Option<Epoch>,
     pub(in crate::simulation) generation: i64,
+    /// Whether the brake has a say.
+    pub(in crate::simulation) braked: bool,
+    /// The agent process that judged.
+    pub(in crate::simulation) life: u64,
 }
 
 /// Why a call changed nothing.
@@ -103,8 +107,6 @@ pub(in crate::simulation) struct Kube {
     pub(in crate::simulation) foreign: Vec<u32>,
     /// Calls of a thousand that fail.
     pub(in crate::simulation) failing: u32,
-    /// Even objects that hang are answered.
-    pub(in crate::simulation) is_prompt: bool,
     version: u64,
 }
 
@@ -228,5 +230,6 @@ fn removed(spoke: usize, object: &ObjectRef, judged: &Judged) -> Fact {
         uid: object.uid.clone(),
         epoch: judged.epoch.clone(),
         stored: judged.stored.clone(),
+        braked: judged.braked.then_some(judged.life),
     }
 }

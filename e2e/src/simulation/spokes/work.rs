@@ -4,7 +4,9 @@
 //! anything can happen between any two of them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use spoke::deliver::{Epoch, Marks, Outcome, Policy, RejectionClass, Tombstone, Upsert, marks_of, rules};
+use spoke::deliver::{
+    Cause, Epoch, Marks, Outcome, Policy, RejectionClass, Tombstone, Upsert, marks_of, rules,
+};
 use spoke::link::{Happening, Work};
 
 use super::kube::{Call, Judged, Refused, Spec, key};
@@ -22,6 +24,8 @@ const CAP: Time = 30_000;
 const REMOVAL_WAIT: Time = 20_000;
 /// When a call that hangs is given up, milliseconds.
 const CALL_TIMEOUT: Time = 10_000;
+/// What has not come to an outcome by then is told of, milliseconds; as in production.
+const LONG: Time = 5000;
 
 /// One piece of work under way.
 pub(super) struct Worker {
@@ -32,6 +36,10 @@ pub(super) struct Worker {
     ceiling: Time,
     /// The session has ended: the call under way is the last.
     cancelled: bool,
+    /// Something else is wanted of the object: this try is the last.
+    given_up: bool,
+    begun: Time,
+    tries: u32,
 }
 
 enum Phase {
@@ -69,7 +77,17 @@ impl SpokeSite {
         let Some(agent) = &mut self.agent else { return };
         let Some(session) = &agent.session else { return };
         let (ticket, stream) = (stage.number(), session.stream);
-        let worker = Worker { stream, work, epoch, phase: Phase::Waiting, ceiling: BASE, cancelled: false };
+        let worker = Worker {
+            stream,
+            work,
+            epoch,
+            phase: Phase::Waiting,
+            ceiling: BASE,
+            cancelled: false,
+            given_up: false,
+            begun: stage.now,
+            tries: 0,
+        };
         agent.workers.insert(ticket, worker);
         agent.slots.push_back(ticket);
         self.hand_out(stage);
@@ -82,7 +100,9 @@ impl SpokeSite {
         let at_once = if stage.is(Mutant::HoldLane) { 1 } else { AT_ONCE };
         let mut waiting = std::mem::take(&mut agent.slots);
         waiting.retain(|ticket| {
-            let Some(worker) = agent.workers.get_mut(ticket) else { return false };
+            let Some(worker) = agent.workers.get_mut(ticket).filter(|worker| !worker.given_up) else {
+                return false;
+            };
             if agent.busy >= at_once || !agent.turns.insert(key(object(&worker.work))) {
                 return true;
             }
@@ -92,6 +112,19 @@ impl SpokeSite {
             false
         });
         agent.slots = waiting;
+    }
+
+    /// Tries no longer what is under way for an object.
+    pub(super) fn give_up(&mut self, uid: &str, stage: &mut Stage) {
+        let (spoke, life) = (self.index, self.life);
+        let Some(agent) = &mut self.agent else { return };
+        let of_object = |worker: &Worker| !worker.cancelled && worker.work.uid() == uid;
+        for (ticket, worker) in agent.workers.iter_mut().filter(|(_, worker)| of_object(worker)) {
+            worker.given_up = true;
+            if matches!(worker.phase, Phase::Waiting | Phase::Pausing) {
+                stage.plan(1, Event::Work { spoke, life, ticket: *ticket });
+            }
+        }
     }
 
     /// The session is over: what is not under way ends, and the next dial waits for the rest.
@@ -120,6 +153,10 @@ impl SpokeSite {
         let (spoke, life) = (self.index, self.life);
         let Some(agent) = &mut self.agent else { return };
         let Some(mut worker) = agent.workers.remove(&ticket) else { return };
+        if worker.given_up && matches!(worker.phase, Phase::Waiting | Phase::Pausing) {
+            self.given_up(&worker, stage);
+            return self.hand_out(stage);
+        }
         if matches!(worker.phase, Phase::Pausing) {
             worker.phase = Phase::Waiting;
             agent.workers.insert(ticket, worker);
@@ -138,25 +175,54 @@ impl SpokeSite {
                 self.free_slot(&worker);
                 self.done(&worker, outcome, stage);
             }
-            Step::Failed => {
-                if stage.is(Mutant::HoldLane) && !worker.cancelled {
-                    worker.phase = Phase::Reading;
-                } else {
-                    self.free_slot(&worker);
-                    worker.phase = Phase::Pausing;
-                }
-                if !worker.cancelled {
-                    let wait = stage.dice.between(worker.ceiling / 2, worker.ceiling);
-                    worker.ceiling = (worker.ceiling * 2).min(CAP);
-                    if let Some(agent) = &mut self.agent {
-                        agent.workers.insert(ticket, worker);
-                    }
-                    stage.plan(wait, Event::Work { spoke, life, ticket });
-                }
-            }
+            Step::Failed => self.failed(ticket, worker, stage),
         }
         self.hand_out(stage);
         self.dial_when_idle(stage);
+    }
+
+    /// A try came to no outcome.
+    fn failed(&mut self, ticket: u64, mut worker: Worker, stage: &mut Stage) {
+        let (spoke, life) = (self.index, self.life);
+        let holds = stage.is(Mutant::HoldLane) && !worker.cancelled && !worker.given_up;
+        if !holds {
+            self.free_slot(&worker);
+        }
+        if worker.cancelled {
+            return;
+        }
+        if worker.given_up {
+            return self.given_up(&worker, stage);
+        }
+        worker.phase = if holds { Phase::Reading } else { Phase::Pausing };
+        worker.tries += 1;
+        let wait = stage.dice.between(worker.ceiling / 2, worker.ceiling);
+        worker.ceiling = (worker.ceiling * 2).min(CAP);
+        let is_late = worker.tries == 1 && stage.now - worker.begun >= LONG;
+        let is_told = is_late || (worker.tries > 1 && worker.tries.is_power_of_two());
+        let (uid, stream) = (worker.work.uid().to_owned(), worker.stream);
+        if let Some(agent) = &mut self.agent {
+            agent.workers.insert(ticket, worker);
+        }
+        stage.plan(wait, Event::Work { spoke, life, ticket });
+        if is_told && self.is_in(stream) {
+            self.happened(Happening::Retrying { uid, message: "no outcome".to_owned() }, stage);
+        }
+    }
+
+    /// Work ended without an outcome, because something else is wanted.
+    fn given_up(&mut self, worker: &Worker, stage: &mut Stage) {
+        let (spoke, uid) = (self.index, worker.work.uid().to_owned());
+        stage.note(|| format!("agent {spoke}: {uid} of term {}: given up", worker.epoch.term));
+        if self.is_in(worker.stream) {
+            self.happened(Happening::GivenUp { uid }, stage);
+        }
+    }
+
+    /// Whether that session is the one there is.
+    fn is_in(&self, stream: u64) -> bool {
+        let session = self.agent.as_ref().and_then(|agent| agent.session.as_ref());
+        session.is_some_and(|session| session.stream == stream)
     }
 
     fn free_slot(&mut self, worker: &Worker) {
@@ -169,8 +235,7 @@ impl SpokeSite {
     fn done(&mut self, worker: &Worker, outcome: Outcome, stage: &mut Stage) {
         let (spoke, uid) = (self.index, worker.work.uid().to_owned());
         stage.note(|| format!("agent {spoke}: {uid} of term {}: {outcome:?}", worker.epoch.term));
-        let Some(agent) = &self.agent else { return };
-        if agent.session.as_ref().is_none_or(|session| session.stream != worker.stream) {
+        if !self.is_in(worker.stream) {
             return;
         }
         if let (Work::Upsert(upsert), Outcome::Accepted) = (&worker.work, &outcome) {
@@ -190,7 +255,7 @@ impl SpokeSite {
                 if fails && stage.dice.per_mille(500) {
                     return Step::Failed;
                 }
-                if matches!(&*call, Call::Apply { spec, .. } if spec.hangs && !self.kube.is_prompt) {
+                if matches!(&*call, Call::Apply { spec, .. } if spec.hangs) {
                     return Step::Failed;
                 }
                 let result = self.kube.perform(self.index, &call, stage);
@@ -200,7 +265,13 @@ impl SpokeSite {
                     (Err(Refused::Conflict), _) => Step::Failed,
                     (Err(Refused::Invalid), _) => rejected(RejectionClass::Invalid),
                     (Ok(()), Call::Apply { .. }) => Step::Done(Outcome::Accepted),
-                    (Ok(()), Call::Release { .. }) => Step::Done(Outcome::Gone),
+                    (Ok(()), Call::Release { object, .. }) => {
+                        // It leaves the watch of what is delivered.
+                        if let Some(agent) = &self.agent {
+                            agent.outbox.forget(&object.uid);
+                        }
+                        Step::Done(Outcome::Gone)
+                    }
                     (Ok(()), Call::Delete { object, .. }) => match self.kube.get(object) {
                         Some(live) => Step::Next(Phase::Leaving(live.local, stage.now + REMOVAL_WAIT), 50),
                         None => Step::Done(Outcome::Gone),
@@ -227,10 +298,14 @@ impl SpokeSite {
         {
             return Step::Done(Outcome::Rejected { class: RejectionClass::StaleEpoch, message });
         }
-        let judged = |generation| Judged { epoch: worker.epoch.clone(), stored: stored.clone(), generation };
+        let epoch = worker.epoch.clone();
+        let judged = |generation, braked| Judged { epoch, stored, generation, braked, life: self.life };
         match &worker.work {
-            Work::Upsert(upsert) => self.judge_upsert(upsert, judged(upsert.generation), stage),
-            Work::Remove(tombstone) => self.judge_removal(tombstone, judged(0), stage),
+            Work::Upsert(upsert) => self.judge_upsert(upsert, judged(upsert.generation, false), stage),
+            Work::Remove(tombstone) => {
+                let braked = tombstone.policy == Policy::Delete && tombstone.cause == Cause::Admin;
+                self.judge_removal(tombstone, judged(0, braked), stage)
+            }
         }
     }
 

@@ -33,6 +33,8 @@ pub(super) struct Delivery {
     queue: BTreeSet<(Rank, String)>,
     under_way: HashMap<String, Flight>,
     under_way_bytes: usize,
+    /// What the spoke has taken and keeps trying: its last word is still to come, and nothing waits for it.
+    retrying: HashMap<String, Flight>,
     last_delta: u64,
 }
 
@@ -77,8 +79,8 @@ pub(super) struct Next {
     pub(super) upserts: Vec<Arc<DesiredObject>>,
     /// What to remove.
     pub(super) tombstones: Vec<Arc<Removal>>,
-    /// What cannot be sent at all.
-    pub(super) unsendable: Vec<ObjectResult>,
+    /// What need not be sent, for it is there, or cannot be sent at all.
+    pub(super) known: Vec<ObjectResult>,
 }
 
 impl Delivery {
@@ -93,6 +95,17 @@ impl Delivery {
     /// The fingerprints of what the spoke holds, as far as the hub knows.
     pub(super) fn buckets(&self) -> &Buckets {
         self.held.buckets()
+    }
+
+    /// Whether the spoke holds an object in any version, as far as the hub knows.
+    pub(super) fn holds(&self, uid: &str) -> bool {
+        self.held.has_any(uid)
+    }
+
+    /// How many things it keeps, of whatever kind, but for what the spoke holds.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.index.len() + self.queue.len() + self.under_way.len() + self.retrying.len()
     }
 
     /// Whether nothing is under way, so that what the spoke says of itself can be compared.
@@ -142,13 +155,9 @@ impl Delivery {
     pub(super) fn acked(&mut self, delta: u64, results: Vec<ObjectResult>, wants: &mut Wants) -> Acked {
         let mut acked = Acked { results: Vec::new(), stale_epoch: false };
         for mut result in results {
-            if self.under_way.get(&result.uid).is_none_or(|flight| flight.delta != delta) {
-                continue;
-            }
-            let Some(flight) = self.under_way.remove(&result.uid) else { continue };
-            self.under_way_bytes -= flight.bytes;
+            let Some(flight) = self.landed(delta, &result.uid) else { continue };
             let (uid, generation) = (&result.uid, flight.generation);
-            result.hash = flight.hash;
+            result.hash.clone_from(&flight.hash);
             match &result.answer {
                 Answer::Accepted => self.held.insert(uid, generation, &result.hash),
                 Answer::Gone => {
@@ -161,6 +170,7 @@ impl Delivery {
                 }
                 Answer::Rejected { .. } => wants.refuse(uid, &result.hash),
                 Answer::Held { reason, message } => wants.hold_back(uid, *reason, message.clone()),
+                Answer::Retrying { .. } => drop(self.retrying.insert(uid.clone(), flight)),
             }
             if let Some(want) = wants.get(uid)
                 && (want.hash() != result.hash
@@ -173,10 +183,28 @@ impl Delivery {
         acked
     }
 
+    /// What was sent of an object in that delta, if it has yet to be answered.
+    fn landed(&mut self, delta: u64, uid: &str) -> Option<Flight> {
+        let is_of = |flight: &Flight| flight.delta == delta;
+        if self.under_way.get(uid).is_some_and(is_of) {
+            let flight = self.under_way.remove(uid)?;
+            self.under_way_bytes -= flight.bytes;
+            return Some(flight);
+        }
+        if self.retrying.get(uid).is_some_and(is_of) { self.retrying.remove(uid) } else { None }
+    }
+
+    /// Whether the spoke is trying this very version.
+    fn is_tried(&self, object: &DesiredObject) -> bool {
+        self.retrying
+            .get(&object.object.uid)
+            .is_some_and(|flight| flight.generation == object.generation && flight.hash == object.hash)
+    }
+
     /// What is to be sent next, if there is something to send and room for it.
     pub(super) fn next(&mut self, wants: &mut Wants) -> Option<Next> {
         let id = self.last_delta + 1;
-        let mut next = Next { id, upserts: Vec::new(), tombstones: Vec::new(), unsendable: Vec::new() };
+        let mut next = Next { id, upserts: Vec::new(), tombstones: Vec::new(), known: Vec::new() };
         let (mut size, mut done) = (0, Vec::new());
         for entry in &self.queue {
             let uid = &entry.1;
@@ -189,11 +217,17 @@ impl Delivery {
             }
             let (bytes, generation) = match want {
                 Want::Keep(object) if self.held.has(object) => {
+                    let (uid, hash) = (uid.clone(), object.hash.clone());
+                    next.known.push(ObjectResult { uid, hash, answer: Answer::Accepted });
+                    done.push(entry.clone());
+                    continue;
+                }
+                Want::Keep(object) if self.is_tried(object) => {
                     done.push(entry.clone());
                     continue;
                 }
                 Want::Keep(object) if object.payload.len() > DesiredObject::MOST_BYTES => {
-                    next.unsendable.push(too_large(object));
+                    next.known.push(too_large(object));
                     done.push(entry.clone());
                     continue;
                 }
@@ -212,13 +246,14 @@ impl Delivery {
             size += bytes;
             self.under_way_bytes += bytes;
             let hash = want.hash().to_owned();
+            self.retrying.remove(uid);
             self.under_way.insert(uid.clone(), Flight { delta: id, generation, hash, bytes });
             done.push(entry.clone());
         }
         for entry in done {
             self.queue.remove(&entry);
         }
-        for result in &next.unsendable {
+        for result in next.known.iter().filter(|result| result.answer != Answer::Accepted) {
             wants.refuse(&result.uid, &result.hash);
         }
         // Removed in the opposite order: a service goes before the cache it uses.
@@ -226,7 +261,7 @@ impl Delivery {
         if size > 0 {
             self.last_delta = id;
         }
-        (size > 0 || !next.unsendable.is_empty()).then_some(next)
+        (size > 0 || !next.known.is_empty()).then_some(next)
     }
 }
 

@@ -3,6 +3,7 @@
 mod convergence;
 mod life;
 mod reconnect;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

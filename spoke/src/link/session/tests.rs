@@ -301,3 +301,37 @@ fn a_hub_that_never_waits_for_answers_is_left() {
     assert!(closed);
     assert!(bench.session.waiting.len() <= MOST_DELTAS);
 }
+
+#[test]
+fn what_is_wanted_instead_takes_the_place_of_what_is_tried_in_vain() {
+    let mut bench = Bench::live();
+    let retrying = || Outcome::Retrying { message: "no answer".to_owned() };
+    let failed = || Event::Retrying { uid: "a".to_owned(), message: "no answer".to_owned() };
+    bench.delta(1, 5, vec![upsert("a", "1")]);
+    assert_eq!(bench.on(failed()), [acked(1, "a", "1", retrying())]);
+    assert_eq!(bench.delta(2, 5, vec![upsert("a", "2")]), [Effect::GiveUp("a".to_owned())]);
+    assert!(bench.on(failed()).is_empty(), "of what is given up there is nothing more to tell");
+    let effects = bench.on(Event::GivenUp { uid: "a".to_owned() });
+    assert_eq!(effects, [Effect::Deliver(upsert("a", "2"), epoch(5))]);
+    bench.delta(3, 5, vec![upsert("a", "3")]);
+    let effects = bench.done("a", Outcome::Accepted);
+    let expected = [acked(2, "a", "2", Outcome::Accepted), Effect::Deliver(upsert("a", "3"), epoch(5))];
+    assert_eq!(effects, expected, "an outcome after all");
+}
+
+#[test]
+fn what_is_tried_for_long_does_not_keep_the_cluster_from_being_read() {
+    let mut bench = Bench::live();
+    bench.delta(1, 5, vec![upsert("a", "1")]);
+    bench.on(Event::Retrying { uid: "a".to_owned(), message: String::new() });
+    let reads = |bench: &mut Bench| {
+        (0..CHECKED_EVERY).any(|_| {
+            bench.now += HEARTBEAT;
+            bench.said(FromHub::Heartbeat);
+            bench.on(Event::Tick).contains(&Effect::ReadHeld)
+        })
+    };
+    assert!(reads(&mut bench));
+    bench.done("a", Outcome::Accepted);
+    assert!(bench.on(Event::Held(Some(vec![]))).is_empty(), "what was read was overtaken");
+}

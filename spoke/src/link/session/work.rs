@@ -45,6 +45,8 @@ pub(super) struct Doing {
     pub(super) hash: String,
     /// What is held once it is done.
     becomes: Option<HeldObject>,
+    /// The hub has been told that it takes a while.
+    is_told: bool,
 }
 
 impl Workload {
@@ -53,9 +55,15 @@ impl Workload {
         self.under_way.len() + self.next.len() + self.gathered.len()
     }
 
-    /// Whether there is nothing to do.
+    /// How many things it keeps, of whatever kind.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.len() + self.held_back.len()
+    }
+
+    /// Whether there is nothing to do but what the hub knows to take a while.
     pub(super) fn is_still(&self) -> bool {
-        self.under_way.is_empty() && self.gathered.is_empty()
+        self.under_way.values().all(|doing| doing.is_told) && self.next.is_empty() && self.gathered.is_empty()
     }
 
     /// When deletions are judged next.
@@ -132,9 +140,21 @@ impl Workload {
                 }
             }
             Outcome::Gone => held.gone(uid),
-            Outcome::Rejected { .. } | Outcome::Held { .. } => {}
+            Outcome::Rejected { .. } | Outcome::Held { .. } | Outcome::Retrying { .. } => {}
         }
         Some(done)
+    }
+
+    /// Takes note that work on an object has not come to an outcome; none if there is none, or something else is wanted.
+    pub(super) fn retrying(&mut self, uid: &str) -> Option<&Doing> {
+        let doing = self.under_way.get_mut(uid).filter(|_| !self.next.contains_key(uid))?;
+        doing.is_told = true;
+        Some(doing)
+    }
+
+    /// Takes note that work on an object ended without an outcome.
+    pub(super) fn given_up(&mut self, uid: &str) {
+        self.under_way.remove(uid);
     }
 
     /// Starts what has waited for that.
@@ -146,10 +166,14 @@ impl Workload {
 
     fn start(&mut self, order: Order, epoch: &Epoch, effects: &mut Vec<Effect>) {
         match self.under_way.entry(order.work.uid().to_owned()) {
-            Entry::Occupied(busy) => drop(self.next.insert(busy.key().clone(), order)),
+            Entry::Occupied(busy) => {
+                effects.push(Effect::GiveUp(busy.key().clone()));
+                self.next.insert(busy.key().clone(), order);
+            }
             Entry::Vacant(free) => {
                 let Order { delta, work } = order;
-                free.insert(Doing { delta, hash: work.hash().to_owned(), becomes: becomes(&work) });
+                let (hash, becomes) = (work.hash().to_owned(), becomes(&work));
+                free.insert(Doing { delta, hash, becomes, is_told: false });
                 effects.push(Effect::Deliver(work, epoch.clone()));
             }
         }

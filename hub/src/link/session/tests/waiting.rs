@@ -1,0 +1,89 @@
+//! What a spoke keeps trying, and what it says of objects before they are wanted.
+
+use super::*;
+
+fn retrying() -> Answer {
+    Answer::Retrying { message: "no answer from the API server within 10 s".to_owned() }
+}
+
+fn told(effects: &[Effect]) -> Vec<(&str, &Answer)> {
+    let results = effects.iter().filter_map(|effect| match effect {
+        Effect::Tell(LinkEvent::Results { results, .. }) => Some(results),
+        _ => None,
+    });
+    results.flatten().map(|result| (result.uid.as_str(), &result.answer)).collect()
+}
+
+fn statuses(effects: &[Effect]) -> Vec<&str> {
+    let statuses = effects.iter().filter_map(|effect| match effect {
+        Effect::Tell(LinkEvent::Status { objects, .. }) => Some(objects),
+        _ => None,
+    });
+    statuses.flatten().map(|status| status.object.uid.as_str()).collect()
+}
+
+#[test]
+fn what_is_tried_in_vain_holds_up_no_correction_and_no_tombstone() {
+    let mut bench = Bench::new();
+    bench.connect(vec![]);
+    assert_eq!(sent(&bench.want(desired("a", "1"))), ["1 +a:1"]);
+    assert!(sent(&bench.want(desired("a", "2"))).is_empty(), "nobody has said anything yet");
+    let effects = bench.ack(1, "a", retrying());
+    assert_eq!(told(&effects), [("a", &retrying())]);
+    assert_eq!(sent(&effects), ["2 +a:2"]);
+    assert!(sent(&bench.ack(1, "a", Answer::Accepted)).is_empty(), "an echo of what was replaced");
+    bench.ack(2, "a", retrying());
+    bench.wants.set_removal(removal("a"));
+    assert_eq!(sent(&bench.on(Event::Changed)), ["3 -a"]);
+    assert_eq!(told(&bench.ack(3, "a", Answer::Gone)), [("a", &Answer::Gone)]);
+}
+
+#[test]
+fn the_last_word_on_what_was_tried_for_long_is_heard() {
+    let mut bench = Bench::new();
+    bench.connect(vec![]);
+    bench.want(desired("a", "1"));
+    for _ in 0..3 {
+        assert!(sent(&bench.ack(1, "a", retrying())).is_empty(), "it is tried already");
+    }
+    assert!(bench.session.delivery.is_still(), "what is held can be compared meanwhile");
+    assert_eq!(told(&bench.ack(1, "a", Answer::Accepted)), [("a", &Answer::Accepted)]);
+    assert!(bench.session.delivery.holds("a"));
+    assert!(told(&bench.ack(1, "a", Answer::Accepted)).is_empty(), "there is one last word");
+}
+
+#[test]
+fn many_objects_that_are_tried_in_vain_leave_room_for_others() {
+    let mut bench = Bench::new();
+    bench.connect(vec![]);
+    let large = 1 << 20;
+    for uid in ["a", "b", "c", "d", "e"] {
+        bench.wants.set_desired(sized(uid, "1", large));
+    }
+    let first = sent(&bench.on(Event::Changed));
+    assert_eq!(first.len(), 3, "what is under way is bounded: {first:?}");
+    assert_eq!(sent(&bench.ack(1, "a", retrying())), ["4 +d:1"]);
+}
+
+#[test]
+fn a_status_of_what_is_held_and_not_wanted_yet_waits_until_it_is() {
+    let mut bench = Bench::new();
+    bench.connect(vec![held("late", "1")]);
+    assert!(statuses(&bench.said(FromSpoke::Status(vec![status("late"), status("stranger")]))).is_empty());
+    let effects = bench.want(desired("late", "1"));
+    assert_eq!(statuses(&effects), ["late"]);
+    assert_eq!(told(&effects), [("late", &Answer::Accepted)], "it is there already, and nobody has said so");
+    assert!(sent(&effects).is_empty());
+    assert!(statuses(&bench.want(desired("stranger", "1"))).is_empty(), "made up: it was not held");
+}
+
+#[test]
+fn a_status_of_what_is_no_longer_held_is_kept_no_longer() {
+    let mut bench = Bench::new();
+    bench.connect(vec![held("late", "1")]);
+    bench.said(FromSpoke::Status(vec![status("late")]));
+    bench.said(FromSpoke::Heartbeat(Some(proto::Buckets::default().all())));
+    let buckets = (0..=u8::MAX).collect();
+    bench.said(FromSpoke::Index { held: vec![], last: true, buckets });
+    assert!(bench.session.unclaimed.is_empty());
+}

@@ -19,6 +19,7 @@ mod fault;
 pub(crate) mod live;
 mod marks;
 mod outages;
+mod pace;
 mod placement;
 mod queue;
 mod quota;

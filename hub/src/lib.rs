@@ -9,6 +9,7 @@ pub mod admin;
 pub mod aggregate;
 pub mod app;
 pub mod args;
+mod audit;
 mod controllers;
 pub mod epoch;
 pub mod failover;

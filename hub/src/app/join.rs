@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::AppError;
 use super::connect::connect;
 use crate::args::{CommonArgs, JoinArgs, Output};
+use crate::audit::{Act, Action, Actor};
 use crate::pki::{AUTHORITY_LIFE, Authorities, JoinLine, KubeSecrets, Tokens};
 
 /// Makes a token and prints how to use it.
@@ -25,7 +26,7 @@ pub(super) async fn print(common: &CommonArgs, args: &JoinArgs) -> Result<(), Ap
         Authorities::load_or_create(secrets.clone(), now, of_ca).await.map_err(AppError::Authority)?;
     let ttl = SignedDuration::try_from(args.ttl).unwrap_or(crate::pki::DEFAULT_TTL);
     let token = Tokens::new(secrets).create(&cluster, ttl, now).await.map_err(AppError::Join)?;
-    tracing::info!(target: "audit", action = "token", %cluster, "a join token was made");
+    Act::new(Action::Token, Actor::Command, "join-command").cluster(&cluster).record();
     let ca_hash = authorities.current().signer().hash().clone();
     let line = JoinLine { address, ca_hash, token, cluster };
     let text = match args.output {

@@ -10,6 +10,7 @@ use kube::{Api, ResourceExt};
 use super::AppError;
 use super::connect::connect;
 use crate::args::{CommonArgs, RotateArgs};
+use crate::audit::{Act, Action, Actor};
 use crate::controllers::chain;
 use crate::fleet::ClusterName;
 use crate::pki::{AUTHORITY_LIFE, Authorities, KubeSecrets, Rotation, Stage};
@@ -25,7 +26,8 @@ pub(super) async fn rotate(common: &CommonArgs, args: &RotateArgs) -> Result<(),
     let trust = authorities.current();
     let mut text = match &rotation {
         Rotation::Began(ca) => {
-            tracing::info!(target: "audit", action = "rotate-ca", %ca, "a new CA is being introduced");
+            let cause = format!("rotate-ca: {ca} is being introduced");
+            Act::new(Action::RotateCa, Actor::Command, &cause).record();
             format!("begun: the new CA is {ca}\n")
         }
         Rotation::UnderWay(ca) => format!("under way: the new CA is {ca}\n"),

@@ -17,6 +17,7 @@ use super::connect::{check_kinds, connect};
 use super::{AppError, join};
 use crate::admin::{self, Stage};
 use crate::args::{CommonArgs, ServeArgs};
+use crate::audit;
 use crate::controllers::{self, Doorkeeper, Setup};
 use crate::epoch::EpochKeeper;
 use crate::failover::Limits;
@@ -47,11 +48,13 @@ pub(super) async fn serve(common: &CommonArgs, args: &ServeArgs) -> Result<(), A
     tracing::info!(metrics = %args.metrics_addr, version = env!("CARGO_PKG_VERSION"), "hub started");
 
     let identity = Identity::new(args.pod_name.as_deref(), &Uuid::new_v4().to_string());
+    let name = identity.to_string();
     let held = leadership::acquire(client.clone(), &common.namespace, identity, &asked).await;
     let ended = match held {
         Ok(None) => Ok(()),
         Err(error) => Err(AppError::Lease(error)),
         Ok(Some(held)) => {
+            audit::hub_is(&name);
             let (fence, leaving) = (held.fence(), CancellationToken::new());
             let mut keeping = tokio::spawn(held.keep(leaving.clone()));
             metrics.set_leading(true);

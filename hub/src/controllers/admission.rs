@@ -10,6 +10,7 @@ use serde_json::json;
 use super::Hub;
 use super::fault::{Fault, call};
 use super::live::Live;
+use crate::audit::{Act, Action, Actor};
 use crate::fleet::{ClusterName, Link};
 use crate::link::{Admission, PortError, Standing};
 use crate::pki::{CaHash, Member, SpokeCertificate, is_revoked};
@@ -133,7 +134,7 @@ impl Doorkeeper {
         )
         .await?;
         self.hub.metrics.wrote();
-        tracing::info!(target: "audit", action = "join", %cluster, "a cluster asks to join");
+        Act::new(Action::Join, Actor::Token, "a join token of this hub was shown").cluster(cluster).record();
         Ok(made)
     }
 

@@ -19,6 +19,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
+use super::pace::paced;
+
 /// Group and version of the NIM kinds.
 pub(crate) const NIM_API_VERSION: &str = "apps.nvidia.com/v1alpha1";
 /// The kinds that a placement can take.
@@ -173,17 +175,22 @@ pub(crate) async fn watch<K>(
     K::DynamicType: Eq + std::hash::Hash + Clone,
 {
     let reader = writer.as_reader();
-    let mut initial = Vec::new();
-    let stream = watcher(api, Config::default()).default_backoff().modify(|object| trim(object));
+    let (mut initial, mut failing) = (Vec::new(), false);
+    let stream = paced(watcher(api, Config::default()))
+        .modify(|object| trim(object, K::kind(&dyntype) == "GPUCluster"));
     let mut stream = std::pin::pin!(stream.take_until(stop.cancelled_owned()));
     while let Some(event) = stream.next().await {
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                tracing::warn!(kind = %K::kind(&dyntype), error = %super::fault::chain(&error), "watch failed; trying again");
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(kind = %K::kind(&dyntype), error = %super::fault::chain(&error), "watch failed; it is tried again");
+                }
                 continue;
             }
         };
+        // It begins to list, which may fail again.
+        failing &= matches!(event, Event::Init);
         match &event {
             Event::Init => {
                 initial = reader.state();
@@ -240,9 +247,13 @@ fn differs<K: Resource>(before: &K, after: &K) -> bool {
         || a.finalizers != b.finalizers
 }
 
-fn trim(object: &mut impl Resource) {
+/// Drops what nobody reads. Of a GPUCluster it stays known who wrote its spec, for the audit records.
+fn trim(object: &mut impl Resource, keeps_writers: bool) {
     let meta = object.meta_mut();
-    meta.managed_fields = None;
+    match &mut meta.managed_fields {
+        Some(managed) if keeps_writers => managed.retain(|entry| entry.subresource.is_none()),
+        managed => *managed = None,
+    }
     if let Some(annotations) = &mut meta.annotations {
         annotations.remove(LAST_APPLIED);
     }

@@ -14,6 +14,7 @@ use super::Hub;
 use super::admission::revoked;
 use super::placement::Rows;
 use super::stores::owner;
+use crate::audit::{self, Act, Action, Actor};
 use crate::fleet::{Admin, ClusterName, FleetEvent, PlacementKey};
 use crate::link::{GoAwayReason, LinkEvent};
 
@@ -136,7 +137,10 @@ impl Hub {
             let is_new = self.live().fleet.cluster(name.as_str()).is_none();
             let accepted = cluster.spec.accepted;
             if before.is_some_and(|before| before.spec.accepted != accepted) {
-                tracing::info!(target: "audit", action = "accept", cluster = %name, accepted, "spec.accepted was changed");
+                let action = if accepted { Action::Accept } else { Action::Refuse };
+                let manager =
+                    audit::manager_of(cluster.metadata.managed_fields.as_deref(), &["f:spec", "f:accepted"]);
+                Act::new(action, Actor::Admin(manager), "spec.accepted was changed").cluster(&name).record();
             }
             self.live().fleet.apply(FleetEvent::Admin { cluster: name.clone(), admin: Admin::from(cluster) });
             if is_new && cluster.status.as_ref().is_some_and(|status| status.cluster_uid.is_some()) {
@@ -146,8 +150,14 @@ impl Hub {
             if before
                 .is_some_and(|before| before.spec.revoked_certificates != cluster.spec.revoked_certificates)
             {
+                let managed = cluster.metadata.managed_fields.as_deref();
+                let manager = audit::manager_of(managed, &["f:spec", "f:revokedCertificates"]);
                 let revoked = cluster.spec.revoked_certificates.join(", ");
-                tracing::info!(target: "audit", action = "revoke", cluster = %name, revoked, "spec.revokedCertificates was changed");
+                let cause = "spec.revokedCertificates was changed";
+                Act::new(Action::Revoke, Actor::Admin(manager), cause)
+                    .cluster(&name)
+                    .serial(&revoked)
+                    .record();
             }
             self.cut_if_revoked(&name, cluster);
             if !accepted {
@@ -164,7 +174,7 @@ impl Hub {
                 GoAwayReason::NotAccepted,
                 "the GPUCluster was deleted on the hub",
             );
-            tracing::info!(target: "audit", action = "leave", cluster = %name, "GPUCluster deleted");
+            Act::new(Action::Leave, Actor::Admin(None), "the GPUCluster was deleted").cluster(&name).record();
         }
         self.clusters.add(name);
         self.outages.add_soon(());
@@ -217,7 +227,7 @@ impl Hub {
             (touched, wanting)
         };
         if comes_or_goes {
-            self.metrics.set_connected(self.fleetbox.connected().len());
+            self.metrics.set_connected(self.fleetbox.connected());
         }
         if identified && let Some(known) = self.stores.cluster(cluster.as_str()) {
             self.cut_if_revoked(&cluster, &known);

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 use super::limits::Limits;
 use super::tls::Peer;
 use super::{Admission, Counters, Standing};
+use crate::audit::{Act, Action, Actor};
 use crate::fleet::ClusterName;
 use crate::pki::{
     Authorities, AuthorityError, Family, JoinError, Secrets, SpokeCertificate, SpokeKey, Subject, Tokens,
@@ -21,7 +22,7 @@ const RETRY_AFTER: u32 = 2;
 pub(super) struct Enrollment<A, S> {
     pub(super) admission: Arc<A>,
     pub(super) authorities: Arc<Authorities<S>>,
-    pub(super) tokens: Tokens<S>,
+    pub(super) tokens: Arc<Tokens<S>>,
     pub(super) certificate_life: SignedDuration,
     pub(super) return_within: SignedDuration,
     pub(super) limits: Limits,
@@ -70,12 +71,13 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
         let cluster: ClusterName = request.cluster.parse().map_err(invalid)?;
         let key = SpokeKey::of_request(&request.csr_pem).map_err(invalid)?;
         let now = Timestamp::now();
-        let (standing, family) = if request.expired_certificate_pem.is_empty() {
+        let (standing, family, present) = if request.expired_certificate_pem.is_empty() {
             self.tokens.redeem(&request.token, &cluster, &key, now).await.map_err(refused)?;
-            (self.admission.ask(&cluster, &request.cluster_uid).await, Family::new(rand::random()))
+            (self.admission.ask(&cluster, &request.cluster_uid).await, Family::new(rand::random()), None)
         } else {
             let expired = self.expired(&request.expired_certificate_pem, &cluster, &key, now)?;
-            (self.admission.returning(&expired, &request.cluster_uid).await, expired.family())
+            let standing = self.admission.returning(&expired, &request.cluster_uid).await;
+            (standing, expired.family(), Some(expired))
         };
         match standing.map_err(|error| Status::unavailable(format!("the hub could not look: {error}")))? {
             Standing::Pending => {
@@ -93,7 +95,11 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
             }
             Standing::Accepted => {
                 let subject = Subject { cluster: &cluster, cluster_uid: &request.cluster_uid, family };
-                let certificate = self.issue(&key, &subject, now)?;
+                let grounds = match &present {
+                    None => (Actor::Token, "by a join token"),
+                    Some(expired) => (Actor::Spoke(&expired.serial), "in place of one that has expired"),
+                };
+                let certificate = self.issue(&key, &subject, now, grounds)?;
                 Ok(v1::enroll_response::Outcome::Certificate(certificate))
             }
         }
@@ -153,7 +159,7 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
         }
         let cluster_uid = present.cluster_uid.as_deref().unwrap_or_default();
         let subject = Subject { cluster: &present.cluster, cluster_uid, family: present.family() };
-        self.issue(&key, &subject, now)
+        self.issue(&key, &subject, now, (Actor::Spoke(&present.serial), "in place of one that is valid"))
     }
 
     fn issue(
@@ -161,6 +167,7 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
         key: &SpokeKey,
         subject: &Subject<'_>,
         now: Timestamp,
+        (actor, cause): (Actor<'_>, &str),
     ) -> Result<v1::Certificate, Status> {
         let trust = self.authorities.current();
         let issued = trust
@@ -169,8 +176,7 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
             .map_err(|error| internal(&error))?;
         self.counters.certificates.inc();
         let (cluster, certificate) = (subject.cluster, &issued.certificate);
-        tracing::info!(target: "audit", action = "certify", %cluster, serial = certificate.serial,
-            expires = %certificate.expires, "certificate issued");
+        Act::new(Action::Certify, actor, cause).cluster(cluster).serial(&certificate.serial).record();
         Ok(v1::Certificate { certificate_pem: issued.certificate_pem, ca_pem: trust.bundle_pem() })
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{Admission, Counters};
+use crate::audit::{Act, Action, Actor};
 use crate::pki::{Authorities, AuthorityError, Member, Secrets, Stage, awaited};
 
 /// How often the hub looks whether an admin has begun a rollover, and whether the next step can be taken: one read of
@@ -67,7 +68,7 @@ async fn look<A: Admission, S: Secrets>(
             Stage::Retiring => "the new CA signs; the old one is trusted until all have renewed",
             Stage::Introducing | Stage::Stable => "the old CA is dropped; the rollover is done",
         };
-        tracing::info!(target: "audit", action = "rotate-ca", %ca, "{done}");
+        Act::new(Action::RotateCa, Actor::Hub, &format!("{ca}: {done}")).record();
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::super::Hub;
 use super::super::fault::{Fault, call};
 use crate::aggregate::confirmation;
+use crate::audit::{self, Act, Action, Actor};
 use crate::fleet::{ClusterName, Link};
 use crate::link::{Cause, Removal, RemovalPolicy};
 
@@ -37,7 +38,13 @@ fn confirm_deletions(hub: &Hub, name: &ClusterName, stored: &GPUCluster) {
     let word = stored.annotations().get(CONFIRM_DELETIONS_ANNOTATION);
     if !held.is_empty() && word == Some(&confirmation(&held)) {
         let confirmed = hub.fleetbox.confirm_held_back(name);
-        tracing::info!(target: "audit", action = "confirm-deletions", cluster = %name, confirmed, word, "deletions go on");
+        let key = format!("f:{CONFIRM_DELETIONS_ANNOTATION}");
+        let manager =
+            audit::manager_of(Some(stored.managed_fields()), &["f:metadata", "f:annotations", &key]);
+        Act::new(Action::ConfirmDeletions, Actor::Admin(manager), word.map_or("", String::as_str))
+            .cluster(name)
+            .count(u64::try_from(confirmed).unwrap_or(u64::MAX))
+            .record();
     }
 }
 
@@ -52,8 +59,8 @@ fn remove_orphans(hub: &Hub, name: &ClusterName, confirmed: Option<&str>) -> boo
     let begun = live.doomed.get(name).is_some_and(|doomed| !doomed.is_empty());
     if !begun && !orphans.is_empty() && confirmed == Some(orphans.len().to_string().as_str()) {
         for object in &orphans {
-            tracing::info!(target: "audit", action = "remove-orphan", cluster = %name, %object, "confirmed by the admin");
             let reason = format!("unknown to the hub; its admin confirmed the removal of {}", orphans.len());
+            Act::new(Action::RemoveOrphan, Actor::Admin(None), &reason).cluster(name).object(object).record();
             let removal = Removal {
                 object: object.clone(),
                 policy: RemovalPolicy::Delete,

@@ -15,6 +15,7 @@ use super::Book;
 use super::denied::{self, Asked};
 use super::observe::{Block, Observed};
 use super::rows::{self, Fate, Input, PlacedRow, Rows, SECRET};
+use crate::audit::{Act, Action, Actor};
 use crate::failover::Allowance;
 use crate::fleet::{FleetEvent, Grant, GrantedObject, PlacementKey};
 use crate::need::{Need, need};
@@ -59,8 +60,10 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
     if decision.failovers > 0 {
         live.pace.begin(decision.failovers, now);
         hub.metrics.failed_over(decision.failovers);
-        tracing::info!(target: "audit", action = "failover", placement = %observed.key, clusters = decision.failovers,
-            "others take the place of lost clusters");
+        Act::new(Action::Failover, Actor::Hub, "others take the place of lost clusters")
+            .placement(&observed.key)
+            .count(u64::try_from(decision.failovers).unwrap_or(u64::MAX))
+            .record();
     }
     let rows = follow(hub, &live, observed, book, &decision, is_blocked, now);
     let priority = observed.placement.spec.priority.unwrap_or_default();

@@ -11,6 +11,7 @@ use super::plan::{Planned, object_ref};
 use super::rows::{PlacedRow, SECRET};
 use super::secrets::Listed;
 use super::{Book, Rows};
+use crate::audit::{Act, Action, Actor};
 use crate::fleet::{Cluster, PlacementKey};
 use crate::link::{Cause, DesiredObject, Removal, RemovalPolicy};
 use crate::resolve::{self, Override, resolve};
@@ -53,8 +54,12 @@ pub(super) fn push(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut
                 && book.sent.insert(key.clone(), hash.clone()).as_ref() != Some(hash)
                 && hub.fleetbox.is_open()
             {
-                tracing::info!(target: "audit", action = "place", placement = %observed.key, cluster = name,
-                    kind = one.object.kind, name = one.object.name, hash, "an object is sent");
+                Act::new(Action::Place, Actor::Hub, &row.reason)
+                    .cluster(&cluster.name)
+                    .placement(&observed.key)
+                    .object(&one.object)
+                    .hash(hash)
+                    .record();
             }
             listed.insert(key.clone());
             sent.insert(key, outcome);
@@ -151,13 +156,13 @@ fn remove(
         // What failover has replaced may go: its replacement serves.
         let failed_over = row.reason == Reason::Replaced.as_str();
         let cause = if failed_over { Cause::Failover } else { Cause::Admin };
-        let removal = Removal { object: object_ref, policy, reason, decided: row.since, cause };
-        hub.fleetbox.set_removal(&name, removal);
         let entry = (cluster.to_owned(), object.uid.clone());
         if !before.contains(&entry) && hub.fleetbox.is_open() {
-            tracing::info!(target: "audit", action = "remove", placement = %key, cluster, kind = object.kind,
-                name = object.name, ?policy, reason = row.reason, "an object shall leave");
+            let act = Act::new(Action::Evict, Actor::Hub, &row.reason);
+            act.cluster(&name).placement(key).object(&object_ref).record();
         }
+        let removal = Removal { object: object_ref, policy, reason, decided: row.since, cause };
+        hub.fleetbox.set_removal(&name, removal);
         leaving.insert(entry);
     }
     leaving

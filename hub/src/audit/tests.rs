@@ -1,0 +1,151 @@
+//! The records as they are written, in JSON.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, Time};
+use serde_json::{Value, json};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+
+use super::*;
+
+/// Where the records of a test go.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// What is written, line by line, without the time; as `telemetry` sets it up.
+pub(crate) fn written(write: impl FnOnce()) -> Vec<Value> {
+    let lines = Lines::default();
+    let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(lines.clone());
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), write);
+    let bytes = lines.0.lock().unwrap().clone();
+    let text = String::from_utf8(bytes).unwrap();
+    let parse = |line: &str| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("timestamp");
+        line
+    };
+    text.lines().map(parse).collect()
+}
+
+#[test]
+fn there_is_one_record_per_act_with_actor_and_cause() {
+    hub_is("nimfleet-hub-0");
+    let cluster: ClusterName = "east".parse().unwrap();
+    let placement = PlacementKey { namespace: "models".into(), name: "llama".into() };
+    let object = ObjectRef {
+        uid: "u1".into(),
+        api_version: "v1".into(),
+        kind: "Secret".into(),
+        namespace: "models".into(),
+        name: "ngc".into(),
+    };
+    let in_full = |action, actor| {
+        Act::new(action, actor, "why")
+            .cluster(&cluster)
+            .placement(&placement)
+            .object(&object)
+            .hash("h")
+            .serial("01")
+            .term(7)
+            .count(3)
+    };
+    let actors = [
+        (Actor::Admin(Some("kubectl-edit")), json!("admin"), json!("kubectl-edit")),
+        (Actor::Admin(None), json!("admin"), Value::Null),
+        (Actor::Token, json!("token"), Value::Null),
+        (Actor::Spoke("0a0b"), json!("spoke"), json!("0a0b")),
+        (Actor::Hub, json!("hub"), json!("nimfleet-hub-0")),
+        (Actor::Command, json!("command"), Value::Null),
+    ];
+    for action in Action::ALL {
+        for (actor, kind, subject) in &actors {
+            let lines = written(|| in_full(action, *actor).record());
+            let mut expected = json!({
+                "level": "INFO", "target": "audit", "action": action.as_str(), "actor": kind, "cause": "why",
+                "cluster": "east", "placement": "models/llama", "kind": "Secret", "namespace": "models", "name": "ngc",
+                "uid": "u1", "hash": "h", "serial": "01", "term": 7, "count": 3,
+            });
+            if !subject.is_null() {
+                expected["subject"] = subject.clone();
+            }
+            assert_eq!(lines, [expected]);
+        }
+    }
+}
+
+#[test]
+fn what_does_not_belong_to_an_act_is_left_out() {
+    let lines = written(|| Act::new(Action::Token, Actor::Command, "join-command").record());
+    let expected = json!({"level": "INFO", "target": "audit", "action": "token", "actor": "command", "cause": "join-command"});
+    assert_eq!(lines, [expected]);
+}
+
+#[test]
+fn the_one_who_wrote_a_field_last_is_named() {
+    let entry = |manager: &str, second: i64, fields: Value, subresource: Option<&str>| ManagedFieldsEntry {
+        manager: Some(manager.to_owned()),
+        time: Some(Time(Timestamp::from_second(second).unwrap())),
+        fields_v1: Some(FieldsV1(fields)),
+        subresource: subresource.map(str::to_owned),
+        ..ManagedFieldsEntry::default()
+    };
+    let accepted = || json!({"f:spec": {"f:accepted": {}}});
+    let managed = [
+        entry("kubectl-create", 1, accepted(), None),
+        entry("argocd", 3, accepted(), None),
+        entry("kubectl-patch", 9, json!({"f:spec": {"f:labels": {}}}), None),
+        entry("nimfleet-hub", 9, accepted(), Some("status")),
+    ];
+    assert_eq!(manager_of(Some(&managed), &["f:spec", "f:accepted"]), Some("argocd"));
+    assert_eq!(manager_of(Some(&managed), &["f:spec", "f:labels"]), Some("kubectl-patch"));
+    assert_eq!(manager_of(Some(&managed), &["f:spec", "f:revokedCertificates"]), None);
+    assert_eq!(manager_of(None, &["f:spec"]), None);
+}
+
+/// Every line of target `audit` is written here: elsewhere the fields would drift apart.
+#[test]
+fn nobody_else_writes_records() {
+    fn files(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                files(&path, found);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut all = Vec::new();
+    files(&source, &mut all);
+    let own = source.join("audit");
+    let words = ["target", ": \"audit\""].concat();
+    let strays: Vec<_> = all
+        .into_iter()
+        .filter(|path| *path != source.join("audit.rs") && !path.starts_with(&own))
+        .filter(|path| std::fs::read_to_string(path).unwrap().contains(&words))
+        .collect();
+    assert!(strays.is_empty(), "{strays:?}");
+}

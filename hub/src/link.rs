@@ -10,11 +10,14 @@
 //! by a [`Removal`] only.
 
 mod allowance;
+mod bounds;
 mod connect;
 mod counters;
 mod enroll;
 mod event;
 mod fleetbox;
+#[cfg(test)]
+mod fuzz;
 mod identified;
 mod lanes;
 mod limits;
@@ -23,6 +26,7 @@ mod mailbox;
 mod message;
 mod object;
 mod ports;
+mod record;
 mod rollover;
 mod run;
 mod server;

@@ -111,8 +111,8 @@ pub enum TaintEffect {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GPUClusterStatus {
-    /// `Accepted`, `Connected`, `CapacityFresh`, `AgentUpToDate`, `CertificateValid`, `TrustUpToDate`, and
-    /// `DuplicateAgent` once there was one.
+    /// `Accepted`, `Connected`, `CapacityFresh`, `AgentUpToDate`, `CertificateValid`, `TrustUpToDate`; and once there was
+    /// something to tell `DuplicateAgent`, `DeletionHeld` and `Orphans`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -72,13 +72,13 @@ fn every_call_and_every_message_of_the_protocol_is_listed() {
 }
 
 /// A key and a certificate (PEM) for it.
-struct Held {
-    key_pem: String,
-    certificate_pem: String,
+pub(crate) struct Held {
+    pub(crate) key_pem: String,
+    pub(crate) certificate_pem: String,
 }
 
 impl Held {
-    fn of(authority: &Authority, cluster: &str, now: Timestamp) -> Self {
+    pub(crate) fn of(authority: &Authority, cluster: &str, now: Timestamp) -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
         let cluster = cluster.parse().unwrap();
         let subject = Subject { cluster: &cluster, cluster_uid: "uid", family: Family::new(1) };

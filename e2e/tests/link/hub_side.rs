@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
@@ -270,6 +271,20 @@ impl Hub {
 
     /// Dials with a certificate and its key, PEM; an error where the hub does not take it.
     pub(crate) async fn dial(&self, identity: Option<(&str, &str)>) -> std::io::Result<Channel> {
+        let mut once = Some(TokioIo::new(self.tls(self.address, identity).await?));
+        let connector = service_fn(move |_| {
+            let tls = once.take();
+            async move { tls.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected)) }
+        });
+        Ok(Endpoint::from_static("http://hub").connect_with_connector(connector).await.unwrap())
+    }
+
+    /// A connection to the hub by way of `address` that has shaken hands, and on which nothing has been said.
+    pub(crate) async fn tls(
+        &self,
+        address: SocketAddr,
+        identity: Option<(&str, &str)>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.authorities.current().signer().certificate().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -286,18 +301,13 @@ impl Hub {
             }
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
-        let tcp = TcpStream::connect(self.address).await.unwrap();
+        let tcp = TcpStream::connect(address).await.unwrap();
         let name = "localhost".try_into().unwrap();
         let mut tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
         // Whether the hub takes the certificate is known from its first word.
         if tls.fill_buf().await?.is_empty() {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
-        let mut once = Some(TokioIo::new(tls));
-        let connector = service_fn(move |_| {
-            let tls = once.take();
-            async move { tls.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected)) }
-        });
-        Ok(Endpoint::from_static("http://hub").connect_with_connector(connector).await.unwrap())
+        Ok(tls)
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod foreign;
+mod hostile;
 mod hub_side;
 mod lifetimes;
 mod spoke_side;

@@ -130,3 +130,30 @@ async fn a_secret_that_no_owner_accepts_or_that_is_not_there_is_told() -> Result
     assert!(service.is_object(), "the service runs all the same");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_secret_of_several_placements_leaves_with_the_last_of_them() -> Result<(), Failure> {
+    let accepted = json!({"secrets": {"accepted": [NAME]}});
+    let fleet = Fleet::new().cluster("east").gpus(H100, 8, 1).limits(accepted).start().await?;
+    let (hub, east, shared) = (fleet.hub().cluster(), fleet.cluster("east")?.cluster(), canary());
+    objects::apply(hub, &secret(&shared)).await?;
+    for name in ["one", "other"] {
+        sample::place(&fleet, name, &json!({"secrets": [NAME]})).await?;
+        sample::ready(&fleet, name).await?;
+    }
+    holds(&fleet, east, &shared).await?;
+    for (name, last) in [("one", false), ("other", true)] {
+        objects::delete(hub, "NIMPlacement", sample::NAMESPACE, name).await?;
+        let gone = || objects::absent(east, "NIMService", sample::NAMESPACE, name);
+        fleet.eventually(&format!("{name} has left"), SOON, gone).await?;
+        let gone = || objects::absent(hub, "NIMPlacement", sample::NAMESPACE, name);
+        fleet.eventually(&format!("{name} is gone"), SOON, gone).await?;
+        if last {
+            let gone = || objects::absent(east, "Secret", sample::NAMESPACE, NAME);
+            fleet.eventually("the Secret has left", SOON, gone).await?;
+        } else {
+            assert_eq!(value(east).await?, shared, "the other still lists it");
+        }
+    }
+    Ok(())
+}

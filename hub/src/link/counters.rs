@@ -44,6 +44,10 @@ pub struct Counters {
     pub rejections: Family<ByClass, Counter>,
     /// Deletions that a spoke held back.
     pub deletions_held: Counter,
+    /// Objects that a spoke could neither apply nor refuse at first.
+    pub retried: Counter,
+    /// Words, rows and sentences of spokes that were longer than the hub takes.
+    pub cut: Counter,
     /// Times that what a spoke holds was not what was wanted, and was compared.
     pub comparisons: Counter,
     /// Spokes that were told to come again because too many came at once.
@@ -70,6 +74,8 @@ impl Counters {
             ("upserts", "Objects sent to be applied", &self.upserts),
             ("tombstones", "Objects sent to be removed", &self.tombstones),
             ("deletions_held", "Deletions that a spoke held back", &self.deletions_held),
+            ("retried", "Objects that a spoke could neither apply nor refuse at first", &self.retried),
+            ("cut", "Words, rows and sentences of spokes that were longer than the hub takes", &self.cut),
             ("comparisons", "Comparisons of what a spoke holds with what is wanted", &self.comparisons),
             ("turned_away", "Spokes told to come again because too many came at once", &self.turned_away),
         ];

@@ -1,6 +1,7 @@
 //! What every cluster shall hold: written by controllers, read by sessions.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -20,6 +21,7 @@ pub struct Fleetbox {
 #[derive(Debug, Default)]
 struct Shared {
     mailboxes: Mutex<HashMap<ClusterName, Arc<Mailbox>>>,
+    connected: Arc<AtomicUsize>,
     open: watch::Sender<bool>,
 }
 
@@ -74,11 +76,10 @@ impl Fleetbox {
         self.mailbox(cluster).disconnect(reason, message);
     }
 
-    /// The clusters whose sessions are up now.
+    /// How many clusters have a session that is up now.
     #[must_use]
-    pub fn connected(&self) -> Vec<ClusterName> {
-        let mailboxes = self.shared.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
-        mailboxes.iter().filter(|(_, mailbox)| mailbox.is_claimed()).map(|(name, _)| name.clone()).collect()
+    pub fn connected(&self) -> usize {
+        self.shared.connected.load(Ordering::Relaxed)
     }
 
     fn known(&self, cluster: &ClusterName) -> Option<Arc<Mailbox>> {
@@ -89,7 +90,31 @@ impl Fleetbox {
         let mut mailboxes = self.shared.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
         match mailboxes.get(cluster) {
             Some(mailbox) => mailbox.clone(),
-            None => mailboxes.entry(cluster.clone()).or_default().clone(),
+            None => {
+                let mailbox = Arc::new(Mailbox::new(self.shared.connected.clone()));
+                mailboxes.insert(cluster.clone(), mailbox.clone());
+                mailbox
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::message::Instance;
+
+    #[test]
+    fn each_cluster_that_somebody_speaks_for_counts_once() {
+        let (fleetbox, instance) = (Fleetbox::default(), Instance { id: "i".to_owned(), started_ms: 1 });
+        let claim = |name: &str| fleetbox.mailbox(&name.parse().unwrap()).claim(&instance);
+        let (east, west) = (claim("east"), claim("west"));
+        assert_eq!(fleetbox.connected(), 2);
+        let newer = claim("east");
+        assert_eq!(fleetbox.connected(), 2, "it has another's seat");
+        drop(east);
+        assert_eq!(fleetbox.connected(), 2, "who has lost the seat does not give it back");
+        drop((newer, west));
+        assert_eq!(fleetbox.connected(), 0);
     }
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use proto::v1;
 
+use super::bounds;
 use super::counters::ByClass;
 use super::mailbox::Seat;
 use super::message::{FromSpoke, Instance, ToSpoke};
@@ -119,6 +120,12 @@ impl Machine {
         self.seat.as_ref()
     }
 
+    /// How many things it keeps, of whatever kind.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.session.size()
+    }
+
     /// Takes what happened. `epoch` is the one in force, `now` the monotonic clock, `wall` the hub's calendar.
     pub fn on(&mut self, happening: Happening, epoch: &Epoch, now: Instant, wall: Timestamp) -> Vec<Act> {
         let Some(event) = self.event(happening, wall) else { return Vec::new() };
@@ -148,7 +155,15 @@ impl Machine {
     /// The event in the session's own words; none for a message that this hub does not know.
     fn event(&self, happening: Happening, wall: Timestamp) -> Option<Event> {
         Some(match happening {
-            Happening::Said(message) => Event::Said(self.counted(wire::from_spoke(message, wall)?)),
+            Happening::Said(message) => {
+                let mut said = wire::from_spoke(message, wall)?;
+                let cut = bounds::cut(&mut said);
+                if cut > 0 {
+                    self.counters.cut.inc_by(cut);
+                    tracing::debug!(cluster = %self.cluster, cut, "the spoke says more than any that ships");
+                }
+                Event::Said(self.counted(said))
+            }
             Happening::EpochRaised => Event::EpochRaised,
             Happening::EpochFailed(problem) => Event::EpochFailed(problem),
             Happening::Woken => match self.seat.as_ref().and_then(Seat::goodbye) {
@@ -207,6 +222,7 @@ impl Machine {
                         self.counters.rejections.get_or_create(&ByClass { class: class.as_str() }).inc();
                     }
                     Answer::Held { .. } => drop(self.counters.deletions_held.inc()),
+                    Answer::Retrying { .. } => drop(self.counters.retried.inc()),
                     Answer::Accepted | Answer::Gone => {}
                 }
             }

@@ -1,5 +1,6 @@
 //! One cluster's place in the fleetbox: what it shall hold, and who speaks for it now.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -20,6 +21,8 @@ pub(super) struct Mailbox {
     knocks: Mutex<Allowance>,
     /// Held while a session tells that it is up or over, so that the two never pass each other.
     telling: AsyncMutex<()>,
+    /// Of all mailboxes of the box: how many have somebody who speaks for them.
+    claimed: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -46,17 +49,17 @@ pub(super) struct Seat {
     wake: Arc<Notify>,
 }
 
-impl Default for Mailbox {
-    fn default() -> Self {
+impl Mailbox {
+    /// Counts in `claimed` whether somebody speaks for it.
+    pub(super) fn new(claimed: Arc<AtomicUsize>) -> Self {
         Self {
             state: Mutex::default(),
             knocks: Mutex::new(Allowance::new(KNOCKS.0, KNOCKS.1)),
             telling: AsyncMutex::default(),
+            claimed,
         }
     }
-}
 
-impl Mailbox {
     /// Whether one more attempt to connect is heard now.
     pub(super) fn knock(&self, now: Instant) -> bool {
         self.knocks.lock().unwrap_or_else(PoisonError::into_inner).take(now)
@@ -101,10 +104,6 @@ impl Mailbox {
         state.wake();
     }
 
-    pub(super) fn is_claimed(&self) -> bool {
-        self.lock().holder.is_some()
-    }
-
     /// Takes the seat for a session of `instance`; the session that had it is told to go. `None` if the one that
     /// has it is of a newer process.
     pub(super) fn claim(self: &Arc<Self>, instance: &Instance) -> Option<Seat> {
@@ -121,6 +120,9 @@ impl Mailbox {
             state.last_instance = Some(instance.id.clone());
         }
         state.sessions += 1;
+        if state.holder.is_none() {
+            self.claimed.fetch_add(1, Ordering::Relaxed);
+        }
         let (session, wake) = (state.sessions, Arc::new(Notify::new()));
         state.holder =
             Some(Holder { session, instance: instance.clone(), wake: wake.clone(), goodbye: None });
@@ -179,6 +181,7 @@ impl Drop for Seat {
         let mut state = self.mailbox.lock();
         if state.holder.as_ref().is_some_and(|holder| holder.session == self.session) {
             state.holder = None;
+            self.mailbox.claimed.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

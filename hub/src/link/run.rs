@@ -20,6 +20,7 @@ use super::identified::{About, Identified};
 use super::lanes::Lanes;
 use super::machine::{Act, Happening, Machine};
 use super::object::GoAwayReason;
+use super::record::record;
 use super::upward::Upward;
 use super::{Admission, EpochStore, LinkEvent};
 
@@ -143,6 +144,7 @@ impl<A: Admission, E: EpochStore> Runner<A, E> {
                     return Some("this hub does not hold its lease at this moment".to_owned());
                 }
                 Act::Send(message) => {
+                    record(&message, self.identified.certificate());
                     if self.outbound.send(message).is_err() {
                         return Some(DEAF.to_owned());
                     }

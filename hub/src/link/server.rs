@@ -8,6 +8,7 @@ use proto::v1::enrollment_server::EnrollmentServer;
 use proto::v1::fleet_sync_server::FleetSyncServer;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,8 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const STREAMS: u32 = 4;
 /// A request to enrol is about 1 KiB.
 const ENROLL_BYTES: usize = 64 * 1024;
+/// Join tokens that are over are looked for so often.
+const CLEARED_EVERY: Duration = Duration::from_mins(10);
 /// Connections that have shaken hands and wait to be served.
 const HANDED_OVER: usize = 64;
 
@@ -97,6 +100,8 @@ impl<A: Admission, E: EpochStore, S: Secrets> Server<A, E, S> {
         let accepting = tls::accept(listener, door, accepted, limits.clone(), counters.clone(), stop.clone());
         let leading = rollover::lead(authorities.clone(), admission.clone(), counters.clone(), stop.clone());
         let opening = renew_door(open, trust.clone(), names, stop.clone());
+        let tokens = Arc::new(tokens);
+        let clearing = clear(tokens.clone(), stop.clone());
         let enrollment = Enrollment {
             admission: admission.clone(),
             authorities,
@@ -125,8 +130,23 @@ impl<A: Admission, E: EpochStore, S: Secrets> Server<A, E, S> {
             .add_service(EnrollmentServer::new(enrollment).max_decoding_message_size(ENROLL_BYTES))
             .add_service(FleetSyncServer::new(sync).max_decoding_message_size(proto::MAX_MESSAGE_BYTES))
             .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped.cancelled_owned());
-        let ((), (), (), served) = tokio::join!(accepting, leading, opening, serving);
+        let ((), (), (), (), served) = tokio::join!(accepting, leading, opening, clearing, serving);
         Ok(served?)
+    }
+}
+
+/// Clears tokens away that nobody can use any more.
+async fn clear<S: Secrets>(tokens: Arc<Tokens<S>>, stop: CancellationToken) {
+    let mut looks = interval(CLEARED_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = looks.tick() => {}
+        }
+        if let Err(error) = tokens.clear(Timestamp::now()).await {
+            tracing::warn!(%error, "old join tokens could not be cleared away; trying again later");
+        }
     }
 }
 

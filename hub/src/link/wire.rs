@@ -89,6 +89,7 @@ fn from_result(result: v1::Result) -> Option<ObjectResult> {
             },
             message: held.message,
         },
+        Outcome::Retrying(v1::Retrying { message }) => Answer::Retrying { message },
     };
     Some(ObjectResult { uid: result.uid, hash: result.hash, answer })
 }

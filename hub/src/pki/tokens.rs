@@ -62,7 +62,7 @@ impl<S: Secrets> Tokens<S> {
         Self { secrets }
     }
 
-    /// Makes a token for one cluster, and clears away those that nobody can use any more.
+    /// Makes a token for one cluster.
     pub async fn create(
         &self,
         cluster: &ClusterName,
@@ -72,7 +72,6 @@ impl<S: Secrets> Tokens<S> {
         if ttl <= SignedDuration::ZERO {
             return Err(JoinError::Ttl { ttl });
         }
-        self.clear(now).await?;
         let expires = now.checked_add(ttl).map_err(|_| JoinError::Ttl { ttl })?;
         loop {
             let token = Token::from_random(|| rand::random_range(0..36));
@@ -110,7 +109,9 @@ impl<S: Secrets> Tokens<S> {
         Err(JoinError::Contended { id: token.id().to_owned() })
     }
 
-    async fn clear(&self, now: Timestamp) -> Result<(), JoinError> {
+    /// Clears away the tokens that nobody can use any more. The leader does so now and then; whoever makes a token looks at no
+    /// other.
+    pub(crate) async fn clear(&self, now: Timestamp) -> Result<(), JoinError> {
         for stored in self.secrets.list(LABEL).await? {
             // What cannot be read was not made by us and stays.
             let Some(record) = read(&stored) else { continue };

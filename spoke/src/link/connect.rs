@@ -23,7 +23,7 @@ use super::machine::{Act, Happening, Machine};
 use super::news::News;
 use super::session::{End, Judgement};
 use super::work::Workers;
-use super::{Counters, IdentityStore, LinkState, Settings, wire};
+use super::{Counters, IdentityStore, LinkState, Settings};
 use crate::deliver::{AcceptError, Deliver, DeliverError, Epoch, HeldObject};
 use crate::facts::CapacityReport;
 use crate::report::Outbox;
@@ -89,7 +89,7 @@ impl<D: Deliver, S: IdentityStore> Connection<'_, D, S> {
                 live_since = Some(Instant::now());
                 self.lasting.welcomed(machine.longest_wait());
                 self.take_turn(&desk);
-                news = Some(self.live());
+                news = Some(self.live(machine.most_bytes()));
             }
             let happening = tokio::select! {
                 biased;
@@ -107,7 +107,7 @@ impl<D: Deliver, S: IdentityStore> Connection<'_, D, S> {
                     Err(status) => break End::Lost(format!("the stream broke: {}", status.message())),
                 },
                 () = sleep_until(Instant::from_std(machine.wake_at())) => Happening::Tick,
-                end = tell(&mut news, &wires.bulk, self.settings) => break end,
+                end = tell(&mut news, &wires.bulk) => break end,
             };
             if let Some(end) = self.take(&mut machine, happening, &desk, &wires).await {
                 break end;
@@ -173,11 +173,11 @@ impl<D: Deliver, S: IdentityStore> Connection<'_, D, S> {
         wires.control.try_send(taken).map_err(|_| End::Lost("the hub does not read, or has gone".to_owned()))
     }
 
-    fn live(&self) -> News {
+    fn live(&self, most: usize) -> News {
         tracing::info!(hub = %self.settings.address, cluster = self.settings.cluster, "connected to the hub");
         self.counters.sessions.inc();
         self.state.send_replace(LinkState::Connected);
-        News::new(self.statuses.clone(), self.capacity.clone())
+        News::new(self.statuses.clone(), self.capacity.clone(), most)
     }
 
     /// Takes what happened with all that follows from it; gives the end if the session is over.
@@ -198,6 +198,7 @@ impl<D: Deliver, S: IdentityStore> Connection<'_, D, S> {
                     }
                 }
                 Act::Deliver(work, epoch) => desk.workers.start(work, epoch),
+                Act::GiveUp(uid) => desk.workers.give_up(&uid),
                 Act::AcceptEpoch(epoch) => {
                     let judged = match self.deliver.accept_epoch(&epoch).await {
                         Ok(()) => Happening::EpochJudged(Judgement::Obeyed),
@@ -230,10 +231,10 @@ impl<D: Deliver, S: IdentityStore> Connection<'_, D, S> {
 }
 
 /// Sends what is news, ends only with the stream. May be dropped at any wait.
-async fn tell(news: &mut Option<News>, bulk: &mpsc::Sender<v1::SpokeMessage>, settings: &Settings) -> End {
+async fn tell(news: &mut Option<News>, bulk: &mpsc::Sender<v1::SpokeMessage>) -> End {
     let Some(news) = news else { return pending().await };
     loop {
         let Ok(permit) = bulk.reserve().await else { return End::Lost("the stream ended".to_owned()) };
-        permit.send(wire::to_hub(news.next().await, settings));
+        permit.send(news.next().await);
     }
 }

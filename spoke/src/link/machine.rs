@@ -29,6 +29,18 @@ pub enum Happening {
         /// How it ended.
         outcome: Outcome,
     },
+    /// There is no outcome of [`Act::Deliver`] yet, and the work goes on.
+    Retrying {
+        /// Of the object, on the hub.
+        uid: String,
+        /// What failed last.
+        message: String,
+    },
+    /// The answer to [`Act::GiveUp`]: work on that object ended without an outcome.
+    GivenUp {
+        /// Of the object, on the hub.
+        uid: String,
+    },
     /// Something that this session needs of the cluster failed; the next session tries again.
     Failed(String),
     /// [`Machine::wake_at`] has come.
@@ -46,6 +58,8 @@ pub enum Act {
     ReadHeld,
     /// Carry out one piece of work under an epoch, until there is an outcome, and answer.
     Deliver(Work, Epoch),
+    /// Try no longer what is under way for the object of this uid, and answer; an outcome is an answer too.
+    GiveUp(String),
     /// End the session.
     Close(End),
 }
@@ -82,6 +96,18 @@ impl Machine {
         self.session.hub().longest_wait
     }
 
+    /// The largest message that the hub takes, bytes.
+    #[must_use]
+    pub fn most_bytes(&self) -> usize {
+        self.session.hub().most_bytes.unwrap_or(proto::MAX_MESSAGE_BYTES)
+    }
+
+    /// How many things it keeps, of whatever kind.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.session.size()
+    }
+
     /// The next moment at which something is due if nothing happens.
     #[must_use]
     pub fn wake_at(&self) -> Instant {
@@ -104,6 +130,8 @@ impl Machine {
             Happening::EpochJudged(judgement) => Event::EpochJudged(judgement),
             Happening::Held(held) => Event::Held(held),
             Happening::Delivered { uid, outcome } => Event::Delivered { uid, outcome },
+            Happening::Retrying { uid, message } => Event::Retrying { uid, message },
+            Happening::GivenUp { uid } => Event::GivenUp { uid },
             Happening::Failed(problem) => Event::Failed(problem),
             Happening::Tick => Event::Tick,
         };
@@ -117,6 +145,7 @@ fn acts(effects: Vec<Effect>, settings: &Settings) -> Vec<Act> {
         Effect::AcceptEpoch(epoch) => Act::AcceptEpoch(epoch),
         Effect::ReadHeld => Act::ReadHeld,
         Effect::Deliver(work, epoch) => Act::Deliver(work, epoch),
+        Effect::GiveUp(uid) => Act::GiveUp(uid),
         Effect::Close(end) => Act::Close(end),
     };
     effects.into_iter().map(act).collect()

@@ -6,8 +6,6 @@ use std::time::Duration;
 use proto::Fingerprint;
 
 use crate::deliver::{Epoch, HeldObject, Outcome, Tombstone, Upsert};
-use crate::facts::CapacityReport;
-use crate::report::ObjectStatus;
 
 /// What the hub says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,9 +100,9 @@ pub enum GoAwayReason {
     Revoked,
 }
 
-/// What the spoke says.
+/// What the session says; what it tells unasked is in `parcels`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ToHub {
+pub(super) enum ToHub {
     /// The first word.
     Hello {
         /// The highest epoch that was accepted; none until a hub has been heard once.
@@ -132,10 +130,6 @@ pub enum ToHub {
         /// How it ended.
         outcome: Outcome,
     },
-    /// How objects are; only in a live session.
-    Status(Vec<ObjectStatus>),
-    /// What the cluster can run; only in a live session.
-    Capacity(CapacityReport),
     /// A sign of life.
     Heartbeat {
         /// Now and then: all that is held.

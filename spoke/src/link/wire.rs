@@ -1,6 +1,6 @@
 //! The protocol and the spoke's own words: the one place that knows both.
 
-mod capacity;
+pub(super) mod capacity;
 
 use std::time::Duration;
 
@@ -105,8 +105,7 @@ fn from_tombstone(tombstone: v1::Tombstone) -> Option<Tombstone> {
 }
 
 /// What the spoke says, as it travels.
-#[must_use]
-pub fn to_hub(message: ToHub, settings: &Settings) -> v1::SpokeMessage {
+pub(super) fn to_hub(message: ToHub, settings: &Settings) -> v1::SpokeMessage {
     use v1::spoke_message::Message;
     let message = match message {
         ToHub::Hello { highest_epoch, held } => Message::Hello(v1::Hello {
@@ -139,10 +138,6 @@ pub fn to_hub(message: ToHub, settings: &Settings) -> v1::SpokeMessage {
             delta_id: delta,
             results: vec![v1::Result { uid, hash, outcome: Some(to_outcome(outcome)) }],
         }),
-        ToHub::Status(items) => {
-            Message::Status(v1::StatusBatch { items: items.into_iter().map(to_status).collect() })
-        }
-        ToHub::Capacity(report) => Message::Capacity(capacity::to_hub(report)),
         ToHub::Heartbeat { held } => {
             Message::Heartbeat(v1::Heartbeat { held: held.map(|held| held.to_wire()) })
         }
@@ -181,10 +176,11 @@ fn to_outcome(outcome: Outcome) -> v1::result::Outcome {
             };
             v1::result::Outcome::Held(v1::Held { reason: i32::from(reason), message })
         }
+        Outcome::Retrying { message } => v1::result::Outcome::Retrying(v1::Retrying { message }),
     }
 }
 
-fn to_status(status: ObjectStatus) -> v1::ObjectStatus {
+pub(super) fn to_status(status: ObjectStatus) -> v1::ObjectStatus {
     v1::ObjectStatus {
         object: Some(to_object(status.object)),
         generation: status.generation,

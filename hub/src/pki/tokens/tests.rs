@@ -77,6 +77,8 @@ async fn what_nobody_can_use_any_more_is_cleared_away() {
     let used = tokens.create(&name("used"), DEFAULT_TTL, at(0)).await.unwrap().to_string();
     tokens.redeem(&used, &name("used"), &key(), at(0)).await.unwrap();
     tokens.create(&name("later"), DEFAULT_TTL, at(2)).await.unwrap();
+    assert_eq!(memory.secrets.lock().unwrap().len(), 3, "to make one is to look at no other");
+    tokens.clear(at(2)).await.unwrap();
     let left: Vec<_> = memory.secrets.lock().unwrap().values().map(|s| s.data[CLUSTER].clone()).collect();
     assert_eq!(left.len(), 2);
     assert!(left.contains(&b"used".to_vec()) && left.contains(&b"later".to_vec()));

@@ -7,7 +7,7 @@ use crate::facts::{
 };
 use crate::report::CachedProfile;
 
-pub(super) fn to_hub(report: CapacityReport) -> v1::CapacityReport {
+pub(in crate::link) fn to_hub(report: CapacityReport) -> v1::CapacityReport {
     let CapacityReport {
         observed_at_ms,
         kubernetes_version,

@@ -1,6 +1,6 @@
 //! The fleet's machines, through seeded faults: `cargo run --release -p e2e --bin simulate -- --help` for many more.
 
-use e2e::simulation::{Mutant, Options, campaign, run};
+use e2e::simulation::{Mutant, Options, Violation, campaign, run};
 
 /// Seeds of the short variant.
 const SEEDS: u64 = 60;
@@ -25,11 +25,10 @@ fn the_invariants_hold() {
 #[test]
 fn each_mutant_is_caught_by_the_invariant_it_breaks() {
     for mutant in Mutant::ALL {
-        let outcome = campaign(0, CAUGHT_WITHIN, Some(mutant), threads(), 1);
-        let Some(violation) = outcome.violations.first() else {
-            panic!("{mutant} was not caught within {CAUGHT_WITHIN} seeds");
-        };
-        assert_eq!(violation.name(), mutant.breaks(), "{mutant}: {violation}");
+        // What breaks one invariant may break another first, in some seeds.
+        let outcome = campaign(0, CAUGHT_WITHIN, Some(mutant), threads(), 8);
+        let names: Vec<_> = outcome.violations.iter().map(Violation::name).collect();
+        assert!(names.contains(&mutant.breaks()), "{mutant}, within {CAUGHT_WITHIN} seeds: {names:?}");
     }
 }
 

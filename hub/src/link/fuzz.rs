@@ -148,7 +148,7 @@ impl Play {
         let (end, counters) = (Timestamp::MAX, Counters::default());
         let machine = Machine::new(cluster.clone(), end, terms, fleetbox.clone(), counters, now);
         let epoch = Epoch { hub_id: "hub".into(), term: 3, incarnation: "i".into() };
-        let (doomed, most) = (BTreeSet::new(), 10_000 + 8 + 4 * (6 + input));
+        let (doomed, most) = (BTreeSet::new(), 10_000 + 1000 + 8 + 4 * (6 + input));
         Self { machine, fleetbox, cluster, epoch, now, doomed, closed: false, last: None, most }
     }
 
@@ -211,7 +211,10 @@ impl Play {
                     2 => Happening::Stopping,
                     3 => Happening::Dismissed(GoAwayReason::Revoked, "no".into()),
                     4 => {
-                        assert!(self.fleetbox.confirm_held_back(&self.cluster) <= 6, "more than are wanted away");
+                        assert!(
+                            self.fleetbox.confirm_held_back(&self.cluster) <= 6,
+                            "more than are wanted away"
+                        );
                         Happening::Woken
                     }
                     _ => {

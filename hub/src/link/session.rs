@@ -32,6 +32,8 @@ const GREETING: Duration = Duration::from_secs(10);
 const INDEXING: Duration = Duration::from_secs(30);
 /// Silent intervals after which a session is dead.
 const SILENT_INTERVALS: u32 = 3;
+/// Statuses of what nobody wants yet that are kept until the index says whether it is held.
+const MOST_UNCLAIMED: usize = 1000;
 /// Controllers hear of a spoke that was heard at most this often.
 const HEARD_EVERY: Duration = Duration::from_secs(5);
 /// The wait that a goodbye asks for when an admin has to act.
@@ -305,8 +307,12 @@ impl Session {
     /// are wanted: a spoke says it once. So no spoke can fill the hub with what it makes up.
     fn status(&mut self, mut objects: Vec<ObjectStatus>, wants: &Wants, effects: &mut Vec<Effect>) {
         let unwanted = objects.extract_if(.., |status| wants.get(&status.object.uid).is_none());
-        let held = unwanted.filter(|status| self.delivery.holds(&status.object.uid));
-        self.unclaimed.extend(held.map(|status| (status.object.uid.clone(), status)));
+        let asks = matches!(self.phase, Phase::Indexing { .. } | Phase::Live { comparing: Some(_) });
+        for status in unwanted {
+            if self.delivery.holds(&status.object.uid) || (asks && self.unclaimed.len() < MOST_UNCLAIMED) {
+                self.unclaimed.insert(status.object.uid.clone(), status);
+            }
+        }
         self.tell_status(objects, effects);
     }
 

@@ -216,10 +216,10 @@ fn work_is_done_and_answered_one_by_one() {
 fn of_one_object_one_work_runs_and_the_latest_waits() {
     let mut bench = Bench::live();
     bench.delta(1, 5, vec![upsert("a", "1")]);
-    assert!(bench.delta(2, 5, vec![upsert("a", "2")]).is_empty());
-    assert!(bench.delta(3, 5, vec![tombstone("a")]).is_empty());
-    let effects = bench.done("a", Outcome::Accepted);
-    assert_eq!(effects, [acked(1, "a", "1", Outcome::Accepted), Effect::Deliver(tombstone("a"), epoch(5))]);
+    assert_eq!(bench.delta(2, 5, vec![upsert("a", "2")]), [Effect::GiveUp("a".to_owned())]);
+    assert!(bench.delta(3, 5, vec![tombstone("a")]).is_empty(), "it passes the brake first");
+    assert_eq!(bench.done("a", Outcome::Accepted), [acked(1, "a", "1", Outcome::Accepted)]);
+    assert_eq!(bench.quiet(), [Effect::Deliver(tombstone("a"), epoch(5))]);
     assert_eq!(bench.done("a", Outcome::Gone), [acked(3, "a", "", Outcome::Gone)]);
 }
 

@@ -83,15 +83,23 @@ impl Workload {
     ) {
         // The latest wins: what is wanted now is the only thing that counts.
         self.held_back.remove(work.uid());
+        self.next.remove(work.uid());
         self.gathered.retain(|(tombstone, _)| tombstone.object.uid != work.uid());
         match work {
-            Work::Remove(tombstone) if deletes(&tombstone) && held.has(&tombstone.object.uid) => {
+            Work::Remove(tombstone)
+                if deletes(&tombstone) && self.may_be_here(&tombstone.object.uid, held) =>
+            {
                 self.gathered.push((tombstone, delta));
                 let first = self.gathering.map_or(now, |(first, _)| first);
                 self.gathering = Some((first, now));
             }
             work => self.start(Order { delta, work }, epoch, effects),
         }
+    }
+
+    /// Whether an object is here, or may be: it is being applied, and nobody knows how far that has come.
+    fn may_be_here(&self, uid: &str, held: &Held) -> bool {
+        held.has(uid) || self.under_way.get(uid).is_some_and(|doing| doing.becomes.is_some())
     }
 
     /// Judges the deletions that were gathered.
@@ -105,14 +113,15 @@ impl Workload {
         effects: &mut Vec<Effect>,
     ) {
         self.gathering = None;
+        let gathered = std::mem::take(&mut self.gathered);
         let facts = Facts {
-            is_held: &|uid| held.has(uid),
+            is_held: &|uid| self.may_be_here(uid, held),
             count: held.len(),
             waiting: self.held_back.len(),
             began_ms: hub.time_ms,
             now,
         };
-        let judged = brake.judge(std::mem::take(&mut self.gathered), |(tombstone, _)| tombstone, &facts);
+        let judged = brake.judge(gathered, |(tombstone, _)| tombstone, &facts);
         for ((tombstone, delta), reason, message) in judged.held {
             let uid = tombstone.object.uid;
             let outcome = if hub.knows_brake {

@@ -87,3 +87,14 @@ fn a_status_of_what_is_no_longer_held_is_kept_no_longer() {
     bench.said(FromSpoke::Index { held: vec![], last: true, buckets });
     assert!(bench.session.unclaimed.is_empty());
 }
+
+#[test]
+fn a_status_that_comes_before_the_index_waits_for_what_that_says() {
+    let mut bench = Bench::new();
+    bench.said(hello("east", None));
+    bench.on(Event::Claimed(true));
+    bench.said(FromSpoke::Status(vec![status("late"), status("stranger")]));
+    bench.said(FromSpoke::Index { held: vec![held("late", "1")], last: true, buckets: BTreeSet::new() });
+    assert_eq!(bench.session.unclaimed.keys().collect::<Vec<_>>(), ["late"]);
+    assert_eq!(statuses(&bench.want(desired("late", "1"))), ["late"]);
+}

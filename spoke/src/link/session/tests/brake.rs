@@ -105,3 +105,12 @@ fn what_is_wanted_again_is_not_deleted() {
     assert_eq!(outcomes(&bench.delta(2, 5, vec![upsert("a", "2")])), ["go a"]);
     assert!(bench.quiet().iter().all(|effect| !matches!(effect, Effect::Deliver(..))));
 }
+
+#[test]
+fn what_is_being_applied_may_be_here_and_passes_the_brake() {
+    let mut bench = Bench::holding(&["a", "b", "c"]).welcomed();
+    bench.delta(1, 5, vec![upsert("d", "1")]);
+    let all = ["a", "b", "c", "d"].map(tombstone);
+    assert!(bench.delta(2, 5, all.into()).is_empty(), "they are gathered");
+    assert!(bench.quiet().iter().all(|effect| !matches!(effect, Effect::Deliver(..))), "four are too many");
+}

@@ -78,6 +78,12 @@ pub async fn apply(cluster: &Cluster, manifest: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// NIMServices of one namespace.
+#[must_use]
+pub fn services(cluster: &Cluster, namespace: &str) -> Api<DynamicObject> {
+    api(cluster, "NIMService", namespace)
+}
+
 /// Reads one object.
 pub async fn get(cluster: &Cluster, kind: &str, namespace: &str, name: &str) -> Result<Value, Failure> {
     let found = api(cluster, kind, namespace)

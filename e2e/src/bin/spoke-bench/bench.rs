@@ -13,6 +13,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
+use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -175,13 +176,16 @@ impl Course<'_> {
     }
 
     async fn apply_all(&self, tag: &str) -> Result<(), Failure> {
+        let (api, params) =
+            (&objects::services(self.cluster, NAMESPACE), &PatchParams::apply("kubectl").force());
         stream::iter(0..self.load.services)
             .map(|number| async move {
-                objects::apply(self.cluster, &service(&name(number), tag).to_string()).await
+                api.patch(&name(number), params, &Patch::Apply(&service(&name(number), tag))).await.map(drop)
             })
             .buffer_unordered(AT_A_TIME)
-            .try_collect()
-            .await
+            .try_collect::<()>()
+            .await?;
+        Ok(())
     }
 
     /// Waits until the operator has not written for a while. One that never stops is taken as it is.

@@ -19,6 +19,7 @@ use super::optional::unavailable;
 use super::retry::Settled;
 use super::take_over;
 use super::world::World;
+use crate::operator::cluster::Platform;
 
 /// The one field manager of everything this operator writes.
 pub(crate) const MANAGER: &str = "nimfleet-spoke";
@@ -34,27 +35,35 @@ pub(crate) struct Applier<'a> {
     pub(crate) owner: &'a Owner,
 }
 
-type Done = Vec<(usize, Result<Arc<DynamicObject>, Failure>)>;
+type Done = Vec<(usize, Result<Applied, Failure>)>;
+
+/// A child that is as it is to be.
+struct Applied {
+    live: Arc<DynamicObject>,
+    /// Whether it was not before.
+    wrote: bool,
+}
 
 impl Applier<'_> {
     /// Applies all children, whatever becomes of the others, and then removes what is superfluous. The failure told is
     /// the first in the order in which they were rendered.
+    ///
+    /// Where a workload has just been made, the rest is left to a turn of its own: of many objects that come at once,
+    /// all have their pods started before any waits for what is needed once they run.
     pub(crate) async fn apply<V>(&self, rendered: &Rendered<V>, pruned: &[ChildKind]) -> Outcome {
-        let steps = async {
-            let mut done = Vec::new();
-            for step in [Step::Access, Step::Binding, Step::Pod] {
-                done.extend(self.step(&rendered.children, step).await);
-            }
-            done
-        };
-        let (mut done, others) = futures::join!(steps, self.step(&rendered.children, Step::Any));
-        done.extend(others);
+        let mut done = self.turn(&rendered.children, Turn::Start).await;
+        let wrote = done.iter().any(|(_, result)| result.as_ref().is_ok_and(|child| child.wrote));
+        let failed = done.iter().any(|(_, result)| result.is_err());
+        if wrote && !failed && self.lacks(&rendered.children, Turn::Serve) {
+            return Outcome { unfinished: true, ..Outcome::default() };
+        }
+        done.extend(self.turn(&rendered.children, Turn::Serve).await);
         done.sort_by_key(|(index, _)| *index);
         let mut outcome = Outcome::default();
         for (index, result) in done {
             match (result, &rendered.children[index]) {
-                (Ok(live), child) => {
-                    outcome.live.insert((child.kind, child.name.clone()), live);
+                (Ok(applied), child) => {
+                    outcome.live.insert((child.kind, child.name.clone()), applied.live);
                 }
                 (Err(failure), _) => {
                     outcome.failure.get_or_insert(failure);
@@ -67,18 +76,42 @@ impl Applier<'_> {
         outcome
     }
 
-    async fn step(&self, children: &[Child], step: Step) -> Done {
+    /// Whether something that is written in that turn is not there yet.
+    fn lacks(&self, children: &[Child], turn: Turn) -> bool {
+        let mut of_turn = children.iter().filter(|child| self.place(child.kind).0 == turn);
+        of_turn.any(|child| self.world.child(child.kind, &self.owner.namespace, &child.name).is_none())
+    }
+
+    async fn turn(&self, children: &[Child], turn: Turn) -> Done {
+        let steps = async {
+            let mut done = Vec::new();
+            for step in [Step::Access, Step::Binding, Step::Pod] {
+                done.extend(self.step(children, (turn, step)).await);
+            }
+            done
+        };
+        let (mut done, others) = futures::join!(steps, self.step(children, (turn, Step::Any)));
+        done.extend(others);
+        done
+    }
+
+    async fn step(&self, children: &[Child], place: (Turn, Step)) -> Done {
         // Boxed, since the compiler cannot tell that these futures are `Send` otherwise.
         let mut writes: Vec<BoxFuture<'_, _>> = Vec::new();
         for (index, child) in children.iter().enumerate() {
-            if Step::of(child.kind) == step {
+            if self.place(child.kind) == place {
                 writes.push(Box::pin(async move { (index, self.one(child).await) }));
             }
         }
         stream::iter(writes).buffer_unordered(AT_ONCE).collect().await
     }
 
-    async fn one(&self, child: &Child) -> Result<Arc<DynamicObject>, Failure> {
+    /// When a child is written.
+    fn place(&self, kind: ChildKind) -> (Turn, Step) {
+        (Turn::of(kind, self.world.facts.borrow().platform), Step::of(kind))
+    }
+
+    async fn one(&self, child: &Child) -> Result<Applied, Failure> {
         if let Some(why) = unavailable(child.kind, &self.world.facts.borrow()) {
             return Err(why);
         }
@@ -96,7 +129,9 @@ impl Applier<'_> {
             let settled = live.as_deref().is_some_and(|live| self.is_settled(live, &stamped.hash));
             let decision = decide(child, &stamped, self.owner, live.as_deref(), looked, settled);
             let written = match (decision, &live) {
-                (Decision::Leave, Some(live)) => return Ok(Arc::clone(live)),
+                (Decision::Leave, Some(live)) => {
+                    return Ok(Applied { live: Arc::clone(live), wrote: false });
+                }
                 (Decision::Conflict(message), _) => {
                     return Err(Failure::new(format!("{word}Conflict"), message));
                 }
@@ -113,7 +148,7 @@ impl Applier<'_> {
                 }
                 (Decision::Apply, Some(live)) => self.update(&api, child, &stamped, live).await,
                 (Decision::Create | Decision::Leave | Decision::Apply, _) => {
-                    create(&api, child, &stamped).await
+                    self.create(&api, child, &stamped).await
                 }
             };
             match written {
@@ -121,7 +156,7 @@ impl Applier<'_> {
                     trim(&mut written);
                     self.remember(&written, &stamped.hash);
                     tracing::info!(kind = %resource.kind, name = %child.name, owner = %self.owner.name, "applied");
-                    return Ok(Arc::new(written));
+                    return Ok(Applied { live: Arc::new(written), wrote: true });
                 }
                 // It is there after all, has gone, or is another: it is not as the cache says.
                 Err(error) if error.is_conflict() && round < ROUNDS => {
@@ -139,6 +174,34 @@ impl Applier<'_> {
             format!("{word}Failed"),
             format!("{} {} changes all the time", resource.kind, child.name),
         ))
+    }
+
+    /// Makes a child, or nothing when one of that name is there.
+    async fn create(
+        &self,
+        api: &Api<DynamicObject>,
+        child: &Child,
+        stamped: &Stamped,
+    ) -> Result<DynamicObject, CallError> {
+        let what = || format!("create {} {}", child.kind.resource().kind, child.name);
+        let body = serde_json::from_value(child.sent(stamped, None)).map_err(kube::Error::SerdeError);
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let key = (self.owner.namespace.clone(), child.name.clone());
+        let fresh = self.world.children.get(&child.kind).map(|cache| &cache.fresh);
+        if let Some(fresh) = fresh {
+            fresh.expect(key.clone());
+        }
+        let made = call(what, async { api.create(&params, &body?).await }).await;
+        match (fresh, &made) {
+            (Some(fresh), Ok(object)) => {
+                let mut object = object.clone();
+                trim(&mut object);
+                fresh.made(&key, &Arc::new(object));
+            }
+            (Some(fresh), Err(_)) => fresh.forget(&key),
+            (None, _) => {}
+        }
+        made
     }
 
     /// Applies a child to what is there, and to nothing else of that name. What others set that is to be ours is taken
@@ -227,7 +290,36 @@ impl Applier<'_> {
     }
 }
 
-/// When a child is written: after those that it cannot do without.
+/// What comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Workloads, and what their pods cannot start without.
+    Start,
+    /// What is needed once they run.
+    Serve,
+}
+
+impl Turn {
+    /// On OpenShift a pod is refused unless its account may use its security context constraints. An API server takes a
+    /// tenth of a second to agree to a Role, and as long for its binding: it looks at all bindings of the namespace first.
+    fn of(kind: ChildKind, platform: Platform) -> Self {
+        match kind {
+            ChildKind::Role | ChildKind::RoleBinding if platform == Platform::OpenShift => Self::Start,
+            ChildKind::Role
+            | ChildKind::RoleBinding
+            | ChildKind::Service
+            | ChildKind::Ingress
+            | ChildKind::HttpRoute
+            | ChildKind::GrpcRoute
+            | ChildKind::InferencePool
+            | ChildKind::HorizontalPodAutoscaler
+            | ChildKind::ServiceMonitor => Self::Serve,
+            _ => Self::Start,
+        }
+    }
+}
+
+/// When a child is written within its turn: after those that it cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// Accounts and roles.
@@ -261,18 +353,6 @@ async fn look(
     let mut found = call_opt(what, api.get(name)).await?;
     found.iter_mut().for_each(trim);
     Ok(found.map(Arc::new))
-}
-
-/// Makes a child, or nothing when one of that name is there.
-async fn create(
-    api: &Api<DynamicObject>,
-    child: &Child,
-    stamped: &Stamped,
-) -> Result<DynamicObject, CallError> {
-    let what = || format!("create {} {}", child.kind.resource().kind, child.name);
-    let body = serde_json::from_value(child.sent(stamped, None)).map_err(kube::Error::SerdeError);
-    let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-    call(what, async { api.create(&params, &body?).await }).await
 }
 
 /// Deletes this very object, not another that has taken its name.

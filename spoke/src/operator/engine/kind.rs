@@ -127,8 +127,10 @@ pub(crate) struct Rendered<V> {
 pub(crate) struct Outcome {
     /// Children as they are now.
     pub(crate) live: BTreeMap<(ChildKind, String), Arc<DynamicObject>>,
-    /// What went wrong first; nothing after it was applied.
+    /// What went wrong first.
     pub(crate) failure: Option<Failure>,
+    /// Nothing went wrong, and there is more to apply: it is not the time to report.
+    pub(crate) unfinished: bool,
 }
 
 /// A reason and a message for a condition.

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use kube::core::DynamicObject;
 
 /// First delay; doubles up to [`LONGEST`], plus up to as much jitter.
 const SHORTEST: Duration = Duration::from_millis(500);
@@ -13,6 +14,11 @@ const LONGEST: Duration = Duration::from_mins(5);
 
 /// Namespace and name.
 pub(crate) type Key = (String, String);
+
+/// The key of an object.
+pub(crate) fn key(object: &DynamicObject) -> Key {
+    (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone().unwrap_or_default())
+}
 
 /// The delays of one kind's objects.
 #[derive(Debug, Default)]

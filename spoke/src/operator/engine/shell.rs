@@ -21,7 +21,8 @@ use super::condition::status_patch;
 use super::events::Announcer;
 use super::kind::{Again, GROUP, Kind, Report, Subject, VERSION};
 use super::pace::Pace;
-use super::retry::{Key, Retries, Settled};
+use super::retry::{Retries, Settled, key};
+use super::turns::{Turn, Turns};
 use super::wake::Queue;
 use super::world::World;
 use crate::operator::rival::Rival;
@@ -29,8 +30,7 @@ use crate::operator::rival::Rival;
 /// Changes within this time are one reconcile. Every reconcile waits for it, so it only gathers what one write of the
 /// API server sets off.
 const DEBOUNCE: Duration = Duration::from_millis(10);
-/// Objects of one kind worked on at the same time. What takes long is to wait: the API server needs a tenth of a second to
-/// agree to a Role, since it reads all bindings of the namespace first. Twice as many take 4 MiB more and win nothing.
+/// Objects of one kind worked on at the same time. Twice as many take 4 MiB more and win nothing: the API server is busy.
 const CONCURRENCY: u16 = 16;
 
 /// Runs one kind.
@@ -39,6 +39,7 @@ pub(crate) struct Shell<K: Kind> {
     settled: Settled,
     retries: Retries,
     pace: Pace,
+    turns: Turns,
     announcer: Announcer,
     kind: std::marker::PhantomData<K>,
 }
@@ -51,6 +52,7 @@ impl<K: Kind> Shell<K> {
             settled: Settled::default(),
             retries: Retries::default(),
             pace: Pace::default(),
+            turns: Turns::default(),
             announcer,
             kind: std::marker::PhantomData,
         }
@@ -103,6 +105,7 @@ impl<K: Kind> Shell<K> {
                 self.clear_shared(&key.0).await;
             }
             self.pace.forget(&key);
+            self.turns.forget(&key);
             self.world.references.release(&subject::<K>(object).owner);
             self.set_finalizer(object, false).await?;
             return Ok(Action::await_change());
@@ -110,11 +113,22 @@ impl<K: Kind> Shell<K> {
         if intent {
             return Ok(Action::await_change());
         }
+        let turn = self.turns.of(&key, object.data.get("status").is_none());
+        if let Turn::Wait(left) = turn {
+            return Ok(Action::requeue(left));
+        }
         let fresh = self.set_finalizer(object, true).await?;
         let object = fresh.as_ref().unwrap_or(object);
         let mut subject = subject::<K>(object);
         let report = match parse::<K>(object) {
-            Ok(typed) => self.carry_out(&typed, &mut subject, object).await?,
+            Ok(typed) => match self.carry_out(&typed, &mut subject, object).await? {
+                Some(report) => report,
+                None => {
+                    drop(turn);
+                    self.turns.started(&key);
+                    return Ok(Action::requeue(Duration::ZERO));
+                }
+            },
             Err(error) => K::unreadable(&subject, "InvalidSpec", &error),
         };
         let unwritten = self.publish(object, &subject, &report).await?;
@@ -133,12 +147,13 @@ impl<K: Kind> Shell<K> {
         Ok(soonest.map_or_else(Action::await_change, Action::requeue))
     }
 
+    /// What there is to report, once all is applied.
     async fn carry_out(
         &self,
         typed: &K::Object,
         subject: &mut Subject,
         object: &DynamicObject,
-    ) -> Result<Report, CallError> {
+    ) -> Result<Option<Report>, CallError> {
         let refs = K::observe(typed, subject, &self.world).await?;
         let facts = self.world.facts.borrow().clone();
         let rendered = K::render(typed, subject, &refs, &facts);
@@ -147,7 +162,7 @@ impl<K: Kind> Shell<K> {
         }
         let applier = Applier { world: &self.world, settled: &self.settled, owner: &subject.owner };
         let outcome = applier.apply(&rendered, K::PRUNED).await;
-        Ok(K::report(typed, subject, &refs, &rendered, &outcome))
+        Ok((!outcome.unfinished).then(|| K::report(typed, subject, &refs, &rendered, &outcome)))
     }
 
     /// Removes what the objects of a namespace share when none of them stays. It never holds up a deletion.
@@ -255,11 +270,6 @@ impl<K: Kind> Shell<K> {
         let what = || format!("write the metadata of {} {name}", K::KIND);
         call_opt(what, api.patch(&name, &params, &Patch::Merge(change))).await
     }
-}
-
-/// Namespace and name.
-fn key(object: &DynamicObject) -> Key {
-    (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone().unwrap_or_default())
 }
 
 /// The object apart from its spec.

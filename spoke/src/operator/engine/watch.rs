@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::decide::trim;
 use super::packed::pack;
+use super::retry::key;
 use super::world::Cache;
 
 /// One watch to be run.
@@ -34,7 +35,7 @@ impl Watch {
     /// A watch of one kind in all namespaces, and the cache it will fill.
     pub(crate) fn new(resource: ApiResource, selector: Option<String>) -> (Self, Cache) {
         let writer = Writer::new(resource.clone());
-        let cache = Cache { resource, store: writer.as_reader(), filled: CancellationToken::new() };
+        let cache = Cache::new(resource, writer.as_reader());
         (Self { cache: cache.clone(), writer, selector, packed: false }, cache)
     }
 
@@ -97,8 +98,12 @@ impl Watch {
         let before = if matches!(event, Event::InitDone) { self.cache.store.state() } else { Vec::new() };
         self.writer.apply_watcher_event(event);
         match event {
-            Event::Apply(object) | Event::Delete(object) => told(Told::Object(object)),
+            Event::Apply(object) | Event::Delete(object) => {
+                self.cache.fresh.forget(&key(object));
+                told(Told::Object(object));
+            }
             Event::InitDone => {
+                self.cache.fresh.clear();
                 told(Told::Filled);
                 for object in &self.cache.store.state() {
                     told(Told::Object(object));

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::child::ChildKind;
+use super::fresh::Fresh;
 use super::packed::unpack;
 use super::wake::Waker;
 use crate::operator::cluster::ClusterFacts;
@@ -26,12 +27,20 @@ pub(crate) struct Cache {
     /// Cancelled once the cache has been filled, or its kind is known to be missing from the cluster: any number may
     /// wait for it, which the store's own signal forbids.
     pub(crate) filled: CancellationToken,
+    /// What was made here and has yet to be seen.
+    pub(crate) fresh: Fresh,
 }
 
 impl Cache {
-    /// The object of that name, if the cache has it.
+    /// A cache that somebody fills.
+    pub(crate) fn new(resource: ApiResource, store: Store<DynamicObject>) -> Self {
+        Self { resource, store, filled: CancellationToken::new(), fresh: Fresh::default() }
+    }
+
+    /// The object of that name, if the cache has it or it was made a moment ago.
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
-        self.store.get(&ObjectRef::new_with(name, self.resource.clone()).within(namespace)).map(unpack)
+        let seen = self.store.get(&ObjectRef::new_with(name, self.resource.clone()).within(namespace));
+        seen.map(unpack).or_else(|| self.fresh.get(&(namespace.to_owned(), name.to_owned())))
     }
 
     /// All objects of one namespace that satisfy the predicate, which sees the content of NIM objects alone.

@@ -57,7 +57,7 @@ fn report(pipeline: &Pipeline, states: &[Value], failure: Option<Failure>, old: 
     let pairs = rendered.children.iter().zip(states);
     let live = pairs
         .map(|(child, status)| ((child.kind, child.name.clone()), Arc::new(live(child, status.clone()))));
-    let outcome = Outcome { live: live.collect(), failure };
+    let outcome = Outcome { live: live.collect(), failure, unfinished: false };
     NimPipelines::report(pipeline, &subject(old), &(), &rendered, &outcome)
 }
 
@@ -116,6 +116,7 @@ fn b07_a_nimservice_of_someone_else_is_told_and_the_others_go_on() {
     let outcome = Outcome {
         live: [((second.kind, second.name.clone()), Arc::new(ready))].into(),
         failure: Some(Failure::new("NIMServiceConflict", &message)),
+        unfinished: false,
     };
     let report = NimPipelines::report(&pipeline, &subject(Value::Null), &(), &rendered, &outcome);
     assert_eq!(report.status["state"], "Failed");

@@ -31,7 +31,7 @@ fn woken(stored: &[Stored<'_>], changed: Value) -> Vec<String> {
             let object: DynamicObject = serde_json::from_value(object).unwrap();
             writer.apply_watcher_event(&kube::runtime::watcher::Event::Apply(object));
         }
-        Cache { resource: resource(kind), store: writer.as_reader(), filled: CancellationToken::new() }
+        Cache::new(resource(kind), writer.as_reader())
     };
     let service = tower::service_fn(|_: axum::http::Request<Body>| async {
         Ok::<_, kube::Error>(axum::http::Response::new(Body::empty()))

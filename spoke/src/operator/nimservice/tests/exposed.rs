@@ -54,7 +54,7 @@ fn outcome(objects: Vec<(ChildKind, Value)>) -> Outcome {
         object["metadata"] = json!({"name": "llama"});
         ((kind, "llama".to_owned()), Arc::new(serde_json::from_value(object).unwrap()))
     });
-    Outcome { live: live.collect(), failure: None }
+    Outcome { live: live.collect(), ..Outcome::default() }
 }
 
 fn outside(objects: Vec<(ChildKind, Value)>) -> String {

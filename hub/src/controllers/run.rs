@@ -116,9 +116,9 @@ fn watches(hub: &Arc<Hub>, writers: Writers, tasks: &mut JoinSet<()>, stop: &Can
     for (kind, writer) in NIM_KINDS.into_iter().zip(nim) {
         let (h, s) = (hub.clone(), stop.clone());
         let api = Api::all_with(hub.client.clone(), &nim_resource(kind));
-        tasks.spawn(
-            async move { watch(api, writer, nim_resource(kind), |b, a| h.object_changed(b, a), s).await },
-        );
+        tasks.spawn(async move {
+            watch(api, writer, nim_resource(kind), |b, a| h.object_changed(kind, b, a), s).await;
+        });
     }
 }
 

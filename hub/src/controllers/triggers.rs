@@ -2,21 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use crds::fleet::{GPUCluster, GPUQuota, NIMPlacement, NIMPlacementDecision};
+use crds::fleet::{GPUCluster, GPUQuota, NIMPlacement, NIMPlacementDecision, ResourceSelector, SelectedKind};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
-use serde_json::Value;
 
 use super::Hub;
 use super::admission::revoked;
 use super::placement::Rows;
 use super::stores::owner;
 use crate::audit::{self, Act, Action, Actor};
-use crate::fleet::{Admin, ClusterName, FleetEvent, PlacementKey};
+use crate::fleet::{Admin, ClusterName, FleetEvent, PlacementKey, Selector};
 use crate::link::{GoAwayReason, LinkEvent};
+
+/// What a NIMCache holds, as its status says.
+const PROFILES: &str = "/status/profiles";
 
 impl Hub {
     /// A placement is new, gone or changed.
@@ -50,24 +52,39 @@ impl Hub {
         }
     }
 
-    /// A NIM object is new, gone or changed: its owner is woken, and whoever may select it.
-    pub(super) fn object_changed(&self, before: Option<&DynamicObject>, after: Option<&DynamicObject>) {
+    /// A NIM object is new, gone or changed: its owner is woken, and whoever selects it, did, or may bring it along.
+    pub(super) fn object_changed(
+        &self,
+        kind: &str,
+        before: Option<&DynamicObject>,
+        after: Option<&DynamicObject>,
+    ) {
         let Some(object) = after.or(before) else { return };
         let namespace = object.namespace().unwrap_or_default();
+        let owned_by = |name: &str| PlacementKey { namespace: namespace.clone(), name: name.to_owned() };
+        if let (Some(before), Some(after)) = (before, after)
+            && is_only_told(before, after)
+        {
+            // Most likely by the hub itself, many at a time; what somebody else wrote is put right all the same.
+            if let Some(name) = owner(after) {
+                self.placements.add_soon(owned_by(name));
+            }
+            return;
+        }
         if after.is_none()
             && let Some(uid) = object.uid()
             && let Some(key) = self.live().claims.remove(&uid)
         {
             self.placements.add(key);
         }
-        for one in [before, after].into_iter().flatten() {
-            if let Some(name) = owner(one) {
-                self.placements.add(PlacementKey { namespace: namespace.clone(), name: name.to_owned() });
-            }
+        let sides = || [before, after].into_iter().flatten();
+        for name in sides().filter_map(|one| owner(one)) {
+            self.placements.add(owned_by(name));
         }
-        // Selectors and references are cheap to ask again, and a reconcile without a change writes nothing.
         for placement in self.stores.placements.state() {
-            if placement.namespace().as_deref() == Some(&namespace) && may_concern(&placement, object) {
+            if placement.namespace().as_deref() == Some(&namespace)
+                && sides().any(|one| may_concern(&placement, kind, one))
+            {
                 self.placements.add(key_of(placement.as_ref(), placement.name_any()));
             }
         }
@@ -265,14 +282,99 @@ fn key_of(object: &impl ResourceExt, name: String) -> PlacementKey {
     PlacementKey { namespace: object.namespace().unwrap_or_default(), name }
 }
 
-/// Whether a placement could select the object, or bring it along: by kind alone, since labels may just have changed.
-fn may_concern(placement: &NIMPlacement, object: &DynamicObject) -> bool {
-    let name = object.name_any();
-    let by_name =
-        |selector: &crds::fleet::ResourceSelector| selector.name.as_deref().is_none_or(|n| n == name);
-    let is_cache = object.data.pointer("/spec/source").is_some_and(Value::is_object);
+/// Whether nothing changed but the status, and nothing that is placed by it: profiles say what a cache holds.
+fn is_only_told(before: &DynamicObject, after: &DynamicObject) -> bool {
+    let (old, new) = (&before.metadata, &after.metadata);
+    old.uid == new.uid
+        && old.generation.is_some()
+        && old.generation == new.generation
+        && old.labels == new.labels
+        && old.annotations == new.annotations
+        && old.finalizers == new.finalizers
+        && old.deletion_timestamp == new.deletion_timestamp
+        && before.data.pointer(PROFILES) == after.data.pointer(PROFILES)
+}
+
+/// Whether a placement selects the object, or may bring it along.
+fn may_concern(placement: &NIMPlacement, kind: &str, object: &DynamicObject) -> bool {
     let selectors = &placement.spec.resource_selectors;
     let brings = placement.spec.propagate_dependencies
-        && (is_cache || selectors.iter().any(|selector| selector.kind.calls_others()));
-    brings || selectors.iter().any(by_name)
+        && (kind == SelectedKind::NIMCache.as_str()
+            || selectors.iter().any(|selector| selector.kind.calls_others()));
+    brings || selectors.iter().any(|selector| selects(selector, kind, object))
+}
+
+/// What a selector that cannot be read would select is not known.
+fn selects(selector: &ResourceSelector, kind: &str, object: &DynamicObject) -> bool {
+    let by_name = || selector.name.as_deref() == Some(object.name_any().as_str());
+    let by_labels = || {
+        let labels = selector.label_selector.as_ref().map(Selector::try_from);
+        labels.is_some_and(|labels| labels.map_or(true, |labels| labels.matches(object.labels())))
+    };
+    selector.kind.as_str() == kind && (by_name() || by_labels())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn service(labels: &Value, more: &Value) -> DynamicObject {
+        let mut object = json!({
+            "metadata": {"name": "llama", "namespace": "ns", "uid": "u", "generation": 1, "labels": labels},
+            "spec": {},
+        });
+        object.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn placement(selector: &Value, brings: bool) -> NIMPlacement {
+        let spec = json!({"resourceSelectors": [selector], "propagateDependencies": brings});
+        serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn a_change_concerns_those_who_select_the_object_or_may_bring_it() {
+        let object = service(&json!({"team": "a"}), &json!({}));
+        for (selector, brings, kind, concerned) in [
+            (json!({"kind": "NIMService", "name": "llama"}), true, "NIMService", true),
+            (json!({"kind": "NIMService", "name": "other"}), true, "NIMService", false),
+            (json!({"kind": "NIMCache", "name": "llama"}), true, "NIMService", false),
+            (
+                json!({"kind": "NIMService", "labelSelector": {"matchLabels": {"team": "a"}}}),
+                true,
+                "NIMService",
+                true,
+            ),
+            (
+                json!({"kind": "NIMService", "labelSelector": {"matchLabels": {"team": "b"}}}),
+                true,
+                "NIMService",
+                false,
+            ),
+            (json!({"kind": "NIMService", "labelSelector": {}}), true, "NIMService", true),
+            (json!({"kind": "NIMService", "name": "other"}), true, "NIMCache", true),
+            (json!({"kind": "NIMService", "name": "other"}), false, "NIMCache", false),
+            (json!({"kind": "NemoEvaluator", "name": "other"}), true, "NIMService", true),
+        ] {
+            assert_eq!(
+                may_concern(&placement(&selector, brings), kind, &object),
+                concerned,
+                "{selector} {kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_status_alone_is_only_told() {
+        let bare = service(&json!({}), &json!({}));
+        let told = |status: &Value| service(&json!({}), &json!({"status": status}));
+        assert!(is_only_told(&bare, &told(&json!({"state": "Ready"}))));
+        assert!(!is_only_told(&bare, &told(&json!({"profiles": [{"name": "p"}]}))), "placed by it");
+        assert!(!is_only_told(&bare, &service(&json!({"team": "a"}), &json!({}))));
+        let mut changed = bare.clone();
+        changed.metadata.generation = Some(2);
+        assert!(!is_only_told(&bare, &changed));
+    }
 }

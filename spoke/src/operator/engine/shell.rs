@@ -121,14 +121,14 @@ impl<K: Kind> Shell<K> {
         let object = fresh.as_ref().unwrap_or(object);
         let mut subject = subject::<K>(object);
         let report = match parse::<K>(object) {
-            Ok(typed) => match self.carry_out(&typed, &mut subject, object).await? {
-                Some(report) => report,
-                None => {
+            Ok(typed) => {
+                let Some(report) = self.carry_out(&typed, &mut subject, object).await? else {
                     drop(turn);
                     self.turns.started(&key);
                     return Ok(Action::requeue(Duration::ZERO));
-                }
-            },
+                };
+                report
+            }
             Err(error) => K::unreadable(&subject, "InvalidSpec", &error),
         };
         let unwritten = self.publish(object, &subject, &report).await?;

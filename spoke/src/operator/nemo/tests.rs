@@ -114,7 +114,7 @@ pub(super) fn outcome(deployment: &Value) -> Outcome {
     deployment["kind"] = json!("Deployment");
     let object: DynamicObject = serde_json::from_value(deployment).unwrap();
     let live = [((ChildKind::Deployment, "sample".to_owned()), Arc::new(object))];
-    Outcome { live: live.into(), failure: None }
+    Outcome { live: live.into(), ..Outcome::default() }
 }
 
 /// A Deployment of which so many replicas are wanted, there, new, and available.

@@ -167,8 +167,8 @@ impl Hub {
             if before
                 .is_some_and(|before| before.spec.revoked_certificates != cluster.spec.revoked_certificates)
             {
-                let managed = cluster.metadata.managed_fields.as_deref();
-                let manager = audit::manager_of(managed, &["f:spec", "f:revokedCertificates"]);
+                let fields = cluster.metadata.managed_fields.as_deref();
+                let manager = audit::manager_of(fields, &["f:spec", "f:revokedCertificates"]);
                 let revoked = cluster.spec.revoked_certificates.join(", ");
                 let cause = "spec.revokedCertificates was changed";
                 Act::new(Action::Revoke, Actor::Admin(manager), cause)

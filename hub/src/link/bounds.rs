@@ -42,11 +42,15 @@ pub(super) fn cut(said: &mut FromSpoke) -> u64 {
         FromSpoke::Index { held, .. } => cut.retain(held, HeldObject::is_bounded),
         FromSpoke::Ack { results, .. } => {
             cut.retain(results, ObjectResult::is_bounded);
-            results.iter_mut().for_each(|result| cut.answer(&mut result.answer));
+            for result in results.iter_mut() {
+                cut.answer(&mut result.answer);
+            }
         }
         FromSpoke::Status(statuses) => {
             cut.retain(statuses, ObjectStatus::is_bounded);
-            statuses.iter_mut().for_each(|status| cut.status(status));
+            for status in statuses.iter_mut() {
+                cut.status(status);
+            }
         }
         FromSpoke::Capacity(capacity) => cut.capacity(capacity),
         FromSpoke::Heartbeat(_) => {}

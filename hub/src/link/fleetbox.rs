@@ -88,14 +88,8 @@ impl Fleetbox {
 
     pub(super) fn mailbox(&self, cluster: &ClusterName) -> Arc<Mailbox> {
         let mut mailboxes = self.shared.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
-        match mailboxes.get(cluster) {
-            Some(mailbox) => mailbox.clone(),
-            None => {
-                let mailbox = Arc::new(Mailbox::new(self.shared.connected.clone()));
-                mailboxes.insert(cluster.clone(), mailbox.clone());
-                mailbox
-            }
-        }
+        let new = || Arc::new(Mailbox::new(self.shared.connected.clone()));
+        mailboxes.entry(cluster.clone()).or_insert_with(new).clone()
     }
 }
 

@@ -124,7 +124,7 @@ mod tests {
             (&[4000, 4000, 4000], &[2, 1]),
             (&[9000, 9000], &[1, 1]),
             (&[10, 50_000, 10], &[3]),
-            (&[9900, 10], &[1, 1]),
+            (&[9880, 10], &[1, 1]),
         ];
         for (sizes, expected) in table {
             let all = sizes.iter().enumerate().map(|(uid, bytes)| status(&uid.to_string(), *bytes));

@@ -203,8 +203,7 @@ async fn a_spoke_that_floods_harms_itself_alone() {
         ..v1::ObjectStatus::default()
     };
     // Half of them of objects that nobody has heard of.
-    let flood =
-        said(Message::Status(v1::StatusBatch { items: (0..600).map(status).collect() }));
+    let flood = said(Message::Status(v1::StatusBatch { items: (0..600).map(status).collect() }));
     let pool = v1::GpuPool { product: "z".repeat(1000), ..v1::GpuPool::default() };
     let report = v1::CapacityReport { pools: vec![pool; 1000], ..v1::CapacityReport::default() };
     let flood = futures::stream::iter(hello())

@@ -252,7 +252,9 @@ async fn a_fault_of_the_spokes_api_server_is_tried_again_and_is_no_rejection() {
     let (mut hub, spoke) = connected().await;
     spoke.cluster.fail_next(2);
     hub.fleetbox.set_desired(&EAST.parse().unwrap(), desired("a", "1"));
-    let answered = hub.until("a is answered", |event| matches!(event, LinkEvent::Results { .. })).await;
+    let is_verdict = |result: &fleet::ObjectResult| !matches!(result.answer, fleet::Answer::Retrying { .. });
+    let judged = |event: &LinkEvent| matches!(event, LinkEvent::Results { results, .. } if results.iter().any(is_verdict));
+    let answered = hub.until("a is answered", judged).await;
     let LinkEvent::Results { results, .. } = answered else { panic!("{answered:?}") };
     assert_eq!(results[0].answer, fleet::Answer::Accepted);
     assert_eq!(spoke.counters.delivery_retries.get(), 2);

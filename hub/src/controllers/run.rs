@@ -221,7 +221,7 @@ async fn clusters(hub: &Hub) {
     }
 }
 
-fn ending(outcome: &Result<(), Fault>) -> Ending {
+pub(super) fn ending(outcome: &Result<(), Fault>) -> Ending {
     match outcome {
         Ok(()) => Ending::Done,
         Err(fault) if fault.is_away() => Ending::Away,
@@ -235,7 +235,7 @@ async fn quotas(hub: &Hub) {
         let started = Instant::now();
         let outcome = quota::reconcile(hub, &namespace).await;
         finish(hub, "quota", &namespace, started, &outcome);
-        hub.quotas.done(&namespace, outcome.is_ok());
+        hub.quotas.done(&namespace, ending(&outcome));
     }
 }
 

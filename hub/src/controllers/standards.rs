@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Hub;
 use super::fault::{Fault, call, chain};
+use super::run::ending;
 use crate::fleet::{ClusterName, PlacementKey};
 use crate::standards::{API_VERSION, MANAGER, cluster_profile, placement_decisions, slice_name};
 
@@ -57,7 +58,7 @@ pub(super) async fn keep(hub: &Hub) {
                     hub.metrics.fault("standards", fault.category());
                     tracing::warn!(?subject, fault = fault.category(), error = chain(fault), "not written; trying again");
                 }
-                hub.standards.done(&subject, outcome.is_ok());
+                hub.standards.done(&subject, ending(&outcome));
             }
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! A spoke that ships stays far below all of this. One that does not can fill its own rows with words, and nothing else.
 
+use std::collections::BTreeMap;
 use std::mem;
 
 use super::message::FromSpoke;
 use crate::fleet::{
-    Agent, Answer, Capacity, HeldObject, ObjectCondition, ObjectRef, ObjectResult, ObjectStatus, Truth,
+    Agent, Answer, CachedProfile, Capacity, HeldObject, ObjectCondition, ObjectRef, ObjectResult,
+    ObjectStatus, Truth,
 };
 
 /// Bytes of what identifies an object or a version of it, as Kubernetes bounds names: longer ones are nobody's.
@@ -27,6 +29,8 @@ const NODES: usize = 1024;
 const PLATFORMS: usize = 64;
 /// Caches of one cluster.
 const CACHES: usize = 4096;
+/// Storage classes, and kinds of devices, of one cluster.
+const ROWS: usize = 1024;
 /// Capabilities of one agent.
 const CAPABILITIES: usize = 256;
 
@@ -119,14 +123,25 @@ impl Cut {
             self.text(&mut condition.reason, WORD);
             self.text(&mut condition.message, SENTENCE);
         }
-        self.list(&mut status.profiles, PROFILES);
-        for profile in &mut status.profiles {
-            self.text(&mut profile.name, WORD);
-            let mut tags: Vec<_> = mem::take(&mut profile.tags).into_iter().collect();
-            self.list(&mut tags, TAGS);
-            self.retain(&mut tags, |(key, value)| key.len() <= WORD && value.len() <= WORD);
-            profile.tags = tags.into_iter().collect();
+        if let Some(unschedulable) = &mut status.unschedulable {
+            self.text(&mut unschedulable.message, SENTENCE);
         }
+        self.profiles(&mut status.profiles);
+    }
+
+    fn profiles(&mut self, profiles: &mut Vec<CachedProfile>) {
+        self.list(profiles, PROFILES);
+        for profile in profiles {
+            self.text(&mut profile.name, WORD);
+            self.words(&mut profile.tags, TAGS);
+        }
+    }
+
+    fn words(&mut self, words: &mut BTreeMap<String, String>, most: usize) {
+        let mut all: Vec<_> = mem::take(words).into_iter().collect();
+        self.list(&mut all, most);
+        self.retain(&mut all, |(key, value)| key.len() <= WORD && value.len() <= WORD);
+        words.extend(all);
     }
 
     /// What tells most stays, and the last row says that there were more.
@@ -148,6 +163,8 @@ impl Cut {
 
     fn capacity(&mut self, capacity: &mut Capacity) {
         let Capacity { kubernetes_version, region, zone, provider, pools, platforms, caches, .. } = capacity;
+        let (storage, devices, bound) = (&mut capacity.storage, &mut capacity.devices, &mut capacity.bound);
+        self.list(&mut capacity.cut, PLATFORMS);
         for text in [kubernetes_version, region, zone, provider] {
             self.text(text, WORD);
         }
@@ -155,6 +172,8 @@ impl Cut {
         for pool in pools {
             self.text(&mut pool.product, WORD);
             self.text(&mut pool.resource, WORD);
+            self.text(&mut pool.driver_version, WORD);
+            self.list(&mut pool.groups, NODES);
             while pool.free_per_node.len() > NODES {
                 // The fullest nodes count least.
                 pool.free_per_node.pop_first();
@@ -165,14 +184,34 @@ impl Cut {
         for platform in platforms {
             self.text(&mut platform.name, WORD);
             self.text(&mut platform.version, WORD);
+            self.list(&mut platform.served, PLATFORMS);
         }
         self.list(caches, CACHES);
         for cache in caches {
             for text in [&mut cache.namespace, &mut cache.name, &mut cache.model] {
                 self.text(text, WORD);
             }
-            self.list(&mut cache.profiles, PROFILES);
-            cache.profiles.iter_mut().for_each(|profile| self.text(profile, WORD));
+            self.profiles(&mut cache.profiles);
+        }
+        if let Some(classes) = storage {
+            self.list(classes, ROWS);
+            for class in classes {
+                self.text(&mut class.name, WORD);
+            }
+        }
+        if let Some(groups) = devices {
+            self.list(groups, ROWS);
+            for group in groups {
+                self.text(&mut group.class, WORD);
+                self.text(&mut group.driver, WORD);
+                self.words(&mut group.attributes, TAGS);
+                self.words(&mut group.capacity, TAGS);
+            }
+        }
+        if let Some(uids) = bound {
+            let before = uids.len();
+            uids.retain(|uid, _| uid.len() <= NAME);
+            self.0 += u64::try_from(before - uids.len()).unwrap_or(u64::MAX);
         }
     }
 

@@ -103,6 +103,7 @@ mod tests {
             wanted_replicas: 1,
             observed_at_ms: 1,
             profiles: vec![],
+            unschedulable: None,
         }
     }
 

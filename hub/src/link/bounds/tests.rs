@@ -39,6 +39,7 @@ fn status(conditions: Vec<ObjectCondition>) -> ObjectStatus {
         wanted_replicas: 1,
         observed_at: Timestamp::UNIX_EPOCH,
         profiles: vec![],
+        unschedulable: None,
     }
 }
 

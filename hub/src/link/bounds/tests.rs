@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::*;
-use crate::fleet::{CachedProfile, HeldCache, Platform, Pool, RejectionClass};
+use crate::fleet::{
+    CachedProfile, DeviceGroup, HeldCache, NodeGroup, Platform, Pool, RejectionClass, StorageClass,
+};
 use crate::link::message::{Hello, Instance};
 
 fn object(name: &str) -> ObjectRef {
@@ -133,20 +135,22 @@ fn a_capacity_report_is_bounded_in_every_list() {
     let pool = Pool {
         product: long.clone(),
         resource: long.clone(),
-        memory_mib: 1,
-        nodes: 1,
-        capacity: 1,
-        allocatable: 1,
-        free: 1,
+        driver_version: long.clone(),
+        groups: vec![NodeGroup::default(); 10_000],
         free_per_node: (0..10_000).map(|free| (free, 1)).collect(),
+        ..Pool::default()
     };
+    let profile = CachedProfile { name: long.clone(), tags: BTreeMap::new() };
     let cache = HeldCache {
         namespace: long.clone(),
         name: long.clone(),
         model: long.clone(),
-        profiles: vec![long.clone(); 2000],
+        profiles: vec![profile; 2000],
     };
-    let platform = Platform { name: long.clone(), version: long.clone() };
+    let platform = Platform { name: long.clone(), version: long.clone(), served: vec![long.clone(); 1000] };
+    let class = StorageClass { name: long.clone(), ..StorageClass::default() };
+    let tags: BTreeMap<_, _> = (0..1000).map(|tag| (tag.to_string(), long.clone())).collect();
+    let device = DeviceGroup { class: long.clone(), attributes: tags, ..DeviceGroup::default() };
     let mut said = FromSpoke::Capacity(Capacity {
         observed_at: Timestamp::UNIX_EPOCH,
         received_at: Timestamp::UNIX_EPOCH,
@@ -157,18 +161,27 @@ fn a_capacity_report_is_bounded_in_every_list() {
         pools: vec![pool; POOLS + 1],
         platforms: vec![platform; PLATFORMS + 1],
         caches: vec![cache; 3],
+        storage: Some(vec![class; 5000]),
+        devices: Some(vec![device; 1100]),
+        ..Capacity::default()
     });
     assert!(cut(&mut said) > 0);
     let FromSpoke::Capacity(capacity) = said else { panic!("{said:?}") };
     assert_eq!((capacity.pools.len(), capacity.platforms.len()), (POOLS, PLATFORMS));
     assert!(capacity.pools.iter().all(|pool| pool.free_per_node.len() == NODES));
     assert_eq!(capacity.pools[0].free_per_node.keys().next_back(), Some(&9999), "the emptiest nodes stay");
+    assert!(capacity.pools.iter().all(|pool| pool.groups.len() == NODES));
+    assert!(capacity.platforms.iter().all(|platform| platform.served.len() == PLATFORMS));
     assert!(capacity.caches.iter().all(|cache| cache.profiles.len() == PROFILES));
+    let (storage, devices) = (capacity.storage.unwrap(), capacity.devices.unwrap());
+    assert_eq!((storage.len(), devices.len()), (ROWS, ROWS));
+    assert!(devices.iter().all(|group| group.attributes.is_empty()), "a tag that long is nobody's");
     let short = |text: &str| text.len() < WORD + 64;
     assert!(
         short(&capacity.region)
             && short(&capacity.pools[0].product)
-            && short(&capacity.caches[0].profiles[0])
+            && short(&capacity.caches[0].profiles[0].name)
+            && short(&storage[0].name)
     );
 }
 

@@ -48,8 +48,8 @@ pub enum ReplicaSchedulingType {
     /// Every chosen cluster runs all replicas.
     #[default]
     Duplicated,
-    /// The chosen clusters share the replicas. Of a service that an autoscaler scales they share its least and its most
-    /// replicas: how many run within these is never written.
+    /// The chosen clusters share the replicas. A service that an autoscaler scales is not shared: each of them runs it
+    /// within the autoscaler's own bounds.
     Divided,
 }
 

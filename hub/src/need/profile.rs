@@ -78,7 +78,14 @@ impl Profiles {
 
 /// The profiles of a cache, from the status that the fleet's aggregate writes; none where they are not known yet.
 /// Precision and engine are those that the cache's source asks for, or those of its first profile.
+///
+/// None either where the cache names no profiles: then each cluster downloads those for its own GPUs, and what one has
+/// chosen says nothing about another.
 pub(super) fn of_cache(cache: &Value) -> Option<Profiles> {
+    let named = cache.pointer("/spec/source/ngc/model/profiles")?.as_array()?;
+    if named.is_empty() {
+        return None;
+    }
     let stored = cache.pointer("/status/profiles")?.as_array()?;
     let choices: Vec<Profile> = stored
         .iter()
@@ -138,9 +145,13 @@ mod tests {
                 json!({"spec": {"source": {"ngc": {"model": model}}}, "status": {"profiles": profiles}});
             of_cache(&cache).unwrap().signature.unwrap().precision
         };
-        assert_eq!(precision(json!({})), "fp8");
-        assert_eq!(precision(json!({"precision": "bf16"})), "bf16");
-        assert_eq!(precision(json!({"precision": "int4"})), "fp8", "the cache has none such");
+        assert_eq!(precision(json!({"profiles": ["all"]})), "fp8");
+        assert_eq!(precision(json!({"profiles": ["all"], "precision": "bf16"})), "bf16");
+        assert_eq!(
+            precision(json!({"profiles": ["all"], "precision": "int4"})),
+            "fp8",
+            "the cache has none such"
+        );
         assert_eq!(of_cache(&json!({"status": {}})), None);
     }
 }

@@ -197,16 +197,18 @@ fn processor_and_memory_of_a_pod() {
 fn a_service_that_names_no_profile_brings_those_of_its_cache() {
     let profiles = json!([{"name": "p1", "config": {"tp": "4", "gpu": "H100", "precision": "fp8"}},
                           {"name": "p2", "config": {"tp": "1", "gpu": "L40S", "precision": "fp8"}}]);
-    let cached = cache(&json!({}), &profiles);
-    let of = |profile: &str| {
+    let named = cache(&json!({"profiles": ["p1", "p2"]}), &profiles);
+    let of = |cached: &Value, profile: &str| {
         let spec = json!({"storage": {"nimCache": {"name": "weights", "profile": profile}}});
-        need(&service(&spec), Some(&cached)).unwrap().profiles
+        need(&service(&spec), Some(cached)).unwrap().profiles
     };
-    let free = of("").unwrap();
+    let free = of(&named, "").unwrap();
     let told: Vec<_> =
         free.choices.iter().map(|one| (one.name.as_str(), one.product.as_str(), one.gpus())).collect();
     assert_eq!(told, [("p1", "H100", 4), ("p2", "L40S", 1)]);
-    assert_eq!(of("p1"), None, "its GPUs are those of the profile");
+    assert_eq!(of(&named, "p1"), None, "its GPUs are those of the profile");
+    let open = cache(&json!({}), &profiles);
+    assert_eq!(of(&open, ""), None, "each cluster downloads what its own GPUs run");
 }
 
 #[test]

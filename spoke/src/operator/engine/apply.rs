@@ -16,7 +16,7 @@ use super::child::{Child, ChildKind, Keep, Owner, Stamped};
 use super::decide::{Decision, decide, superfluous, trim};
 use super::kind::{Failure, Outcome, Rendered};
 use super::optional::unavailable;
-use super::retry::Settled;
+use super::retry::{Settled, key};
 use super::take_over;
 use super::world::World;
 use crate::operator::cluster::Platform;
@@ -51,13 +51,13 @@ impl Applier<'_> {
     /// Where a workload has just been made, the rest is left to a turn of its own: of many objects that come at once,
     /// all have their pods started before any waits for what is needed once they run.
     pub(crate) async fn apply<V>(&self, rendered: &Rendered<V>, pruned: &[ChildKind]) -> Outcome {
-        let mut done = self.turn(&rendered.children, Turn::Start).await;
+        let mut done = self.phase(&rendered.children, Phase::Start).await;
         let wrote = done.iter().any(|(_, result)| result.as_ref().is_ok_and(|child| child.wrote));
         let failed = done.iter().any(|(_, result)| result.is_err());
-        if wrote && !failed && self.lacks(&rendered.children, Turn::Serve) {
+        if wrote && !failed && self.lacks(&rendered.children, Phase::Serve) {
             return Outcome { unfinished: true, ..Outcome::default() };
         }
-        done.extend(self.turn(&rendered.children, Turn::Serve).await);
+        done.extend(self.phase(&rendered.children, Phase::Serve).await);
         done.sort_by_key(|(index, _)| *index);
         let mut outcome = Outcome::default();
         for (index, result) in done {
@@ -76,26 +76,26 @@ impl Applier<'_> {
         outcome
     }
 
-    /// Whether something that is written in that turn is not there yet.
-    fn lacks(&self, children: &[Child], turn: Turn) -> bool {
-        let mut of_turn = children.iter().filter(|child| self.place(child.kind).0 == turn);
-        of_turn.any(|child| self.world.child(child.kind, &self.owner.namespace, &child.name).is_none())
+    /// Whether something that is written in that phase is not there yet.
+    fn lacks(&self, children: &[Child], phase: Phase) -> bool {
+        let mut of_phase = children.iter().filter(|child| self.place(child.kind).0 == phase);
+        of_phase.any(|child| self.world.child(child.kind, &self.owner.namespace, &child.name).is_none())
     }
 
-    async fn turn(&self, children: &[Child], turn: Turn) -> Done {
+    async fn phase(&self, children: &[Child], phase: Phase) -> Done {
         let steps = async {
             let mut done = Vec::new();
             for step in [Step::Access, Step::Binding, Step::Pod] {
-                done.extend(self.step(children, (turn, step)).await);
+                done.extend(self.step(children, (phase, step)).await);
             }
             done
         };
-        let (mut done, others) = futures::join!(steps, self.step(children, (turn, Step::Any)));
+        let (mut done, others) = futures::join!(steps, self.step(children, (phase, Step::Any)));
         done.extend(others);
         done
     }
 
-    async fn step(&self, children: &[Child], place: (Turn, Step)) -> Done {
+    async fn step(&self, children: &[Child], place: (Phase, Step)) -> Done {
         // Boxed, since the compiler cannot tell that these futures are `Send` otherwise.
         let mut writes: Vec<BoxFuture<'_, _>> = Vec::new();
         for (index, child) in children.iter().enumerate() {
@@ -107,8 +107,8 @@ impl Applier<'_> {
     }
 
     /// When a child is written.
-    fn place(&self, kind: ChildKind) -> (Turn, Step) {
-        (Turn::of(kind, self.world.facts.borrow().platform), Step::of(kind))
+    fn place(&self, kind: ChildKind) -> (Phase, Step) {
+        (Phase::of(kind, self.world.facts.borrow().platform), Step::of(kind))
     }
 
     async fn one(&self, child: &Child) -> Result<Applied, Failure> {
@@ -156,7 +156,11 @@ impl Applier<'_> {
                     trim(&mut written);
                     self.remember(&written, &stamped.hash);
                     tracing::info!(kind = %resource.kind, name = %child.name, owner = %self.owner.name, "applied");
-                    return Ok(Applied { live: Arc::new(written), wrote: true });
+                    let live = Arc::new(written);
+                    if let Some(cache) = self.world.children.get(&child.kind) {
+                        cache.fresh.made(&key(&live), &live);
+                    }
+                    return Ok(Applied { live, wrote: true });
                 }
                 // It is there after all, has gone, or is another: it is not as the cache says.
                 Err(error) if error.is_conflict() && round < ROUNDS => {
@@ -187,19 +191,12 @@ impl Applier<'_> {
         let body = serde_json::from_value(child.sent(stamped, None)).map_err(kube::Error::SerdeError);
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         let key = (self.owner.namespace.clone(), child.name.clone());
-        let fresh = self.world.children.get(&child.kind).map(|cache| &cache.fresh);
-        if let Some(fresh) = fresh {
-            fresh.expect(key.clone());
+        if let Some(cache) = self.world.children.get(&child.kind) {
+            cache.fresh.expect(key.clone());
         }
         let made = call(what, async { api.create(&params, &body?).await }).await;
-        match (fresh, &made) {
-            (Some(fresh), Ok(object)) => {
-                let mut object = object.clone();
-                trim(&mut object);
-                fresh.made(&key, &Arc::new(object));
-            }
-            (Some(fresh), Err(_)) => fresh.forget(&key),
-            (None, _) => {}
+        if let (Some(cache), Err(_)) = (self.world.children.get(&child.kind), &made) {
+            cache.fresh.forget(&key);
         }
         made
     }
@@ -292,14 +289,14 @@ impl Applier<'_> {
 
 /// What comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+enum Phase {
     /// Workloads, and what their pods cannot start without.
     Start,
     /// What is needed once they run.
     Serve,
 }
 
-impl Turn {
+impl Phase {
     /// On OpenShift a pod is refused unless its account may use its security context constraints. An API server takes a
     /// tenth of a second to agree to a Role, and as long for its binding: it looks at all bindings of the namespace first.
     fn of(kind: ChildKind, platform: Platform) -> Self {
@@ -319,7 +316,7 @@ impl Turn {
     }
 }
 
-/// When a child is written within its turn: after those that it cannot do without.
+/// When a child is written within its phase: after those that it cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// Accounts and roles.

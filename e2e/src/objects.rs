@@ -2,7 +2,7 @@
 
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -80,8 +80,9 @@ pub async fn apply(cluster: &Cluster, manifest: &str) -> Result<(), Failure> {
 
 /// NIMServices of one namespace.
 #[must_use]
-pub fn services(cluster: &Cluster, namespace: &str) -> Api<DynamicObject> {
-    api(cluster, "NIMService", namespace)
+pub fn services(client: Client, namespace: &str) -> Api<DynamicObject> {
+    let kind = "NIMService";
+    Api::namespaced_with(client, namespace, &resource(api_version(kind), kind))
 }
 
 /// Reads one object.

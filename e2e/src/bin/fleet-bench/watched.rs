@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use e2e::cluster::Cluster;
 use e2e::failure::Failure;
+use e2e::objects;
 use futures::StreamExt;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::api::DynamicObject;
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -27,8 +28,7 @@ pub(super) struct Watched {
 
 /// NIMServices of one API server.
 pub(super) fn services(cluster: &Cluster) -> Api<DynamicObject> {
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps.nvidia.com", "v1alpha1", "NIMService"));
-    Api::namespaced_with(cluster.client(), NAMESPACE, &resource)
+    objects::services(cluster.client(), NAMESPACE)
 }
 
 impl Watched {

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use crds::fleet::{GPUCluster, NIMPlacement};
 use e2e::failure::Failure;
+use e2e::objects;
 use futures::StreamExt;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -17,8 +18,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// NIMServices of the hub.
 pub(super) fn services(client: &Client) -> Api<DynamicObject> {
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps.nvidia.com", "v1alpha1", "NIMService"));
-    Api::namespaced_with(client.clone(), NAMESPACE, &resource)
+    objects::services(client.clone(), NAMESPACE)
 }
 
 /// An accepted GPUCluster that has yet to connect.

@@ -177,7 +177,7 @@ impl Course<'_> {
 
     async fn apply_all(&self, tag: &str) -> Result<(), Failure> {
         let (api, params) =
-            (&objects::services(self.cluster, NAMESPACE), &PatchParams::apply("kubectl").force());
+            (&objects::services(self.cluster.client(), NAMESPACE), &PatchParams::apply("kubectl").force());
         stream::iter(0..self.load.services)
             .map(|number| async move {
                 api.patch(&name(number), params, &Patch::Apply(&service(&name(number), tag))).await.map(drop)

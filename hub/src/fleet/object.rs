@@ -150,10 +150,12 @@ impl ObjectStatus {
         self.conditions.iter().find(|c| c.kind == kind)
     }
 
-    /// Whether pods find no node: a condition says so by the reason that Kubernetes' scheduler gives.
+    /// Whether pods find no node: the spoke counts them, or a condition says so by the reason that Kubernetes' scheduler
+    /// gives.
     #[must_use]
     pub fn is_unschedulable(&self) -> bool {
-        self.conditions.iter().any(|condition| condition.reason == "Unschedulable")
+        self.unschedulable.is_some()
+            || self.conditions.iter().any(|condition| condition.reason == "Unschedulable")
     }
 
     /// Ready in the operator's words: a spoke passes them on only if they are about the payload it holds.

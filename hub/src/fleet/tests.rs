@@ -74,6 +74,22 @@ fn what_is_heard_last_counts_even_if_the_spokes_clock_was_set_back() {
 }
 
 #[test]
+fn pods_that_find_no_node_are_told_by_their_count_or_by_a_condition() {
+    let plain = status(0, 50);
+    assert!(!plain.is_unschedulable());
+    let waits = Unschedulable { replicas: 1, message: "0/3 nodes are available".into(), since: at(40) };
+    assert!(ObjectStatus { unschedulable: Some(waits), ..plain.clone() }.is_unschedulable());
+    let condition = ObjectCondition {
+        kind: "Ready".into(),
+        status: Truth::False,
+        reason: "Unschedulable".into(),
+        message: String::new(),
+        last_transition: at(40),
+    };
+    assert!(ObjectStatus { conditions: vec![condition], ..plain }.is_unschedulable());
+}
+
+#[test]
 fn ready_replicas_are_seen_once_a_report_can_hold_them() {
     let granted = GrantedObject { uid: "u1".into(), need: crate::need::Need::default(), replicas: 2 };
     let heard = |ready| Heard { status: status(ready, 50), steady_since: at(50), unschedulable_since: None };

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::CachedProfile;
+use crate::need::CacheKey;
 
 /// A report older than this is not believed: a spoke repeats it every 10 minutes, so three were missed.
 pub const STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);
@@ -55,6 +56,12 @@ impl Capacity {
         self.pools.iter().fold((0, 0), |(free, allocatable), pool| {
             (free.saturating_add(pool.free), allocatable.saturating_add(pool.allocatable))
         })
+    }
+
+    /// The ready cache of that name, if the cluster holds it.
+    #[must_use]
+    pub fn cache(&self, key: &CacheKey) -> Option<&HeldCache> {
+        self.caches.iter().find(|held| held.name == key.name && held.namespace == key.namespace)
     }
 
     /// Whether the platform was found.

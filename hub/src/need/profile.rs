@@ -9,8 +9,11 @@ use super::text;
 /// The profiles among which a NIM chooses when it starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profiles {
-    /// All that the hub knows to be in the cache.
+    /// All that the hub knows to be in the cache, in whichever cluster.
     pub choices: Vec<Profile>,
+    /// Whether the cache names them, so that every cluster downloads them. Otherwise each downloads those for its own
+    /// GPUs, and what one has chosen says nothing about another.
+    pub named: bool,
     /// What all clusters must serve; none: anything.
     pub signature: Option<Signature>,
 }
@@ -72,20 +75,15 @@ impl Profiles {
     /// The same, in whatever precision and with whatever engine.
     #[must_use]
     pub fn of_any_signature(&self) -> Self {
-        Self { choices: self.choices.clone(), signature: None }
+        Self { signature: None, ..self.clone() }
     }
 }
 
 /// The profiles of a cache, from the status that the fleet's aggregate writes; none where they are not known yet.
 /// Precision and engine are those that the cache's source asks for, or those of its first profile.
-///
-/// None either where the cache names no profiles: then each cluster downloads those for its own GPUs, and what one has
-/// chosen says nothing about another.
 pub(super) fn of_cache(cache: &Value) -> Option<Profiles> {
-    let named = cache.pointer("/spec/source/ngc/model/profiles")?.as_array()?;
-    if named.is_empty() {
-        return None;
-    }
+    let named = cache.pointer("/spec/source/ngc/model/profiles").and_then(Value::as_array);
+    let named = named.is_some_and(|named| !named.is_empty());
     let stored = cache.pointer("/status/profiles")?.as_array()?;
     let choices: Vec<Profile> = stored
         .iter()
@@ -106,7 +104,8 @@ pub(super) fn of_cache(cache: &Value) -> Option<Profiles> {
     };
     // What no profile has says nothing about those that are there: `tensorrt` stands for `tensorrt_llm`.
     let known = choices.iter().any(|choice| choice.signature == signature);
-    Some(Profiles { signature: Some(if known { signature } else { choices[0].signature.clone() }), choices })
+    let signature = Some(if known { signature } else { choices[0].signature.clone() });
+    Some(Profiles { choices, named, signature })
 }
 
 #[cfg(test)]
@@ -145,13 +144,9 @@ mod tests {
                 json!({"spec": {"source": {"ngc": {"model": model}}}, "status": {"profiles": profiles}});
             of_cache(&cache).unwrap().signature.unwrap().precision
         };
-        assert_eq!(precision(json!({"profiles": ["all"]})), "fp8");
-        assert_eq!(precision(json!({"profiles": ["all"], "precision": "bf16"})), "bf16");
-        assert_eq!(
-            precision(json!({"profiles": ["all"], "precision": "int4"})),
-            "fp8",
-            "the cache has none such"
-        );
+        assert_eq!(precision(json!({})), "fp8");
+        assert_eq!(precision(json!({"precision": "bf16"})), "bf16");
+        assert_eq!(precision(json!({"precision": "int4"})), "fp8", "the cache has none such");
         assert_eq!(of_cache(&json!({"status": {}})), None);
     }
 }

@@ -3,8 +3,7 @@
 
 mod affinity;
 mod agent;
-pub(super) mod cache;
-mod denied;
+pub(super) mod denied;
 mod devices;
 mod drain;
 mod expression;

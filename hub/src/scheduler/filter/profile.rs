@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Reason, Verdict, cache, refuse};
+use super::{Reason, Verdict, refuse};
 use crate::{
     fleet::{Capacity, Cluster, Pool},
     need::{GpuNeed, Need, Profile, Profiles, Signature},
@@ -43,6 +43,9 @@ fn of_one(workload: &Workload, capacity: &Capacity) -> Verdict {
     let need = &workload.need;
     let (Some(profiles), Some(gpu)) = (&need.profiles, &need.gpu) else { return Ok(()) };
     let choices = choices(need, profiles, capacity);
+    if choices.is_empty() {
+        return Ok(());
+    }
     let pools = pools(need, gpu, capacity);
     let mut lacking = Vec::new();
     for choice in &choices {
@@ -63,12 +66,16 @@ fn of_one(workload: &Workload, capacity: &Capacity) -> Verdict {
     refuse(Reason::NoProfileFits, message)
 }
 
-/// What the cluster's own cache holds, where that is known; else what the hub knows of the cache.
+/// What the cluster's own cache holds, where that is known; else what it will hold, where the cache names it.
 fn choices<'a>(need: &Need, profiles: &'a Profiles, capacity: &Capacity) -> Vec<Cow<'a, Profile>> {
-    let held = cache::held(need, capacity).map(|held| held.profiles.as_slice()).unwrap_or_default();
-    let told = held.iter().filter(|profile| !profile.tags.is_empty());
+    let held = need.cache.as_ref().and_then(|key| capacity.cache(key));
+    let told = held.into_iter().flat_map(|held| &held.profiles).filter(|profile| !profile.tags.is_empty());
     let told: Vec<_> = told.map(|profile| Cow::Owned(Profile::new(&profile.name, &profile.tags))).collect();
-    if told.is_empty() { profiles.choices.iter().map(Cow::Borrowed).collect() } else { told }
+    if told.is_empty() && profiles.named {
+        profiles.choices.iter().map(Cow::Borrowed).collect()
+    } else {
+        told
+    }
 }
 
 /// Pools that the object's pods may use.

@@ -1,6 +1,6 @@
 //! Filter: the cluster can make the volumes that the objects ask for, and pods can mount them from where they run.
 
-use super::{Reason, Verdict, cache, refuse};
+use super::{Reason, Verdict, refuse};
 use crate::{
     fleet::{Access, Capacity, StorageClass},
     need::{ClaimNeed, Mounts},
@@ -17,7 +17,8 @@ pub(super) fn check(
     let complete = !capacity.cut.iter().any(|list| list == "storage");
     for workload in workloads {
         // A cache that is ready has its volume already.
-        let made = workload.object.kind == "NIMCache" && cache::held(&workload.need, capacity).is_some();
+        let made = workload.object.kind == "NIMCache"
+            && workload.need.cache.as_ref().is_some_and(|key| capacity.cache(key).is_some());
         for claim in workload.need.claims.iter().filter(|_| !made) {
             of_one(workload, claim, demand(workload), classes, complete)?;
         }

@@ -12,6 +12,5 @@ pub(super) fn points(workloads: &[Workload], cluster: &Cluster) -> u32 {
 
 /// Whether a cache is ready in the cluster.
 pub(in crate::scheduler) fn holds(wanted: &CacheKey, cluster: &Cluster) -> bool {
-    let caches = cluster.capacity.iter().flat_map(|capacity| &capacity.caches);
-    caches.into_iter().any(|held| held.name == wanted.name && held.namespace == wanted.namespace)
+    cluster.capacity.as_ref().is_some_and(|capacity| capacity.cache(wanted).is_some())
 }

@@ -28,7 +28,7 @@ fn profile(name: &str, product: &str, tensor: u32, precision: &str) -> Profile {
 fn cached(choices: Vec<Profile>) -> Request {
     let signature = Some(choices[0].signature.clone());
     wanting(|need| {
-        need.profiles = Some(Arc::new(Profiles { choices, signature }));
+        need.profiles = Some(Arc::new(Profiles { choices, named: true, signature }));
         need.cache = Some(CacheKey { namespace: "nim".into(), name: "weights".into() });
     })
 }
@@ -85,6 +85,17 @@ fn what_the_clusters_own_cache_holds_counts_there() {
     );
     let message = &schedule(&wants, &holds("H100")).chosen[0].message;
     assert!(message.contains("profile there (8 GPUs, fp8, tensorrt_llm)"), "{message}");
+}
+
+#[test]
+fn what_one_cluster_chose_for_its_gpus_is_not_held_against_another() {
+    let mut wants = cached(vec![profile("p", "L40S", 8, "fp8")]);
+    expect(&h100(), &wants, Reason::NoProfileFits, &["p is for gpu L40S"]);
+    for workload in &mut wants.workloads {
+        let open = workload.need.profiles.as_deref().map(|known| Profiles { named: false, ..known.clone() });
+        workload.need.profiles = open.map(Arc::new);
+    }
+    accept(&h100(), &wants);
 }
 
 fn devices(free_per_node: &[(u32, u32)]) -> DeviceGroup {

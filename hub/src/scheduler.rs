@@ -162,6 +162,18 @@ pub struct Decision {
     pub retry_at: Option<Timestamp>,
 }
 
+impl Decision {
+    /// Whether it may change by what spokes report alone: something is missing or held back, what has taken another's place
+    /// has yet to serve, or the wish to choose anew ([`Request::rebalance`]) is being followed.
+    #[must_use]
+    pub fn is_waiting(&self, rebalance: Option<&str>) -> bool {
+        !self.outcome.complete
+            || self.hold.is_some()
+            || self.chosen.iter().any(Chosen::is_replaced)
+            || rebalance.is_some_and(|wish| self.rebalanced.as_deref() != Some(wish))
+    }
+}
+
 /// Why a cluster that shall be left is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {

@@ -42,6 +42,7 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
     if let Ok(request) = &mut asked {
         denied = deny(&live, observed, book, request);
     }
+    let rebalance = asked.as_ref().ok().and_then(|request| request.rebalance.clone());
     let quotas: Vec<Quota> =
         hub.stores.quotas_of(&observed.key.namespace).iter().map(|q| q.as_ref().into()).collect();
     let decided = asked.and_then(|mut request| {
@@ -76,11 +77,7 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
     }
     live.fleet.apply(FleetEvent::Granted { placement: observed.key.clone(), grants });
     live.lists_secrets(&observed.key, &rows);
-    // What reports say may be what a decision waits for.
-    let waits = !decision.outcome.complete
-        || decision.hold.is_some()
-        || decision.chosen.iter().any(Chosen::is_replaced);
-    if observed.is_leaving() || !waits {
+    if observed.is_leaving() || !decision.is_waiting(rebalance.as_deref()) {
         live.wanting.remove(&observed.key);
     } else {
         live.wanting.insert(observed.key.clone());

@@ -268,10 +268,12 @@ fn shares_are_rebalanced_by_surge() {
     let decision = step(&mut wants, &mut fleet, 20);
     assert_eq!(shares(&decision, "llm"), owned(8, 4), "east keeps all until west is ready");
     assert_eq!(decision.rebalanced, None);
+    assert!(decision.is_waiting(Some("now")), "that west is ready has to be noticed");
     let mut fleet = says(fleet, "west", vec![status("llm", 4, 30)], 30)
         .reports("west", report(vec![pool(H100, 81_559, &[(4, 1)], 8)], 31));
     let decision = step(&mut wants, &mut fleet, 40);
     assert_eq!((shares(&decision, "llm"), decision.rebalanced.as_deref()), (owned(4, 4), Some("now")));
+    assert!(!decision.is_waiting(Some("now")), "it has been followed");
 }
 
 #[test]

@@ -327,6 +327,14 @@ fn api_server(
             .flag("service-cluster-ip-range", "10.0.0.0/16")
             .flag("token-auth-file", tokens.display())
             .flag("authorization-mode", "RBAC")
+            // Who passes requests on to aggregated APIs, and for whom.
+            .flag("requestheader-client-ca-file", authority.certificate.display())
+            .flag("requestheader-allowed-names", authority::FRONT_PROXY)
+            .flag("requestheader-username-headers", "X-Remote-User")
+            .flag("requestheader-group-headers", "X-Remote-Group")
+            .flag("requestheader-extra-headers-prefix", "X-Remote-Extra-")
+            .flag("proxy-client-cert-file", authority.proxy_certificate.display())
+            .flag("proxy-client-key-file", authority.proxy_key.display())
             // Loopback addresses are no endpoints; trying fills the log.
             .flag("endpoint-reconciler-type", "none")
             .flag("allow-privileged", true);

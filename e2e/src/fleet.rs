@@ -85,6 +85,14 @@ enum Mode {
     Delegate,
 }
 
+/// Whether the hub's API server passes `query.nimfleet.io` on to the hub.
+#[derive(Debug, Clone, Copy, Default)]
+enum Questions {
+    #[default]
+    Unanswered,
+    PassedOn,
+}
+
 /// What a fleet is to have.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
@@ -94,6 +102,7 @@ pub struct Plan {
     mode: Mode,
     patient: bool,
     certificate_life: Option<String>,
+    questions: Questions,
 }
 
 #[derive(Debug, Clone)]
@@ -176,6 +185,13 @@ impl Plan {
         self
     }
 
+    /// Lets the hub's API server pass `query.nimfleet.io` on to the hub.
+    #[must_use]
+    pub fn queried(mut self) -> Self {
+        self.questions = Questions::PassedOn;
+        self
+    }
+
     /// Starts everything and waits until the hub sees every joined cluster as connected.
     pub async fn start(self) -> Result<Fleet, Failure> {
         let ground = Ground::prepare().await?;
@@ -189,7 +205,14 @@ impl Plan {
         // In tests nobody shall wait for three heartbeats to see a cut.
         let unreachable_after = (!self.patient).then_some(("unreachable-after", "3s"));
         let certificate_life = self.certificate_life.as_deref().map(|life| ("certificate-life", life));
-        let flags: Vec<_> = unreachable_after.into_iter().chain(certificate_life).collect();
+        let query = match self.questions {
+            Questions::PassedOn => Some(hub::loopback()?),
+            Questions::Unanswered => None,
+        };
+        let listen = query.map(|query| query.to_string());
+        let query_listen = listen.as_deref().map(|listen| ("query-listen", listen));
+        let flags: Vec<_> =
+            unreachable_after.into_iter().chain(certificate_life).chain(query_listen).collect();
         let hub = Hub::start(&ground, &binaries, &hub_shape, links, &flags);
         let members = try_join_all(self.members.iter().map(|planned| {
             let shape = audit(planned.shape.clone())
@@ -206,6 +229,9 @@ impl Plan {
         let (hub, members) = tokio::try_join!(hub, members)?;
         let fleet = Fleet { hub, members, ground };
         fleet.eventually("the hub is ready", JOINED_WITHIN, || fleet.hub.ready()).await?;
+        if let Some(query) = query {
+            install::query(fleet.hub.cluster(), query).await?;
+        }
         if self.standby {
             fleet.hub.standby()?.start()?;
         }

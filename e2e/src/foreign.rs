@@ -7,7 +7,9 @@ use crate::cluster::Cluster;
 use crate::command::CommandError;
 
 /// Group, version, kind and plural of each.
-pub const KINDS: [(&str, &str, &str, &str); 7] = [
+pub const KINDS: [(&str, &str, &str, &str); 9] = [
+    ("multicluster.x-k8s.io", "v1alpha1", "ClusterProfile", "clusterprofiles"),
+    ("multicluster.x-k8s.io", "v1alpha1", "PlacementDecision", "placementdecisions"),
     ("leaderworkerset.x-k8s.io", "v1", "LeaderWorkerSet", "leaderworkersets"),
     ("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices"),
     ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),

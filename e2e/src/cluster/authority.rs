@@ -1,11 +1,17 @@
-//! The keys of a fleet's control planes: one authority, one serving certificate for every server on loopback, and the
-//! key that signs service account tokens.
+//! The keys of a fleet's control planes: one authority, one serving certificate for every server on loopback, the client
+//! certificate by which API servers speak for users, and the key that signs service account tokens.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+
+/// Common name of the certificate by which API servers speak for users.
+pub(crate) const FRONT_PROXY: &str = "front-proxy-client";
 
 /// Keys or certificates could not be made or kept.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +35,8 @@ pub(crate) struct Authority {
     pub(crate) certificate: PathBuf,
     pub(crate) serving_certificate: PathBuf,
     pub(crate) serving_key: PathBuf,
+    pub(crate) proxy_certificate: PathBuf,
+    pub(crate) proxy_key: PathBuf,
     pub(crate) account_key: PathBuf,
     pub(crate) account_public_key: PathBuf,
 }
@@ -46,11 +54,18 @@ impl Authority {
         let serving = KeyPair::generate()?;
         let names = ["127.0.0.1", "localhost", "kubernetes.default.svc"].map(String::from);
         let serving_certificate = CertificateParams::new(names)?.signed_by(&serving, &issuer)?;
+        let proxy = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, FRONT_PROXY);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let proxy_certificate = params.signed_by(&proxy, &issuer)?;
         let account = KeyPair::generate()?;
         Ok(Self {
             certificate: keep(folder, "ca.crt", &certificate_pem)?,
             serving_certificate: keep(folder, "serving.crt", &serving_certificate.pem())?,
             serving_key: keep(folder, "serving.key", &serving.serialize_pem())?,
+            proxy_certificate: keep(folder, "front-proxy.crt", &proxy_certificate.pem())?,
+            proxy_key: keep(folder, "front-proxy.key", &proxy.serialize_pem())?,
             account_key: keep(folder, "account.key", &account.serialize_pem())?,
             account_public_key: keep(folder, "account.pub", &account.public_key_pem())?,
         })

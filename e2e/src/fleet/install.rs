@@ -1,8 +1,9 @@
 //! Puts on a cluster what the charts put there, but for the pods: those are processes of ours.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{FleetError, NAMESPACE};
 use crate::cluster::{Cluster, Ground};
@@ -57,6 +58,27 @@ pub(crate) async fn roles(
     let set: Vec<&str> = limits.iter().flat_map(|limits| ["--set-json", limits]).collect();
     let manifests = helm(ground, chart, &[&set[..], &only(&ROLES)].concat()).await?;
     cluster.kubectl(&["apply", "--server-side", "-f", "-"], Some(&manifests)).await?;
+    Ok(())
+}
+
+/// Leads `query.nimfleet.io` to a hub that is no pod: as the chart does, but by the Service's external name.
+pub(crate) async fn query(hub: &Cluster, listens: SocketAddr) -> Result<(), FleetError> {
+    let service = "nimfleet-hub-query";
+    let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": service, "namespace": NAMESPACE},
+            "spec": {"type": "ExternalName", "externalName": listens.ip()},
+        },
+        {
+            "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+            "metadata": {"name": "v1alpha1.query.nimfleet.io"},
+            "spec": {
+                "group": "query.nimfleet.io", "version": "v1alpha1", "groupPriorityMinimum": 1000, "versionPriority": 15,
+                "service": {"name": service, "namespace": NAMESPACE, "port": listens.port()},
+            },
+        },
+    ]});
+    hub.kubectl(&["apply", "--server-side", "-f", "-"], Some(&objects.to_string())).await?;
     Ok(())
 }
 

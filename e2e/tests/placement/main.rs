@@ -1,0 +1,9 @@
+//! Placement by what clusters have and people allow, on real API servers.
+
+mod admission;
+mod moves;
+mod query;
+mod quota;
+mod shapes;
+mod shares;
+mod spill;

@@ -1,0 +1,87 @@
+//! Which clusters a placement counts on, with how many replicas of each, and what it says of one.
+
+use std::time::Duration;
+
+use e2e::failure::Failure;
+use e2e::fleet::Fleet;
+use e2e::{objects, sample};
+use serde_json::{Value, json};
+
+/// What a busy machine may take.
+pub(super) const SOON: Duration = Duration::from_mins(1);
+
+/// Clusters with their replicas, in the rows that count.
+async fn shares(fleet: &Fleet, name: &str) -> Result<Vec<(String, i64)>, Failure> {
+    let slices = objects::list(fleet.hub().cluster(), "NIMPlacementDecision", sample::NAMESPACE).await?;
+    let of_placement = slices.iter().filter(|slice| slice["spec"]["placementRef"]["name"] == name);
+    let rows =
+        of_placement.flat_map(|slice| slice["spec"]["decisions"].as_array().cloned().unwrap_or_default());
+    let placed = rows.filter(|row| row["state"] == "Placed");
+    let replicas = |row: &Value| {
+        row["objects"].as_array().into_iter().flatten().filter_map(|one| one["replicas"].as_i64()).sum()
+    };
+    Ok(placed
+        .map(|row| (row["clusterName"].as_str().unwrap_or_default().to_owned(), replicas(&row)))
+        .collect())
+}
+
+/// Succeeds when the shares are these.
+pub(super) async fn are_shares(fleet: &Fleet, name: &str, expected: &[(&str, i64)]) -> Result<(), Failure> {
+    let is = shares(fleet, name).await?;
+    let same =
+        is.iter().map(|(cluster, replicas)| (cluster.as_str(), *replicas)).eq(expected.iter().copied());
+    if same { Ok(()) } else { Err(Failure::new(format!("the shares of {name} are {is:?}"))) }
+}
+
+/// Waits until the shares are these.
+pub(super) async fn until_shares(fleet: &Fleet, name: &str, expected: &[(&str, i64)]) -> Result<(), Failure> {
+    let what = format!("the shares of {name} are {expected:?}");
+    fleet.eventually(&what, SOON, || are_shares(fleet, name, expected)).await
+}
+
+/// Waits until what the placement says of a cluster has this reason, and gives back the words.
+pub(super) async fn says_of(
+    fleet: &Fleet,
+    name: &str,
+    cluster: &str,
+    reason: &str,
+) -> Result<String, Failure> {
+    fleet
+        .eventually(&format!("{name} in {cluster} is {reason}"), SOON, || async {
+            let placement = sample::placed(fleet, name).await?;
+            let rows = placement["status"]["decisions"].as_array().cloned().unwrap_or_default();
+            let row = rows.into_iter().find(|row| row["clusterName"] == cluster).unwrap_or_default();
+            if row["reason"] != reason {
+                return Err(Failure::new(row.to_string()));
+            }
+            Ok(row["message"].as_str().unwrap_or_default().to_owned())
+        })
+        .await
+}
+
+/// Has the placement decided once more, as any change of it does, and waits until it is.
+pub(super) async fn decided_anew(fleet: &Fleet, name: &str, priority: i32) -> Result<(), Failure> {
+    let change = json!({"spec": {"priority": priority}});
+    objects::patch(fleet.hub().cluster(), "NIMPlacement", sample::NAMESPACE, name, change).await?;
+    fleet
+        .eventually(&format!("{name} is decided anew"), SOON, || async {
+            let placement = sample::placed(fleet, name).await?;
+            let (status, generation) = (&placement["status"], &placement["metadata"]["generation"]);
+            let is_told = status["observedGeneration"] == *generation;
+            if is_told { Ok(()) } else { Err(Failure::new(status.to_string())) }
+        })
+        .await
+}
+
+/// The sample with so many replicas, which run on nodes with the label `slot: good` alone: the hub does not know, each
+/// cluster's scheduler does.
+pub(super) fn in_good_slots(replicas: u32) -> String {
+    let chosen = format!("  replicas: {replicas}\n  nodeSelector: {{slot: good}}\n");
+    sample::MANIFEST.replace("  replicas: 1\n", &chosen)
+}
+
+/// Makes a node one of those.
+pub(super) async fn good_slot(fleet: &Fleet, cluster: &str, node: &str) -> Result<(), Failure> {
+    let label = json!({"metadata": {"labels": {"slot": "good"}}});
+    objects::patch(fleet.cluster(cluster)?.cluster(), "Node", "", node, label).await
+}

@@ -82,6 +82,10 @@ async fn kubectl_asks_where_why_and_what_if_and_nothing_of_it_is_stored() -> Res
         hub.kubectl(&["get", "placementexplanations", sample::NAME, "-n", sample::NAMESPACE], None).await?;
     assert!(table.contains("VERDICT") && table.contains("AffinityMismatch"), "{table}");
 
+    let unnamed = hub.kubectl(&["get", "placementexplanations", "-n", sample::NAMESPACE], None).await;
+    let said = unnamed.expect_err("there is no list").said;
+    assert!(said.contains("kubectl get placementexplanations NAME"), "{said}");
+
     // What if: a manifest that nobody has applied, with a cluster gone.
     let manifest = json!({
         "apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMService", "metadata": {"name": "supposed"},

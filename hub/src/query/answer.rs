@@ -28,6 +28,11 @@ impl Refusal {
         Self { code: StatusCode::NOT_FOUND, reason: "NotFound", message }
     }
 
+    /// It can be asked, but not like this.
+    pub(super) fn not_allowed(message: String) -> Self {
+        Self { code: StatusCode::METHOD_NOT_ALLOWED, reason: "MethodNotAllowed", message }
+    }
+
     /// What was sent means nothing.
     pub(crate) fn invalid(message: String) -> Self {
         Self { code: StatusCode::UNPROCESSABLE_ENTITY, reason: "Invalid", message }

@@ -63,8 +63,11 @@ pub(super) fn router(answering: Answering) -> Router {
         .route(&format!("{base}/nimassignments"), get(everywhere))
         .route(&format!("{one}/nimassignments"), get(of_namespace))
         .route(&format!("{one}/nimassignments/{{name}}"), get(of_name))
+        .route(&format!("{base}/placementexplanations"), get(one_by_one))
+        .route(&format!("{one}/placementexplanations"), get(one_by_one))
         .route(&format!("{one}/placementexplanations/{{name}}"), get(explained))
-        .route(&format!("{one}/placementsimulations"), post(simulated))
+        .route(&format!("{base}/placementsimulations"), get(not_kept))
+        .route(&format!("{one}/placementsimulations"), post(simulated).get(not_kept))
         .fallback(|| async { Refusal::not_found(format!("there is no such path in {API_VERSION}")) })
         .layer(DefaultBodyLimit::max(LARGEST))
         .with_state(answering)
@@ -134,6 +137,18 @@ async fn of_name(
     let found = found.ok_or_else(missing)?;
     let answer = if is_table(&headers) { table::of(&[found], &COLUMNS) } else { found };
     Ok(Json(answer).into_response())
+}
+
+/// A list would decide every placement anew.
+async fn one_by_one() -> Refusal {
+    let words = "placementexplanations are asked for one by one: kubectl get placementexplanations NAME, of the NIMPlacement NAME";
+    Refusal::not_allowed(words.to_owned())
+}
+
+async fn not_kept() -> Refusal {
+    let words =
+        "placementsimulations are answered and not kept: kubectl create --output yaml --filename SIMULATION";
+    Refusal::not_allowed(words.to_owned())
 }
 
 async fn explained(

@@ -28,6 +28,10 @@ async fn a_drained_cluster_is_left_once_another_one_serves() -> Result<(), Failu
     let message = says_of(&fleet, sample::NAME, "east", "Drained").await?;
     assert!(message.contains("this copy goes when the others are available"), "{message}");
     assert_eq!(running(east).await?, served, "the old copy was touched before the new one served");
+    let told = objects::get(hub, "NIMService", sample::NAMESPACE, sample::NAME).await?;
+    let (_, _, message) =
+        objects::condition(&told, "Ready").ok_or_else(|| Failure::new("it says nothing"))?;
+    assert!(message.contains("until then east serves"), "{message}");
     let old = objects::get(east, "NIMService", sample::NAMESPACE, sample::NAME).await?;
     objects::expect(&old, "Ready", "True")?;
     let drained = objects::get(hub, "GPUCluster", "", "east").await?;

@@ -46,9 +46,11 @@ async fn a_quota_refuses_with_numbers_gives_way_and_removes_nothing() -> Result<
     // Two replicas are one more than is left, whatever is free.
     objects::apply(hub, &sample::named("late").replace("replicas: 1", "replicas: 2")).await?;
     objects::apply(hub, &sample::placement("late", &json!({}))).await?;
-    sample::says(&fleet, "late", "Scheduled", "QuotaExceeded").await?;
+    let message = sample::says(&fleet, "late", "Scheduled", "QuotaExceeded").await?;
+    let numbers = "needs 2 GPUs (H100), 1 of 2 left in GPUQuota team";
+    assert!(message.contains(&format!("refused: 1 QuotaExceeded (east: {numbers}")), "{message}");
     let refusals = sample::placed(&fleet, "late").await?["status"]["refusals"].to_string();
-    assert!(refusals.contains("needs 2 GPUs (H100), 1 of 2 left in GPUQuota team"), "{refusals}");
+    assert!(refusals.contains(numbers), "{refusals}");
     objects::absent(fleet.cluster("east")?.cluster(), "NIMService", sample::NAMESPACE, "late").await?;
 
     // More is given: it comes by itself.

@@ -32,7 +32,7 @@ pub fn object_status(view: &View<'_>, kind: &str, uid: &str, generation: i64, st
         .filter(|condition| ["Ready", "Failed"].contains(&condition.type_.as_str()))
         .cloned()
         .collect();
-    for finding in [ready(view, &places), failed(&places)] {
+    for finding in [ready(view, uid, &places), failed(&places)] {
         condition::set(&mut conditions, finding, Some(generation), view.now);
     }
     let ready = condition::is_true(&conditions, "Ready");
@@ -55,7 +55,7 @@ pub fn object_status(view: &View<'_>, kind: &str, uid: &str, generation: i64, st
 type Stood<'a> = (&'a Place<'a>, &'a Delivery<'a>, Standing);
 
 /// True if every cluster that is wanted has it ready; Unknown if only silent clusters stand in the way.
-fn ready(view: &View<'_>, places: &[Stood<'_>]) -> Finding<'static> {
+fn ready(view: &View<'_>, uid: &str, places: &[Stood<'_>]) -> Finding<'static> {
     let outcome = &view.decision.outcome;
     let Some((_, _, worst)) = places.iter().min_by_key(|(_, _, standing)| standing.stage) else {
         return Finding::new("Ready", false, outcome.reason.as_str(), outcome.message.clone());
@@ -65,19 +65,33 @@ fn ready(view: &View<'_>, places: &[Stood<'_>]) -> Finding<'static> {
             return Finding::new("Ready", false, outcome.reason.as_str(), outcome.message.clone());
         }
         let clusters: Vec<_> = places.iter().take(10).map(|(place, ..)| place.cluster().as_str()).collect();
-        let message = format!("ready in {} clusters: {}", places.len(), clusters.join(", "));
+        let plural = if places.len() == 1 { "" } else { "s" };
+        let message = format!("ready in {} cluster{plural}: {}", places.len(), clusters.join(", "));
         return Finding::new("Ready", true, Reason::Ready.as_str(), message);
     }
     let unready = places.iter().filter(|(_, _, standing)| standing.stage != Stage::Ready);
     let silent_only = unready.clone().all(|(_, _, standing)| standing.stage == Stage::Silent);
     let truth = if silent_only && outcome.complete { Truth::Unknown } else { Truth::False };
     let done = places.len() - unready.clone().count();
-    let sentences: Vec<_> = unready
+    let mut sentences: Vec<_> = unready
         .take(10)
         .map(|(place, _, standing)| format!("{}: {}", place.cluster(), standing.message))
         .collect();
+    sentences.extend(until_then(view, uid));
     let message = format!("ready in {done} of {} clusters; {}", places.len(), sentences.join("; "));
     Finding::new("Ready", truth, worst.reason.as_str(), message)
+}
+
+/// The clusters that are to be left and serve until these do; none if there are none.
+fn until_then(view: &View<'_>, uid: &str) -> Option<String> {
+    let serves = |place: &&Place<'_>| {
+        let mut of_object = place.deliveries.iter().filter(|delivery| delivery.object.uid == uid);
+        !place.counts() && of_object.any(|delivery| standing::of(delivery, place.link).stage == Stage::Ready)
+    };
+    let names: Vec<_> =
+        view.places.iter().filter(serves).take(10).map(|place| place.cluster().as_str()).collect();
+    let verb = if names.len() == 1 { "serves" } else { "serve" };
+    (!names.is_empty()).then(|| format!("until then {} {verb}", names.join(", ")))
 }
 
 fn failed(places: &[Stood<'_>]) -> Finding<'static> {

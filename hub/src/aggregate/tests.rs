@@ -111,12 +111,17 @@ fn place<'a>(
 
 /// Status of the placement, and `state` and conditions of the service, with `west` ready and `east` as given.
 fn fold(east: &Said, complete: bool) -> (crds::fleet::NIMPlacementStatus, Value) {
-    let (decision, west) = (decision(complete), ready());
+    folded(&decision(complete), east)
+}
+
+/// The same by a decision.
+fn folded(decision: &Decision, east: &Said) -> (crds::fleet::NIMPlacementStatus, Value) {
+    let west = ready();
     let (service, cache) = (object("NIMService"), object("NIMCache"));
     let cached = said("NIMCache", "h", "Ready", 0);
     let place = |(row, said)| place(row, said, [&service, &cache], &cached);
     let places = decision.chosen.iter().zip([east, &west]).map(place).collect();
-    let view = View { generation: 4, decision: &decision, places, now: at(100) };
+    let view = View { generation: 4, decision, places, now: at(100) };
     (placement_status(&view, None), object_status(&view, "NIMService", "nimservice", 7, &[]))
 }
 
@@ -130,6 +135,17 @@ fn words(conditions: &[Condition]) -> String {
 
 fn conditions(status: &Value) -> Vec<Condition> {
     serde_json::from_value(status["conditions"].clone()).unwrap()
+}
+
+#[test]
+fn a_copy_that_is_left_serves_until_the_new_one_does() {
+    let mut decision = decision(true);
+    decision.chosen[1].reason = Scheduling::Drained;
+    let starting = Said { service: Some(said("NIMService", "h", "NotReady", 0)), ..ready() };
+    let (_, service) = folded(&decision, &starting);
+    let told = conditions(&service);
+    let message = &find(&told, "Ready").unwrap().message;
+    assert_eq!(message, "ready in 0 of 1 clusters; east: NotReady; until then west serves");
 }
 
 #[test]

@@ -87,8 +87,13 @@ fn summary(reason: Reason, all: &[&Refused], count: Option<&u32>) -> RefusalSumm
     }
 }
 
-/// `refused: 2 InsufficientGPUs, 1 NoGPU`; none if nothing was refused.
-pub(super) fn tally(refusals: &BTreeMap<Reason, u32>) -> Option<String> {
-    let words: Vec<_> = refusals.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+/// `refused: 2 InsufficientGPUs (east: needs …), 1 NoGPU (north: …)`, each with the first that is told of; none if nothing was
+/// refused.
+pub(super) fn tally(counts: &BTreeMap<Reason, u32>, told: &[Refused]) -> Option<String> {
+    let word = |(reason, count): (&Reason, &u32)| match told.iter().find(|row| row.reason == *reason) {
+        Some(row) => format!("{count} {reason} ({}: {})", row.cluster, row.message),
+        None => format!("{count} {reason}"),
+    };
+    let words: Vec<_> = counts.iter().map(word).collect();
     (!words.is_empty()).then(|| format!("refused: {}", words.join(", ")))
 }

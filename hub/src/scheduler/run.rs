@@ -71,7 +71,8 @@ pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
     };
     let retry_at = retry_at.chain(spread.due_at).min();
     let spare = spare(&choice, fleet, &candidates, &spread, &mut refusals);
-    let outcome = outcome(&spread, &refusals.counts);
+    refusals.told.sort_by(|a, b| a.cluster.cmp(&b.cluster));
+    let outcome = outcome(&spread, &refusals);
     replace::conclude(request, fleet, &replaced, &mut spread);
     removed.append(&mut spread.removed);
     spread.chosen.append(&mut spread.replaced);
@@ -83,8 +84,7 @@ pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
     let hold = losses.hold(request, spread.stuck.as_ref());
     let rebalanced = request.rebalance.clone().filter(|_| spread.rebalanced);
     let (chosen, failovers) = (spread.chosen, spread.failovers);
-    let Refusals { told: mut refused, counts, .. } = refusals;
-    refused.sort_by(|a, b| a.cluster.cmp(&b.cluster));
+    let Refusals { told: refused, counts, .. } = refusals;
     Decision { chosen, removed, refused, counts, spare, outcome, hold, failovers, rebalanced, retry_at }
 }
 
@@ -217,7 +217,7 @@ fn nothing_selected(request: &Request) -> Decision {
     }
 }
 
-fn outcome(spread: &Spread, refusals: &BTreeMap<Reason, u32>) -> Outcome {
+fn outcome(spread: &Spread, refusals: &Refusals) -> Outcome {
     let clusters = u32::try_from(spread.chosen.len()).unwrap_or(u32::MAX);
     let given = spread.chosen.iter().flat_map(|chosen| &chosen.replicas).map(|granted| granted.replicas);
     let given_replicas: u32 = given.fold(0, u32::saturating_add);
@@ -227,8 +227,8 @@ fn outcome(spread: &Spread, refusals: &BTreeMap<Reason, u32>) -> Outcome {
     let reason = match (complete, clusters) {
         (true, _) => Reason::Placed,
         // Everything else fits there: somebody has to be asked, and the message of the refusal says whom.
-        (false, 0) if refusals.contains_key(&Reason::PolicyDenied) => Reason::PolicyDenied,
-        (false, 0) if refusals.contains_key(&Reason::QuotaExceeded) => Reason::QuotaExceeded,
+        (false, 0) if refusals.counts.contains_key(&Reason::PolicyDenied) => Reason::PolicyDenied,
+        (false, 0) if refusals.counts.contains_key(&Reason::QuotaExceeded) => Reason::QuotaExceeded,
         (false, 0) => Reason::NoClusterFits,
         (false, _) => Reason::PartiallyScheduled,
     };
@@ -239,7 +239,7 @@ fn outcome(spread: &Spread, refusals: &BTreeMap<Reason, u32>) -> Outcome {
     let mut parts = vec![if clusters == 0 { "no cluster fits".to_owned() } else { counts }];
     if !complete {
         parts.extend(spread.shortfalls.iter().cloned());
-        parts.extend(super::explain::tally(refusals));
+        parts.extend(super::explain::tally(&refusals.counts, &refusals.told));
     }
     Outcome {
         complete,

@@ -5,7 +5,7 @@
 //! place.
 
 use super::{
-    Cause, Reason, Request, Workload, cause, grow,
+    Cause, NAMED, Reason, Request, Workload, cause, grow,
     keep::{self, Kept},
     member::{Member, Shared},
     run::{Candidate, Spread},
@@ -94,6 +94,10 @@ fn conclude<'a>(
             }
             _ => spread.chosen.push(member.chosen(choice, workloads, divisible, replicas)),
         }
+    }
+    if best.missing > 0 && !spread.chosen.is_empty() {
+        let names: Vec<_> = spread.chosen.iter().take(NAMED).map(|chosen| chosen.cluster.as_str()).collect();
+        spread.shortfalls.push(format!("no room for {} more in {}", best.missing, names.join(", ")));
     }
     let clusters = u32::try_from(spread.chosen.len()).unwrap_or(u32::MAX);
     spread.wanted_clusters = limit.unwrap_or(clusters.max(1));

@@ -50,7 +50,8 @@ fn fewer_clusters_than_wanted_is_partial() {
     assert_eq!(decision.outcome.reason, Reason::PartiallyScheduled);
     assert_eq!(
         decision.outcome.message,
-        "1 of 2 clusters, 1 of 2 replicas; refused: 1 NoGPU, 1 InsufficientGPUs"
+        "1 of 2 clusters, 1 of 2 replicas; refused: 1 NoGPU (north: NIMService llm needs a GPU; the cluster has no GPU), \
+         1 InsufficientGPUs (west: NIMService llm needs 8 GPUs on one node; largest free block is 4 (NVIDIA-L40S, 2 nodes))"
     );
 }
 
@@ -58,7 +59,11 @@ fn fewer_clusters_than_wanted_is_partial() {
 fn none_that_fits_is_said_with_counts() {
     let decision = schedule(&request("chat", vec![service("llm", 16, 1)]), &three());
     assert_eq!(decision.outcome.reason, Reason::NoClusterFits);
-    assert_eq!(decision.outcome.message, "no cluster fits; refused: 1 NoGPU, 2 InsufficientGPUs");
+    assert_eq!(
+        decision.outcome.message,
+        "no cluster fits; refused: 1 NoGPU (north: NIMService llm needs a GPU; the cluster has no GPU), 2 InsufficientGPUs \
+         (east: NIMService llm needs 16 GPUs on one node; largest free block is 8 (NVIDIA-H100-80GB-HBM3, 2 nodes))"
+    );
     let refusals = decision.refusals();
     assert_eq!((refusals[0].reason, refusals[0].count), (Reason::InsufficientGPUs, 2));
     assert_eq!(refusals[0].clusters, ["east", "west"]);

@@ -48,7 +48,10 @@ fn what_finds_no_place_is_partial() {
     assert_eq!(shares(&decision, "llm"), owned(&[("c0", 2), ("c1", 1)]));
     assert_eq!((decision.outcome.complete, decision.outcome.reason), (false, Reason::PartiallyScheduled));
     assert!(
-        decision.outcome.message.starts_with("2 of 2 clusters, 3 of 5 replicas"),
+        decision
+            .outcome
+            .message
+            .starts_with("2 of 2 clusters, 3 of 5 replicas; no room for 2 more in c0, c1"),
         "{}",
         decision.outcome.message
     );

@@ -15,8 +15,8 @@ pub use capacity::{
 };
 pub use cluster::{GPUCluster, GPUClusterSpec, GPUClusterStatus, Taint, TaintEffect};
 pub use decision::{
-    Decision, DecisionState, NIMPlacementDecision, NIMPlacementDecisionSpec, PlacedObject, PlacementRef,
-    RemovalPolicy,
+    DecidedCluster, Decision, DecisionState, NIMPlacementDecision, NIMPlacementDecisionSpec, PlacedObject,
+    PlacementRef, RemovalPolicy,
 };
 pub use placement::{
     CacheLocality, CapacityStrategy, ClusterAffinity, ClusterOverride, ClusterWeight, Failover,

@@ -1,4 +1,4 @@
-//! NIMPlacementDecision: the hub's own record of which cluster runs what, at most a hundred clusters a slice.
+//! NIMPlacementDecision: the hub's own record of which clusters run what, in slices far below what etcd takes.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
@@ -18,17 +18,18 @@ use serde::{Deserialize, Serialize};
     doc = "A slice of what the hub decided for one NIMPlacement: which clusters, since when and why. Owned by the placement.",
     derive = "PartialEq",
     printcolumn = r#"{"name":"Placement","type":"string","jsonPath":".spec.placementRef.name"}"#,
-    printcolumn = r#"{"name":"Clusters","type":"string","jsonPath":".spec.decisions[*].clusterName"}"#,
+    printcolumn = r#"{"name":"Clusters","type":"string","jsonPath":".spec.decisions[*].clusters[*].name"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct NIMPlacementDecisionSpec {
     /// The placement this slice belongs to, in the same namespace.
     pub placement_ref: PlacementRef,
-    /// One row per cluster and state: a cluster can run some objects and be emptied of others.
+    /// One row for all clusters that do the same with the same objects. A cluster can be in several: it can run some
+    /// objects and be emptied of others, and a long list of objects goes on in a further row.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["clusterName", "state"]))]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub decisions: Vec<Decision>,
 }
 
@@ -40,29 +41,41 @@ pub struct PlacementRef {
     pub name: String,
 }
 
-/// What was decided for one cluster.
+/// What was decided for some clusters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
-    /// Name of the GPUCluster.
-    pub cluster_name: String,
-    /// Whether the cluster runs the objects or is being emptied.
+    /// The clusters, by name.
+    #[schemars(length(min = 1, max = 100))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub clusters: Vec<DecidedCluster>,
+    /// Whether the clusters run the objects or are being emptied.
     pub state: DecisionState,
     /// Why, in one CamelCase word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The objects that the row is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2000))]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub objects: Vec<PlacedObject>,
+}
+
+/// A cluster that a decision is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DecidedCluster {
+    /// Name of the GPUCluster.
+    pub name: String,
     /// How the cluster scored when it was chosen; higher is better.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<i64>,
     /// When the cluster was chosen, or began to be emptied.
     pub since: Time,
-    /// The objects that the row is about.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub objects: Vec<PlacedObject>,
 }
 
 /// What shall become of a placement's objects in one cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum DecisionState {
     /// They shall run there.
     Placed,
@@ -74,7 +87,7 @@ pub enum DecisionState {
 }
 
 /// One object that a decision is about.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlacedObject {
     /// Its kind, group `apps.nvidia.com`; or `Secret`.
@@ -92,7 +105,7 @@ pub struct PlacedObject {
 }
 
 /// How an object leaves a cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum RemovalPolicy {
     /// It is deleted.
     #[default]

@@ -26,10 +26,19 @@ async fn running(clusters: &[&str]) -> Result<Fleet, Failure> {
 /// The clusters that hold the placement, each with the state of its row.
 async fn rows(fleet: &Fleet) -> Result<Vec<(String, String)>, Failure> {
     let slices = objects::list(fleet.hub().cluster(), "NIMPlacementDecision", sample::NAMESPACE).await?;
-    let rows =
-        slices.iter().flat_map(|slice| slice["spec"]["decisions"].as_array().cloned().unwrap_or_default());
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    Ok(rows.map(|row| (text(&row["clusterName"]), text(&row["state"]))).collect())
+    let decisions = slices.iter().flat_map(|slice| list(&slice["spec"]["decisions"]));
+    let mut rows: Vec<_> = decisions
+        .flat_map(|decision| {
+            let state = text(&decision["state"]);
+            list(&decision["clusters"])
+                .into_iter()
+                .map(move |cluster| (text(&cluster["name"]), state.clone()))
+        })
+        .collect();
+    rows.sort();
+    Ok(rows)
 }
 
 async fn until_rows(fleet: &Fleet, expected: &[(&str, &str)]) -> Result<(), Failure> {

@@ -14,15 +14,19 @@ pub(super) const SOON: Duration = Duration::from_mins(1);
 async fn shares(fleet: &Fleet, name: &str) -> Result<Vec<(String, i64)>, Failure> {
     let slices = objects::list(fleet.hub().cluster(), "NIMPlacementDecision", sample::NAMESPACE).await?;
     let of_placement = slices.iter().filter(|slice| slice["spec"]["placementRef"]["name"] == name);
-    let rows =
-        of_placement.flat_map(|slice| slice["spec"]["decisions"].as_array().cloned().unwrap_or_default());
-    let placed = rows.filter(|row| row["state"] == "Placed");
-    let replicas = |row: &Value| {
-        row["objects"].as_array().into_iter().flatten().filter_map(|one| one["replicas"].as_i64()).sum()
-    };
-    Ok(placed
-        .map(|row| (row["clusterName"].as_str().unwrap_or_default().to_owned(), replicas(&row)))
-        .collect())
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let placed = of_placement
+        .flat_map(|slice| list(&slice["spec"]["decisions"]))
+        .filter(|decision| decision["state"] == "Placed");
+    let mut shares: Vec<_> = placed
+        .flat_map(|decision| {
+            let replicas = list(&decision["objects"]).iter().filter_map(|one| one["replicas"].as_i64()).sum();
+            let name = |cluster: Value| cluster["name"].as_str().unwrap_or_default().to_owned();
+            list(&decision["clusters"]).into_iter().map(move |cluster| (name(cluster), replicas))
+        })
+        .collect();
+    shares.sort();
+    Ok(shares)
 }
 
 /// Succeeds when the shares are these.

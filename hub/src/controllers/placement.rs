@@ -13,7 +13,7 @@ mod secrets;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crds::fleet::Decision as Row;
+use crds::fleet::Decision;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -39,7 +39,7 @@ pub(super) struct Book {
     /// What is written in the slices.
     pub(super) rows: Rows,
     /// Content of each slice as written, by name.
-    pub(super) slices: BTreeMap<String, Vec<Row>>,
+    pub(super) slices: BTreeMap<String, Vec<Decision>>,
     /// What a replica of every object that was seen takes: one that is gone still holds it while it leaves.
     pub(super) needs: HashMap<String, Need>,
     /// Hash sent, by cluster and uid.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::events::Events;
 use super::fault::{Fault, chain};
 use super::live::Live;
-use super::placement::{Rows, grants};
+use super::placement::grants;
 use super::queue::{Ending, Queue};
 use super::stores::{NIM_KINDS, Stores, Writers, everywhere, nim_resource, owner, watch};
 use super::{Hub, cluster, events, outages, placement, quota, standards};
@@ -260,9 +260,7 @@ fn restore(hub: &Hub) {
         let book = hub.book(&key);
         if let Ok(mut book) = book.try_lock() {
             book.slices.insert(slice.name_any(), slice.spec.decisions.clone());
-            let rows = Rows::read([slice.as_ref()]);
-            book.rows.placed.extend(rows.placed);
-            book.rows.removing.extend(rows.removing);
+            book.rows.add(&slice);
         }
     }
     let placements = hub.stores.placements.state();

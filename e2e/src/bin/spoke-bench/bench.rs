@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
+use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -283,7 +284,8 @@ struct Deployments {
 impl Deployments {
     async fn watch(cluster: &Cluster) -> Result<Self, Failure> {
         let api: Api<Deployment> = Api::namespaced(cluster.client(), NAMESPACE);
-        let mut events = watcher(api, watcher::Config::default()).boxed();
+        // With a pause after a failure: an API server that has ended refuses at once, and the task would never rest.
+        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
         while !matches!(events.next().await.transpose()?, None | Some(Event::InitDone)) {}
         let (tell, seen) = mpsc::unbounded_channel();
         tokio::spawn(async move {

@@ -1,13 +1,17 @@
 //! The rows of one placement's NIMPlacementDecisions: what each cluster runs, and what has yet to leave it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use crds::fleet::{Decision as Row, DecisionState, NIMPlacementDecision, PlacedObject, RemovalPolicy};
+use crds::fleet::{
+    DecidedCluster, Decision, DecisionState, NIMPlacementDecision, PlacedObject, RemovalPolicy,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-/// Most rows of one slice; the schema says the same.
-const SLICE: usize = 100;
+/// Most clusters of one slice, all its rows together; the schema says the same of one row.
+const CLUSTERS: usize = 100;
+/// Most objects of one slice, each of some hundred bytes: etcd takes 1.5 MiB. The schema says the same of one row.
+const OBJECTS: usize = 2000;
 
 /// The kind of what is listed in `spec.secrets`. Several placements may list one Secret; it leaves with the last of them.
 pub(crate) const SECRET: &str = "Secret";
@@ -52,45 +56,84 @@ impl Rows {
     #[must_use]
     pub fn read<'a>(slices: impl IntoIterator<Item = &'a NIMPlacementDecision>) -> Self {
         let mut rows = Self::default();
-        for row in slices.into_iter().flat_map(|slice| slice.spec.decisions.iter().cloned()) {
-            let (cluster, since, reason) = (row.cluster_name, row.since.0, row.reason.unwrap_or_default());
-            match row.state {
-                DecisionState::Placed | DecisionState::Replaced => {
-                    let score = row.score.unwrap_or_default();
-                    let replaced = row.state == DecisionState::Replaced;
-                    let objects = row.objects;
-                    rows.placed.insert(cluster, PlacedRow { reason, score, since, objects, replaced });
-                }
-                DecisionState::Removing => {
-                    rows.removing.insert(cluster, RemovingRow { reason, since, objects: row.objects });
-                }
+        slices.into_iter().for_each(|slice| rows.add(slice));
+        rows
+    }
+
+    /// Reads one more slice.
+    pub(in super::super) fn add(&mut self, slice: &NIMPlacementDecision) {
+        for decision in &slice.spec.decisions {
+            for cluster in &decision.clusters {
+                let (name, since) = (cluster.name.clone(), cluster.since.0);
+                let reason = || decision.reason.clone().unwrap_or_default();
+                let objects = match decision.state {
+                    DecisionState::Placed | DecisionState::Replaced => {
+                        let row = self.placed.entry(name).or_insert_with(|| PlacedRow {
+                            reason: reason(),
+                            score: cluster.score.unwrap_or_default(),
+                            since,
+                            objects: Vec::new(),
+                            replaced: decision.state == DecisionState::Replaced,
+                        });
+                        &mut row.objects
+                    }
+                    DecisionState::Removing => {
+                        let row = self.removing.entry(name).or_insert_with(|| RemovingRow {
+                            reason: reason(),
+                            since,
+                            objects: Vec::new(),
+                        });
+                        &mut row.objects
+                    }
+                };
+                objects.extend(decision.objects.iter().cloned());
             }
         }
-        rows
     }
 
     /// The content of the slices, in their order.
     #[must_use]
-    pub fn slices(&self) -> Vec<Vec<Row>> {
-        let placed = self.placed.iter().map(|(cluster, row)| Row {
-            cluster_name: cluster.clone(),
-            state: if row.replaced { DecisionState::Replaced } else { DecisionState::Placed },
-            reason: Some(row.reason.clone()),
-            score: Some(row.score),
-            since: Time(row.since),
-            objects: row.objects.clone(),
+    pub fn slices(&self) -> Vec<Vec<Decision>> {
+        let mut slices: Vec<Vec<Decision>> = Vec::new();
+        let (mut clusters, mut objects) = (0, 0);
+        for decision in self.decisions().into_iter().flat_map(split) {
+            clusters += decision.clusters.len();
+            objects += decision.objects.len();
+            match slices.last_mut() {
+                Some(slice) if clusters <= CLUSTERS && objects <= OBJECTS => slice.push(decision),
+                _ => {
+                    (clusters, objects) = (decision.clusters.len(), decision.objects.len());
+                    slices.push(vec![decision]);
+                }
+            }
+        }
+        slices
+    }
+
+    /// One decision for all clusters that do the same with the same objects.
+    fn decisions(&self) -> Vec<Decision> {
+        let placed = self.placed.iter().map(|(name, row)| {
+            let state = if row.replaced { DecisionState::Replaced } else { DecisionState::Placed };
+            ((state, &row.reason, &row.objects), (name, Some(row.score), row.since))
         });
-        let removing = self.removing.iter().map(|(cluster, row)| Row {
-            cluster_name: cluster.clone(),
-            state: DecisionState::Removing,
-            reason: Some(row.reason.clone()),
-            score: None,
-            since: Time(row.since),
-            objects: row.objects.clone(),
+        let removing = self.removing.iter().map(|(name, row)| {
+            ((DecisionState::Removing, &row.reason, &row.objects), (name, None, row.since))
         });
-        let mut all: Vec<Row> = placed.chain(removing).collect();
-        all.sort_by(|a, b| a.cluster_name.cmp(&b.cluster_name));
-        all.chunks(SLICE).map(<[Row]>::to_vec).collect()
+        let mut decisions: Vec<Decision> = Vec::new();
+        let mut known = HashMap::new();
+        for (what, (name, score, since)) in placed.chain(removing) {
+            let cluster = DecidedCluster { name: name.clone(), score, since: Time(since) };
+            let index = *known.entry(what).or_insert(decisions.len());
+            match decisions.get_mut(index) {
+                Some(decision) => decision.clusters.push(cluster),
+                None => {
+                    let (state, reason, objects) = what;
+                    let (reason, objects) = (Some(reason.clone()), objects.clone());
+                    decisions.push(Decision { clusters: vec![cluster], state, reason, objects });
+                }
+            }
+        }
+        decisions
     }
 
     /// Whether nothing is anywhere.
@@ -129,6 +172,21 @@ impl Rows {
             .iter()
             .flat_map(|(cluster, row)| row.objects.iter().map(move |object| (cluster.as_str(), row, object)))
     }
+}
+
+/// Pieces of a decision that fit into a slice.
+fn split(decision: Decision) -> Vec<Decision> {
+    let Decision { clusters, state, reason, objects } = decision;
+    let piece = |clusters: &[DecidedCluster], objects: &[PlacedObject]| Decision {
+        clusters: clusters.to_vec(),
+        state,
+        reason: reason.clone(),
+        objects: objects.to_vec(),
+    };
+    let of_clusters = |some: &[DecidedCluster]| -> Vec<Decision> {
+        objects.chunks(OBJECTS).map(|objects| piece(some, objects)).collect()
+    };
+    clusters.chunks(CLUSTERS).flat_map(of_clusters).collect()
 }
 
 /// What the user did with an object that no longer belongs where it is.

@@ -96,8 +96,9 @@ pub fn drained(cluster: &Cluster, left: &[String], stored: &[Condition]) -> Opti
     }
     let names: Vec<&str> = left.iter().take(NAMED).map(String::as_str).collect();
     let more = if left.len() > NAMED { ", …" } else { "" };
+    let placements = if left.len() == 1 { "placement has" } else { "placements have" };
     let message = format!(
-        "{} placements have yet to leave: {}{more}; each stays until another cluster runs it",
+        "{} {placements} yet to leave: {}{more}; each stays until another cluster runs it",
         left.len(),
         names.join(", ")
     );

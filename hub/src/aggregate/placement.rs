@@ -108,12 +108,7 @@ fn failover_held<'a>(view: &'a View<'_>, known: &[Condition]) -> Option<Finding<
     match &view.decision.hold {
         Some(hold) => Some(Finding::new(FAILOVER_HELD, true, hold.reason.as_str(), hold.message.clone())),
         None => condition::find(known, FAILOVER_HELD).map(|_| {
-            Finding::new(
-                FAILOVER_HELD,
-                false,
-                Reason::AsExpected.as_str(),
-                "no lost cluster waits to be replaced",
-            )
+            Finding::new(FAILOVER_HELD, false, Reason::AsExpected.as_str(), "no cluster waits to be replaced")
         }),
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Losses {
     /// The first that the brake holds.
     braked: Option<(String, Held)>,
     /// The first that has to wait for its turn.
-    paced: Option<String>,
+    paced: Option<(String, Cause)>,
     granted: u32,
     /// Clusters that run and are being left, those of this decision among them.
     moving: usize,
@@ -76,7 +76,7 @@ impl Losses {
             return false;
         }
         if self.granted >= request.allowance.now {
-            self.paced.get_or_insert(cluster.name.to_string());
+            self.paced.get_or_insert((cluster.name.to_string(), cause));
             return false;
         }
         self.granted += 1;
@@ -94,10 +94,9 @@ impl Losses {
             );
             return Some(Hold { reason: Reason::ManyClustersLost, message });
         }
-        if let Some(cluster) = &self.paced {
-            let most = request.limits.per_minute;
-            let message =
-                format!("{cluster} is lost; at most {most} failovers a minute begin in the whole fleet");
+        if let Some((cluster, cause)) = &self.paced {
+            let (why, most) = (cause.words(), request.limits.per_minute);
+            let message = format!("{cluster} {why}; in the whole fleet {most} moves begin a minute at most");
             return Some(Hold { reason: Reason::FailoverPaced, message });
         }
         if let Some((cluster, cause)) = stuck {

@@ -158,9 +158,13 @@ fn what_is_held_keeps_the_old_decision_and_says_why() {
     }
     let mut paced = wants.clone();
     paced.allowance = Allowance { now: 0, more_at: Some(at(lost + 7)) };
-    let decision = decide(&paced, &fleet.silent("east", 10), lost);
-    assert_eq!((chosen(&decision), held(&decision)), (vec!["east"], Some(Reason::FailoverPaced)));
-    assert_eq!(decision.retry_at, Some(at(lost + 7)));
+    let drained = fleet.clone().admin("east", |admin| admin.drain = true);
+    for (fleet, why) in [(fleet.silent("east", 10), "east is lost; "), (drained, "east drains; ")] {
+        let decision = decide(&paced, &fleet, lost);
+        assert_eq!((chosen(&decision), held(&decision)), (vec!["east"], Some(Reason::FailoverPaced)));
+        assert_eq!(decision.retry_at, Some(at(lost + 7)));
+        assert!(decision.hold.as_ref().unwrap().message.starts_with(why), "{decision:?}");
+    }
 }
 
 #[test]

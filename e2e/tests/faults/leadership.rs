@@ -44,8 +44,9 @@ async fn a_leader_that_hangs_past_its_lease_is_replaced_and_writes_nothing_more(
         "{of_first:#?}"
     );
 
-    // In the middle of its work: a change has just been made.
+    // In the middle of its work: a change has just been made, and something new is to be placed.
     change(&fleet, sample::NAME, "before").await?;
+    sample::place(&fleet, "new", &json!({})).await?;
     first.freeze();
     let took = leads(&fleet, second).await?;
     println!("the leader hangs: the standby led after {} ms (the lease holds 10 s)", took.as_millis());
@@ -77,9 +78,14 @@ async fn a_leader_that_hangs_past_its_lease_is_replaced_and_writes_nothing_more(
     let log = std::fs::read_to_string(first.log())?;
     assert!(log.contains("this hub ends, and comes back as a standby") || log.contains("lost to"), "{log}");
     nothing_deleted(east, since)?;
+    sample::ready(&fleet, "new").await?;
     let after = deployments(east).await?;
     assert!(before.iter().all(|(name, (uid, _))| after[name].0 == *uid), "{before:?} {after:?}");
-    assert!(deployments(fleet.cluster("west")?.cluster()).await?.is_empty(), "placed twice");
+    let west = deployments(fleet.cluster("west")?.cluster()).await?;
+    for name in [sample::NAME, "new"] {
+        let holds = [&after, &west].iter().filter(|there| there.contains_key(name)).count();
+        assert_eq!(holds, 1, "{name} is placed {holds} times: {after:?} {west:?}");
+    }
 
     // Back as a standby, it takes over at once from a leader that is asked to stop.
     first.start()?;

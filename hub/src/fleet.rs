@@ -229,10 +229,10 @@ impl Fleet {
 
     /// What a cluster with that report has promised to all placements and does not show yet.
     #[must_use]
-    pub fn promises(&self, cluster: &ClusterName, capacity: &Capacity, now: Timestamp) -> Arc<Promises> {
+    pub fn promises(&self, cluster: &ClusterName, capacity: &Capacity) -> Arc<Promises> {
         let heard = |uid: &str| self.statuses.get(cluster, uid);
-        let all = || Promises::of(self.grants(cluster), |_, _, _| true, heard, capacity, now);
-        self.promises.get(cluster, now, all)
+        let all = || Promises::of(self.grants(cluster), |_, _, _| true, heard, capacity);
+        self.promises.get(cluster, all)
     }
 
     /// All clusters, by name.

@@ -11,7 +11,7 @@ mod i8_one_session;
 mod i9_no_mass_deletion;
 
 use super::World;
-use super::stage::Fact;
+use super::stage::{Fact, Given};
 
 /// One invariant.
 trait Invariant {

@@ -33,7 +33,7 @@ pub(super) enum Fact {
     /// A spoke observed its nodes by their free GPUs, and which objects hold how many.
     Observed { cluster: String, at: Timestamp, free: BTreeMap<u32, u32>, bound: BTreeMap<String, u32> },
     /// A hub gave GPUs away, by the report of that moment: all that it has given away in that cluster.
-    Granted { cluster: String, at: Timestamp, given: BTreeMap<String, u32> },
+    Granted { cluster: String, at: Timestamp, given: BTreeMap<String, Given> },
     /// A spoke's status of an object.
     Reported { cluster: String, uid: String, at: Timestamp, ready: u32, hash: String },
     /// A hub took a status in.
@@ -42,6 +42,14 @@ pub(super) enum Fact {
     Wanted { hub: usize, life: u64, cluster: String, uid: String },
     /// A hub knows how that ended, or wants nothing any more.
     Answered { hub: usize, life: u64, cluster: String, uid: String },
+}
+
+/// What a hub has given to one object in one cluster.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Given {
+    pub(super) replicas: u32,
+    /// Of one replica.
+    pub(super) gpus: u32,
 }
 
 /// What all actors share.

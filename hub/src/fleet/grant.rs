@@ -1,13 +1,9 @@
 //! GPUs that the scheduler has given to a placement in a cluster.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{Capacity, Heard};
 use crate::need::Need;
-
-/// A replica that has been ready this long is in the cluster's report: a spoke reports a change of free GPUs
-/// within a few seconds, and sends nothing where nothing changed.
-const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(10);
 
 /// A NIMPlacement's identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,7 +58,7 @@ impl GrantedObject {
     /// very moment of the report. An agent that does not tell them is judged by ready replicas, since only ready ones
     /// are known to be bound: one that still starts is counted twice rather than not at all.
     #[must_use]
-    pub fn seen(&self, heard: Option<&Heard>, capacity: &Capacity, now: Timestamp) -> u32 {
+    pub fn seen(&self, heard: Option<&Heard>, capacity: &Capacity) -> u32 {
         if let Some(bound) = &capacity.bound {
             let pods = bound.get(&self.uid).copied().unwrap_or(0);
             let of_a_replica = self.need.gpu.as_ref().map_or(1, |gpu| gpu.pods.max(1));
@@ -72,17 +68,6 @@ impl GrantedObject {
         // Later by the spoke's clock, and by ours: the spoke's may have been set back in between.
         let reported =
             capacity.observed_at >= heard.status.observed_at && capacity.received_at >= heard.steady_since;
-        let settled = now >= settles_at(heard);
-        if reported || settled { heard.status.ready_replicas.min(self.replicas) } else { 0 }
+        if reported { heard.status.ready_replicas.min(self.replicas) } else { 0 }
     }
-
-    /// When time alone makes the ready replicas count as seen; none if there are none, or if the report tells bound pods.
-    #[must_use]
-    pub fn settles_at(&self, heard: Option<&Heard>, capacity: &Capacity) -> Option<Timestamp> {
-        heard.filter(|heard| capacity.bound.is_none() && heard.status.ready_replicas > 0).map(settles_at)
-    }
-}
-
-fn settles_at(heard: &Heard) -> Timestamp {
-    heard.steady_since.checked_add(SETTLED_AFTER).unwrap_or(Timestamp::MAX)
 }

@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
-
 use super::{Capacity, ClusterName, Grant, Heard, PlacementKey};
 use crate::need::Need;
 
@@ -14,8 +12,6 @@ use crate::need::Need;
 pub struct Promises {
     /// What a replica takes, and how many of them: the oldest grant first, like ones together.
     pub owed: Vec<(Need, u32)>,
-    /// When time alone may show a promise to be in the report already.
-    pub settles_at: Option<Timestamp>,
 }
 
 impl Promises {
@@ -26,13 +22,12 @@ impl Promises {
         counts: impl Fn(&PlacementKey, &Grant, &str) -> bool,
         heard: impl Fn(&str) -> Option<&'a Heard>,
         capacity: &Capacity,
-        now: Timestamp,
     ) -> Self {
         let mut promises = Self::default();
         for (placement, grant) in grants {
             for object in grant.objects.iter().filter(|object| counts(placement, grant, &object.uid)) {
                 let heard = heard(&object.uid);
-                let unseen = object.replicas.saturating_sub(object.seen(heard, capacity, now));
+                let unseen = object.replicas.saturating_sub(object.seen(heard, capacity));
                 if unseen == 0 || object.need.gpu.is_none() {
                     continue;
                 }
@@ -42,8 +37,6 @@ impl Promises {
                     }
                     _ => promises.owed.push((object.need.clone(), unseen)),
                 }
-                let settles_at = object.settles_at(heard, capacity).filter(|at| *at > now);
-                promises.settles_at = [promises.settles_at, settles_at].into_iter().flatten().min();
             }
         }
         promises
@@ -54,25 +47,17 @@ impl Promises {
 /// answers: all of them are equal, and a copy is empty.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    by_cluster: Mutex<BTreeMap<ClusterName, (Timestamp, Arc<Promises>)>>,
+    by_cluster: Mutex<BTreeMap<ClusterName, Arc<Promises>>>,
 }
 
 impl Known {
-    /// What is known of a cluster and still holds; else it is worked out.
-    pub(super) fn get(
-        &self,
-        cluster: &ClusterName,
-        now: Timestamp,
-        work_out: impl FnOnce() -> Promises,
-    ) -> Arc<Promises> {
-        if let Some((at, known)) = self.lock().get(cluster)
-            && *at <= now
-            && known.settles_at.is_none_or(|settles_at| now < settles_at)
-        {
+    /// What is known of a cluster; else it is worked out.
+    pub(super) fn get(&self, cluster: &ClusterName, work_out: impl FnOnce() -> Promises) -> Arc<Promises> {
+        if let Some(known) = self.lock().get(cluster) {
             return known.clone();
         }
         let promises = Arc::new(work_out());
-        self.lock().insert(cluster.clone(), (now, promises.clone()));
+        self.lock().insert(cluster.clone(), promises.clone());
         promises
     }
 
@@ -81,7 +66,7 @@ impl Known {
         self.by_cluster.get_mut().unwrap_or_else(PoisonError::into_inner).remove(cluster);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ClusterName, (Timestamp, Arc<Promises>)>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ClusterName, Arc<Promises>>> {
         self.by_cluster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::{Previous, Request, Workload, room::Room};
 use crate::fleet::{Capacity, Cluster, Fleet, Grant, GrantedObject, PlacementKey, Promises};
@@ -15,8 +15,6 @@ pub(super) struct Left<'a> {
     pub(super) room: Room<'a>,
     /// GPUs that are promised and not seen in use yet.
     pub(super) promised: u32,
-    /// When time alone may show a promise to be in the report already.
-    pub(super) settles_at: Option<Timestamp>,
     /// How long an autoscaler takes to bring it, where it is more than what is there.
     pub(super) waits: Option<SignedDuration>,
 }
@@ -31,13 +29,12 @@ pub(super) fn left<'a>(
 ) -> Left<'a> {
     let promises = match request.previous.iter().find(|row| row.cluster == cluster.name) {
         None if fleet.outranked(&cluster.name, request.policy.priority).next().is_none() => {
-            fleet.promises(&cluster.name, capacity, request.now)
+            fleet.promises(&cluster.name, capacity)
         }
         None => Arc::new(beside_own(request, None, fleet, cluster, capacity)),
         Some(row) => Arc::new(beside_own(request, Some(&request.grant(row)), fleet, cluster, capacity)),
     };
-    let (room, settles_at) = (Room::reported(capacity), promises.settles_at);
-    let mut left = Left { room, promised: 0, settles_at, waits: None };
+    let mut left = Left { room: Room::reported(capacity), promised: 0, waits: None };
     for (need, unseen) in &promises.owed {
         left.room.owe(need, *unseen);
         let gpus = need.gpu.as_ref().map_or(0, GpuNeed::total).saturating_mul(*unseen);
@@ -64,7 +61,7 @@ fn beside_own(
         }
         own.is_none_or(|own| std::ptr::eq(own, grant) || !own.holds(uid))
     };
-    Promises::of(grants, counts, |uid| fleet.statuses().get(&cluster.name, uid), capacity, request.now)
+    Promises::of(grants, counts, |uid| fleet.statuses().get(&cluster.name, uid), capacity)
 }
 
 /// Whether what the placement was promised in a cluster, and of which nothing runs since its pods find no node, no longer
@@ -90,7 +87,7 @@ pub(super) fn is_outbid(
     }
     let heard = |uid: &str| fleet.statuses().get(&cluster.name, uid);
     let counts = |_: &PlacementKey, grant: &Grant, _: &str| grant.priority > priority;
-    let promises = Promises::of(grants, counts, heard, capacity, request.now);
+    let promises = Promises::of(grants, counts, heard, capacity);
     let mut room = Room::reported(capacity);
     promises.owed.iter().for_each(|(need, unseen)| room.owe(need, *unseen));
     workloads.iter().any(|workload| {

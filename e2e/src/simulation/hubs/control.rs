@@ -13,7 +13,7 @@ use super::Event;
 use super::process::{Book, HubSite};
 use super::store::{Object, Store, key};
 use crate::simulation::mutant::Mutant;
-use crate::simulation::stage::{Fact, Stage};
+use crate::simulation::stage::{Fact, Given, Stage};
 
 /// One turn on one placement.
 pub(in crate::simulation) fn reconcile(site: &mut HubSite, name: &str, stage: &mut Stage) {
@@ -297,7 +297,7 @@ impl HubSite {
         let Some(process) = &self.process else { return };
         let known = process.live.fleet.cluster(cluster.as_str());
         let Some(capacity) = known.and_then(|known| known.capacity.as_ref()) else { return };
-        let mut given: BTreeMap<String, u32> = BTreeMap::new();
+        let mut given: BTreeMap<String, Given> = BTreeMap::new();
         for book in process.books.values() {
             // What leaves binds nothing new: what it still holds is in the report.
             let row = book.planned.placed.get(cluster.as_str());
@@ -307,7 +307,7 @@ impl HubSite {
                 let need = need.or_else(|| hub::need::need(json?, None).ok()).unwrap_or_default();
                 let gpus = need.gpu.map_or(0, |gpu| gpu.total());
                 let replicas = object.replicas.and_then(|count| u32::try_from(count).ok()).unwrap_or(1);
-                given.insert(object.uid.clone(), gpus * replicas);
+                given.insert(object.uid.clone(), Given { replicas, gpus });
             }
         }
         stage.facts.push(Fact::Granted { cluster: cluster.to_string(), at: capacity.observed_at, given });

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Given, Invariant, World};
 
 /// Nodes by their free GPUs, and GPUs that are bound, by uid.
 type Observation = (BTreeMap<u32, u32>, BTreeMap<String, u32>);
@@ -13,6 +13,9 @@ type Observation = (BTreeMap<u32, u32>, BTreeMap<String, u32>);
 pub(super) struct NoOvercommit {
     /// By cluster and time. What was observed later and looks the same is not told: it belongs to the first.
     observed: BTreeMap<(String, Timestamp), Vec<Observation>>,
+    /// GPUs of a replica when it was given, by cluster and uid: what a user enlarges later where it runs is not given away,
+    /// and its pods tell whether it fits.
+    sizes: BTreeMap<String, BTreeMap<String, u32>>,
     /// When what each cluster looks like now was first observed.
     first: BTreeMap<String, (Timestamp, BTreeMap<u32, u32>)>,
 }
@@ -39,6 +42,14 @@ impl Invariant for NoOvercommit {
             Fact::Granted { cluster, at, given }
                 if world.spokes.iter().filter(|spoke| spoke.cluster == *cluster).count() == 1 =>
             {
+                let sizes = self.sizes.entry(cluster.clone()).or_default();
+                sizes.retain(|uid, _| given.contains_key(uid));
+                let gpus = |(uid, Given { replicas, gpus }): (&String, &Given)| {
+                    let size = sizes.entry(uid.clone()).or_insert(*gpus);
+                    *size = (*size).min(*gpus);
+                    (uid.clone(), *size * replicas)
+                };
+                let given: BTreeMap<String, u32> = given.iter().map(gpus).collect();
                 let none = Vec::new();
                 let observations = self.observed.get(&(cluster.clone(), *at)).unwrap_or(&none);
                 let owed = |bound: &BTreeMap<String, u32>| {

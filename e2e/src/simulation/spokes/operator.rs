@@ -107,13 +107,10 @@ impl SpokeSite {
                 ..GpuPool::default()
             }],
             platforms: vec![Platform { name: "standalone".to_owned(), ..Platform::default() }],
+            bound: Some(self.bound(|_| 1)),
             ..CapacityReport::default()
         };
-        let bound = self.kube.objects.values().filter_map(|live| {
-            let gpus = u32::try_from(live.pods.len()).unwrap_or_default() * live.spec.gpus;
-            Some((live.uid()?, gpus))
-        });
-        let bound: BTreeMap<String, u32> = bound.collect();
+        let bound = self.bound(|live| live.spec.gpus);
         stage.note(|| format!("spoke {} has {free:?} free GPUs: bound {bound:?}", self.index));
         stage.facts.push(Fact::Observed {
             cluster: self.cluster.clone(),
@@ -125,6 +122,12 @@ impl SpokeSite {
             agent.capacity = Some(report);
         }
         self.poke_news(stage);
+    }
+
+    /// By uid, the bound pods of every object, each counted with its weight.
+    fn bound(&self, weight: impl Fn(&Live) -> u32) -> BTreeMap<String, u32> {
+        let weigh = |live: &Live| u32::try_from(live.pods.len()).unwrap_or_default() * weight(live);
+        self.kube.objects.values().filter_map(|live| Some((live.uid()?, weigh(live)))).collect()
     }
 }
 

@@ -124,13 +124,12 @@ impl Rows {
         for (what, (name, score, since)) in placed.chain(removing) {
             let cluster = DecidedCluster { name: name.clone(), score, since: Time(since) };
             let index = *known.entry(what).or_insert(decisions.len());
-            match decisions.get_mut(index) {
-                Some(decision) => decision.clusters.push(cluster),
-                None => {
-                    let (state, reason, objects) = what;
-                    let (reason, objects) = (Some(reason.clone()), objects.clone());
-                    decisions.push(Decision { clusters: vec![cluster], state, reason, objects });
-                }
+            if let Some(decision) = decisions.get_mut(index) {
+                decision.clusters.push(cluster);
+            } else {
+                let (state, reason, objects) = what;
+                let (reason, objects) = (Some(reason.clone()), objects.clone());
+                decisions.push(Decision { clusters: vec![cluster], state, reason, objects });
             }
         }
         decisions

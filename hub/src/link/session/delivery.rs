@@ -33,8 +33,8 @@ pub(super) struct Delivery {
     queue: BTreeSet<(Rank, String)>,
     under_way: HashMap<String, Flight>,
     under_way_bytes: usize,
-    /// What the spoke has taken and keeps trying: its last word is still to come, and nothing waits for it.
-    retrying: HashMap<String, Flight>,
+    /// What the spoke has taken and keeps trying, or holds back: its last word is still to come, and nothing waits for it.
+    unfinished: HashMap<String, Flight>,
     last_delta: u64,
 }
 
@@ -105,7 +105,7 @@ impl Delivery {
     /// How many things it keeps, of whatever kind, but for what the spoke holds.
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
-        self.index.len() + self.queue.len() + self.under_way.len() + self.retrying.len()
+        self.index.len() + self.queue.len() + self.under_way.len() + self.unfinished.len()
     }
 
     /// Whether nothing is under way, so that what the spoke says of itself can be compared.
@@ -169,8 +169,11 @@ impl Delivery {
                     continue;
                 }
                 Answer::Rejected { .. } => wants.refuse(uid, &result.hash),
-                Answer::Held { reason, message } => wants.hold_back(uid, *reason, message.clone()),
-                Answer::Retrying { .. } => drop(self.retrying.insert(uid.clone(), flight)),
+                Answer::Held { reason, message } => {
+                    wants.hold_back(uid, *reason, message.clone());
+                    self.unfinished.insert(uid.clone(), flight);
+                }
+                Answer::Retrying { .. } => drop(self.unfinished.insert(uid.clone(), flight)),
             }
             if let Some(want) = wants.get(uid)
                 && (want.hash() != result.hash
@@ -191,14 +194,19 @@ impl Delivery {
             self.under_way_bytes -= flight.bytes;
             return Some(flight);
         }
-        if self.retrying.get(uid).is_some_and(is_of) { self.retrying.remove(uid) } else { None }
+        if self.unfinished.get(uid).is_some_and(is_of) { self.unfinished.remove(uid) } else { None }
     }
 
     /// Whether the spoke is trying this very version.
     fn is_tried(&self, object: &DesiredObject) -> bool {
-        self.retrying
+        self.unfinished
             .get(&object.object.uid)
             .is_some_and(|flight| flight.generation == object.generation && flight.hash == object.hash)
+    }
+
+    /// Whether the spoke holds this very version, and has nothing else to make of it.
+    fn is_there(&self, object: &DesiredObject) -> bool {
+        self.held.has(object) && !self.unfinished.contains_key(&object.object.uid)
     }
 
     /// What is to be sent next, if there is something to send and room for it.
@@ -216,7 +224,7 @@ impl Delivery {
                 continue;
             }
             let (bytes, generation) = match want {
-                Want::Keep(object) if self.held.has(object) => {
+                Want::Keep(object) if self.is_there(object) => {
                     let (uid, hash) = (uid.clone(), object.hash.clone());
                     next.known.push(ObjectResult { uid, hash, answer: Answer::Accepted });
                     done.push(entry.clone());
@@ -246,7 +254,7 @@ impl Delivery {
             size += bytes;
             self.under_way_bytes += bytes;
             let hash = want.hash().to_owned();
-            self.retrying.remove(uid);
+            self.unfinished.remove(uid);
             self.under_way.insert(uid.clone(), Flight { delta: id, generation, hash, bytes });
             done.push(entry.clone());
         }

@@ -1,6 +1,6 @@
 //! Filter: enough free GPUs, on single nodes where one pod needs them together.
 
-use super::{Reason, Refusal, Verdict};
+use super::{Reason, Verdict, refuse};
 use crate::need::Need;
 use crate::scheduler::{Workload, packing::Left};
 
@@ -23,7 +23,7 @@ pub(in crate::scheduler) fn take(workload: &Workload, replicas: u32, left: &mut 
     let given = room.take(&workload.need, replicas);
     if given < replicas {
         let (reason, message) = missing(workload, replicas, given, left);
-        return Err(Refusal { reason, message, settles_at: left.settles_at });
+        return refuse(reason, message);
     }
     left.room = room;
     Ok(())

@@ -1,6 +1,7 @@
 //! What a spoke keeps trying, and what it says of objects before they are wanted.
 
 use super::*;
+use crate::fleet::HoldReason;
 
 fn retrying() -> Answer {
     Answer::Retrying { message: "no answer from the API server within 10 s".to_owned() }
@@ -36,6 +37,22 @@ fn what_is_tried_in_vain_holds_up_no_correction_and_no_tombstone() {
     bench.wants.set_removal(removal("a"));
     assert_eq!(sent(&bench.on(Event::Changed)), ["3 -a"]);
     assert_eq!(told(&bench.ack(3, "a", Answer::Gone)), [("a", &Answer::Gone)]);
+}
+
+#[test]
+fn what_is_there_is_sent_again_where_the_spoke_tries_to_make_something_else_of_it() {
+    let mut bench = Bench::new();
+    bench.connect(vec![held("a", "1")]);
+    bench.want(desired("a", "1"));
+    bench.wants.set_removal(removal("a"));
+    assert_eq!(sent(&bench.on(Event::Changed)), ["1 -a"]);
+    bench.ack(1, "a", retrying());
+    assert_eq!(sent(&bench.want(desired("a", "1"))), ["2 +a:1"], "or it would be removed in the end");
+    assert_eq!(told(&bench.ack(2, "a", Answer::Accepted)), [("a", &Answer::Accepted)]);
+    bench.wants.set_removal(removal("a"));
+    bench.on(Event::Changed);
+    bench.ack(3, "a", Answer::Held { reason: HoldReason::TooMany, message: "5 of 5".to_owned() });
+    assert_eq!(sent(&bench.want(desired("a", "1"))), ["4 +a:1"], "or it would count as one that waits");
 }
 
 #[test]

@@ -356,6 +356,13 @@ impl World {
         marks.map(|marks| marks.hash).as_ref() == wanted
     }
 
+    /// Whether the object is being deleted in that cluster, and still there.
+    fn is_leaving(&self, cluster: &str, uid: &str) -> bool {
+        let spoke = self.spokes.iter().find(|spoke| spoke.cluster == cluster);
+        let mut objects = spoke.into_iter().flat_map(|spoke| spoke.kube.objects.values());
+        objects.any(|live| live.meta.deletion_timestamp.is_some() && live.uid().as_deref() == Some(uid))
+    }
+
     /// Whether another object has the name of this one, on the hub or on a spoke: it waits for that one.
     fn shares_name(&self, uid: &str) -> bool {
         let object = self.hubs.iter().find_map(|hub| hub.store.objects.get(uid));

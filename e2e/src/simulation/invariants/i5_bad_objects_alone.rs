@@ -50,7 +50,10 @@ impl Invariant for BadObjectsAlone {
         let hit = &mut self.hit;
         self.waiting.retain(|change, since| {
             let (hub, life, cluster, uid) = change;
-            if world.calm_since(*hub, *life, cluster).is_none_or(|calm_since| calm_since > *since) {
+            // Nothing can be made of what a finalizer keeps from leaving.
+            let is_calm =
+                world.calm_since(*hub, *life, cluster).is_some_and(|calm_since| calm_since <= *since);
+            if !is_calm || world.is_leaving(cluster, uid) {
                 hit.insert(change.clone());
                 return false;
             }

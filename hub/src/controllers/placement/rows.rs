@@ -1,6 +1,6 @@
 //! The rows of one placement's NIMPlacementDecisions: what each cluster runs, and what has yet to leave it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crds::fleet::{
     DecidedCluster, Decision, DecisionState, NIMPlacementDecision, PlacedObject, RemovalPolicy,
@@ -86,7 +86,10 @@ impl Rows {
                         &mut row.objects
                     }
                 };
-                objects.extend(decision.objects.iter().cloned());
+                // A hub that ended between two slices may have left a row in both.
+                let known: HashSet<String> = objects.iter().map(|object| object.uid.clone()).collect();
+                objects
+                    .extend(decision.objects.iter().filter(|object| !known.contains(&object.uid)).cloned());
             }
         }
     }

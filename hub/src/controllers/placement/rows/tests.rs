@@ -168,6 +168,7 @@ fn however_much_is_placed_no_slice_is_near_what_etcd_takes() {
     let largest = slices.iter().map(|slice| serde_json::to_string(slice).unwrap().len()).max().unwrap();
     assert!(largest < 1_048_576, "{largest} bytes");
     assert_eq!(Rows::read(&slices), before);
+    assert_eq!(Rows::read(slices.iter().chain(&slices)), before, "a row that was written twice is one");
 }
 
 #[test]

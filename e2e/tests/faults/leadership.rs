@@ -44,10 +44,10 @@ async fn a_leader_that_hangs_past_its_lease_is_replaced_and_writes_nothing_more(
         "{of_first:#?}"
     );
 
-    // In the middle of its work: a change has just been made, and something new is to be placed.
+    // In the middle of its work: a change has just been made. What is new while it hangs is found by either of the two.
     change(&fleet, sample::NAME, "before").await?;
-    sample::place(&fleet, "new", &json!({})).await?;
     first.freeze();
+    sample::place(&fleet, "new", &json!({})).await?;
     let took = leads(&fleet, second).await?;
     println!("the leader hangs: the standby led after {} ms (the lease holds 10 s)", took.as_millis());
     let taken = Timestamp::now();

@@ -12,8 +12,8 @@
 //!
 //! Each side measures by its own clock from what it did or saw itself. A leader that cannot renew stops writing and goes
 //! on as before once it can: nobody took the Lease meanwhile. One that reads of another leader ends. What had passed the
-//! fence and not left the process when that was frozen still goes out once it runs again: such a write names the uid it is
-//! about, and the new leader's next turn writes over it.
+//! fence and not left the process when that was frozen still goes out once it runs again; the new leader sees it and
+//! writes over it.
 
 mod fence;
 mod tenure;

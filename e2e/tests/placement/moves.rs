@@ -73,6 +73,14 @@ async fn of_replicas_that_find_no_node_for_too_long_only_these_move() -> Result<
     are_shares(&fleet, sample::NAME, &[("east", 2)]).await?;
     let stays = running(fleet.cluster("east")?.cluster()).await?;
     assert_eq!(stays.len(), 1, "{stays:?}");
+    let what = "the one that runs is ready";
+    fleet
+        .eventually(what, SOON, || async {
+            let service = objects::get(hub, "NIMService", sample::NAMESPACE, sample::NAME).await?;
+            let ready = service["status"]["availableReplicas"] == 1;
+            ready.then_some(()).ok_or_else(|| Failure::new(service["status"].to_string()))
+        })
+        .await?;
 
     // The patience is over: the one that waits goes, the one that runs is not touched.
     let impatient = json!({"spec": {"failover": {"unschedulableAfter": "1s"}}});

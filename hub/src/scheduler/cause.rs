@@ -96,7 +96,11 @@ fn waits_since(
     workload: &Workload,
     heard: &Heard,
 ) -> Option<(Cause, Timestamp)> {
+    // One that has a node and still starts is no reason to leave: only those that wait move.
+    let bound = cluster.capacity.as_ref().and_then(|capacity| capacity.bound.as_ref());
+    let has_node = bound.and_then(|bound| bound.get(&workload.object.uid)).is_some_and(|pods| *pods > 0);
     if workload.need.replicated
+        && !has_node
         && let Some(since) = heard.unschedulable_since
     {
         return Some((Cause::Unschedulable, brought_by(cluster, std::slice::from_ref(workload), since)));
@@ -128,7 +132,9 @@ pub(super) fn pending(
     let heard = fleet.statuses().get(&cluster.name, &workload.object.uid);
     let since = heard.and_then(|heard| Some((heard, heard.unschedulable_since?)));
     let Some((heard, since)) = since.filter(|_| cluster.link == Link::Connected) else { return (0, None) };
-    let pending = granted.saturating_sub(heard.status.ready_replicas);
+    // Of those that are not ready the spoke says how many find no node; others may still load their model.
+    let unready = granted.saturating_sub(heard.status.ready_replicas);
+    let pending = heard.status.unschedulable.as_ref().map_or(unready, |waits| waits.replicas.min(unready));
     match patience_ends(request, brought_by(cluster, std::slice::from_ref(workload), since)) {
         Some(at) if request.now >= at => (pending, None),
         at => (0, at.filter(|_| pending > 0)),

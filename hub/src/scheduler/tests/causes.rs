@@ -4,7 +4,7 @@ use super::builder::{
     Build, H100, adopt, at, chosen, name, pool, report, request, row, service, shares, status,
 };
 use crate::{
-    fleet::{Fleet, FleetEvent, ObjectCondition, ObjectStatus, Potential, Truth},
+    fleet::{Fleet, FleetEvent, ObjectCondition, ObjectStatus, Potential, Truth, Unschedulable},
     need::GpuNeed,
     scheduler::{Cause, Decision, Division, Reason, Request, Tier, schedule},
 };
@@ -145,6 +145,21 @@ fn pending_replicas_move_and_running_ones_stay() {
     let mut fleet = says(fleet, "east", vec![status("llm", 3, 140)], 140);
     let decision = step(&mut wants, &mut fleet, 200);
     assert_eq!(shares(&decision, "llm"), [("east".to_owned(), 3), ("west".to_owned(), 1)], "and stay there");
+}
+
+#[test]
+fn replicas_that_have_a_node_and_still_start_stay() {
+    let mut fleet = fleet(&["east", "west"]);
+    let mut wants = request("chat", vec![service("llm", 2, 4)]);
+    wants.policy.division = Division::Divided;
+    step(&mut wants, &mut fleet, 1);
+    let waits = Unschedulable { replicas: 1, message: "0/3 nodes are available".into(), since: at(10) };
+    let starting = ObjectStatus { unschedulable: Some(waits), ..unschedulable("llm", 0, 10) };
+    let mut capacity = fleet.cluster("east").unwrap().capacity.clone().unwrap();
+    capacity.bound = Some([("llm".to_owned(), 3)].into());
+    fleet.apply(FleetEvent::Capacity { cluster: name("east"), capacity });
+    let decision = step(&mut wants, &mut says(fleet, "east", vec![starting], 10), 130);
+    assert_eq!(shares(&decision, "llm"), [("east".to_owned(), 3), ("west".to_owned(), 1)]);
 }
 
 #[test]

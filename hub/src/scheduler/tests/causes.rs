@@ -153,8 +153,8 @@ fn replicas_that_have_a_node_and_still_start_stay() {
     let mut wants = request("chat", vec![service("llm", 2, 4)]);
     wants.policy.division = Division::Divided;
     step(&mut wants, &mut fleet, 1);
-    let waits = Unschedulable { replicas: 1, message: "0/3 nodes are available".into(), since: at(10) };
-    let starting = ObjectStatus { unschedulable: Some(waits), ..unschedulable("llm", 0, 10) };
+    let pending = Unschedulable { replicas: 1, message: "0/3 nodes are available".into(), since: at(10) };
+    let starting = ObjectStatus { unschedulable: Some(pending), ..unschedulable("llm", 0, 10) };
     let mut capacity = fleet.cluster("east").unwrap().capacity.clone().unwrap();
     capacity.bound = Some([("llm".to_owned(), 3)].into());
     fleet.apply(FleetEvent::Capacity { cluster: name("east"), capacity });

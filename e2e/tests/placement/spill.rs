@@ -80,11 +80,18 @@ async fn what_spills_or_is_lost_stays_within_its_residency_and_returns_when_told
     let told = json!({"metadata": {"annotations": {"nimfleet.io/rebalance": "home"}}});
     objects::patch(hub, "NIMPlacement", sample::NAMESPACE, sample::NAME, told).await?;
     until_shares(&fleet, sample::NAME, &[("first", 3)]).await?;
+    // The status follows the slices.
+    fleet
+        .eventually("the placement says that it has come back", SOON, || async {
+            let status = &sample::placed(&fleet, sample::NAME).await?["status"];
+            let is_told = status["observedRebalance"] == "home";
+            if is_told { Ok(()) } else { Err(Failure::new(status.to_string())) }
+        })
+        .await?;
     assert_eq!(sample::ready(&fleet, sample::NAME).await?, ["first"]);
     let second = fleet.cluster("second")?.cluster();
     let left = || objects::absent(second, "NIMService", sample::NAMESPACE, sample::NAME);
     fleet.eventually("second is left", SOON, left).await?;
-    assert_eq!(sample::placed(&fleet, sample::NAME).await?["status"]["observedRebalance"], "home");
 
     // One that keeps to its clusters, which nothing is said of by default.
     rules["failover"] = json!({"lostAfter": "3s"});

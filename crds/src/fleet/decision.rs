@@ -75,7 +75,7 @@ pub struct DecidedCluster {
 }
 
 /// What shall become of a placement's objects in one cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum DecisionState {
     /// They shall run there.
     Placed,
@@ -87,7 +87,7 @@ pub enum DecisionState {
 }
 
 /// One object that a decision is about.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlacedObject {
     /// Its kind, group `apps.nvidia.com`; or `Secret`.
@@ -105,7 +105,7 @@ pub struct PlacedObject {
 }
 
 /// How an object leaves a cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum RemovalPolicy {
     /// It is deleted.
     #[default]

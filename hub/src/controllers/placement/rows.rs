@@ -1,6 +1,6 @@
 //! The rows of one placement's NIMPlacementDecisions: what each cluster runs, and what has yet to leave it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use crds::fleet::{
     DecidedCluster, Decision, DecisionState, NIMPlacementDecision, PlacedObject, RemovalPolicy,
@@ -99,7 +99,7 @@ impl Rows {
     pub fn slices(&self) -> Vec<Vec<Decision>> {
         let mut slices: Vec<Vec<Decision>> = Vec::new();
         let (mut clusters, mut objects) = (0, 0);
-        for decision in self.decisions().into_iter().flat_map(split) {
+        for decision in self.decisions() {
             clusters += decision.clusters.len();
             objects += decision.objects.len();
             match slices.last_mut() {
@@ -113,26 +113,30 @@ impl Rows {
         slices
     }
 
-    /// One decision for all clusters that do the same with the same objects.
+    /// One decision for all clusters that do the same with the same objects, in pieces that fit into a slice.
     fn decisions(&self) -> Vec<Decision> {
-        let placed = self.placed.iter().map(|(name, row)| {
+        let mut alike: BTreeMap<(DecisionState, &str, &[PlacedObject]), Vec<DecidedCluster>> =
+            BTreeMap::new();
+        let cluster =
+            |name: &String, score, since| DecidedCluster { name: name.clone(), score, since: Time(since) };
+        for (name, row) in &self.placed {
             let state = if row.replaced { DecisionState::Replaced } else { DecisionState::Placed };
-            ((state, &row.reason, &row.objects), (name, Some(row.score), row.since))
-        });
-        let removing = self.removing.iter().map(|(name, row)| {
-            ((DecisionState::Removing, &row.reason, &row.objects), (name, None, row.since))
-        });
-        let mut decisions: Vec<Decision> = Vec::new();
-        let mut known = HashMap::new();
-        for (what, (name, score, since)) in placed.chain(removing) {
-            let cluster = DecidedCluster { name: name.clone(), score, since: Time(since) };
-            let index = *known.entry(what).or_insert(decisions.len());
-            if let Some(decision) = decisions.get_mut(index) {
-                decision.clusters.push(cluster);
-            } else {
-                let (state, reason, objects) = what;
-                let (reason, objects) = (Some(reason.clone()), objects.clone());
-                decisions.push(Decision { clusters: vec![cluster], state, reason, objects });
+            let clusters = alike.entry((state, &row.reason, &row.objects)).or_default();
+            clusters.push(cluster(name, Some(row.score), row.since));
+        }
+        for (name, row) in &self.removing {
+            let clusters = alike.entry((DecisionState::Removing, &row.reason, &row.objects)).or_default();
+            clusters.push(cluster(name, None, row.since));
+        }
+        let mut decisions = Vec::new();
+        for ((state, reason, objects), clusters) in &alike {
+            for clusters in clusters.chunks(CLUSTERS) {
+                decisions.extend(objects.chunks(OBJECTS).map(|objects| Decision {
+                    clusters: clusters.to_vec(),
+                    state: *state,
+                    reason: Some((*reason).to_owned()),
+                    objects: objects.to_vec(),
+                }));
             }
         }
         decisions
@@ -174,21 +178,6 @@ impl Rows {
             .iter()
             .flat_map(|(cluster, row)| row.objects.iter().map(move |object| (cluster.as_str(), row, object)))
     }
-}
-
-/// Pieces of a decision that fit into a slice.
-fn split(decision: Decision) -> Vec<Decision> {
-    let Decision { clusters, state, reason, objects } = decision;
-    let piece = |clusters: &[DecidedCluster], objects: &[PlacedObject]| Decision {
-        clusters: clusters.to_vec(),
-        state,
-        reason: reason.clone(),
-        objects: objects.to_vec(),
-    };
-    let of_clusters = |some: &[DecidedCluster]| -> Vec<Decision> {
-        objects.chunks(OBJECTS).map(|objects| piece(some, objects)).collect()
-    };
-    clusters.chunks(CLUSTERS).flat_map(of_clusters).collect()
 }
 
 /// What the user did with an object that no longer belongs where it is.

@@ -8,6 +8,7 @@ use super::{
     Delivery, Place, Reason, View,
     standing::{self, Stage, Standing},
 };
+use crate::scheduler::NAMED;
 
 /// States of a NIMCache on its way, the least advanced first.
 const CACHE_STATES: [&str; 6] = ["NotReady", "PVC-Created", "Started", "Pending", "InProgress", "Ready"];
@@ -64,7 +65,8 @@ fn ready(view: &View<'_>, uid: &str, places: &[Stood<'_>]) -> Finding<'static> {
         if !outcome.complete {
             return Finding::new("Ready", false, outcome.reason.as_str(), outcome.message.clone());
         }
-        let clusters: Vec<_> = places.iter().take(10).map(|(place, ..)| place.cluster().as_str()).collect();
+        let clusters: Vec<_> =
+            places.iter().take(NAMED).map(|(place, ..)| place.cluster().as_str()).collect();
         let plural = if places.len() == 1 { "" } else { "s" };
         let message = format!("ready in {} cluster{plural}: {}", places.len(), clusters.join(", "));
         return Finding::new("Ready", true, Reason::Ready.as_str(), message);
@@ -74,7 +76,7 @@ fn ready(view: &View<'_>, uid: &str, places: &[Stood<'_>]) -> Finding<'static> {
     let truth = if silent_only && outcome.complete { Truth::Unknown } else { Truth::False };
     let done = places.len() - unready.clone().count();
     let mut sentences: Vec<_> = unready
-        .take(10)
+        .take(NAMED)
         .map(|(place, _, standing)| format!("{}: {}", place.cluster(), standing.message))
         .collect();
     sentences.extend(until_then(view, uid));
@@ -89,7 +91,7 @@ fn until_then(view: &View<'_>, uid: &str) -> Option<String> {
         !place.counts() && of_object.any(|delivery| standing::of(delivery, place.link).stage == Stage::Ready)
     };
     let names: Vec<_> =
-        view.places.iter().filter(serves).take(10).map(|place| place.cluster().as_str()).collect();
+        view.places.iter().filter(serves).take(NAMED).map(|place| place.cluster().as_str()).collect();
     let verb = if names.len() == 1 { "serves" } else { "serve" };
     (!names.is_empty()).then(|| format!("until then {} {verb}", names.join(", ")))
 }
@@ -101,7 +103,7 @@ fn failed(places: &[Stood<'_>]) -> Finding<'static> {
         Some((_, _, first)) => {
             let sentence =
                 |(place, _, standing): &&Stood<'_>| format!("{}: {}", place.cluster(), standing.message);
-            let sentences: Vec<_> = broken.iter().take(10).map(sentence).collect();
+            let sentences: Vec<_> = broken.iter().take(NAMED).map(sentence).collect();
             Finding::new("Failed", true, first.reason.as_str(), sentences.join("; "))
         }
     }

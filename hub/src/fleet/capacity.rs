@@ -64,6 +64,12 @@ impl Capacity {
         self.caches.iter().find(|held| held.name == key.name && held.namespace == key.namespace)
     }
 
+    /// Pods of an object that were bound to nodes in the moment of the report; none where the agent does not tell.
+    #[must_use]
+    pub fn bound_pods(&self, uid: &str) -> Option<u32> {
+        self.bound.as_ref().map(|bound| bound.get(uid).copied().unwrap_or(0))
+    }
+
     /// Whether the platform was found.
     #[must_use]
     pub fn has_platform(&self, name: &str) -> bool {

@@ -59,8 +59,7 @@ impl GrantedObject {
     /// are known to be bound: one that still starts is counted twice rather than not at all.
     #[must_use]
     pub fn seen(&self, heard: Option<&Heard>, capacity: &Capacity) -> u32 {
-        if let Some(bound) = &capacity.bound {
-            let pods = bound.get(&self.uid).copied().unwrap_or(0);
+        if let Some(pods) = capacity.bound_pods(&self.uid) {
             let of_a_replica = self.need.gpu.as_ref().map_or(1, |gpu| gpu.pods.max(1));
             return (pods / of_a_replica).min(self.replicas);
         }

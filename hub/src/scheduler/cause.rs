@@ -97,8 +97,8 @@ fn waits_since(
     heard: &Heard,
 ) -> Option<(Cause, Timestamp)> {
     // One that has a node and still starts is no reason to leave: only those that wait move.
-    let bound = cluster.capacity.as_ref().and_then(|capacity| capacity.bound.as_ref());
-    let has_node = bound.and_then(|bound| bound.get(&workload.object.uid)).is_some_and(|pods| *pods > 0);
+    let bound = cluster.capacity.as_ref().and_then(|capacity| capacity.bound_pods(&workload.object.uid));
+    let has_node = bound.is_some_and(|pods| pods > 0);
     if workload.need.replicated
         && !has_node
         && let Some(since) = heard.unschedulable_since

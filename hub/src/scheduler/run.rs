@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Cause, Chosen, Decision, Division, Outcome, Reason, Refused, Removed, Request, Workload, duplicate,
+    Cause, Chosen, Decision, Division, NAMED, Outcome, Reason, Refused, Removed, Request, Workload,
+    duplicate,
     filter::{self, Refusal},
     keep::{self, Kept, Sorted},
     packing::Left,
@@ -184,7 +185,7 @@ fn missing(request: &Request, fleet: &Fleet) -> Vec<Refused> {
     let names: BTreeSet<_> = request.policy.affinity.cluster_names.iter().collect();
     let missing = names.into_iter().filter(|name| fleet.cluster(name).is_none());
     let refuse = |name: &String| {
-        let known: Vec<_> = fleet.clusters().take(10).map(|cluster| cluster.name.as_str()).collect();
+        let known: Vec<_> = fleet.clusters().take(NAMED).map(|cluster| cluster.name.as_str()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         let message =
             format!("spec.clusterAffinity.clusterNames: no GPUCluster has this name; there are: {known}");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crds::fleet::{Decision, NIMPlacementDecisionSpec};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -46,6 +47,18 @@ pub async fn place(fleet: &Fleet, name: &str, more: &Value) -> Result<(), Failur
 /// The placement as it is.
 pub async fn placed(fleet: &Fleet, name: &str) -> Result<Value, Failure> {
     objects::get(fleet.hub().cluster(), "NIMPlacement", NAMESPACE, name).await
+}
+
+/// What is written of a placement in its slices.
+pub async fn decisions(fleet: &Fleet, name: &str) -> Result<Vec<Decision>, Failure> {
+    let mut decisions = Vec::new();
+    for slice in objects::list(fleet.hub().cluster(), "NIMPlacementDecision", NAMESPACE).await? {
+        let slice: NIMPlacementDecisionSpec = serde_json::from_value(slice["spec"].clone())?;
+        if slice.placement_ref.name == name {
+            decisions.extend(slice.decisions);
+        }
+    }
+    Ok(decisions)
 }
 
 /// Names of the clusters that a placement counts on, in order.

@@ -36,7 +36,7 @@ use agenda::{Event, Time};
 use hubs::{HubSite, Store};
 use invariants::Invariants;
 use net::Direction;
-use spokes::SpokeSite;
+use spokes::{Live, SpokeSite};
 use stage::{Fact, Stage};
 
 /// Changes and faults come for so long, milliseconds.
@@ -350,17 +350,19 @@ impl World {
         let mut books = self.hubs[hub].process.iter().flat_map(|process| process.books.values());
         let entry = (cluster.to_owned(), uid.to_owned());
         let wanted = books.find_map(|book| book.sent.get(&entry));
-        let spoke = self.spokes.iter().find(|spoke| spoke.cluster == cluster);
-        let mut objects = spoke.into_iter().flat_map(|spoke| spoke.kube.objects.values());
-        let marks = objects.find_map(|live| marks_of(&live.meta).filter(|marks| marks.uid == uid));
+        let marks = self.live(cluster, uid).and_then(|live| marks_of(&live.meta));
         marks.map(|marks| marks.hash).as_ref() == wanted
     }
 
     /// Whether the object is being deleted in that cluster, and still there.
     fn is_leaving(&self, cluster: &str, uid: &str) -> bool {
-        let spoke = self.spokes.iter().find(|spoke| spoke.cluster == cluster);
-        let mut objects = spoke.into_iter().flat_map(|spoke| spoke.kube.objects.values());
-        objects.any(|live| live.meta.deletion_timestamp.is_some() && live.uid().as_deref() == Some(uid))
+        self.live(cluster, uid).is_some_and(|live| live.meta.deletion_timestamp.is_some())
+    }
+
+    /// What a cluster has of an object of the hub.
+    fn live(&self, cluster: &str, uid: &str) -> Option<&Live> {
+        let spoke = self.spokes.iter().find(|spoke| spoke.cluster == cluster)?;
+        spoke.kube.objects.values().find(|live| live.uid().as_deref() == Some(uid))
     }
 
     /// Whether another object has the name of this one, on the hub or on a spoke: it waits for that one.

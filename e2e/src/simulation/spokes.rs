@@ -10,7 +10,7 @@ use spoke::deliver::KINDS;
 use spoke::link::{CaHash, HubAddress, KEEPALIVE, Proxy, Settings};
 
 pub(super) use agent::Agent;
-pub(super) use kube::{Call, Kube};
+pub(super) use kube::{Call, Kube, Live};
 
 use super::agenda::Event;
 use super::stage::Stage;

@@ -6,7 +6,7 @@ use e2e::cluster::gpu::H100;
 use e2e::failure::Failure;
 use e2e::fleet::Fleet;
 use e2e::{objects, sample};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::watching::{SOON, deployments, measures, says, told};
@@ -25,18 +25,11 @@ async fn running(clusters: &[&str]) -> Result<Fleet, Failure> {
 
 /// The clusters that hold the placement, each with the state of its row.
 async fn rows(fleet: &Fleet) -> Result<Vec<(String, String)>, Failure> {
-    let slices = objects::list(fleet.hub().cluster(), "NIMPlacementDecision", sample::NAMESPACE).await?;
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let decisions = slices.iter().flat_map(|slice| list(&slice["spec"]["decisions"]));
-    let mut rows: Vec<_> = decisions
-        .flat_map(|decision| {
-            let state = text(&decision["state"]);
-            list(&decision["clusters"])
-                .into_iter()
-                .map(move |cluster| (text(&cluster["name"]), state.clone()))
-        })
-        .collect();
+    let mut rows = Vec::new();
+    for decision in sample::decisions(fleet, sample::NAME).await? {
+        let state = format!("{:?}", decision.state);
+        rows.extend(decision.clusters.into_iter().map(|cluster| (cluster.name, state.clone())));
+    }
     rows.sort();
     Ok(rows)
 }

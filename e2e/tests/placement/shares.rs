@@ -2,35 +2,30 @@
 
 use std::time::Duration;
 
+use crds::fleet::DecisionState;
 use e2e::failure::Failure;
 use e2e::fleet::Fleet;
 use e2e::{objects, sample};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// What a busy machine may take.
 pub(super) const SOON: Duration = Duration::from_mins(1);
 
 /// Clusters with their replicas, in the rows that count.
-async fn shares(fleet: &Fleet, name: &str) -> Result<Vec<(String, i64)>, Failure> {
-    let slices = objects::list(fleet.hub().cluster(), "NIMPlacementDecision", sample::NAMESPACE).await?;
-    let of_placement = slices.iter().filter(|slice| slice["spec"]["placementRef"]["name"] == name);
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let placed = of_placement
-        .flat_map(|slice| list(&slice["spec"]["decisions"]))
-        .filter(|decision| decision["state"] == "Placed");
-    let mut shares: Vec<_> = placed
-        .flat_map(|decision| {
-            let replicas = list(&decision["objects"]).iter().filter_map(|one| one["replicas"].as_i64()).sum();
-            let name = |cluster: Value| cluster["name"].as_str().unwrap_or_default().to_owned();
-            list(&decision["clusters"]).into_iter().map(move |cluster| (name(cluster), replicas))
-        })
-        .collect();
+async fn shares(fleet: &Fleet, name: &str) -> Result<Vec<(String, i32)>, Failure> {
+    let mut shares = Vec::new();
+    for decision in sample::decisions(fleet, name).await? {
+        if decision.state == DecisionState::Placed {
+            let replicas = decision.objects.iter().filter_map(|object| object.replicas).sum();
+            shares.extend(decision.clusters.into_iter().map(|cluster| (cluster.name, replicas)));
+        }
+    }
     shares.sort();
     Ok(shares)
 }
 
 /// Succeeds when the shares are these.
-pub(super) async fn are_shares(fleet: &Fleet, name: &str, expected: &[(&str, i64)]) -> Result<(), Failure> {
+pub(super) async fn are_shares(fleet: &Fleet, name: &str, expected: &[(&str, i32)]) -> Result<(), Failure> {
     let is = shares(fleet, name).await?;
     let same =
         is.iter().map(|(cluster, replicas)| (cluster.as_str(), *replicas)).eq(expected.iter().copied());
@@ -38,7 +33,7 @@ pub(super) async fn are_shares(fleet: &Fleet, name: &str, expected: &[(&str, i64
 }
 
 /// Waits until the shares are these.
-pub(super) async fn until_shares(fleet: &Fleet, name: &str, expected: &[(&str, i64)]) -> Result<(), Failure> {
+pub(super) async fn until_shares(fleet: &Fleet, name: &str, expected: &[(&str, i32)]) -> Result<(), Failure> {
     let what = format!("the shares of {name} are {expected:?}");
     fleet.eventually(&what, SOON, || are_shares(fleet, name, expected)).await
 }

@@ -27,6 +27,12 @@ impl Allowance {
         there_is
     }
 
+    /// Takes one, if need be of what is yet to come: the answer is when that is, from now.
+    pub(super) fn book(&mut self, now: Instant) -> Duration {
+        self.spend(1, now);
+        self.debt()
+    }
+
     /// Takes so much, whether it is there or not.
     pub(super) fn spend(&mut self, cost: u32, now: Instant) {
         self.fill(now);
@@ -58,6 +64,15 @@ mod tests {
         assert_eq!((0..9).filter(|_| allowance.take(now)).count(), 3);
         now += Duration::from_mins(1);
         assert_eq!((0..9).filter(|_| allowance.take(now)).count(), 5, "no more is saved up");
+    }
+
+    #[test]
+    fn what_is_booked_comes_one_after_the_other() {
+        let mut allowance = Allowance::new(10, 2);
+        let now = Instant::now();
+        let booked: Vec<u128> = (0..5).map(|_| allowance.book(now).as_millis()).collect();
+        assert_eq!(booked, [0, 0, 100, 200, 300]);
+        assert_eq!(allowance.book(now + Duration::from_millis(300)).as_millis(), 100);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! FleetSync: runs one session on one stream.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -104,14 +104,15 @@ impl<A: Admission, E: EpochStore> FleetSync<A, E> {
     async fn gate(&self, certificate: &SpokeCertificate) -> Option<ToSpoke> {
         let now = Instant::now().into_std();
         // First the one, so that a spoke that dials without end takes no turn of others.
-        if !self.fleetbox.mailbox(&certificate.cluster).knock(now)
-            || !self.handshakes.lock().unwrap_or_else(PoisonError::into_inner).take(now)
-        {
+        let mailbox = self.fleetbox.mailbox(&certificate.cluster);
+        let wait =
+            if mailbox.knock(now) { mailbox.turn(now, &self.handshakes) } else { self.terms().come_back };
+        if !wait.is_zero() {
             self.counters.turned_away.inc();
             return Some(ToSpoke::GoAway {
                 reason: GoAwayReason::Unavailable,
                 message: "too many spokes come at once, or this one too often: dial again".to_owned(),
-                retry_after: self.terms().come_back,
+                retry_after: wait,
             });
         }
         let (reason, message, seconds) = if !self.epochs.is_in_force() {

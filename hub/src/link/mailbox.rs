@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncGuard, Notify};
 
@@ -13,16 +13,25 @@ use super::wants::Wants;
 
 /// Attempts to connect that one cluster may make per second, and at once: many more than a spoke makes that waits as it should.
 const KNOCKS: (u32, u32) = (5, 50);
+/// How late a spoke may be for its appointment; one that is later gets another.
+const LATE: Duration = Duration::from_secs(10);
 
 /// What one cluster shall hold, and the session that speaks for it.
 #[derive(Debug)]
 pub(super) struct Mailbox {
     state: Mutex<State>,
-    knocks: Mutex<Allowance>,
+    knocks: Mutex<Knocks>,
     /// Held while a session tells that it is up or over, so that the two never pass each other.
     telling: AsyncMutex<()>,
     /// Of all mailboxes of the box: how many have somebody who speaks for them.
     claimed: Arc<AtomicUsize>,
+}
+
+/// How often a spoke may try to connect, and when it is expected.
+#[derive(Debug)]
+struct Knocks {
+    allowance: Allowance,
+    appointment: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +63,7 @@ impl Mailbox {
     pub(super) fn new(claimed: Arc<AtomicUsize>) -> Self {
         Self {
             state: Mutex::default(),
-            knocks: Mutex::new(Allowance::new(KNOCKS.0, KNOCKS.1)),
+            knocks: Mutex::new(Knocks { allowance: Allowance::new(KNOCKS.0, KNOCKS.1), appointment: None }),
             telling: AsyncMutex::default(),
             claimed,
         }
@@ -62,7 +71,23 @@ impl Mailbox {
 
     /// Whether one more attempt to connect is heard now.
     pub(super) fn knock(&self, now: Instant) -> bool {
-        self.knocks.lock().unwrap_or_else(PoisonError::into_inner).take(now)
+        self.knocks().allowance.take(now)
+    }
+
+    /// How long it has to stay away until it is its turn, of all those that come at once: zero if that is now. Nobody is
+    /// given the turn meanwhile, and whoever comes too early is told the same time again.
+    pub(super) fn turn(&self, now: Instant, handshakes: &Mutex<Allowance>) -> Duration {
+        let mut knocks = self.knocks();
+        let expected = knocks.appointment.take().filter(|at| now.saturating_duration_since(*at) <= LATE);
+        let at = expected
+            .unwrap_or_else(|| now + handshakes.lock().unwrap_or_else(PoisonError::into_inner).book(now));
+        let wait = at.saturating_duration_since(now);
+        knocks.appointment = (!wait.is_zero()).then_some(at);
+        wait
+    }
+
+    fn knocks(&self) -> MutexGuard<'_, Knocks> {
+        self.knocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set_desired(&self, object: DesiredObject) {
@@ -183,5 +208,27 @@ impl Drop for Seat {
             state.holder = None;
             self.mailbox.claimed.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_to_wait_has_a_turn_and_keeps_it() {
+        let handshakes = Mutex::new(Allowance::new(10, 1));
+        let [a, b, c] = [(); 3].map(|()| Mailbox::new(Arc::default()));
+        let start = Instant::now();
+        let turn = |mailbox: &Mailbox, ms: u64| {
+            mailbox.turn(start + Duration::from_millis(ms), &handshakes).as_millis()
+        };
+        assert_eq!([turn(&a, 0), turn(&b, 0), turn(&c, 0)], [0, 100, 200]);
+        assert_eq!(turn(&c, 50), 150, "too early: the same turn");
+        assert_eq!(turn(&b, 110), 0);
+        assert_eq!(turn(&c, 210), 0, "nobody has taken it");
+        assert_eq!(turn(&b, 210), 90, "an appointment is for one attempt");
+        assert_eq!(turn(&b, 30_000), 0, "it came too late, and nobody waits");
+        assert_eq!(turn(&a, 30_000), 100);
     }
 }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-/// Spokes that may connect per second, where nothing else is said.
-pub(super) const HANDSHAKES_PER_SECOND: u32 = 200;
+/// Spokes that may connect per second: a session costs a hub about a millisecond of one processor.
+pub(super) const HANDSHAKES_PER_SECOND: u32 = 400;
 /// Signs of life that a hub hears per second, at most.
 const HEARTBEATS_PER_SECOND: u32 = 100;
 /// No interval is longer: three of them have to pass before a silent spoke is known to be silent.
@@ -56,10 +56,10 @@ mod tests {
         let table = [
             (0, 10, 2, 1),
             (4, 10, 2, 1),
-            (1000, 10, 5, 5),
-            (4000, 40, 20, 20),
-            (10_000, 100, 50, 50),
-            (1_000_000, 120, 60, 5000),
+            (2000, 20, 5, 5),
+            (4000, 40, 10, 10),
+            (10_000, 100, 25, 25),
+            (1_000_000, 120, 60, 2500),
         ];
         for (spokes, heartbeat, wait, storm) in table {
             let terms = Terms::of(spokes, seconds(10), [0.0, 1.0]);

@@ -37,7 +37,7 @@ pub use object::{
     RejectionClass, Truth, Unschedulable,
 };
 pub use potential::Potential;
-pub use promises::Promises;
+pub use promises::{Promise, Promises, together};
 pub use properties::Labelled;
 pub use selector::{InvalidSelector, Selector};
 pub use statuses::{Heard, Statuses};
@@ -231,7 +231,7 @@ impl Fleet {
     #[must_use]
     pub fn promises(&self, cluster: &ClusterName, capacity: &Capacity) -> Arc<Promises> {
         let heard = |uid: &str| self.statuses.get(cluster, uid);
-        let all = || Promises::of(self.grants(cluster), |_, _, _| true, heard, capacity);
+        let all = || Promises::of(self.grants(cluster), heard, capacity);
         self.promises.get(cluster, all)
     }
 

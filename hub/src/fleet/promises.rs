@@ -4,13 +4,34 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Capacity, ClusterName, Grant, Heard, PlacementKey};
+use jiff::Timestamp;
+
+use super::{Capacity, ClusterName, Grant, GrantedObject, Heard, PlacementKey};
 use crate::need::Need;
+
+/// Replicas of one object that a placement was given in a cluster and that its report does not show yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// The placement.
+    pub placement: PlacementKey,
+    /// Its priority when it was given them.
+    pub priority: i32,
+    /// When that was.
+    pub since: Timestamp,
+    /// `metadata.uid` of the object on the hub.
+    pub uid: String,
+    /// What one replica takes.
+    pub need: Need,
+    /// How many.
+    pub replicas: u32,
+}
 
 /// What one cluster has promised and its report does not show yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Promises {
-    /// What a replica takes, and how many of them: the oldest grant first, like ones together.
+    /// Each promise, the oldest first.
+    pub each: Vec<Promise>,
+    /// What a replica takes, and how many of them: in the same order, like ones together.
     pub owed: Vec<(Need, u32)>,
 }
 
@@ -19,28 +40,55 @@ impl Promises {
     #[must_use]
     pub fn of<'a>(
         grants: impl IntoIterator<Item = (&'a PlacementKey, &'a Grant)>,
-        counts: impl Fn(&PlacementKey, &Grant, &str) -> bool,
         heard: impl Fn(&str) -> Option<&'a Heard>,
         capacity: &Capacity,
     ) -> Self {
-        let mut promises = Self::default();
-        for (placement, grant) in grants {
-            for object in grant.objects.iter().filter(|object| counts(placement, grant, &object.uid)) {
-                let heard = heard(&object.uid);
-                let unseen = object.replicas.saturating_sub(object.seen(heard, capacity));
-                if unseen == 0 || object.need.gpu.is_none() {
-                    continue;
-                }
-                match promises.owed.last_mut() {
-                    Some((need, replicas)) if *need == object.need => {
-                        *replicas = replicas.saturating_add(unseen);
-                    }
-                    _ => promises.owed.push((object.need.clone(), unseen)),
-                }
-            }
-        }
-        promises
+        let each: Vec<Promise> =
+            grants.into_iter().flat_map(|(key, grant)| grant.promises(key, &heard, capacity)).collect();
+        let owed = together(&each);
+        Self { each, owed }
     }
+}
+
+impl Grant {
+    /// What of it a report does not show yet.
+    #[must_use]
+    pub fn promises<'a>(
+        &self,
+        placement: &PlacementKey,
+        heard: impl Fn(&str) -> Option<&'a Heard>,
+        capacity: &Capacity,
+    ) -> Vec<Promise> {
+        let with_gpus = self.objects.iter().filter(|object| object.need.gpu.is_some());
+        let promise = |object: &GrantedObject| {
+            let seen = object.seen(heard(&object.uid), capacity);
+            let replicas = object.replicas.saturating_sub(seen);
+            (replicas > 0).then(|| Promise {
+                placement: placement.clone(),
+                priority: self.priority,
+                since: self.since,
+                uid: object.uid.clone(),
+                need: object.need.clone(),
+                replicas,
+            })
+        };
+        with_gpus.filter_map(promise).collect()
+    }
+}
+
+/// What a replica takes, and how many of them, with like ones that follow each other put together.
+#[must_use]
+pub fn together<'a>(promises: impl IntoIterator<Item = &'a Promise>) -> Vec<(Need, u32)> {
+    let mut owed: Vec<(Need, u32)> = Vec::new();
+    for promise in promises {
+        match owed.last_mut() {
+            Some((need, replicas)) if *need == promise.need => {
+                *replicas = replicas.saturating_add(promise.replicas);
+            }
+            _ => owed.push((promise.need.clone(), promise.replicas)),
+        }
+    }
+    owed
 }
 
 /// The promises of every cluster as they were last worked out. It is no part of what the fleet is, only of how fast it

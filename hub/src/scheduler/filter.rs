@@ -96,7 +96,7 @@ fn seated<'a>(
     devices::check(workloads, |workload| workload.least(division), capacity)?;
     storage::check(workloads, |workload| workload.least(division), capacity)?;
     locality::check(policy, workloads, cluster)?;
-    let mut left = packing::left(request, fleet, cluster, capacity);
+    let mut left = packing::left(request, fleet, None, cluster, capacity);
     free_block::check(workloads, |workload| workload.least(division), &mut left.clone())?;
     free_block::check(workloads, |workload| workload.undivided(division), &mut left)?;
     Ok(left)

@@ -100,7 +100,8 @@ fn stays<'a>(
     row: &'a Previous,
     cluster: &'a Cluster,
 ) -> Kept<'a> {
-    let left = cluster.capacity.as_ref().map(|capacity| packing::left(request, fleet, cluster, capacity));
+    let capacity = cluster.capacity.as_ref();
+    let left = capacity.map(|capacity| packing::left(request, fleet, Some(row), cluster, capacity));
     let points = scale.points(request, workloads, cluster, left.as_ref(), true);
     let tier = filter::tier::of(&request.policy, cluster).unwrap_or(request.policy.tiers.len());
     let available = replace::is_available(request, fleet, cluster);

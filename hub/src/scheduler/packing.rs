@@ -1,12 +1,12 @@
 //! What is left of a cluster for one request.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
 use jiff::SignedDuration;
 
 use super::{Previous, Request, Workload, room::Room};
-use crate::fleet::{Capacity, Cluster, Fleet, Grant, GrantedObject, PlacementKey, Promises};
-use crate::need::GpuNeed;
+use crate::fleet::{Capacity, Cluster, Fleet, Grant, GrantedObject, Promise, Promises, together};
+use crate::need::{GpuNeed, Need};
 
 /// What is left of a cluster for one request.
 #[derive(Clone, Debug)]
@@ -20,22 +20,24 @@ pub(super) struct Left<'a> {
 }
 
 /// Free GPUs of the report, less what has been given, to others and to this placement, and is not seen in use
-/// yet. The oldest grant is served first, as it was when it was made.
+/// yet. The oldest grant is served first, as it was when it was made. `row` is what the placement has there.
 pub(super) fn left<'a>(
     request: &Request,
     fleet: &Fleet,
+    row: Option<&Previous>,
     cluster: &Cluster,
     capacity: &'a Capacity,
 ) -> Left<'a> {
-    let promises = match request.previous.iter().find(|row| row.cluster == cluster.name) {
-        None if fleet.outranked(&cluster.name, request.policy.priority).next().is_none() => {
-            fleet.promises(&cluster.name, capacity)
-        }
-        None => Arc::new(beside_own(request, None, fleet, cluster, capacity)),
-        Some(row) => Arc::new(beside_own(request, Some(&request.grant(row)), fleet, cluster, capacity)),
+    let promises = fleet.promises(&cluster.name, capacity);
+    let outranks = promises.each.iter().any(|promise| promise.priority < request.policy.priority);
+    let owed = if row.is_none() && !outranks {
+        Cow::Borrowed(&promises.owed)
+    } else {
+        let own = row.map(|row| request.grant(row));
+        Cow::Owned(beside_own(request, own.as_ref(), fleet, &promises, capacity))
     };
     let mut left = Left { room: Room::reported(capacity), promised: 0, waits: None };
-    for (need, unseen) in &promises.owed {
+    for (need, unseen) in owed.iter() {
         left.room.owe(need, *unseen);
         let gpus = need.gpu.as_ref().map_or(0, GpuNeed::total).saturating_mul(*unseen);
         left.promised = left.promised.saturating_add(gpus);
@@ -49,19 +51,22 @@ fn beside_own(
     request: &Request,
     own: Option<&Grant>,
     fleet: &Fleet,
-    cluster: &Cluster,
+    promises: &Promises,
     capacity: &Capacity,
-) -> Promises {
-    let mut grants = fleet.grants(&cluster.name);
-    grants.extend(own.map(|own| (&request.placement, own)));
-    grants.sort_by_key(|(placement, grant)| (grant.since, *placement));
-    let counts = |placement: &PlacementKey, grant: &Grant, uid: &str| {
-        if *placement != request.placement {
-            return grant.priority >= request.policy.priority;
+) -> Vec<(Need, u32)> {
+    let counts = |promise: &&Promise| {
+        if promise.placement != request.placement {
+            return promise.priority >= request.policy.priority;
         }
-        own.is_none_or(|own| std::ptr::eq(own, grant) || !own.holds(uid))
+        own.is_none_or(|own| !own.holds(&promise.uid))
     };
-    Promises::of(grants, counts, |uid| fleet.statuses().get(&cluster.name, uid), capacity)
+    let mut each: Vec<Promise> = promises.each.iter().filter(counts).cloned().collect();
+    if let Some(own) = own {
+        let heard = |uid: &str| fleet.statuses().get(&own.cluster, uid);
+        each.extend(own.promises(&request.placement, heard, capacity));
+        each.sort_by(|a, b| (a.since, &a.placement).cmp(&(b.since, &b.placement)));
+    }
+    together(&each)
 }
 
 /// Whether what the placement was promised in a cluster, and of which nothing runs since its pods find no node, no longer
@@ -79,17 +84,17 @@ pub(super) fn is_outbid(
         let heard = fleet.statuses().get(&cluster.name, &workload.object.uid);
         heard.is_some_and(|heard| heard.status.ready_replicas == 0 && heard.unschedulable_since.is_some())
     };
-    let grants = fleet.grants(&cluster.name);
-    if !grants.iter().any(|(_, grant)| grant.priority > priority)
-        || !workloads.iter().filter(|workload| workload.need.gpu.is_some()).all(waits)
+    if !workloads.iter().filter(|workload| workload.need.gpu.is_some()).all(waits)
+        || !fleet.grants(&cluster.name).iter().any(|(_, grant)| grant.priority > priority)
     {
         return false;
     }
-    let heard = |uid: &str| fleet.statuses().get(&cluster.name, uid);
-    let counts = |_: &PlacementKey, grant: &Grant, _: &str| grant.priority > priority;
-    let promises = Promises::of(grants, counts, heard, capacity);
+    let promises = fleet.promises(&cluster.name, capacity);
+    let higher = promises.each.iter().filter(|promise| promise.priority > priority);
     let mut room = Room::reported(capacity);
-    promises.owed.iter().for_each(|(need, unseen)| room.owe(need, *unseen));
+    for (need, unseen) in &together(higher) {
+        room.owe(need, *unseen);
+    }
     workloads.iter().any(|workload| {
         let granted = row.granted(&workload.object.uid);
         room.take(&workload.need, granted) < granted

@@ -13,8 +13,12 @@ pub(super) fn check(workloads: &[Workload], cluster: &Cluster) -> Verdict {
         return Ok(());
     }
     for workload in workloads {
-        let kind = format!("{}/{}", workload.object.api_version, workload.object.kind);
-        if !agent.capabilities.contains(&kind) {
+        let (version, kind) = (&workload.object.api_version, &workload.object.kind);
+        let names = |capability: &String| {
+            capability.strip_suffix(kind).and_then(|rest| rest.strip_suffix(KIND)) == Some(version)
+        };
+        if !agent.capabilities.iter().any(names) {
+            let kind = format!("{version}{KIND}{kind}");
             let message = format!(
                 "{} needs an agent that knows {kind}; version {} does not: upgrade nimfleet-spoke there",
                 workload.title(),

@@ -88,7 +88,7 @@ fn open<'a>(wants: &'a Request, workloads: &[Workload], fleet: &'a Fleet, scale:
     for cluster in fleet.clusters() {
         let Ok((left, tier)) = filter::may_come(wants, workloads, fleet, cluster) else { continue };
         let points = scale.points(wants, workloads, cluster, Some(&left), false);
-        let room = packing::left(wants, fleet, cluster, cluster.capacity.as_ref().unwrap()).room;
+        let room = packing::left(wants, fleet, None, cluster, cluster.capacity.as_ref().unwrap()).room;
         open.push(Open { cluster, points, tier, fits: room.fits(&workloads[0].need, 99) });
     }
     scale.compare(workloads, open.iter_mut().map(|one| (one.cluster, &mut one.points)));

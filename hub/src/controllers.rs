@@ -24,6 +24,7 @@ mod placement;
 mod queue;
 mod quota;
 mod run;
+mod settling;
 mod standards;
 mod stores;
 mod triggers;
@@ -33,7 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::failover::Limits;
 use crate::fleet::{ClusterName, PlacementKey};
@@ -78,6 +79,8 @@ pub(crate) struct Hub {
     events: Events,
     salt: Salt,
     started: Timestamp,
+    /// Told when a cluster has said what it can run.
+    spoken: Notify,
     unreachable_after: SignedDuration,
     limits: Limits,
     /// Asked for when connections come and go: whose failovers are held may have changed.
@@ -109,10 +112,5 @@ impl Hub {
         live.charged.remove(key);
         drop(live);
         self.quotas.add_soon(key.namespace.clone());
-    }
-
-    /// Whether spokes may still be on their way back after a start of this hub: until then their silence means nothing.
-    fn is_settling(&self, now: Timestamp) -> bool {
-        now.duration_since(self.started) < self.unreachable_after
     }
 }

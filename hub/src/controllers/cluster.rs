@@ -99,16 +99,13 @@ fn status(
     let granted = live.fleet.grants(name).into_iter().flat_map(|(_, grant)| &grant.objects);
     let models = granted.filter(|object| object.need.replicated).count();
     let mut shown = cluster.clone();
-    if let Link::Unreachable { since } = cluster.link {
-        let left = hub.unreachable_after - now.duration_since(since);
-        if left > SignedDuration::ZERO {
-            // Not silent for long enough to say so: what was said of the connection holds until then.
-            hub.clusters.add_after(name.clone(), std::time::Duration::try_from(left).unwrap_or_default());
-            if !known.conditions.is_empty() {
-                shown.link = Link::Connected;
-                if shown.capacity.is_none() || shown.agent.is_none() {
-                    return None;
-                }
+    if let (link, Some(told_at)) = cluster.link.as_told(now, hub.unreachable_after) {
+        let left = std::time::Duration::try_from(told_at.duration_since(now)).unwrap_or_default();
+        hub.clusters.add_after(name.clone(), left);
+        if !known.conditions.is_empty() {
+            shown.link = link;
+            if shown.capacity.is_none() || shown.agent.is_none() {
+                return None;
             }
         }
     }

@@ -118,10 +118,12 @@ impl Live {
             }
             LinkEvent::Status { cluster, objects } => {
                 touched.cluster = self.adopted(&cluster, &objects);
-                let owners = objects.iter().filter_map(|status| self.claims.get(&status.object.uid));
-                touched.reports = owners.cloned().collect();
+                let owner = |status: &ObjectStatus| self.claims.get(&status.object.uid).cloned();
+                let news = objects.iter().filter(|status| self.is_news(&cluster, status));
+                touched.reports = news.filter_map(owner).collect();
                 // How things run decides only where something is waited for.
-                touched.placements = touched.reports.intersection(&self.wanting).cloned().collect();
+                let owners: BTreeSet<PlacementKey> = objects.iter().filter_map(owner).collect();
+                touched.placements = owners.intersection(&self.wanting).cloned().collect();
                 let fails = objects.iter().filter(|status| self.begins_to_fail(&cluster, status));
                 touched
                     .placements
@@ -139,7 +141,12 @@ impl Live {
                     touched.cluster |= matches!(result.answer, Answer::Held { .. } | Answer::Gone);
                     let owner = self.claims.get(&result.uid).cloned();
                     // What has gone changes what is decided, and so does what is denied or no longer is.
-                    let before = self.answer(cluster.as_str(), &result.uid).map(|before| &before.answer);
+                    let before = self.answer(cluster.as_str(), &result.uid);
+                    if before == Some(&result) {
+                        // A session begins with what is known: whole fleets come back at once and have nothing new to say.
+                        continue;
+                    }
+                    let before = before.map(|before| &before.answer);
                     let is_routine =
                         |answer: &Answer| matches!(answer, Answer::Accepted | Answer::Retrying { .. });
                     let is_told_only = is_routine(&result.answer) && before.is_none_or(is_routine);
@@ -155,6 +162,12 @@ impl Live {
             }
         }
         touched
+    }
+
+    /// Whether a status says anything that was not known.
+    fn is_news(&self, cluster: &ClusterName, status: &ObjectStatus) -> bool {
+        let known = self.fleet.statuses().get(cluster, &status.object.uid);
+        known.is_none_or(|known| !known.status.says_the_same(status))
     }
 
     /// Whether replicas have begun or ceased to wait for a node, or more or fewer do.
@@ -303,6 +316,9 @@ mod tests {
         let touched = live.hear(result("u", Answer::Accepted), Timestamp::UNIX_EPOCH);
         assert!(touched.placements.contains(&owner), "it is denied no longer");
         let touched = live.hear(result("u", Answer::Accepted), Timestamp::UNIX_EPOCH);
+        assert_eq!(touched, Touched::default(), "that is known");
+        let retrying = Answer::Retrying { message: "timeout".into() };
+        let touched = live.hear(result("u", retrying), Timestamp::UNIX_EPOCH);
         assert!(touched.reports.contains(&owner) && touched.placements.is_empty());
         live.hear(result("u", refused.clone()), Timestamp::UNIX_EPOCH);
         assert_eq!(live.answer("east", "u").unwrap().answer, refused);
@@ -347,6 +363,36 @@ mod tests {
         of_east.map(|object| object.name.as_str()).collect()
     }
 
+    fn status(object: ObjectRef, ready_replicas: u32, second: i64) -> LinkEvent {
+        let status = ObjectStatus {
+            object,
+            generation: 1,
+            hash: "h".into(),
+            state: "Ready".into(),
+            conditions: Vec::new(),
+            ready_replicas,
+            wanted_replicas: 2,
+            observed_at: Timestamp::from_second(second).unwrap(),
+            profiles: Vec::new(),
+            unschedulable: None,
+        };
+        LinkEvent::Status { cluster: "east".parse().unwrap(), objects: vec![status] }
+    }
+
+    #[test]
+    fn a_status_that_is_known_is_told_to_nobody_but_those_who_wait() {
+        let (mut live, owner) = live();
+        let hear = |live: &mut Live, ready, second| {
+            live.hear(status(object("u", "a"), ready, second), Timestamp::UNIX_EPOCH)
+        };
+        assert!(hear(&mut live, 1, 1).reports.contains(&owner));
+        assert_eq!(hear(&mut live, 1, 2), Touched::default());
+        assert!(hear(&mut live, 2, 3).reports.contains(&owner));
+        live.wanting.insert(owner.clone());
+        let touched = hear(&mut live, 2, 4);
+        assert!(touched.reports.is_empty() && touched.placements.contains(&owner));
+    }
+
     #[test]
     fn orphans_are_a_whole_list_and_go_one_by_one() {
         let (mut live, _) = live();
@@ -354,19 +400,7 @@ mod tests {
         assert!(live.hear(orphans(&["a", "b"]), Timestamp::UNIX_EPOCH).cluster);
         assert_eq!(names(&live), ["a", "b"]);
         // Made anew on the hub, it has another uid and the same name.
-        let status = ObjectStatus {
-            object: object("new-a", "a"),
-            generation: 1,
-            hash: "h".into(),
-            state: "Ready".into(),
-            conditions: Vec::new(),
-            ready_replicas: 1,
-            wanted_replicas: 1,
-            observed_at: Timestamp::UNIX_EPOCH,
-            profiles: Vec::new(),
-            unschedulable: None,
-        };
-        let event = LinkEvent::Status { cluster: "east".parse().unwrap(), objects: vec![status] };
+        let event = status(object("new-a", "a"), 1, 0);
         assert!(live.hear(event, Timestamp::UNIX_EPOCH).cluster);
         assert_eq!(names(&live), ["b"]);
         assert!(!live.hear(result("old-b", Answer::Accepted), Timestamp::UNIX_EPOCH).cluster);

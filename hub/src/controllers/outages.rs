@@ -1,5 +1,5 @@
 //! Who is held by the brake: looked at when connections come and go, so that those who vanished first hear of those who
-//! vanished later.
+//! vanished later. Placements that keep their clusters, silent or not, have no part in it.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ fn look(hub: &Hub) {
     for name in turned {
         hub.clusters.add_soon(name);
     }
-    for key in placements {
+    for key in placements.into_iter().filter(|key| !hub.is_only_told(key)) {
         hub.placements.add_soon(key);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::{mpsc, watch as signal};
+use tokio::sync::{Notify, mpsc, watch as signal};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use super::live::Live;
 use super::placement::grants;
 use super::queue::{Ending, Queue};
 use super::stores::{NIM_KINDS, Stores, Writers, everywhere, nim_resource, owner, watch};
-use super::{Hub, cluster, events, outages, placement, quota, standards};
+use super::{Hub, cluster, events, outages, placement, quota, settling, standards};
 use crate::admin::Stage;
 use crate::failover::Limits;
 use crate::fleet::{FleetEvent, PlacementKey};
@@ -33,6 +33,8 @@ const WORKERS: usize = 16;
 const CLUSTER_WORKERS: usize = 4;
 /// Placements reported at once: few, since a status may wait for what is placed, and not the other way round.
 const REPORT_WORKERS: usize = 4;
+/// A change of a placement that waits is never left alone for longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The least time between two reports of one placement: what changes in between is written once.
 const REPORT_EVERY: Duration = Duration::from_millis(200);
 
@@ -83,6 +85,7 @@ pub(crate) fn run(
         salt: setup.salt,
         events,
         started: Timestamp::now(),
+        spoken: Notify::new(),
         unreachable_after: setup.unreachable_after,
         limits: setup.limits,
         outages: Queue::default(),
@@ -157,6 +160,8 @@ async fn work(
     }
     let watching = hub.clone();
     workers.spawn(async move { outages::watch(&watching).await });
+    let settling = hub.clone();
+    workers.spawn(async move { settling::end(&settling).await });
     for _ in 0..REPORT_WORKERS {
         let hub = hub.clone();
         workers.spawn(async move { reports(&hub).await });
@@ -193,9 +198,26 @@ async fn placements(hub: &Hub) {
         let key = hub.placements.take().await;
         let started = Instant::now();
         let outcome = placement::reconcile(hub, &key).await;
+        let (took, outcome) = (outcome.as_ref().copied().unwrap_or_default(), outcome.map(drop));
         finish(hub, "placement", &key.to_string(), started, &outcome);
-        hub.placements.done(&key, ending(&outcome));
+        let wait = pause(hub, &key, took);
+        if outcome.is_ok() && !wait.is_zero() {
+            hub.placements.rest(key, wait);
+        } else {
+            hub.placements.done(&key, ending(&outcome));
+        }
     }
+}
+
+/// How long a placement is left alone that waits for clusters. It is asked whenever one of them changes, which costs a look
+/// at all of them: whatever happens, and however many wait, they take half of one processor together.
+fn pause(hub: &Hub, key: &PlacementKey, took: Duration) -> Duration {
+    let live = hub.live();
+    if !live.wanting.contains(key) {
+        return Duration::ZERO;
+    }
+    let all = took.saturating_mul(u32::try_from(live.wanting.len()).unwrap_or(u32::MAX));
+    all.saturating_mul(2).min(LONGEST_PAUSE)
 }
 
 async fn reports(hub: &Hub) {

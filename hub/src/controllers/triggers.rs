@@ -1,8 +1,11 @@
 //! What wakes which work.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use crds::fleet::{GPUCluster, GPUQuota, NIMPlacement, NIMPlacementDecision, ResourceSelector, SelectedKind};
+use crds::fleet::{
+    GPUCluster, GPUQuota, NIMPlacement, NIMPlacementDecision, OnUnreachable, ResourceSelector, SelectedKind,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
@@ -230,7 +233,8 @@ impl Hub {
     /// A session has said something.
     pub(super) fn heard(&self, event: LinkEvent) {
         let cluster = event.cluster().clone();
-        let comes_or_goes = matches!(event, LinkEvent::Connected { .. } | LinkEvent::Disconnected { .. });
+        let goes = matches!(event, LinkEvent::Disconnected { .. });
+        let comes_or_goes = goes || matches!(event, LinkEvent::Connected { .. });
         let is_answer = matches!(event, LinkEvent::Results { .. });
         if comes_or_goes {
             self.outages.add_soon(());
@@ -256,11 +260,18 @@ impl Hub {
             self.clusters.add(cluster);
         }
         if touched.capacity {
+            self.spoken.notify_one();
             self.look_at_quotas();
         }
         for key in touched.placements {
             // One cluster goes at a time, or all of them.
-            if comes_or_goes { self.placements.add_soon(key) } else { self.placements.add(key) }
+            if goes && self.is_only_told(&key) {
+                self.reports.add_soon(key);
+            } else if comes_or_goes {
+                self.placements.add_soon(key);
+            } else {
+                self.placements.add(key);
+            }
         }
         for key in touched.reports {
             // Answers come from all clusters at once; what runs there follows them.
@@ -276,9 +287,19 @@ impl Hub {
             self.placements.add_soon(key);
         }
     }
+
+    /// Whether it changes nothing for a placement that one of its clusters falls silent, but that it is told.
+    pub(super) fn is_only_told(&self, key: &PlacementKey) -> bool {
+        let keeps = |placement: Arc<NIMPlacement>| {
+            let failover = placement.spec.failover.as_ref();
+            failover.is_none_or(|failover| failover.on_unreachable == OnUnreachable::Keep)
+        };
+        self.stores.placement(&key.namespace, &key.name).is_some_and(keeps)
+            && !self.live().wanting.contains(key)
+    }
 }
 
-fn key_of(object: &impl ResourceExt, name: String) -> PlacementKey {
+pub(super) fn key_of(object: &impl ResourceExt, name: String) -> PlacementKey {
     PlacementKey { namespace: object.namespace().unwrap_or_default(), name }
 }
 

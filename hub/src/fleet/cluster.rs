@@ -31,6 +31,19 @@ impl Link {
             Self::Never => None,
         }
     }
+
+    /// The link as people are told of it, and when that changes by itself: a silence shorter than `after` is a restart or
+    /// a moment without network, and nobody is told.
+    #[must_use]
+    pub fn as_told(self, now: Timestamp, after: SignedDuration) -> (Self, Option<Timestamp>) {
+        match self {
+            Self::Unreachable { since } => {
+                let told_at = since.checked_add(after).unwrap_or(Timestamp::MAX);
+                if now < told_at { (Self::Connected, Some(told_at)) } else { (self, None) }
+            }
+            Self::Connected | Self::Never => (self, None),
+        }
+    }
 }
 
 /// What a taint does to placements that do not tolerate it.
@@ -130,5 +143,22 @@ impl Cluster {
             capacity: None,
             agent: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_silence_is_not_told_and_the_end_of_patience_is_known() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let told = |link: Link, now| link.as_told(at(now), SignedDuration::from_secs(30));
+        let silent = Link::Unreachable { since: at(100) };
+        assert_eq!(told(silent, 100), (Link::Connected, Some(at(130))));
+        assert_eq!(told(silent, 129), (Link::Connected, Some(at(130))));
+        assert_eq!(told(silent, 130), (silent, None));
+        assert_eq!(told(Link::Connected, 130), (Link::Connected, None));
+        assert_eq!(told(Link::Never, 130), (Link::Never, None));
     }
 }

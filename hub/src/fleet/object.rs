@@ -158,6 +158,12 @@ impl ObjectStatus {
             || self.conditions.iter().any(|condition| condition.reason == "Unschedulable")
     }
 
+    /// Whether the other says the same, whenever it was observed.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        *self == Self { observed_at: self.observed_at, ..other.clone() }
+    }
+
     /// Ready in the operator's words: a spoke passes them on only if they are about the payload it holds.
     #[must_use]
     pub fn is_ready(&self) -> bool {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
+
 use super::{
     Cause, Chosen, Decision, Division, NAMED, Outcome, Reason, Refused, Removed, Request, Workload,
     duplicate,
@@ -39,7 +41,7 @@ pub(super) struct Spread {
     /// The first cluster that shall be left and finds no replacement, and why it shall.
     pub(super) stuck: Option<(ClusterName, Cause)>,
     /// When time alone may change the shares.
-    pub(super) due_at: Option<jiff::Timestamp>,
+    pub(super) due_at: Option<Timestamp>,
     /// The wish to choose anew has been followed.
     pub(super) rebalanced: bool,
     pub(super) wanted_clusters: u32,
@@ -58,12 +60,12 @@ pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
     let scale = Scale::of(request, &workloads, fleet);
     let Sorted { mut kept, replaced, mut removed, losses, due_at } =
         keep::keep(request, &workloads, fleet, &scale);
-    let (mut candidates, mut refusals, settles_at) = candidates(request, &workloads, fleet, &scale);
+    let (mut candidates, mut refusals, settling) = candidates(request, &workloads, fleet, &scale);
     let all = kept.iter_mut().map(|kept| (kept.cluster, &mut kept.points));
     let all = all.chain(candidates.iter_mut().map(|candidate| (candidate.cluster, &mut candidate.points)));
     scale.compare(&workloads, all);
     let back_at = replace::settles_at(request, fleet);
-    let retry_at = due_at.into_iter().chain(losses.retry_at(request)).chain(settles_at).chain(back_at);
+    let retry_at = due_at.into_iter().chain(losses.retry_at(request)).chain(back_at);
 
     let choice = Choice { request, scale: &scale };
     let mut spread = match request.policy.division {
@@ -86,7 +88,32 @@ pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
     let rebalanced = request.rebalance.clone().filter(|_| spread.rebalanced);
     let (chosen, failovers) = (spread.chosen, spread.failovers);
     let Refusals { told: refused, counts, .. } = refusals;
-    Decision { chosen, removed, refused, counts, spare, outcome, hold, failovers, rebalanced, retry_at }
+    let mut decision =
+        Decision { chosen, removed, refused, counts, spare, outcome, hold, failovers, rebalanced, retry_at };
+    let is_waiting = decision.is_waiting(request.rebalance.as_deref());
+    let settled_at = settling.map(|settling| settling.asked_again(is_waiting));
+    decision.retry_at = decision.retry_at.into_iter().chain(settled_at).min();
+    decision
+}
+
+/// When clusters that came back count again: the first of them, and the last.
+#[derive(Clone, Copy, Debug)]
+struct Settling {
+    first: Timestamp,
+    last: Timestamp,
+}
+
+impl Settling {
+    fn and(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+
+    /// Who waits tries each second in which one more counts; for who has what it wants it is enough that what is said of
+    /// the others is true again in the end: a whole fleet may come back at once.
+    fn asked_again(self, is_waiting: bool) -> Timestamp {
+        let at = if is_waiting { self.first } else { self.last };
+        at.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil)).unwrap_or(at)
+    }
 }
 
 /// Who was refused, as far as it is told.
@@ -122,7 +149,7 @@ impl Refusals {
     }
 }
 
-type Candidates<'a> = (Vec<Candidate<'a>>, Refusals, Option<jiff::Timestamp>);
+type Candidates<'a> = (Vec<Candidate<'a>>, Refusals, Option<Settling>);
 
 /// Sorts the clusters that the placement is not in: those that could take it, and those that cannot, both by name.
 fn candidates<'a>(
@@ -131,7 +158,8 @@ fn candidates<'a>(
     fleet: &'a Fleet,
     scale: &Scale,
 ) -> Candidates<'a> {
-    let (mut candidates, mut refusals, mut settles_at) = (Vec::new(), Refusals::new(request.told), None);
+    let (mut candidates, mut refusals) = (Vec::new(), Refusals::new(request.told));
+    let mut settling: Option<Settling> = None;
     for Refused { cluster, reason, message } in missing(request, fleet) {
         refusals.add(&cluster, Refusal { reason, message, settles_at: None });
     }
@@ -150,12 +178,13 @@ fn candidates<'a>(
                 candidates.push(Candidate { cluster, left, points, tier });
             }
             Err(refusal) => {
-                settles_at = [settles_at, refusal.settles_at].into_iter().flatten().min();
+                let settles = refusal.settles_at.map(|at| Settling { first: at, last: at });
+                settling = settling.into_iter().chain(settles).reduce(Settling::and);
                 refusals.add(cluster.name.as_str(), refusal);
             }
         }
     }
-    (candidates, refusals, settles_at)
+    (candidates, refusals, settling)
 }
 
 /// Candidates that are not chosen: those that are merely not needed, by name; those of which one more would break the

@@ -39,9 +39,10 @@ pub(in super::super) async fn report(hub: &Hub, key: &PlacementKey) -> Result<()
     if turn.is_leaving() {
         return leaving(hub, &turn, &mut told, now).await;
     }
-    if is_held_back(hub, &turn, &mut told, now) {
+    if is_held_back(hub, &turn, now) {
         return Ok(());
     }
+    look_again(hub, &turn, &mut told, now);
     let heard = heard(hub, &turn);
     let view = view(hub, &turn, &heard, now);
     let stored = stored_status(&turn, &told);
@@ -75,29 +76,44 @@ pub(super) fn denials(hub: &Hub, observed: &Observed, denied: &[(String, String)
 
 /// After a start of the hub, silence only means that spokes are on their way back: what is written stays until they
 /// have spoken, or have had the time to.
-fn is_held_back(hub: &Hub, turn: &Turn, told: &mut Told, now: Timestamp) -> bool {
+fn is_held_back(hub: &Hub, turn: &Turn, now: Timestamp) -> bool {
     let status = turn.placement.status.as_ref();
     let is_current = status.is_some_and(|s| s.observed_generation == turn.placement.metadata.generation);
     if !is_current || !hub.is_settling(now) {
         return false;
     }
-    let live = hub.live();
-    let silent = |cluster: &crate::fleet::Cluster| {
-        matches!(cluster.link, Link::Unreachable { .. })
-            || cluster.link == Link::Connected && cluster.capacity.is_none()
-    };
-    let unheard = |chosen: &Chosen| {
-        let uids = turn.objects.iter().map(|(object, _)| &object.uid);
-        uids.clone().any(|uid| live.fleet.statuses().get(&chosen.cluster, uid).is_none())
-    };
-    let held_back = live.fleet.clusters().any(|cluster| cluster.accepted && silent(cluster))
-        || turn.decision.chosen.iter().any(unheard);
-    drop(live);
-    if held_back && !std::mem::replace(&mut told.held_back, true) {
-        let wait = hub.unreachable_after - now.duration_since(hub.started);
-        hub.reports.add_after(turn.key.clone(), std::time::Duration::try_from(wait).unwrap_or_default());
+    if !hub.all_have_spoken() {
+        return true;
     }
-    held_back
+    let live = hub.live();
+    let unheard = |chosen: &Chosen| {
+        let mut uids = turn.objects.iter().map(|(object, _)| &object.uid);
+        uids.any(|uid| live.fleet.statuses().get(&chosen.cluster, uid).is_none())
+    };
+    turn.decision.chosen.iter().any(unheard)
+}
+
+/// Comes back when the silence of a chosen cluster has lasted for so long that it has to be told.
+fn look_again(hub: &Hub, turn: &Turn, told: &mut Told, now: Timestamp) {
+    let due = turn.decision.chosen.iter().filter_map(|chosen| link(hub, chosen, now).1).min();
+    if let Some(at) = due
+        && told.next_look != due
+    {
+        let wait = std::time::Duration::try_from(at.duration_since(now)).unwrap_or_default();
+        hub.reports.add_after(turn.key.clone(), wait);
+    }
+    told.next_look = due;
+}
+
+/// The link of a chosen cluster as people are told of it, and when that changes by itself.
+fn link(hub: &Hub, chosen: &Chosen, now: Timestamp) -> (Link, Option<Timestamp>) {
+    let live = hub.live();
+    match live.fleet.cluster(chosen.cluster.as_str()) {
+        // Before the first session in the life of this hub nothing is known that could be told meanwhile.
+        Some(cluster) if cluster.agent.is_some() => cluster.link.as_told(now, hub.unreachable_after),
+        Some(cluster) => (cluster.link, None),
+        None => (Link::Never, None),
+    }
 }
 
 /// Everything there is to say about a placement.
@@ -110,7 +126,7 @@ pub(super) fn view<'a>(
     View {
         generation: turn.placement.metadata.generation.unwrap_or_default(),
         decision: &turn.decision,
-        places: turn.decision.chosen.iter().map(|chosen| place(hub, turn, chosen, heard)).collect(),
+        places: turn.decision.chosen.iter().map(|chosen| place(hub, turn, chosen, heard, now)).collect(),
         now,
     }
 }
@@ -131,8 +147,8 @@ fn place<'a>(
     turn: &'a Turn,
     chosen: &'a Chosen,
     heard: &'a HashMap<(String, String), Heard>,
+    now: Timestamp,
 ) -> Place<'a> {
-    let link = hub.live().fleet.cluster(chosen.cluster.as_str()).map_or(Link::Never, |cluster| cluster.link);
     let objects = turn.objects.iter().map(|(object, _)| object).chain(&turn.secrets);
     let deliveries = objects.filter_map(|object| {
         let key = (chosen.cluster.to_string(), object.uid.clone());
@@ -147,7 +163,7 @@ fn place<'a>(
             status,
         })
     });
-    Place { row: chosen, link, deliveries: deliveries.collect() }
+    Place { row: chosen, link: link(hub, chosen, now).0, deliveries: deliveries.collect() }
 }
 
 /// A placement that is being deleted says what it waits for.

@@ -279,3 +279,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn of_many_that_come_back_at_once_the_first_is_waited_for_and_the_last_is_told() {
+    let returned = ["a", "b", "c"].into_iter().zip([1000, 1010, 1020]);
+    let fleet = of(&["a", "b", "c", "d"]);
+    let fleet = returned.fold(fleet, |fleet, (cluster, second)| {
+        fleet.silent(cluster, 900).back(cluster, second).reports(cluster, report(vec![], second))
+    });
+    let fleet = fleet.reports("d", report(vec![pool(H100, 81_559, &[(8, 1)], 8)], 1020));
+    let mut wants = request("chat", vec![service("llm", 8, 1)]);
+    wants.now = at(1030);
+    let stable = wants.limits.stable_after.as_secs();
+    let decision = schedule(&wants, &fleet);
+    assert!(decision.outcome.complete);
+    assert_eq!(decision.retry_at, Some(at(1020 + stable)), "nothing is wanted of them");
+    wants.policy.clusters = Some(2);
+    let decision = schedule(&wants, &fleet);
+    assert!(!decision.outcome.complete);
+    assert_eq!(decision.retry_at, Some(at(1000 + stable)));
+}

@@ -1,0 +1,51 @@
+//! After a start of the hub: spokes are on their way back, and until they have spoken, or have had the time to, their silence
+//! means nothing. What was decided meanwhile without them is decided anew then, once.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use tokio::time::{Instant, sleep_until};
+
+use super::Hub;
+use super::queue::Queue;
+use super::triggers::key_of;
+use crate::fleet::{Cluster, Link, PlacementKey};
+
+impl Hub {
+    /// Whether spokes may still be on their way back.
+    pub(super) fn is_settling(&self, now: Timestamp) -> bool {
+        now.duration_since(self.started) < self.unreachable_after
+    }
+
+    /// Whether every cluster that may speak has said what it can run.
+    pub(super) fn all_have_spoken(&self) -> bool {
+        let is_silent = |cluster: &Cluster| match cluster.link {
+            Link::Unreachable { .. } => true,
+            Link::Connected => cluster.capacity.is_none(),
+            Link::Never => false,
+        };
+        !self.live().fleet.clusters().any(|cluster| cluster.accepted && is_silent(cluster))
+    }
+}
+
+/// Has every placement decided anew when the last spoke has spoken, and told at the latest when no other is waited for.
+pub(super) async fn end(hub: &Hub) {
+    let left = hub.unreachable_after - Timestamp::now().duration_since(hub.started);
+    let end = Instant::now() + std::time::Duration::try_from(left).unwrap_or_default();
+    let mut decided = false;
+    loop {
+        tokio::select! {
+            () = sleep_until(end) => break,
+            () = hub.spoken.notified(), if !decided => if hub.all_have_spoken() {
+                decided = true;
+                each(hub, &hub.placements);
+            }
+        }
+    }
+    each(hub, if decided { &hub.reports } else { &hub.placements });
+}
+
+fn each(hub: &Hub, queue: &Queue<PlacementKey>) {
+    for placement in hub.stores.placements.state() {
+        queue.add_soon(key_of(placement.as_ref(), placement.name_any()));
+    }
+}

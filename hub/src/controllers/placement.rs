@@ -12,7 +12,6 @@ pub(crate) mod rows;
 mod secrets;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
 use crds::fleet::Decision;
 use jiff::Timestamp;
@@ -62,12 +61,12 @@ pub(super) struct Book {
     held: Option<&'static str>,
 }
 
-/// One turn on one placement. Says how long the decision took.
-pub(super) async fn reconcile(hub: &Hub, key: &PlacementKey) -> Result<Duration, Fault> {
+/// One turn on one placement.
+pub(super) async fn reconcile(hub: &Hub, key: &PlacementKey) -> Result<(), Fault> {
     let book = hub.book(key);
     let mut book = book.lock().await;
     let Some(mut observed) = observe::observe(hub, key) else {
-        return vanished(hub, key, &mut book).await.map(|()| Duration::ZERO);
+        return vanished(hub, key, &mut book).await;
     };
     secrets::read(hub, &mut observed, &mut book).await;
     let planned = plan::plan(hub, &observed, &mut book, Timestamp::now());
@@ -90,11 +89,10 @@ pub(super) async fn reconcile(hub: &Hub, key: &PlacementKey) -> Result<Duration,
         apply::release_placement(hub, &observed).await?;
     }
     later(hub, key, &mut book, planned.decision.retry_at);
-    let took = planned.took;
     hub.desk(key).put(Turn::new(observed, planned, sent));
     hub.reports.add_soon(key.clone());
     hub.placement_decided(key);
-    Ok(took)
+    Ok(())
 }
 
 /// The placement is not there (any more): whatever still carries its label is free, and nothing is sent about it.

@@ -151,10 +151,10 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         self.wake.notify_one();
     }
 
-    /// Whether nothing is asked for or worked on now.
+    /// Whether nothing is asked for or worked on now; what rests is done.
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.lock();
-        state.ready.is_empty() && state.working.is_empty()
+        state.ready.is_empty() && state.working.len() == state.resting.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, State<K>> {
@@ -291,6 +291,7 @@ mod tests {
         let start = Instant::now();
         queue.add("a");
         queue.rest(queue.take().await, rest);
+        assert!(queue.is_idle(), "what rests is worked on by nobody");
         for _ in 0..10 {
             queue.add("a");
         }

@@ -33,6 +33,9 @@ const WORKERS: usize = 16;
 const CLUSTER_WORKERS: usize = 4;
 /// Placements reported at once: few, since a status may wait for what is placed, and not the other way round.
 const REPORT_WORKERS: usize = 4;
+/// What it costs to look at one cluster for one placement: measured by `placement-bench`, 0.8 µs in a fleet of a thousand and
+/// 1.6 µs in one of ten thousand.
+const LOOK: Duration = Duration::from_nanos(1500);
 /// A change of a placement that waits is never left alone for longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The least time between two reports of one placement: what changes in between is written once.
@@ -198,9 +201,8 @@ async fn placements(hub: &Hub) {
         let key = hub.placements.take().await;
         let started = Instant::now();
         let outcome = placement::reconcile(hub, &key).await;
-        let (took, outcome) = (outcome.as_ref().copied().unwrap_or_default(), outcome.map(drop));
         finish(hub, "placement", &key.to_string(), started, &outcome);
-        let wait = pause(hub, &key, took);
+        let wait = pause_of(hub, &key);
         if outcome.is_ok() && !wait.is_zero() {
             hub.placements.rest(key, wait);
         } else {
@@ -209,15 +211,21 @@ async fn placements(hub: &Hub) {
     }
 }
 
+/// How long a placement is left alone after its turn.
+fn pause_of(hub: &Hub, key: &PlacementKey) -> Duration {
+    let live = hub.live();
+    if live.wanting.contains(key) {
+        pause(live.wanting.len(), live.fleet.clusters().count())
+    } else {
+        Duration::ZERO
+    }
+}
+
 /// How long a placement is left alone that waits for clusters. It is asked whenever one of them changes, which costs a look
 /// at all of them: whatever happens, and however many wait, they take half of one processor together.
-fn pause(hub: &Hub, key: &PlacementKey, took: Duration) -> Duration {
-    let live = hub.live();
-    if !live.wanting.contains(key) {
-        return Duration::ZERO;
-    }
-    let all = took.saturating_mul(u32::try_from(live.wanting.len()).unwrap_or(u32::MAX));
-    all.saturating_mul(2).min(LONGEST_PAUSE)
+fn pause(waiting: usize, clusters: usize) -> Duration {
+    let looks = u32::try_from(waiting.saturating_mul(clusters)).unwrap_or(u32::MAX);
+    LOOK.saturating_mul(looks).saturating_mul(2).min(LONGEST_PAUSE)
 }
 
 async fn reports(hub: &Hub) {
@@ -331,4 +339,17 @@ fn restore_object(hub: &Hub, kind: &str, namespace: &str, object: &kube::api::Dy
 
 fn key(object: &impl ResourceExt, name: String) -> PlacementKey {
     PlacementKey { namespace: object.namespace().unwrap_or_default(), name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_there_is_to_look_at_the_longer_nobody_looks() {
+        let table = [(1, 4, 12), (100, 1000, 300_000), (100, 10_000, 3_000_000), (1000, 10_000, 5_000_000)];
+        for (waiting, clusters, micros) in table {
+            assert_eq!(pause(waiting, clusters), Duration::from_micros(micros), "{waiting} × {clusters}");
+        }
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
-use std::time::{Duration, Instant};
 
 use crds::fleet::PlacedObject;
 use crds::marks::REBALANCE_ANNOTATION;
@@ -33,15 +32,12 @@ pub(super) struct Planned {
     pub(super) blocked: bool,
     /// Clusters whose owner denies it since now, each with what the spoke said.
     pub(super) denied: Vec<(String, String)>,
-    /// How long the decision took.
-    pub(super) took: Duration,
 }
 
 /// Decides, and reserves at once what was decided: two placements never get the same GPUs.
 pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> Planned {
     let mut asked = request(hub, observed, &book.rows, &mut book.needs, book.rebalanced.as_deref(), now);
     let mut live = hub.live();
-    let begun = Instant::now();
     let mut denied = Vec::new();
     if let Ok(request) = &mut asked {
         denied = deny(&live, observed, book, request);
@@ -54,7 +50,6 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
         quota::decide(&mut request, &live.fleet, &quotas, &live.charged)
             .map_err(|exceeded| Block { reason: Reason::QuotaExceeded, message: exceeded.to_string() })
     });
-    let took = begun.elapsed();
     let is_blocked = decided.is_err();
     let (mut decision, charges) = match decided {
         Ok((decision, charges)) => (stable(decision, &book.rows), Some(charges)),
@@ -91,7 +86,7 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
     if recharged {
         hub.charges_changed(&observed.key);
     }
-    Planned { decision, rows, blocked: is_blocked, denied, took }
+    Planned { decision, rows, blocked: is_blocked, denied }
 }
 
 /// What is asked of the scheduler. What a replica of every object takes is kept in `needs`; `rebalanced` is the last wish

@@ -59,7 +59,8 @@ impl Grant {
         heard: impl Fn(&str) -> Option<&'a Heard>,
         capacity: &Capacity,
     ) -> Vec<Promise> {
-        let with_gpus = self.objects.iter().filter(|object| object.need.gpu.is_some());
+        let counts = |object: &&GrantedObject| object.need.gpu.is_some() || !object.need.devices.is_empty();
+        let counted = self.objects.iter().filter(counts);
         let promise = |object: &GrantedObject| {
             let seen = object.seen(heard(&object.uid), capacity);
             let replicas = object.replicas.saturating_sub(seen);
@@ -72,7 +73,7 @@ impl Grant {
                 replicas,
             })
         };
-        with_gpus.filter_map(promise).collect()
+        counted.filter_map(promise).collect()
     }
 }
 

@@ -1,4 +1,6 @@
-//! Free GPUs of one cluster, node by node, as they are given away; and the processor and memory beside them.
+//! Free GPUs of one cluster, node by node, as they are given away; the processor and memory beside them; and devices.
+
+pub(super) mod devices;
 
 use std::borrow::Cow;
 
@@ -7,11 +9,14 @@ use crate::{
     fleet::{Capacity, NodeGroup, Pool, Sharing},
     need::{GpuKind, GpuNeed, Need},
 };
+use devices::Devices;
 
-/// Free GPUs of one cluster.
+/// Free GPUs and devices of one cluster.
 #[derive(Clone, Debug)]
 pub(super) struct Room<'a> {
     pools: Vec<Free<'a>>,
+    /// None where the agent does not tell: then there are enough.
+    pub(super) devices: Option<Devices<'a>>,
 }
 
 /// Free GPUs of one pool: nodes that are alike, fewest GPUs first.
@@ -56,12 +61,25 @@ pub(crate) fn suits(pool: &Pool, gpu: &GpuNeed, kind: &GpuKind) -> bool {
 impl<'a> Room<'a> {
     /// What the report says is free.
     pub(super) fn reported(capacity: &'a Capacity) -> Self {
-        Self { pools: capacity.pools.iter().map(Free::reported).collect() }
+        let pools = capacity.pools.iter().map(Free::reported).collect();
+        Self { pools, devices: Devices::reported(capacity) }
     }
 
-    /// Gives up to `replicas` replicas their GPUs, and says how many got them. Each replica's pods go to
+    /// Gives up to `replicas` replicas their GPUs and devices, and says how many got them. Each replica's pods go to
     /// nodes of one product, each to the fullest node that still has room, so that large blocks stay whole.
     pub(super) fn take(&mut self, need: &Need, replicas: u32) -> u32 {
+        let Some(devices) = self.devices.as_ref().filter(|_| !need.devices.is_empty()) else {
+            return self.take_gpus(need, replicas);
+        };
+        let with_devices = devices.clone().take(need, replicas);
+        let given = self.take_gpus(need, with_devices);
+        if let Some(devices) = &mut self.devices {
+            devices.take(need, given);
+        }
+        given
+    }
+
+    fn take_gpus(&mut self, need: &Need, replicas: u32) -> u32 {
         let Some(gpu) = &need.gpu else { return replicas };
         let ask = Ask::of(need, gpu);
         // The pool with the tightest fit first; ties by order of the report.
@@ -82,7 +100,7 @@ impl<'a> Room<'a> {
         given
     }
 
-    /// How many replicas would get their GPUs, at most `limit`.
+    /// How many replicas would get their GPUs and devices, at most `limit`.
     pub(super) fn fits(&self, need: &Need, limit: u32) -> u32 {
         self.clone().take(need, limit)
     }
@@ -90,8 +108,11 @@ impl<'a> Room<'a> {
     /// Sets aside what others have been given. What no longer fits as a whole is set aside in pieces: it is
     /// owed before anything new.
     pub(super) fn owe(&mut self, need: &Need, replicas: u32) {
+        if let Some(devices) = &mut self.devices {
+            devices.owe(need, replicas);
+        }
         let Some(gpu) = &need.gpu else { return };
-        let taken = self.take(need, replicas);
+        let taken = self.take_gpus(need, replicas);
         let mut debt = gpu.total().saturating_mul(replicas.saturating_sub(taken));
         for free in self.pools.iter_mut().filter(|free| suits(free.pool, gpu, &need.kind)) {
             while debt > 0 && free.largest() > 0 {

@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 mod causes;
 mod decisions;
+mod devices;
 mod division;
 mod failover;
 mod oracle;

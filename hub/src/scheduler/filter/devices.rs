@@ -1,12 +1,13 @@
 //! Filter: the devices that pods claim are there and free, by dynamic resource allocation.
 
-use std::cmp::Ordering;
-
 use super::{Reason, Verdict, refuse};
 use crate::{
     fleet::{Capacity, DeviceGroup},
-    need::{DeviceNeed, Selector, Wanted, version_numbers},
-    scheduler::Workload,
+    need::DeviceNeed,
+    scheduler::{
+        Workload,
+        room::devices::{Devices, suits},
+    },
 };
 
 /// An agent that does not tell devices refuses nothing: its cluster's own scheduler does.
@@ -15,15 +16,36 @@ pub(super) fn check(
     demand: impl Fn(&Workload) -> u32,
     capacity: &Capacity,
 ) -> Verdict {
-    let Some(groups) = &capacity.devices else { return Ok(()) };
-    let complete = !capacity.cut.iter().any(|list| list == "devices");
-    for workload in workloads {
-        let pods = workload.need.gpu.as_ref().map_or(1, |gpu| gpu.pods).saturating_mul(demand(workload));
-        for need in &workload.need.devices {
-            of_one(workload, need, pods, groups, complete)?;
+    let Some(devices) = Devices::reported(capacity) else { return Ok(()) };
+    workloads.iter().try_for_each(|workload| free(workload, demand(workload), &devices))
+}
+
+/// Whether each claim of so many replicas finds its devices among those.
+fn free(workload: &Workload, replicas: u32, devices: &Devices<'_>) -> Verdict {
+    let pods = workload.need.gpu.as_ref().map_or(1, |gpu| gpu.pods).saturating_mul(replicas);
+    let mut claims = workload.need.devices.iter();
+    claims.try_for_each(|need| of_one(workload, need, pods, &devices.groups, devices.complete))
+}
+
+/// Why so many replicas find too few devices, of which some have been promised to others.
+pub(super) fn missing(
+    workload: &Workload,
+    replicas: u32,
+    given: u32,
+    devices: &Devices<'_>,
+) -> (Reason, String) {
+    match free(workload, replicas, devices) {
+        Err(refusal) => {
+            (refusal.reason, format!("{}; what is promised to others is not free", refusal.message))
+        }
+        Ok(()) => {
+            let message = format!(
+                "{}: its claims find their devices one by one, and not together: room for {given} of {replicas} replicas",
+                workload.title()
+            );
+            (Reason::InsufficientDevices, message)
         }
     }
-    Ok(())
 }
 
 fn of_one(
@@ -48,9 +70,7 @@ fn of_one(
     if of_class.iter().any(|group| group.uncounted) {
         return Ok(());
     }
-    let will_do = |group: &&&DeviceGroup| need.selectors.iter().all(|selector| matches(selector, group));
-    let suitable: Vec<_> =
-        of_class.iter().filter(|group| group.driver == need.driver).filter(will_do).collect();
+    let suitable: Vec<_> = of_class.iter().filter(|group| suits(need, group)).collect();
     // Devices of one claim are on one node.
     let seats = |group: &DeviceGroup| {
         let nodes = group.free_per_node.iter();
@@ -71,20 +91,4 @@ fn of_one(
         need.field, need.count, need.class
     );
     refuse(Reason::InsufficientDevices, message)
-}
-
-/// Whether devices of the group have what is asked for. What the group does not tell refuses nothing.
-fn matches(selector: &Selector, group: &DeviceGroup) -> bool {
-    let told = match &selector.wanted {
-        Wanted::Quantity(_) => group.capacity.get(&selector.key),
-        _ => group.attributes.get(&selector.key),
-    };
-    let Some(told) = told else { return true };
-    let order: Option<Ordering> = match &selector.wanted {
-        Wanted::Text(text) => Some(told.cmp(text)),
-        Wanted::Number(number) => told.parse::<i64>().ok().map(|told| told.cmp(number)),
-        Wanted::Version(version) => version_numbers(told).map(|told| told.cmp(version)),
-        Wanted::Quantity(amount) => crds::quantity::compare(told, amount),
-    };
-    order.is_none_or(|order| selector.comparison.holds(order))
 }

@@ -1,10 +1,10 @@
-//! Filter: enough free GPUs, on single nodes where one pod needs them together.
+//! Filter: enough free GPUs, on single nodes where one pod needs them together, and devices that are promised to nobody.
 
-use super::{Reason, Verdict, refuse};
+use super::{Reason, Verdict, devices, refuse};
 use crate::need::Need;
 use crate::scheduler::{Workload, packing::Left};
 
-/// Takes the GPUs of `demand` replicas of each object out of `left`, the largest pods first; or says what is
+/// Takes the GPUs and devices of `demand` replicas of each object out of `left`, the largest pods first; or says what is
 /// missing.
 pub(in crate::scheduler) fn check(
     workloads: &[Workload],
@@ -17,7 +17,7 @@ pub(in crate::scheduler) fn check(
     Ok(())
 }
 
-/// Takes the GPUs of that many replicas out of `left`, all or none.
+/// Takes the GPUs and devices of that many replicas out of `left`, all or none.
 pub(in crate::scheduler) fn take(workload: &Workload, replicas: u32, left: &mut Left<'_>) -> Verdict {
     let mut room = left.room.clone();
     let given = room.take(&workload.need, replicas);
@@ -31,6 +31,11 @@ pub(in crate::scheduler) fn take(workload: &Workload, replicas: u32, left: &mut 
 
 fn missing(workload: &Workload, replicas: u32, given: u32, left: &Left<'_>) -> (Reason, String) {
     let (need, title) = (&workload.need, workload.title());
+    if let Some(free) = &left.room.devices
+        && free.clone().take(need, replicas) < replicas
+    {
+        return devices::missing(workload, replicas, given, free);
+    }
     let Some(gpu) = &need.gpu else { return (Reason::InsufficientGPUs, title) };
     let promised = match left.promised {
         0 => String::new(),

@@ -1,6 +1,6 @@
 //! Filter: the devices that pods claim are there and free, by dynamic resource allocation.
 
-use super::{Reason, Verdict, refuse};
+use super::{Reason, Refusal, Verdict, refuse};
 use crate::{
     fleet::{Capacity, DeviceGroup},
     need::DeviceNeed,
@@ -34,18 +34,14 @@ pub(super) fn missing(
     given: u32,
     devices: &Devices<'_>,
 ) -> (Reason, String) {
-    match free(workload, replicas, devices) {
-        Err(refusal) => {
-            (refusal.reason, format!("{}; what is promised to others is not free", refusal.message))
-        }
-        Ok(()) => {
-            let message = format!(
-                "{}: its claims find their devices one by one, and not together: room for {given} of {replicas} replicas",
-                workload.title()
-            );
-            (Reason::InsufficientDevices, message)
-        }
+    if let Err(Refusal { reason, message, .. }) = free(workload, replicas, devices) {
+        return (reason, format!("{message}; what is promised to others is not free"));
     }
+    let message = format!(
+        "{}: its claims find their devices one by one, and not together: room for {given} of {replicas} replicas",
+        workload.title()
+    );
+    (Reason::InsufficientDevices, message)
 }
 
 fn of_one(

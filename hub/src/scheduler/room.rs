@@ -128,6 +128,11 @@ impl<'a> Room<'a> {
         self.suitable(need).map(Free::total).fold(0, u32::saturating_add)
     }
 
+    /// Free GPUs that suit the need and that quotas do not leave to it.
+    pub(super) fn withheld(&self, need: &Need) -> u32 {
+        self.suitable(need).map(|free| free.unlimited() - free.total()).fold(0, u32::saturating_add)
+    }
+
     /// The pool that seats most of the need's pods; then the one with the largest free block, the first by product where
     /// several have it.
     pub(super) fn best_offer(&self, need: &Need) -> Option<Offer<'a>> {
@@ -261,8 +266,13 @@ impl<'a> Free<'a> {
     }
 
     fn total(&self) -> u32 {
+        self.unlimited().min(self.quota)
+    }
+
+    /// What would be free without a quota.
+    fn unlimited(&self) -> u32 {
         let free = self.nodes.iter().map(|node| node.free.saturating_mul(node.nodes));
-        free.fold(0, u32::saturating_add).min(self.quota)
+        free.fold(0, u32::saturating_add)
     }
 }
 

@@ -41,36 +41,50 @@ fn missing(workload: &Workload, replicas: u32, given: u32, left: &Left<'_>) -> (
         0 => String::new(),
         gpus => format!("; {gpus} more promised and not in use yet"),
     };
-    let offer = left.room.best_offer(need);
+    let withheld = match left.room.withheld(need) {
+        0 => String::new(),
+        gpus => format!("; {gpus} more free and not within the quotas of Kueue"),
+    };
+    let needs = if replicas == 1 { gpu.to_string() } else { format!("{replicas} replicas of {gpu}") };
+    // It is the GPUs that are missing if they would be without anything beside them: then only they are spoken of.
+    let bare = Need { millicores: 0, memory_mib: 0, ..need.clone() };
+    let offer = left.room.best_offer(&bare);
     if let Some(offer) = offer.filter(|offer| offer.block < gpu.per_pod) {
         let nodes = if offer.nodes == 1 { "node" } else { "nodes" };
         let message = format!(
-            "{title} needs {gpu}; largest free block is {} ({}, {} {nodes}){promised}",
+            "{title} needs {gpu}; largest free block is {} ({}, {} {nodes}){promised}{withheld}",
             offer.block, offer.product, offer.nodes
         );
         return (Reason::InsufficientGPUs, message);
     }
-    // It is the GPUs that are missing if they would be without anything beside them.
-    let bare = Need { millicores: 0, memory_mib: 0, ..need.clone() };
-    if left.room.fits(&bare, replicas) >= replicas {
-        let (millicores, mib) = left.room.best_beside(need).unwrap_or_default();
-        let message = format!(
-            "{title} needs {gpu}, with {}m CPU and {} MiB of memory for a pod; room for {given}: of the nodes with enough GPUs \
-             the best has {millicores}m CPU and {mib} MiB free{promised}",
-            need.millicores, need.memory_mib
-        );
+    let seated = left.room.fits(&bare, replicas);
+    if seated >= replicas {
+        let message = format!("{title} needs {needs}{}{promised}", beside(need, given, left));
         return (Reason::InsufficientNodeResources, message);
     }
     if let Some(offer) = offer.filter(|offer| gpu.pods > 1 && offer.pods < gpu.pods) {
         let message = format!(
-            "{title} needs {gpu}, of one product; largest fit is {} × {} ({}){promised}",
+            "{title} needs {gpu}, of one product; largest fit is {} × {} ({}){promised}{withheld}",
             offer.pods, gpu.per_pod, offer.product
         );
         return (Reason::InsufficientGPUs, message);
     }
     let free = left.room.free(need);
-    let needs = if replicas == 1 { gpu.to_string() } else { format!("{replicas} replicas of {gpu}") };
-    let message =
-        format!("{title} needs {needs}; room for {given}, with {free} suitable GPUs free{promised}");
+    let message = format!(
+        "{title} needs {needs}; room for {seated}, with {free} suitable GPUs free{promised}{withheld}"
+    );
     (Reason::InsufficientGPUs, message)
+}
+
+/// What is missing beside the GPUs: what the best node has, where `given` replicas have theirs.
+fn beside(need: &Need, given: u32, left: &Left<'_>) -> String {
+    let mut room = left.room.clone();
+    room.take(need, given);
+    let (millicores, mib) = room.best_beside(need).unwrap_or_default();
+    let nodes = if given == 0 { "the nodes with" } else { "the nodes that then have" };
+    format!(
+        ", with {}m CPU and {} MiB of memory for a pod; room for {given}: of {nodes} enough GPUs the best has {millicores}m CPU \
+         and {mib} MiB free",
+        need.millicores, need.memory_mib
+    )
 }

@@ -4,7 +4,7 @@ use super::{Reason, Verdict, refuse};
 use crate::{
     fleet::{Capacity, Pool, Sharing},
     need::GpuNeed,
-    scheduler::{Workload, product},
+    scheduler::{Workload, product, room},
 };
 
 pub(super) fn check(workloads: &[Workload], capacity: &Capacity) -> Verdict {
@@ -20,11 +20,13 @@ fn of_one(workload: &Workload, capacity: &Capacity) -> Verdict {
     if present.is_empty() {
         return refuse(Reason::NoGPU, format!("{title} needs a GPU; the cluster has no GPU"));
     }
-    let of_resource: Vec<&Pool> = match &need.gpu {
+    // Its own, or those of its jobs.
+    let asked = need.gpu.as_ref().or(need.jobs.as_ref());
+    let of_resource: Vec<&Pool> = match asked {
         None => present.clone(),
         Some(gpu) => present.iter().copied().filter(|pool| pool.resource == gpu.resource).collect(),
     };
-    if let Some(gpu) = need.gpu.as_ref().filter(|_| of_resource.is_empty()) {
+    if let Some(gpu) = asked.filter(|_| of_resource.is_empty()) {
         let found = list(present.iter().map(|pool| pool.resource.clone()));
         let message =
             format!("{title} needs {}; the cluster has no GPU of that resource, only {found}", gpu.resource);
@@ -38,20 +40,22 @@ fn of_one(workload: &Workload, capacity: &Capacity) -> Verdict {
         let message = format!("{title} runs on {}; the cluster has {found}", wanted.join(" and on "));
         return refuse(Reason::GPUProductMismatch, message);
     }
-    if of_product.iter().all(|pool| pool.memory_mib < need.kind.min_memory_mib) {
+    let of_memory: Vec<&Pool> =
+        of_product.iter().copied().filter(|pool| pool.memory_mib >= need.kind.min_memory_mib).collect();
+    if of_memory.is_empty() {
         let found =
             list(of_product.iter().map(|pool| format!("{} with {} MiB", pool.product, pool.memory_mib)));
         let message =
             format!("{title} needs {} MiB on each GPU; the cluster has {found}", need.kind.min_memory_mib);
         return refuse(Reason::GPUMemoryTooSmall, message);
     }
-    shared(workload, &of_product)?;
-    jobs(workload, &of_product)
+    shared(workload, asked, &of_memory)?;
+    jobs(workload, &of_memory)
 }
 
 /// Parts of GPUs are no more of a GPU together.
-fn shared(workload: &Workload, pools: &[&Pool]) -> Verdict {
-    let gpus = workload.need.gpu.as_ref().map_or(0, GpuNeed::total);
+fn shared(workload: &Workload, asked: Option<&GpuNeed>, pools: &[&Pool]) -> Verdict {
+    let gpus = asked.map_or(0, GpuNeed::total);
     if gpus <= 1 || pools.iter().any(|pool| pool.sharing == Sharing::Whole) {
         return Ok(());
     }
@@ -62,17 +66,20 @@ fn shared(workload: &Workload, pools: &[&Pool]) -> Verdict {
         Sharing::Whole => pool.product.clone(),
     };
     let found = list(pools.iter().map(how));
-    let message = format!(
-        "{} needs {gpus} GPUs per replica; the cluster's are cut into parts that count one by one: {found}",
-        workload.title()
-    );
+    let title = workload.title();
+    let needs = match workload.need.gpu {
+        Some(_) => format!("{title} needs {gpus} GPUs per replica"),
+        None => format!("jobs of {title} take {gpus} GPUs"),
+    };
+    let message = format!("{needs}; the cluster's are cut into parts that count one by one: {found}");
     refuse(Reason::GPUsShared, message)
 }
 
 /// Jobs wait for free GPUs, but GPUs that are not there never come.
 fn jobs(workload: &Workload, pools: &[&Pool]) -> Verdict {
     let Some(jobs) = &workload.need.jobs else { return Ok(()) };
-    let there = pools.iter().filter(|pool| pool.resource == jobs.resource).map(|pool| pool.allocatable);
+    let suitable = pools.iter().filter(|pool| room::suits(pool, jobs, &workload.need.kind));
+    let there = suitable.map(|pool| pool.allocatable);
     let most = there.max().unwrap_or(0);
     if most >= jobs.total() {
         return Ok(());

@@ -17,6 +17,8 @@ pub(super) fn seats<'a>(
     let Some(grown) = &cluster.grown else { return Err(refusal) };
     match seat(grown) {
         Ok(left) => Ok(Left { waits: Some(delay(workloads, cluster)), ..left }),
+        // What no node brings is said once.
+        Err(even_then) if even_then.message == refusal.message => Err(refusal),
         Err(even_then) => {
             let message = format!("{}; with all of spec.potential: {}", refusal.message, even_then.message);
             Err(Refusal { message, ..refusal })

@@ -1,13 +1,19 @@
 //! One filter at a time: what is refused, why, with which numbers, and that repairing only that lets the
 //! cluster in.
 
+mod faults;
 mod gpus;
+mod mixture;
+mod monotonic;
 mod observed;
+mod said;
+mod world;
 
 use crate::{
-    fleet::{Capacity, Effect, Fleet, FleetEvent, Namespaces, Platform, Potential, Selector},
+    fleet::{Agent, Capacity, Effect, Fleet, FleetEvent, Namespaces, Platform, Potential, Selector},
+    need::CacheKey,
     scheduler::{
-        Denied, Reason, Request, Toleration, schedule,
+        CacheLocality, Denied, Reason, Request, Toleration, schedule,
         tests::builder::{Build, H100, L40S, adopt, at, chosen, pool, report, request, service},
     },
 };
@@ -65,27 +71,30 @@ fn connectivity() {
     expect(&fleet, &fitting(), Reason::Unreachable, &["silent since 1970-01-12T13:46:41Z"]);
     let never = Fleet::default().admin("east", |admin| admin.accepted = true);
     expect(&never, &fitting(), Reason::Unreachable, &["never connected"]);
+    // It came back after more than half a minute, and is watched for one.
+    let back = connected(h100().silent("east", 1), Agent::default(), 40);
+    let watched = Request { now: at(99), ..fitting() };
+    expect(&back, &watched, Reason::Settling, &["counts again from 1970-01-12T13:48:20Z"]);
+    accept(&back, &Request { now: at(100), ..fitting() });
+    accept(&connected(h100().silent("east", 1), Agent::default(), 20), &Request { now: at(21), ..fitting() });
+}
+
+fn connected(fleet: Fleet, agent: Agent, seconds: i64) -> Fleet {
+    fleet.with(FleetEvent::Connected { cluster: "east".parse().unwrap(), agent, at: at(seconds) })
 }
 
 #[test]
 fn agents() {
     let agent = |capabilities: &[&str]| {
         let capabilities = capabilities.iter().map(|capability| (*capability).to_owned()).collect();
-        let agent = crate::fleet::Agent { version: "0.1.0".into(), capabilities, ..<_>::default() };
-        h100().with(crate::fleet::FleetEvent::Connected {
-            cluster: "east".parse().unwrap(),
-            agent,
-            at: at(0),
-        })
+        connected(h100(), Agent { version: "0.1.0".into(), capabilities, ..Agent::default() }, 0)
     };
     let object = &fitting().workloads[0].object;
     let kind = format!("{}/{}", object.api_version, object.kind);
     let old = agent(&["retain", "apps.nvidia.com/v1alpha1/NIMCache"]);
     expect(&old, &fitting(), Reason::AgentTooOld, &[&kind, "0.1.0", "upgrade nimfleet-spoke"]);
-    for fleet in [agent(&["retain", &kind]), agent(&[])] {
-        let decision = schedule(&fitting(), &fleet);
-        assert!(decision.refused.iter().all(|refused| refused.reason != Reason::AgentTooOld), "{decision:?}");
-    }
+    accept(&agent(&["retain", &kind]), &fitting());
+    accept(&agent(&[]), &fitting());
 }
 
 #[test]
@@ -132,12 +141,8 @@ fn reports() {
     expect(&fleet, &late, Reason::CapacityStale, &["came at", "30 minutes"]);
     accept(&fleet.reports("east", report(vec![pool(H100, 81_559, &[(8, 2)], 8)], 60)), &late);
 
-    let event = crate::fleet::FleetEvent::Connected {
-        cluster: "east".parse().unwrap(),
-        agent: <_>::default(),
-        at: at(0),
-    };
-    let unknown = Fleet::default().admin("east", |admin| admin.accepted = true).with(event);
+    let unknown = Fleet::default().admin("east", |admin| admin.accepted = true);
+    let unknown = connected(unknown, Agent::default(), 0);
     expect(&unknown, &fitting(), Reason::CapacityUnknown, &["not reported"]);
 }
 
@@ -234,6 +239,13 @@ fn nodes_that_an_autoscaler_can_bring() {
     // A cluster with all of it free is chosen before one that would have to grow, whatever their scores.
     let both = elastic(64).joined("west", vec![pool(H100, 81_559, &[(8, 3)], 8)]);
     assert_eq!(chosen(&schedule(&three, &both)), ["west"]);
+    // What no node brings is said once.
+    let mut strict = fitting();
+    strict.policy.cache_locality = CacheLocality::Require;
+    strict.workloads[0].need.cache = Some(CacheKey { namespace: "nim".into(), name: "weights".into() });
+    let (reason, message) = refusal(&elastic(3), &strict);
+    assert_eq!(reason, Reason::ModelNotCached);
+    assert_eq!(message, "NIMCache nim/weights is not ready here, and spec.cacheLocality is Require");
     // What is at nought counts too.
     let empty = Fleet::default().joined("east", Vec::new());
     expect(&empty, &fitting(), Reason::NoGPU, &["no GPU"]);

@@ -1,15 +1,11 @@
-//! Properties of whole decisions, over any fleet and any wish: determinism, stability, fairness, residency, and that a refusal
-//! says what is to be repaired.
+//! Properties of whole decisions, over any fleet and any wish: determinism, stability, fairness, residency.
 
 use proptest::prelude::*;
 
 use super::builder::{Build, H100, adopt, at, chosen, name, pool, report, request, service, shares};
 use crate::{
-    fleet::{Effect, Fleet, FleetEvent, Selector, properties},
-    scheduler::{
-        Decision, Division, Expression, OnUnreachable, Reason, Request, ShareBy, SpreadConstraint,
-        Toleration, schedule,
-    },
+    fleet::{Fleet, FleetEvent, Selector, properties},
+    scheduler::{Decision, Division, OnUnreachable, Request, ShareBy, SpreadConstraint, schedule},
 };
 
 fn selector(key: &str, value: &str) -> Selector {
@@ -175,48 +171,5 @@ proptest! {
             }
             adopt(&mut fleet, &mut wants, &decision);
         }
-    }
-
-    /// A refusal names what is wrong: with that alone repaired, the cluster is accepted or refused for another reason.
-    #[test]
-    fn what_is_refused_is_accepted_once_repaired(
-        faults in prop::collection::btree_set(0usize..6, 0..6), wants in wish(),
-    ) {
-        let mut wants = wants;
-        wants.policy.clusters = Some(1);
-        wants.policy.spread = Vec::new();
-        wants.policy.affinity.required = vec![selector("tier", "gold")];
-        wants.policy.affinity.expressions =
-            vec![Expression::compile("has(cluster.labels.site) && cluster.labels.site == 'a'").unwrap()];
-        wants.workloads[0].need.replicas = 1;
-        let build = |faults: &std::collections::BTreeSet<usize>| {
-            let has = |fault| faults.contains(&fault);
-            let mut fleet = Fleet::default().joined("east", vec![pool(H100, 81_559, &[(u32::from(!has(5)) * 8, 1)], 8)]);
-            fleet = fleet.labelled("east", "tier", if has(0) { "tin" } else { "gold" });
-            fleet = fleet.labelled("east", "site", if has(1) { "b" } else { "a" });
-            if has(2) { fleet = fleet.tainted("east", "gpu", Effect::NoSchedule); }
-            if has(3) { fleet = fleet.admin("east", |admin| admin.drain = true); }
-            if has(4) { fleet = fleet.admin("east", |admin| admin.accepted = false); }
-            fleet
-        };
-        let repairs = [
-            (Reason::AffinityMismatch, 0), (Reason::ExpressionFalse, 1), (Reason::UntoleratedTaint, 2),
-            (Reason::Draining, 3), (Reason::NotAccepted, 4), (Reason::InsufficientGPUs, 5),
-        ];
-        let (mut faults, mut seen) = (faults, Vec::new());
-        loop {
-            let decision = schedule(&wants, &build(&faults));
-            let Some(refused) = decision.refused.first() else {
-                prop_assert!(faults.is_empty() && decision.outcome.complete, "{faults:?}: {decision:?}");
-                break;
-            };
-            prop_assert!(!seen.contains(&refused.reason), "{} again", refused.reason);
-            seen.push(refused.reason);
-            let fault = repairs.iter().find(|(reason, _)| *reason == refused.reason).unwrap().1;
-            prop_assert!(faults.remove(&fault), "{refused:?} is no fault of {faults:?}");
-        }
-        let tolerant = Toleration { key: None, any_value: true, ..Toleration::default() };
-        wants.policy.tolerations = vec![tolerant];
-        prop_assert!(schedule(&wants, &build(&[2].into())).outcome.complete, "a toleration repairs as well");
     }
 }

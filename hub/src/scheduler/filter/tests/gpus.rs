@@ -121,6 +121,38 @@ fn processor_and_memory_go_with_the_gpus() {
         ["4 GPUs on one node", "32000m CPU and 262144 MiB", "the best has 16000m CPU and 524288 MiB free"];
     expect(&of(&[group(0, 128, 1024), group(4, 16, 512)]), &wants, Reason::InsufficientNodeResources, &words);
     expect(&of(&[group(2, 128, 1024)]), &wants, Reason::InsufficientGPUs, &["largest free block is 2"]);
+    // The number is that of a node that has no pod yet of those for which there is room.
+    wants.workloads[0].need.replicas = 2;
+    let words = [
+        "2 replicas of 4 GPUs",
+        "room for 1: of the nodes that then have enough GPUs the best has 8000m CPU",
+    ];
+    expect(&of(&[group(8, 40, 512)]), &wants, Reason::InsufficientNodeResources, &words);
+    // Where GPUs are missing as well, they are spoken of alone: a processor makes none of them good.
+    let words = ["needs 2 replicas of 4 GPUs on one node; room for 1, with 4 suitable GPUs free"];
+    expect(&of(&[group(4, 16, 512)]), &wants, Reason::InsufficientGPUs, &words);
+}
+
+#[test]
+fn no_pool_makes_good_what_another_one_lacks() {
+    let small = pool(H100, 40_960, &[(8, 2)], 8);
+    let shared = Pool { sharing: Sharing::Mps, ..pool(H100, 81_559, &[(16, 1)], 16) };
+    let fleet = |pools: &[Pool]| Fleet::default().joined("east", pools.to_vec());
+    let mut wants = request("chat", vec![service("llm", 2, 1)]);
+    wants.policy.gpu.min_memory_mib = Some(81_559);
+    // Whole GPUs that are too small, and large ones that are cut: it is no matter of how many are free.
+    expect(&fleet(&[small.clone(), shared.clone()]), &wants, Reason::GPUsShared, &["NVIDIA-H100", "by MPS"]);
+    accept(&fleet(&[small.clone(), shared.clone(), pool(H100, 81_559, &[(2, 1)], 8)]), &wants);
+
+    let mut customizer = service("tune", 0, 1);
+    customizer.need.jobs = Some(GpuNeed { resource: "nvidia.com/gpu".into(), per_pod: 2, pods: 1 });
+    wants.workloads = vec![customizer];
+    let words = ["jobs of NIMService tune take 2 GPUs; the cluster's are cut into parts", "by MPS"];
+    expect(&fleet(&[small, shared.clone()]), &wants, Reason::GPUsShared, &words);
+    let part = Pool { resource: "nvidia.com/mig-1g.10gb".into(), ..pool(H100, 81_559, &[(7, 1)], 7) };
+    expect(&fleet(&[part.clone(), shared.clone()]), &wants, Reason::GPUsShared, &["by MPS"]);
+    expect(&fleet(&[part]), &wants, Reason::NoGPU, &["needs nvidia.com/gpu", "only nvidia.com/mig-1g.10gb"]);
+    accept(&fleet(&[shared, pool(H100, 81_559, &[(0, 1)], 8)]), &wants);
 }
 
 #[test]
@@ -146,6 +178,9 @@ fn gpus_under_a_quota_count_as_it_says() {
     for quota in [None, Some(8), Some(100)] {
         accept(&of(quota), &wants);
     }
-    let words = ["2 replicas of 4 GPUs on one node; room for 1, with 7 suitable GPUs free"];
+    // What is free and what the quota leaves of it are two things, and only one of them can be repaired by more nodes.
+    let words = ["room for 1, with 7 suitable GPUs free; 9 more free and not within the quotas of Kueue"];
     expect(&of(Some(7)), &wants, Reason::InsufficientGPUs, &words);
+    let words = ["largest free block is 0", "; 16 more free and not within the quotas of Kueue"];
+    expect(&of(Some(0)), &wants, Reason::InsufficientGPUs, &words);
 }

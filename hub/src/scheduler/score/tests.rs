@@ -1,7 +1,7 @@
 //! One score at a time: what gets how many points.
 
 use crate::{
-    fleet::{Cluster, Fleet, HeldCache, Selector},
+    fleet::{Cluster, Fleet, HeldCache, Pool, Selector},
     need::CacheKey,
     scheduler::{
         CacheLocality, CapacityStrategy, Preferred, Reason, Request, Score, SpreadConstraint, Weights,
@@ -75,6 +75,32 @@ fn free_capacity_is_what_remains_and_pack_turns_it_round() {
 }
 
 #[test]
+fn free_capacity_is_that_of_the_object_that_would_be_tightest() {
+    // Of each cluster: free H100 and L40S, of 16 and 8. One object takes four of the first, the other one of the second.
+    for (h100, l40s, expected) in [
+        ([16, 16], [8, 8], [75, 75]),
+        ([16, 8], [8, 8], [75, 25]),
+        ([16, 16], [8, 3], [75, 25]),
+        ([8, 12], [4, 1], [25, 0]),
+        ([4, 16], [8, 2], [0, 12]),
+    ] {
+        let mut fleet = twins();
+        for (at, cluster) in ["alps", "east"].into_iter().enumerate() {
+            let blocks = |free: u32| [(4, free / 4), (1, free % 4), (0, 1)];
+            let of =
+                |product, free, all| Pool { allocatable: all, ..pool(product, 81_559, &blocks(free), 8) };
+            fleet = fleet.reports(cluster, report(vec![of(H100, h100[at], 16), of(L40S, l40s[at], 8)], 0));
+        }
+        let mut wants = by(Score::FreeCapacity);
+        wants.workloads.push(service("embed", 1, 1));
+        for (workload, product) in wants.workloads.iter_mut().zip(["h100", "l40s"]) {
+            workload.need.kind.products = vec![vec![product.into()]];
+        }
+        assert_eq!(points(&wants, &fleet), expected, "{h100:?} {l40s:?}");
+    }
+}
+
+#[test]
 fn cost_is_beside_the_cheapest_product_that_will_do() {
     let price = |fleet: Fleet, cluster: &str, product: &str, cost: u64| {
         fleet.admin(cluster, |admin| admin.cost_per_gpu_hour.extend([(product.to_owned(), cost)]))
@@ -86,6 +112,16 @@ fn cost_is_beside_the_cheapest_product_that_will_do() {
     wants.policy.gpu.products = vec!["h100".into()];
     assert_eq!(points(&wants, &both), [66, 100], "H100 at 3.00 and at 2.00");
     assert_eq!(points(&wants, &fleet), [100, 0], "what costs nobody knows what is not cheap");
+    for (alps, east, expected) in [
+        (1000, 1000, [100, 100]),
+        (1000, 4000, [100, 25]),
+        (0, 1, [100, 0]),
+        (0, 0, [100, 100]),
+        (1_000_000, 1, [0, 100]),
+    ] {
+        let fleet = price(price(twins(), "alps", "*", alps), "east", "*", east);
+        assert_eq!(points(&wants, &fleet), expected, "{alps} {east}");
+    }
     let decision = schedule(&wants, &twins());
     assert!(decision.chosen[0].parts.is_empty(), "nobody says what anything costs");
 }
@@ -120,6 +156,28 @@ fn caches_count_where_the_model_is() {
         let mut careless = wants.clone();
         careless.policy.cache_locality = CacheLocality::Ignore;
         assert!(schedule(&careless, &fleet).chosen.iter().all(|row| row.parts.is_empty()));
+    }
+}
+
+#[test]
+fn caches_count_by_how_many_of_those_that_are_wanted_are_there() {
+    let key = |name: &str| CacheKey { namespace: "nim".into(), name: name.into() };
+    for (held, expected) in
+        [(&["a", "b", "c"][..], 100), (&["a", "b"], 66), (&["c"], 33), (&["d"], 0), (&[], 0)]
+    {
+        let held = held.iter().map(|&name| HeldCache {
+            namespace: "nim".into(),
+            name: name.into(),
+            ..HeldCache::default()
+        });
+        let mut capacity = report(vec![pool(H100, 81_559, &[(8, 2)], 8)], 0);
+        capacity.caches = held.collect();
+        let mut wants = by(Score::CacheLocality);
+        wants.workloads = ["a", "b", "c"].map(|name| service(name, 1, 1)).into();
+        for workload in &mut wants.workloads {
+            workload.need.cache = Some(key(&workload.object.name));
+        }
+        assert_eq!(points(&wants, &twins().reports("east", capacity)), [0, expected]);
     }
 }
 

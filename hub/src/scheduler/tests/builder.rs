@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use crate::{
     failover::{Allowance, Limits},
     fleet::{
-        Admin, Agent, Capacity, ClusterName, Effect, Fleet, FleetEvent, Grant, ObjectRef, ObjectStatus,
-        PlacementKey, Platform, Pool, Taint,
+        Admin, Agent, Capacity, ClusterName, Effect, Fleet, FleetEvent, Grant, ObjectCondition, ObjectRef,
+        ObjectStatus, PlacementKey, Platform, Pool, Taint, Truth,
     },
     need::{GpuNeed, Need},
     scheduler::{Cause, Chosen, Decision, Policy, Previous, Request, Workload},
@@ -178,6 +178,18 @@ pub(crate) fn status(uid: &str, ready: u32, seconds: i64) -> ObjectStatus {
         profiles: Vec::new(),
         unschedulable: None,
     }
+}
+
+/// The status of an object of which pods find no node.
+pub(crate) fn pending(uid: &str, ready: u32, seconds: i64) -> ObjectStatus {
+    let condition = ObjectCondition {
+        kind: "Ready".into(),
+        status: Truth::False,
+        reason: "Unschedulable".into(),
+        message: String::new(),
+        last_transition: at(seconds),
+    };
+    ObjectStatus { conditions: vec![condition], ..status(uid, ready, seconds) }
 }
 
 pub(crate) fn chosen(decision: &Decision) -> Vec<&str> {

@@ -1,8 +1,8 @@
 //! Who keeps scarce GPUs.
 
-use super::builder::{Build, H100, adopt, at, chosen, name, pool, report, request, service, status};
+use super::builder::{Build, H100, adopt, at, chosen, name, pending, pool, report, request, service, status};
 use crate::{
-    fleet::{Fleet, FleetEvent, ObjectCondition, ObjectStatus, PlacementKey, Truth},
+    fleet::{Fleet, FleetEvent, ObjectStatus, PlacementKey},
     scheduler::{Reason, Request, schedule},
 };
 
@@ -23,17 +23,6 @@ fn promised(priority: i32) -> (Fleet, Request) {
     assert_eq!(chosen(&decision), ["east"]);
     adopt(&mut fleet, &mut first, &decision);
     (fleet, first)
-}
-
-fn pending(seconds: i64) -> ObjectStatus {
-    let condition = ObjectCondition {
-        kind: "Ready".into(),
-        status: Truth::False,
-        reason: "Unschedulable".into(),
-        message: String::new(),
-        last_transition: at(seconds),
-    };
-    ObjectStatus { conditions: vec![condition], ..status("first", 0, seconds) }
 }
 
 fn says(fleet: Fleet, status: ObjectStatus, seconds: i64) -> Fleet {
@@ -71,7 +60,7 @@ fn what_was_taken_is_looked_for_elsewhere_once_it_finds_no_node() {
     assert_eq!(lower, [&first.placement], "who is to be told");
     let decision = schedule(&first, &fleet);
     assert_eq!(chosen(&decision), ["east"], "it may be starting: nobody has said that it is not");
-    let fleet = says(fleet, pending(10), 10);
+    let fleet = says(fleet, pending("first", 0, 10), 10);
     let decision = schedule(&Request { now: at(11), ..first.clone() }, &fleet);
     assert_eq!((decision.removed[0].reason, decision.chosen.len()), (Reason::Preempted, 0), "{decision:?}");
     let more = fleet.joined("west", vec![pool(H100, 81_559, &[(8, 1)], 8)]);

@@ -51,11 +51,12 @@ pub(super) fn is_stated(object: &Value) -> bool {
     })
 }
 
-/// `nvidia.com/gpu`, its shared form, and MIG slices such as `nvidia.com/mig-1g.10gb`.
+/// `nvidia.com/gpu`, its shared form, MIG slices such as `nvidia.com/mig-1g.10gb`, and GPUs that are passed through to virtual
+/// machines, as confidential containers have them.
 fn is_gpu(resource: &str) -> bool {
-    resource
-        .strip_prefix("nvidia.com/")
-        .is_some_and(|name| name == "gpu" || name.starts_with("gpu.") || name.starts_with("mig-"))
+    resource.strip_prefix("nvidia.com/").is_some_and(|name| {
+        matches!(name, "gpu" | "pgpu") || name.starts_with("gpu.") || name.starts_with("mig-")
+    })
 }
 
 /// A whole number, as JSON number or text, from `least` up.

@@ -28,6 +28,7 @@ fn gpus_come_from_limits_then_requests() {
         (json!({"limits": {"cpu": "8"}, "requests": {"nvidia.com/gpu": 3}}), Some(("nvidia.com/gpu", 3))),
         (json!({"limits": {"nvidia.com/mig-1g.10gb": 1}}), Some(("nvidia.com/mig-1g.10gb", 1))),
         (json!({"limits": {"nvidia.com/gpu.shared": 1}}), Some(("nvidia.com/gpu.shared", 1))),
+        (json!({"limits": {"nvidia.com/pgpu": "1", "cpu": "8"}}), Some(("nvidia.com/pgpu", 1))),
         (
             json!({"limits": {"nvidia.com/gpu": 0, "nvidia.com/mig-1g.10gb": 1}}),
             Some(("nvidia.com/mig-1g.10gb", 1)),

@@ -12,8 +12,9 @@ use super::Sharing;
 use super::gpus::{Amounts, BoundPod, ContainerRequest, GpuNode, pod_requests};
 use super::locality::{Whereabouts, provider};
 
-/// How the extended resources of GPUs begin: whole ones, shared ones (`nvidia.com/gpu.shared`) and MIG instances.
-const GPU_RESOURCES: [&str; 2] = ["nvidia.com/gpu", "nvidia.com/mig-"];
+/// How the extended resources of GPUs begin: whole ones, shared ones (`nvidia.com/gpu.shared`), MIG instances, and those that
+/// are passed through to virtual machines.
+const GPU_RESOURCES: [&str; 3] = ["nvidia.com/gpu", "nvidia.com/mig-", "nvidia.com/pgpu"];
 
 /// Whole GPUs, unless the node's labels say otherwise.
 const WHOLE: &str = "nvidia.com/gpu";

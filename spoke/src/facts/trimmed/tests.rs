@@ -18,7 +18,9 @@ fn node(spec: &Value, ready: &str) -> SlimNode {
         },
         "spec": spec,
         "status": {
-            "capacity": {"cpu": "8", "nvidia.com/gpu": "8", "nvidia.com/mig-1g.10gb": "0"},
+            "capacity": {
+                "cpu": "8", "nvidia.com/gpu": "8", "nvidia.com/mig-1g.10gb": "0", "nvidia.com/pgpu": "2",
+            },
             "allocatable": {"cpu": "7500m", "memory": "1024000000Ki", "nvidia.com/gpu": "7"},
             "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": ready}],
             "images": [{"names": ["x"], "sizeBytes": 5}],
@@ -35,7 +37,8 @@ fn a_node_tells_its_gpus_and_place() {
     assert_eq!((gpus.capacity["nvidia.com/gpu"], gpus.allocatable.gpus["nvidia.com/gpu"]), (8, 7));
     assert_eq!((gpus.allocatable.millicores, gpus.allocatable.memory_mib), (7500, 1_000_000));
     assert_eq!(gpus.memory_mib["nvidia.com/gpu"], 81559);
-    assert!(!gpus.capacity.contains_key("cpu"));
+    let resources: Vec<_> = gpus.capacity.keys().map(String::as_str).collect();
+    assert_eq!(resources, ["nvidia.com/gpu", "nvidia.com/mig-1g.10gb", "nvidia.com/pgpu"]);
     let place = node.whereabouts();
     assert_eq!(
         (place.region.as_str(), place.zone.as_str(), place.provider.as_str()),

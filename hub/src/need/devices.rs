@@ -1,5 +1,7 @@
 //! Devices of one pod, by dynamic resource allocation.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use super::{NeedError, gpu, text};
@@ -77,6 +79,17 @@ impl Comparison {
         })
     }
 
+    const fn sign(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+        }
+    }
+
     /// Whether what was found stands in this order to what is wanted.
     #[must_use]
     pub fn holds(self, order: std::cmp::Ordering) -> bool {
@@ -87,6 +100,25 @@ impl Comparison {
             Self::GreaterOrEqual => order.is_ge(),
             Self::Less => order.is_lt(),
             Self::LessOrEqual => order.is_le(),
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.key, self.comparison.sign(), self.wanted)
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) | Self::Quantity(text) => f.write_str(text),
+            Self::Number(number) => number.fmt(f),
+            Self::Version(numbers) => {
+                let numbers: Vec<_> = numbers.iter().map(u64::to_string).collect();
+                f.write_str(&numbers.join("."))
+            }
         }
     }
 }

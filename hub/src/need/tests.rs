@@ -139,6 +139,8 @@ fn devices_need_the_api_and_what_is_described() {
             ("d/memory", Comparison::Greater, Wanted::Quantity("40Gi".into())),
         ]
     );
+    let words: Vec<_> = mig.selectors.iter().map(ToString::to_string).collect();
+    assert_eq!(words, ["a.b/profile = 1g.10gb", "d/v >= 9.0.0", "d/n < 3", "d/memory > 40Gi"]);
     assert!(need(&service(&json!({})), None).unwrap().platforms.is_empty());
     let error =
         need_of(json!([{"claimCreationSpec": {"devices": [{"name": "gpu", "count": 0}]}}])).unwrap_err();

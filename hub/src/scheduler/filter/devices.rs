@@ -3,10 +3,10 @@
 use super::{Reason, Refusal, Verdict, refuse};
 use crate::{
     fleet::{Capacity, DeviceGroup},
-    need::DeviceNeed,
+    need::{DeviceNeed, Selector},
     scheduler::{
         Workload,
-        room::devices::{Devices, suits},
+        room::devices::{Devices, matches, suits},
     },
 };
 
@@ -81,10 +81,29 @@ fn of_one(
     let free = suitable.iter().map(|group| group.free).fold(0, u32::saturating_add);
     let all = of_class.iter().map(|group| group.devices).fold(0, u32::saturating_add);
     let largest = suitable.iter().filter_map(|group| group.free_per_node.keys().max()).max().unwrap_or(&0);
+    let lacking = if suitable.is_empty() { lacking(need, &of_class) } else { String::new() };
+    let pods = if pods == 1 { "1 pod takes".to_owned() } else { format!("{pods} pods take") };
+    let devices = if need.count == 1 { "1 device".to_owned() } else { format!("{} devices", need.count) };
     let message = format!(
-        "{title}: {}: {pods} pods take {} devices of class {} each, on one node; room for {room}, with {free} suitable ones \
-         free ({largest} at most on one node) of {all} in the class",
-        need.field, need.count, need.class
+        "{title}: {}: {pods} {devices} of class {} each, on one node; room for {room}, with {free} suitable ones free \
+         ({largest} at most on one node) of {all} in the class{lacking}",
+        need.field, need.class
     );
     refuse(Reason::InsufficientDevices, message)
+}
+
+/// What none of the devices has; nothing where there are none.
+fn lacking(need: &DeviceNeed, of_class: &[&DeviceGroup]) -> String {
+    if of_class.iter().all(|group| group.devices == 0) {
+        return String::new();
+    }
+    let of_driver: Vec<_> = of_class.iter().filter(|group| group.driver == need.driver).collect();
+    if of_driver.is_empty() {
+        return format!("; none is of driver {}", need.driver);
+    }
+    let unmet = |selector: &&Selector| !of_driver.iter().any(|group| matches(selector, group));
+    match need.selectors.iter().find(unmet) {
+        Some(selector) => format!("; none has {selector}"),
+        None => "; none has all that is selected".to_owned(),
+    }
 }

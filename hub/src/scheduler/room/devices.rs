@@ -110,7 +110,7 @@ pub(in crate::scheduler) fn suits(need: &DeviceNeed, group: &DeviceGroup) -> boo
 }
 
 /// Whether devices of the group have what is asked for. What the group does not tell refuses nothing.
-fn matches(selector: &Selector, group: &DeviceGroup) -> bool {
+pub(in crate::scheduler) fn matches(selector: &Selector, group: &DeviceGroup) -> bool {
     let told = match &selector.wanted {
         Wanted::Quantity(_) => group.capacity.get(&selector.key),
         _ => group.attributes.get(&selector.key),

@@ -146,7 +146,10 @@ pub(super) const FAULTS: &[Fault] = &[
     fault("devices", Reason::DeviceClassMissing, "no DeviceClass nic.example.com", |world| {
         world.devices().class = "fpga.example.com".into();
     }),
-    fault("devices", Reason::InsufficientDevices, "with 0 suitable ones free", |world| {
+    fault("devices", Reason::InsufficientDevices, "none is of driver nic.example.com", |world| {
+        world.devices().driver = "fpga.example.com".into();
+    }),
+    fault("devices", Reason::InsufficientDevices, "none has nic.example.com/speed = 400G", |world| {
         world.devices().attributes.insert("nic.example.com/speed".into(), "100G".into());
     }),
     fault(

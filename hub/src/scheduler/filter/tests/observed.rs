@@ -153,6 +153,13 @@ fn devices_must_have_what_is_selected() {
     let selector =
         |key: &str, comparison, wanted| crate::need::Selector { key: key.into(), comparison, wanted };
     let domain = |key: &str| format!("gpu.nvidia.com/{key}");
+    let lacks = |wants: &Request, fleet: &Fleet, lacking: &str| {
+        let (reason, message) = refusal(fleet, wants);
+        assert_eq!(reason, Reason::InsufficientDevices);
+        let words =
+            "1 device of class gpu.nvidia.com each, on one node; room for 0, with 0 suitable ones free";
+        assert!(message.contains(words) && message.ends_with(lacking), "{message}");
+    };
     for (key, comparison, wanted, fits) in [
         ("productName", Comparison::Equal, Wanted::Text("NVIDIA H100".into()), true),
         ("productName", Comparison::Equal, Wanted::Text("NVIDIA L40S".into()), false),
@@ -163,13 +170,35 @@ fn devices_must_have_what_is_selected() {
         ("memory", Comparison::GreaterOrEqual, Wanted::Quantity("81Gi".into()), false),
         ("uuid", Comparison::Equal, Wanted::Text("GPU-1".into()), true),
     ] {
-        let wants = claims("gpu.nvidia.com", 1, vec![selector(&domain(key), comparison, wanted)]);
+        let selector = selector(&domain(key), comparison, wanted);
+        let lacking = format!("of 16 in the class; none has {selector}");
+        let wants = claims("gpu.nvidia.com", 1, vec![selector]);
         if fits {
             accept(&there, &wants);
         } else {
-            expect(&there, &wants, Reason::InsufficientDevices, &["room for 0"]);
+            lacks(&wants, &there, &lacking);
         }
     }
+    // Each is met by some device, and both by none.
+    let small = DeviceGroup {
+        attributes: [(domain("productName"), "NVIDIA L4".to_owned())].into(),
+        capacity: [(domain("memory"), "24Gi".to_owned())].into(),
+        ..devices(&[(8, 2)])
+    };
+    let two = with(|capacity| capacity.devices = Some(vec![devices(&[(8, 2)]), small]));
+    let large = selector(&domain("memory"), Comparison::Greater, Wanted::Quantity("40Gi".into()));
+    let l4 = selector(&domain("productName"), Comparison::Equal, Wanted::Text("NVIDIA L4".into()));
+    lacks(
+        &claims("gpu.nvidia.com", 1, vec![large, l4]),
+        &two,
+        "32 in the class; none has all that is selected",
+    );
+    let other = DeviceGroup { driver: "other.example.com".into(), ..devices(&[(8, 2)]) };
+    let other = with(|capacity| capacity.devices = Some(vec![other]));
+    lacks(&claims("gpu.nvidia.com", 1, vec![]), &other, "; none is of driver gpu.nvidia.com");
+    let none = DeviceGroup { driver: String::new(), devices: 0, ..devices(&[]) };
+    let none = with(|capacity| capacity.devices = Some(vec![none]));
+    lacks(&claims("gpu.nvidia.com", 1, vec![]), &none, "of 0 in the class");
 }
 
 fn class(name: &str, access: Option<Access>, largest_mib: Option<u64>) -> StorageClass {

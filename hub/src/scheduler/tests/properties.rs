@@ -116,7 +116,8 @@ proptest! {
         }
     }
 
-    /// Shares by weight are within one of the exact ones where room is no matter.
+    /// Where room is no matter, shares by weight are the exact ones rounded down, and what is left goes to those of which most
+    /// was cut off, the first by name among equals.
     #[test]
     fn shares_are_fair(weights in prop::collection::vec(1u32..20, 1..6), replicas in 1u32..60) {
         let fleet = (0..weights.len()).fold(Fleet::default(), |fleet, index| {
@@ -131,12 +132,20 @@ proptest! {
         }).collect();
         let decision = schedule(&wants, &fleet);
         let sum: u32 = weights.iter().sum();
+        let mut left = replicas;
+        let mut cut = Vec::new();
         for (index, weight) in weights.iter().enumerate() {
             let name = format!("c{index}");
             let share = placed(&decision).into_iter().find(|(c, _)| *c == name).map_or(0, |(_, share)| share);
-            let exact = f64::from(replicas) * f64::from(*weight) / f64::from(sum);
-            prop_assert!((f64::from(share) - exact).abs() < 1.0, "{share} of {exact}");
+            let (floor, remainder) = (replicas * weight / sum, replicas * weight % sum);
+            prop_assert!(share == floor || share == floor + 1, "{} of {}/{}", share, replicas * weight, sum);
+            left -= share;
+            cut.push((std::cmp::Reverse(remainder), index, share > floor));
         }
+        prop_assert_eq!(left, 0, "every replica has a place");
+        cut.sort_unstable();
+        let order: Vec<bool> = cut.iter().map(|(_, _, is_more)| *is_more).collect();
+        prop_assert!(order.is_sorted_by(|one, next| one >= next), "{:?} over {:?}: {:?}", replicas, weights, cut);
     }
 
     /// Whatever happens, nothing is ever where it may not be.

@@ -124,7 +124,7 @@ fn every_filter_and_every_reason_that_it_gives_has_a_fault() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_refused_is_accepted_once_what_is_named_is_repaired(

@@ -28,6 +28,10 @@ pub const HUB_ID_ANNOTATION: &str = "nimfleet.io/hub-id";
 /// Annotation on a delivered object: the epoch it was sent in, `<term>.<incarnation>`.
 pub const EPOCH_ANNOTATION: &str = "nimfleet.io/epoch";
 
+/// Annotation on a delivered object whose pods run on several nodes at once: what they take, as JSON. Until they are bound
+/// the spoke gives it to no other.
+pub const GANG_ANNOTATION: &str = "nimfleet.io/gang";
+
 /// Annotation on an object that a hub gave up and left running: the identity of that hub. Only it may take it again.
 pub const RETAINED_BY_ANNOTATION: &str = "nimfleet.io/retained-by";
 

@@ -48,6 +48,7 @@ const PURE: &[&str] = &[
     "spoke/src/deliver/claim",
     "spoke/src/deliver/drift",
     "spoke/src/deliver/epoch",
+    "spoke/src/deliver/gang",
     "spoke/src/deliver/limits",
     "spoke/src/deliver/manifest",
     "spoke/src/facts/devices",

@@ -41,7 +41,7 @@ pub use counters::Counters;
 pub use event::LinkEvent;
 pub use fleetbox::Fleetbox;
 pub use machine::{Act, Happening, Machine};
-pub use object::{Cause, DesiredObject, GoAwayReason, HeldBack, Removal, RemovalPolicy};
+pub use object::{Cause, DesiredObject, Gang, GoAwayReason, HeldBack, Removal, RemovalPolicy};
 pub use ports::{Admission, EpochStore, PortError, Standing};
 pub use server::{HEARTBEAT, ServeError, Server};
 pub use terms::Terms;

@@ -9,6 +9,7 @@ mod claim;
 mod cluster;
 mod drift;
 mod epoch;
+mod gang;
 mod heal;
 mod kinds;
 mod limits;
@@ -16,6 +17,8 @@ mod manifest;
 mod namespace;
 mod object;
 mod refusal;
+mod removal;
+mod room;
 mod secret_index;
 mod state;
 mod turns;
@@ -24,12 +27,13 @@ use std::future::Future;
 
 pub use cluster::ClusterDeliver;
 pub use epoch::{Epoch, EpochRefused};
+pub use gang::Gang;
 pub use heal::heal;
 pub use kinds::{DeliverableKind, KINDS};
 pub use limits::Limits;
 pub use manifest::{Marks, marks_of};
 pub use object::{
-    Cause, HeldObject, HoldReason, ObjectRef, Outcome, Policy, RejectionClass, Tombstone, Upsert,
+    Cause, HeldObject, HoldReason, LargestFit, ObjectRef, Outcome, Policy, RejectionClass, Tombstone, Upsert,
 };
 
 /// The rules of delivery, which know no cluster: whose epoch is obeyed, whose name it is, what is applied.
@@ -67,6 +71,12 @@ pub enum DeliverError {
         /// What holds it.
         finalizers: Vec<String>,
     },
+    /// Nodes and pods have not all been seen yet since this spoke started.
+    #[error("{object} needs nodes together, and what is free on nodes is not known yet")]
+    Unseen {
+        /// Kind, namespace and name.
+        object: String,
+    },
     /// The stored epoch cannot be read, so nothing that depends on it is done.
     #[error(
         "ConfigMap {namespace}/{name}: {problem}; repair it, or delete it to accept the next hub that connects"
@@ -88,7 +98,7 @@ impl DeliverError {
         match self {
             Self::Api { source, .. } => !matches!(source, kube::Error::Api(_)),
             Self::Timeout { .. } => true,
-            Self::StillThere { .. } | Self::State { .. } => false,
+            Self::StillThere { .. } | Self::Unseen { .. } | Self::State { .. } => false,
         }
     }
 }

@@ -8,6 +8,7 @@ mod capacity;
 mod devices;
 mod gpus;
 mod locality;
+mod look;
 mod observe;
 mod optional;
 mod picture;
@@ -20,4 +21,5 @@ mod trimmed;
 pub use capacity::{
     Access, CapacityReport, DeviceGroup, GpuPool, HeldCache, NodeGroup, Platform, Sharing, StorageClass,
 };
+pub use look::{Free, Look, Looks};
 pub use observe::observe;

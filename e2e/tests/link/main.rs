@@ -33,7 +33,13 @@ fn desired(uid: &str, hash: &str) -> DesiredObject {
         namespace: "models".to_owned(),
         name: uid.to_owned(),
     };
-    DesiredObject { object, generation: 1, hash: hash.to_owned(), payload: Arc::from(b"{}".as_slice()) }
+    DesiredObject {
+        object,
+        generation: 1,
+        hash: hash.to_owned(),
+        payload: Arc::from(b"{}".as_slice()),
+        gang: None,
+    }
 }
 
 fn refused_with(state: &LinkState, words: &[&str]) -> bool {

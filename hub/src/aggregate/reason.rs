@@ -23,6 +23,8 @@ pub enum Reason {
     Rejected,
     /// The cluster's owner does not let the object in.
     PolicyDenied,
+    /// The nodes that the object needs together are not free.
+    NoRoom,
     /// An object has failed in a cluster.
     Failed,
     /// A chosen cluster is silent.
@@ -89,6 +91,7 @@ impl Reason {
             Self::SecretUnavailable => "SecretUnavailable",
             Self::Rejected => "Rejected",
             Self::PolicyDenied => "PolicyDenied",
+            Self::NoRoom => "NoRoom",
             Self::Failed => "Failed",
             Self::Unreachable => "Unreachable",
             Self::AwaitingCluster => "AwaitingCluster",

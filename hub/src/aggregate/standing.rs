@@ -63,6 +63,7 @@ pub(super) fn of(delivery: &Delivery<'_>, link: Link) -> Standing {
     if let Some(Answer::Rejected { class, message }) = delivery.answer {
         let reason = match class {
             RejectionClass::PolicyDenied { .. } => Reason::PolicyDenied,
+            RejectionClass::NoRoom { .. } => Reason::NoRoom,
             _ => Reason::Rejected,
         };
         return broken(reason, format!("refused ({}): {message}", class.as_str()), false);

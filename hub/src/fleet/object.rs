@@ -190,6 +190,13 @@ pub enum RejectionClass {
         /// Whether an earlier version of the object is there; it stays.
         held: bool,
     },
+    /// The nodes that its pods need together are not free. Nothing was applied.
+    NoRoom {
+        /// [`Capacity::observed_at`](super::Capacity::observed_at) of the report that says what the spoke looked at.
+        judged: Timestamp,
+        /// Groups that would fit.
+        groups: u32,
+    },
 }
 
 impl RejectionClass {
@@ -202,6 +209,7 @@ impl RejectionClass {
             Self::Unsupported => "Unsupported",
             Self::StaleEpoch => "StaleEpoch",
             Self::PolicyDenied { .. } => "PolicyDenied",
+            Self::NoRoom { .. } => "NoRoom",
         }
     }
 }

@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 /// Label `class`: one of the classes of refusals.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByClass {
-    /// `Invalid`, `Conflict`, `PolicyDenied`, …
+    /// `Invalid`, `Conflict`, `PolicyDenied`, `NoRoom`, …
     pub class: &'static str,
 }
 

@@ -185,8 +185,10 @@ impl Play {
                 let (object, hash) = (object(script.object()?), script.hash()?);
                 self.doomed.remove(&object.uid);
                 let payload = Arc::from(vec![0; usize::from(script.byte()?) * 512]);
-                self.fleetbox
-                    .set_desired(&self.cluster, DesiredObject { object, generation: 1, hash, payload });
+                self.fleetbox.set_desired(
+                    &self.cluster,
+                    DesiredObject { object, generation: 1, hash, payload, gang: None },
+                );
             }
             10 => {
                 let object = object(script.object()?);

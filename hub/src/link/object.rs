@@ -18,6 +18,26 @@ pub struct DesiredObject {
     pub hash: String,
     /// The resolved object as canonical JSON; a larger one than [`Self::MOST_BYTES`] is not sent.
     pub payload: Arc<[u8]>,
+    /// What has to be free together before it comes for the first time; none where the spoke is not to look. What is wanted is
+    /// the same with another one: it counts when the object is sent.
+    pub gang: Option<Gang>,
+}
+
+/// What an object takes whose pods run on several nodes at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gang {
+    /// Extended resource, e.g. `nvidia.com/gpu`.
+    pub resource: String,
+    /// Products of the cluster's pools that will do; none: all.
+    pub products: Vec<String>,
+    /// GPUs that each pod takes of one node.
+    pub gpus_per_node: u32,
+    /// Pods of one group, all on nodes of one pool.
+    pub nodes: u32,
+    /// Groups that were granted there.
+    pub groups: u32,
+    /// Of its placement.
+    pub priority: i32,
 }
 
 impl fmt::Debug for DesiredObject {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use proto::{Fingerprint, capability, v1};
 
 use super::message::{FromSpoke, Hello, Instance, ToSpoke};
-use super::object::{Cause, DesiredObject, GoAwayReason, Removal, RemovalPolicy};
+use super::object::{Cause, DesiredObject, Gang, GoAwayReason, Removal, RemovalPolicy};
 use crate::epoch::Epoch;
 use crate::fleet::{
     Agent, Answer, HeldObject, HoldReason, ObjectCondition, ObjectRef, ObjectResult, ObjectStatus,
@@ -78,6 +78,10 @@ fn from_result(result: v1::Result) -> Option<ObjectResult> {
                 v1::RejectionClass::Unsupported => RejectionClass::Unsupported,
                 v1::RejectionClass::StaleEpoch => RejectionClass::StaleEpoch,
                 v1::RejectionClass::PolicyDenied => RejectionClass::PolicyDenied { held: rejected.held },
+                v1::RejectionClass::NoRoom => {
+                    let fit = rejected.fit.unwrap_or_default();
+                    RejectionClass::NoRoom { judged: from_ms(fit.observed_at_ms), groups: fit.groups }
+                }
                 v1::RejectionClass::Invalid | v1::RejectionClass::Unspecified => RejectionClass::Invalid,
             },
             message: rejected.message,
@@ -180,7 +184,13 @@ fn to_upsert(object: &DesiredObject) -> v1::Upsert {
         generation: object.generation,
         hash: object.hash.clone(),
         payload: object.payload.to_vec(),
+        gang: object.gang.clone().map(to_gang),
     }
+}
+
+fn to_gang(gang: Gang) -> v1::Gang {
+    let Gang { resource, products, gpus_per_node, nodes, groups, priority } = gang;
+    v1::Gang { resource, products, gpus_per_node, nodes, groups, priority }
 }
 
 fn to_tombstone(removal: &Removal) -> v1::Tombstone {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::deliver::{self, ClusterDeliver, KINDS, Limits};
-use crate::facts;
+use crate::facts::{self, Look};
 use crate::link::{
     CaHash, Counters, HubAddress, KEEPALIVE, KubeIdentityStore, Link, LinkState, Proxy, Settings,
 };
@@ -62,10 +62,11 @@ impl Agent {
         let capabilities = KINDS
             .into_iter()
             .map(|kind| format!("{}/{}", kind.api_version(), kind.kind))
-            .chain([capability::RETAIN.to_owned(), SECRETS.to_owned()])
+            .chain([capability::RETAIN, capability::GANGS, SECRETS].map(str::to_owned))
             .collect();
         let limits = self.limits.name();
-        let deliver = ClusterDeliver::new(self.client.clone(), &self.namespace, self.limits);
+        let (look, looks) = Look::new();
+        let deliver = ClusterDeliver::new(self.client.clone(), &self.namespace, self.limits, look);
         let statuses = Outbox::default();
         let (capacity_sender, capacity) = watch::channel(None);
         let link = Link {
@@ -92,7 +93,7 @@ impl Agent {
         tokio::join!(
             link.run(stop.clone()),
             deliver::heal(deliver, stop.clone()),
-            facts::observe(self.client.clone(), statuses.clone(), capacity_sender, stop.clone()),
+            facts::observe(self.client.clone(), statuses.clone(), looks, capacity_sender, stop.clone()),
             report::report(self.client, statuses, stop),
         );
     }

@@ -63,7 +63,15 @@ mod tests {
     use super::*;
 
     fn wanted() -> Marks {
-        Marks { uid: "u".into(), generation: 3, hash: "h".into(), hub_id: "hub".into(), epoch: "1.x".into() }
+        let text = str::to_owned;
+        Marks {
+            uid: text("u"),
+            generation: 3,
+            hash: text("h"),
+            hub_id: text("hub"),
+            epoch: text("1.x"),
+            gang: None,
+        }
     }
 
     fn object() -> ObjectRef {

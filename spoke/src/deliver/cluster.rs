@@ -2,11 +2,9 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
-use std::time::Duration;
 
 use crds::marks::{DELIVERED, DELIVERED_LABEL};
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
-use kube::runtime::wait::{await_condition, conditions};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -23,12 +21,10 @@ use super::{
     AcceptError, Deliver, DeliverError, Epoch, HeldObject, Limits, ObjectRef, Outcome, Policy,
     RejectionClass, Tombstone, Upsert, drift, namespace,
 };
+use crate::facts::Look;
 
 /// The owner of every field that a hub wants.
 pub(super) const FIELD_MANAGER: &str = "nimfleet-deliver";
-
-/// How long a removal waits for finalizers before the caller has to ask again.
-const REMOVAL_WAIT: Duration = Duration::from_secs(20);
 
 /// Applies what the hub sends to the cluster that this spoke runs in. Cheap to clone.
 #[derive(Clone)]
@@ -44,6 +40,10 @@ struct Inner {
     secrets: SecretIndex,
     epoch: Mutex<Known>,
     turns: Turns,
+    /// What is free in the cluster.
+    look: Look,
+    /// One gang after the other: what is free for one depends on what was taken before.
+    gangs: Mutex<()>,
     /// uids whose disappearance is the hub's will and not to be healed.
     leaving: StdMutex<HashSet<String>>,
 }
@@ -57,9 +57,10 @@ enum Known {
 }
 
 impl ClusterDeliver {
-    /// `namespace` is the spoke's own: there it keeps the epoch. `limits` are what the cluster's owner allows.
+    /// `namespace` is the spoke's own: there it keeps the epoch. `limits` are what the cluster's owner allows; `look` tells
+    /// what is free.
     #[must_use]
-    pub fn new(client: kube::Client, namespace: &str, limits: Limits) -> Self {
+    pub fn new(client: kube::Client, namespace: &str, limits: Limits, look: Look) -> Self {
         let state = State::new(client.clone(), namespace);
         let secrets = SecretIndex::new(client.clone(), namespace);
         Self {
@@ -71,6 +72,8 @@ impl ClusterDeliver {
                 secrets,
                 epoch: Mutex::new(Known::Nothing),
                 turns: Turns::new(),
+                look,
+                gangs: Mutex::default(),
                 leaving: StdMutex::new(HashSet::new()),
             }),
         }
@@ -86,6 +89,14 @@ impl ClusterDeliver {
 
     pub(super) fn turns(&self) -> &Turns {
         &self.inner.turns
+    }
+
+    pub(super) fn secrets(&self) -> &SecretIndex {
+        &self.inner.secrets
+    }
+
+    pub(super) fn look(&self) -> &Look {
+        &self.inner.look
     }
 
     /// Whether the hub wants that object away.
@@ -115,7 +126,7 @@ impl ClusterDeliver {
         Ok(refused.map(|message| rejected(RejectionClass::StaleEpoch, message)))
     }
 
-    async fn live(
+    pub(super) async fn live(
         &self,
         kind: DeliverableKind,
         object: &ObjectRef,
@@ -146,81 +157,6 @@ impl ClusterDeliver {
                 Refusal::Passing => Err(failed(&what, error)),
             },
         }
-    }
-
-    async fn delete(
-        &self,
-        kind: DeliverableKind,
-        object: &ObjectRef,
-        live: DynamicObject,
-    ) -> Result<Outcome, DeliverError> {
-        let objects = self.objects(kind, &object.namespace);
-        let Some(uid) = live.metadata.uid.clone() else { return Ok(Outcome::Gone) };
-        if live.metadata.deletion_timestamp.is_none() {
-            let params = DeleteParams {
-                preconditions: Some(Preconditions {
-                    uid: Some(uid.clone()),
-                    // Not an object that changed hands since it was judged.
-                    resource_version: live.metadata.resource_version,
-                }),
-                ..DeleteParams::default()
-            };
-            let what = format!("delete {object}");
-            match timed(&what, objects.delete(&object.name, &params)).await? {
-                Ok(_) => {}
-                Err(error) if is_not_found(&error) => {}
-                Err(error) => return Err(failed(&what, error)),
-            }
-        }
-        if kind.is_secret() {
-            // A Secret is not watched, and goes at once unless somebody holds it.
-            return self.left(kind, object, &uid).await;
-        }
-        let gone = await_condition(objects, &object.name, conditions::is_deleted(&uid));
-        if let Ok(Ok(_)) = tokio::time::timeout(REMOVAL_WAIT, gone).await {
-            return Ok(Outcome::Gone);
-        }
-        self.left(kind, object, &uid).await
-    }
-
-    /// Whether an object that was deleted is gone, or what holds it.
-    async fn left(
-        &self,
-        kind: DeliverableKind,
-        object: &ObjectRef,
-        uid: &str,
-    ) -> Result<Outcome, DeliverError> {
-        let left = self.live(kind, object).await?;
-        match left.filter(|left| left.metadata.uid.as_deref() == Some(uid)) {
-            None => Ok(Outcome::Gone),
-            Some(left) => Err(DeliverError::StillThere {
-                object: object.to_string(),
-                finalizers: left.metadata.finalizers.unwrap_or_default(),
-            }),
-        }
-    }
-
-    /// The object is gone, or not the hub's any more: nothing speaks of it here.
-    async fn forget(&self, kind: DeliverableKind, object: &ObjectRef) -> Result<Outcome, DeliverError> {
-        if kind.is_secret() {
-            self.inner.secrets.remove(&object.uid).await?;
-        }
-        Ok(Outcome::Gone)
-    }
-
-    async fn retain(
-        &self,
-        kind: DeliverableKind,
-        object: &ObjectRef,
-        live: &DynamicObject,
-        hub_id: &str,
-    ) -> Result<Outcome, DeliverError> {
-        let objects = self.objects(kind, &object.namespace);
-        let patch = Patch::Merge(manifest::release(&live.metadata, hub_id));
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        carried_out(&format!("release {object}"), objects.patch_metadata(&object.name, &params, &patch))
-            .await?;
-        Ok(Outcome::Gone)
     }
 }
 
@@ -322,6 +258,15 @@ impl Deliver for ClusterDeliver {
                 return Ok(Outcome::Accepted);
             }
             Claim::Current | Claim::Apply => {}
+        }
+        // What is there is there, and running models are not touched; what comes has to find its nodes together, and nobody else
+        // is given them before it is there.
+        let gang = upsert.gang.as_ref().filter(|_| live.is_none());
+        let _alone = if gang.is_some() { Some(self.inner.gangs.lock().await) } else { None };
+        if let Some(gang) = gang
+            && let Some(refusal) = self.no_room(object, gang).await?
+        {
+            return Ok(refusal);
         }
         if kind.is_secret() {
             // First: what is not in the index would not be found again.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::kinds::SECRET;
-use super::{Epoch, ObjectRef, Upsert};
+use super::{Epoch, Gang, ObjectRef, Upsert};
 
 /// The payload as it came, kept on the object so that a local edit can be undone with no hub in sight.
 const PAYLOAD_ANNOTATION: &str = "nimfleet.io/payload";
@@ -27,6 +27,8 @@ pub struct Marks {
     pub hub_id: String,
     /// Epoch under which it was applied last, `<term>.<incarnation>`.
     pub epoch: String,
+    /// What its pods take together, if they do.
+    pub gang: Option<Gang>,
 }
 
 impl Marks {
@@ -39,6 +41,7 @@ impl Marks {
             hash: upsert.hash.clone(),
             hub_id: epoch.hub_id.clone(),
             epoch: epoch.to_string(),
+            gang: upsert.gang.clone(),
         }
     }
 }
@@ -54,6 +57,7 @@ pub fn marks_of(meta: &ObjectMeta) -> Option<Marks> {
         hash: read(marks::HASH_ANNOTATION)?,
         hub_id: read(marks::HUB_ID_ANNOTATION)?,
         epoch: read(marks::EPOCH_ANNOTATION)?,
+        gang: read(marks::GANG_ANNOTATION).and_then(|gang| serde_json::from_str(&gang).ok()),
     })
 }
 
@@ -107,6 +111,10 @@ pub fn manifest(object: &ObjectRef, payload: &[u8], marks: &Marks) -> Result<Val
         ] {
             annotations.insert(key.to_owned(), json!(mark));
         }
+        annotations.remove(marks::GANG_ANNOTATION);
+        if let Some(gang) = &marks.gang {
+            annotations.insert(marks::GANG_ANNOTATION.to_owned(), json!(json!(gang).to_string()));
+        }
         if object.kind != SECRET.kind {
             annotations.insert(PAYLOAD_ANNOTATION.to_owned(), json!(text));
         }
@@ -129,6 +137,7 @@ pub fn release(meta: &ObjectMeta, hub_id: &str) -> Value {
                 marks::HASH_ANNOTATION: null,
                 marks::HUB_ID_ANNOTATION: null,
                 marks::EPOCH_ANNOTATION: null,
+                marks::GANG_ANNOTATION: null,
                 PAYLOAD_ANNOTATION: null,
                 marks::RETAINED_BY_ANNOTATION: hub_id,
             },

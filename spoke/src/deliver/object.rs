@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Gang;
+
 /// One object of the hub, wherever it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ObjectRef {
@@ -45,6 +47,8 @@ pub struct Upsert {
     pub hash: String,
     /// apiVersion, kind, metadata (name, namespace, labels, annotations) and spec, as canonical JSON.
     pub payload: Vec<u8>,
+    /// What has to be free together before it comes for the first time; none if nothing has.
+    pub gang: Option<Gang>,
 }
 
 impl fmt::Debug for Upsert {
@@ -157,6 +161,21 @@ pub enum RejectionClass {
         /// Whether an earlier version of the object is here; it stays.
         held: bool,
     },
+    /// The nodes that its pods need together are not free; there is less.
+    NoRoom(LargestFit),
+}
+
+/// What there is in place of what a [`Gang`] needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LargestFit {
+    /// When the report was made that says what was looked at.
+    pub observed_at_ms: i64,
+    /// Groups that fit.
+    pub groups: u32,
+    /// Of one group more, the pods of the largest part that fits in one pool.
+    pub nodes: u32,
+    /// GPUs of each of them.
+    pub gpus_per_node: u32,
 }
 
 impl RejectionClass {
@@ -169,6 +188,7 @@ impl RejectionClass {
             Self::Unsupported => "Unsupported",
             Self::StaleEpoch => "StaleEpoch",
             Self::PolicyDenied { .. } => "PolicyDenied",
+            Self::NoRoom(_) => "NoRoom",
         }
     }
 }

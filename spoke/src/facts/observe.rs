@@ -19,7 +19,7 @@ use super::optional::while_served;
 use super::picture::{News, Picture};
 use super::storage::{SlimCapacity, SlimClass};
 use super::trimmed::{SlimNode, SlimPod};
-use super::{CapacityReport, Platform, platforms};
+use super::{CapacityReport, Free, Looks, Platform, platforms};
 use crate::deliver::KINDS;
 use crate::report::Outbox;
 use crate::watch::events;
@@ -35,10 +35,12 @@ const BOUND_PODS: &str = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=
 
 /// Observes until cancelled. `report` stays `None` until nodes and pods have been seen completely once.
 ///
-/// `delivered` names the objects whose bound pods are told.
+/// `delivered` names the objects whose bound pods are told. Who asks `looks` is answered from all that has been seen, and what
+/// is answered is published at once.
 pub async fn observe(
     client: kube::Client,
     delivered: Outbox,
+    mut looks: Looks,
     report: watch::Sender<Option<CapacityReport>>,
     cancel: CancellationToken,
 ) {
@@ -48,12 +50,8 @@ pub async fn observe(
     let mut publish_at = None;
     loop {
         tokio::select! {
+            biased;
             () = cancel.cancelled() => return,
-            Some(news) = news.next() => {
-                if picture.fold(news) {
-                    publish_at.get_or_insert_with(|| Instant::now() + GATHER);
-                }
-            }
             () = tokio::time::sleep_until(publish_at.unwrap_or_else(Instant::now)), if publish_at.is_some() => {
                 publish_at = None;
                 if picture.kinds_changed {
@@ -69,12 +67,34 @@ pub async fn observe(
                         }
                     }
                 }
-                if let Some(now) = picture.report(&delivered.uids(), jiff::Timestamp::now().as_millisecond()) {
-                    publish(&report, now);
+                tell(&picture, &delivered, &report);
+            }
+            Some(news) = news.next() => {
+                if picture.fold(news) {
+                    publish_at.get_or_insert_with(|| Instant::now() + GATHER);
                 }
+            }
+            // After the news that is there.
+            Some(answer) = looks.next() => {
+                let free = tell(&picture, &delivered, &report);
+                // Fails only if nobody waits any longer.
+                drop(answer.send(free));
             }
         }
     }
+}
+
+/// Publishes what is known now, and says what is free by it; nothing while too little is known.
+fn tell(
+    picture: &Picture,
+    delivered: &Outbox,
+    report: &watch::Sender<Option<CapacityReport>>,
+) -> Option<Free> {
+    let now = picture.report(&delivered.uids(), jiff::Timestamp::now().as_millisecond())?;
+    let pools = now.pools.clone();
+    publish(report, now);
+    let observed_at_ms = report.borrow().as_ref()?.observed_at_ms;
+    Some(Free { observed_at_ms, pools, bound: picture.bound_pods() })
 }
 
 /// Everything to watch, as one stream. It never ends.

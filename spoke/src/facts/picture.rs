@@ -165,13 +165,19 @@ impl Picture {
         ))
     }
 
-    /// Pods with GPUs of each delivered object that are bound.
-    fn bound(&self, delivered: &BTreeMap<(String, String), String>) -> BTreeMap<String, u32> {
-        let mut bound: BTreeMap<String, u32> = BTreeMap::new();
-        for uid in self.pods.now().values().filter_map(|pod| delivered.get(pod.of.as_ref()?)) {
-            *bound.entry(uid.clone()).or_default() += 1;
+    /// Pods with GPUs of each NIM object that are bound, by namespace and name of the object.
+    pub(super) fn bound_pods(&self) -> BTreeMap<(String, String), u32> {
+        let mut bound = BTreeMap::new();
+        for of in self.pods.now().values().filter_map(|pod| pod.of.clone()) {
+            *bound.entry(of).or_default() += 1;
         }
         bound
+    }
+
+    /// The same of each delivered object, by its uid on the hub.
+    fn bound(&self, delivered: &BTreeMap<(String, String), String>) -> BTreeMap<String, u32> {
+        let bound = self.bound_pods().into_iter();
+        bound.filter_map(|(of, pods)| Some((delivered.get(&of)?.clone(), pods))).collect()
     }
 }
 

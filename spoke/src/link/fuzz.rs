@@ -75,7 +75,13 @@ impl<'a> Script<'a> {
             5 | 6 => {
                 let upserts = (0..self.byte()? % 4).map_while(|_| {
                     let hash = (self.byte()? % 3).to_string();
-                    Some(v1::Upsert { object: Some(self.object()?), generation: 1, hash, payload: vec![] })
+                    Some(v1::Upsert {
+                        object: Some(self.object()?),
+                        generation: 1,
+                        hash,
+                        payload: vec![],
+                        gang: None,
+                    })
                 });
                 let upserts = upserts.collect();
                 let tombstones = (0..self.byte()? % 8).map_while(|_| {

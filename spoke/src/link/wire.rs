@@ -9,7 +9,8 @@ use proto::{capability, v1};
 use super::message::{Delta, FromHub, GoAway, GoAwayReason, Hub, ToHub, Work};
 use super::settings::Settings;
 use crate::deliver::{
-    Cause, Epoch, HeldObject, HoldReason, ObjectRef, Outcome, Policy, RejectionClass, Tombstone, Upsert,
+    Cause, Epoch, Gang, HeldObject, HoldReason, LargestFit, ObjectRef, Outcome, Policy, RejectionClass,
+    Tombstone, Upsert,
 };
 use crate::report::{Condition, ObjectStatus};
 
@@ -80,7 +81,13 @@ fn from_upsert(upsert: v1::Upsert) -> Upsert {
         generation: upsert.generation,
         hash: upsert.hash,
         payload: upsert.payload,
+        gang: upsert.gang.map(from_gang),
     }
+}
+
+fn from_gang(gang: v1::Gang) -> Gang {
+    let v1::Gang { resource, products, gpus_per_node, nodes, groups, priority } = gang;
+    Gang { resource, products, gpus_per_node, nodes, groups, priority }
 }
 
 /// A policy that this spoke does not know removes nothing.
@@ -160,14 +167,19 @@ fn to_outcome(outcome: Outcome) -> v1::result::Outcome {
         Outcome::Gone => v1::result::Outcome::Gone(v1::Gone {}),
         Outcome::Rejected { class, message } => {
             let held = class == RejectionClass::PolicyDenied { held: true };
+            let fit = match class {
+                RejectionClass::NoRoom(fit) => Some(to_fit(fit)),
+                _ => None,
+            };
             let class = match class {
                 RejectionClass::Invalid => v1::RejectionClass::Invalid,
                 RejectionClass::Conflict => v1::RejectionClass::Conflict,
                 RejectionClass::Unsupported => v1::RejectionClass::Unsupported,
                 RejectionClass::StaleEpoch => v1::RejectionClass::StaleEpoch,
                 RejectionClass::PolicyDenied { .. } => v1::RejectionClass::PolicyDenied,
+                RejectionClass::NoRoom(_) => v1::RejectionClass::NoRoom,
             };
-            v1::result::Outcome::Rejected(v1::Rejected { class: i32::from(class), message, held })
+            v1::result::Outcome::Rejected(v1::Rejected { class: i32::from(class), message, held, fit })
         }
         Outcome::Held { reason, message } => {
             let reason = match reason {
@@ -178,6 +190,11 @@ fn to_outcome(outcome: Outcome) -> v1::result::Outcome {
         }
         Outcome::Retrying { message } => v1::result::Outcome::Retrying(v1::Retrying { message }),
     }
+}
+
+fn to_fit(fit: LargestFit) -> v1::LargestFit {
+    let LargestFit { observed_at_ms, groups, nodes, gpus_per_node } = fit;
+    v1::LargestFit { observed_at_ms, groups, nodes, gpus_per_node }
 }
 
 pub(super) fn to_status(status: ObjectStatus) -> v1::ObjectStatus {

@@ -240,6 +240,7 @@ impl HubSite {
                     generation: one.generation,
                     hash: payload.hash,
                     payload: payload.bytes.into(),
+                    gang: None,
                 };
                 process.fleetbox.set_desired(&chosen.cluster, desired);
             }

@@ -104,7 +104,13 @@ fn secrets(
         let bytes = payload.bytes.clone().into();
         hub.fleetbox.set_desired(
             &cluster.name,
-            DesiredObject { object, generation: SECRET_GENERATION, hash: hash.clone(), payload: bytes },
+            DesiredObject {
+                object,
+                generation: SECRET_GENERATION,
+                hash: hash.clone(),
+                payload: bytes,
+                gang: None,
+            },
         );
         Some((uid, Ok(hash)))
     };
@@ -132,7 +138,8 @@ fn upsert(
         resolved.entry(entry).or_insert((payload.bytes.into(), payload.hash)).clone()
     };
     let generation = one.stored.metadata.generation.unwrap_or_default();
-    let object = DesiredObject { object: one.object.clone(), generation, hash: hash.clone(), payload };
+    let object =
+        DesiredObject { object: one.object.clone(), generation, hash: hash.clone(), payload, gang: None };
     hub.fleetbox.set_desired(&cluster.name, object);
     Ok(hash)
 }

@@ -118,6 +118,10 @@ fn every_answer_that_has_a_message_is_cut() {
     let message = "x".repeat(100_000);
     let answers = [
         Answer::Rejected { class: RejectionClass::Invalid, message: message.clone() },
+        Answer::Rejected {
+            class: RejectionClass::NoRoom { judged: jiff::Timestamp::UNIX_EPOCH, groups: u32::MAX },
+            message: message.clone(),
+        },
         Answer::Held { reason: crate::fleet::HoldReason::Stale, message: message.clone() },
         Answer::Retrying { message },
     ];

@@ -93,7 +93,7 @@ fn desired(uid: &str, hash: &str) -> DesiredObject {
 
 fn sized(uid: &str, hash: &str, bytes: usize) -> DesiredObject {
     let payload = Arc::from(vec![0; bytes]);
-    DesiredObject { object: object(uid), generation: 1, hash: hash.to_owned(), payload }
+    DesiredObject { object: object(uid), generation: 1, hash: hash.to_owned(), payload, gang: None }
 }
 
 fn removal(uid: &str) -> Removal {

@@ -46,6 +46,7 @@ fn a_spoke_of_0_1_is_served() {
         generation,
         hash: hash.repeat(32),
         payload: Arc::from(b"{}".as_slice()),
+        gang: None,
     };
     // Its cache has an older version, its service is as it should be, and one has to go.
     wants.set_desired(desired("NIMCache", "weights", 3, "c1"));
@@ -89,4 +90,46 @@ fn what_is_new_in_a_message_is_passed_over_by_whoever_does_not_know_it() {
     let bytes = [0xfa, 0x07, 0x03, 0x08, 0x96, 0x01];
     let message = v1::SpokeMessage::decode(bytes.as_slice()).unwrap();
     assert!(from_spoke(message, Timestamp::UNIX_EPOCH).is_none());
+}
+
+#[test]
+fn a_gang_goes_with_its_object_and_the_largest_fit_is_read_as_far_as_it_is_told() {
+    let object = DesiredObject {
+        object: ObjectRef {
+            uid: "u".into(),
+            api_version: "apps.nvidia.com/v1alpha1".into(),
+            kind: "NIMService".into(),
+            namespace: "models".into(),
+            name: "wide".into(),
+        },
+        generation: 1,
+        hash: "h".into(),
+        payload: Arc::from(b"{}".as_slice()),
+        gang: Some(Gang {
+            resource: "nvidia.com/gpu".into(),
+            products: vec!["H100".into()],
+            gpus_per_node: 8,
+            nodes: 2,
+            groups: 3,
+            priority: -1,
+        }),
+    };
+    let sent = to_upsert(&object).gang.unwrap();
+    assert_eq!((sent.resource.as_str(), sent.products), ("nvidia.com/gpu", vec!["H100".to_owned()]));
+    assert_eq!((sent.gpus_per_node, sent.nodes, sent.groups, sent.priority), (8, 2, 3, -1));
+
+    let read = |fit| {
+        let class = i32::from(v1::RejectionClass::NoRoom);
+        let rejected = v1::Rejected { class, fit, ..v1::Rejected::default() };
+        let outcome = Some(v1::result::Outcome::Rejected(rejected));
+        match from_result(v1::Result { outcome, ..v1::Result::default() }).unwrap().answer {
+            Answer::Rejected { class: RejectionClass::NoRoom { judged, groups }, .. } => {
+                (judged.as_millisecond(), groups)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let fit =
+        |observed_at_ms| Some(v1::LargestFit { observed_at_ms, groups: 1, ..v1::LargestFit::default() });
+    assert_eq!((read(fit(7)), read(None), read(fit(i64::MAX))), ((7, 1), (0, 0), (0, 1)));
 }

@@ -40,6 +40,7 @@ fn marks(payload: &[u8]) -> Marks {
         hash: sha256(payload),
         hub_id: "hub".into(),
         epoch: "2.abc".into(),
+        gang: Some(Gang { resource: "nvidia.com/gpu".into(), gpus_per_node: 8, nodes: 2, ..Gang::default() }),
     }
 }
 

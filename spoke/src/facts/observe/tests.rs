@@ -27,3 +27,38 @@ fn optional_kinds_are_watched_in_the_version_that_is_read() {
     let both = Served::of(&[platform("dra", &["v1beta2", "v1"]), platform("kueue", &["v1beta1"])]);
     assert_eq!(both, Served { devices: true, kueue: Some("v1beta1".into()) });
 }
+
+/// A picture of a cluster without nodes.
+fn empty() -> Picture {
+    let mut picture = Picture::default();
+    picture.set_platforms(("v1".into(), vec![]));
+    picture.fold(News::Node(Event::InitDone));
+    picture.fold(News::Pod(Event::InitDone));
+    picture
+}
+
+#[test]
+fn who_looks_is_told_by_which_report_and_that_is_published_at_once() {
+    let (report, mut published) = watch::channel(None);
+    let outbox = Outbox::default();
+    assert_eq!(tell(&Picture::default(), &outbox, &report), None, "nothing has been seen");
+    let first = tell(&empty(), &outbox, &report).unwrap();
+    let told = published.borrow_and_update().clone().unwrap();
+    assert_eq!((first.observed_at_ms, &first.pools), (told.observed_at_ms, &told.pools));
+    std::thread::sleep(Duration::from_millis(2));
+    let again = tell(&empty(), &outbox, &report).unwrap();
+    assert_eq!(again.observed_at_ms, first.observed_at_ms, "the hub has that report");
+    assert!(!published.has_changed().unwrap());
+}
+
+#[tokio::test]
+async fn a_look_is_answered_or_comes_to_nothing_where_nobody_observes() {
+    let (look, mut looks) = super::super::Look::new();
+    let answering = tokio::spawn(async move {
+        let answer = looks.next().await.unwrap();
+        answer.send(Some(Free { observed_at_ms: 7, ..Free::default() })).unwrap();
+    });
+    assert_eq!(look.now().await.map(|free| free.observed_at_ms), Some(7));
+    answering.await.unwrap();
+    assert_eq!(look.now().await, None);
+}

@@ -87,7 +87,13 @@ fn object(uid: &str) -> ObjectRef {
 }
 
 fn upsert(uid: &str, hash: &str) -> Work {
-    Work::Upsert(Upsert { object: object(uid), generation: 1, hash: hash.to_owned(), payload: vec![] })
+    Work::Upsert(Upsert {
+        object: object(uid),
+        generation: 1,
+        hash: hash.to_owned(),
+        payload: vec![],
+        gang: None,
+    })
 }
 
 fn tombstone(uid: &str) -> Work {

@@ -78,3 +78,32 @@ fn a_policy_that_we_do_not_know_removes_nothing() {
     let tombstone = v1::Tombstone { policy: 77, ..v1::Tombstone::default() };
     assert_eq!(from_tombstone(tombstone), None);
 }
+
+#[test]
+fn a_gang_comes_with_its_object_and_the_largest_fit_goes_with_the_refusal() {
+    let gang = v1::Gang {
+        resource: "nvidia.com/gpu".into(),
+        products: vec!["H100".into()],
+        gpus_per_node: 8,
+        nodes: 2,
+        groups: 3,
+        priority: -1,
+    };
+    let upsert = v1::Upsert { gang: Some(gang), ..v1::Upsert::default() };
+    let read = from_upsert(upsert).gang.unwrap();
+    assert_eq!((read.resource.as_str(), read.products), ("nvidia.com/gpu", vec!["H100".to_owned()]));
+    assert_eq!((read.gpus_per_node, read.nodes, read.groups, read.priority), (8, 2, 3, -1));
+    assert_eq!(from_upsert(v1::Upsert::default()).gang, None, "a hub that says nothing of it");
+
+    let fit = LargestFit { observed_at_ms: 7, groups: 1, nodes: 1, gpus_per_node: 8 };
+    let outcome = Outcome::Rejected { class: RejectionClass::NoRoom(fit), message: "1 × 8".into() };
+    let v1::result::Outcome::Rejected(said) = to_outcome(outcome) else { panic!("no refusal") };
+    assert_eq!(
+        (said.class(), said.held, said.message.as_str()),
+        (v1::RejectionClass::NoRoom, false, "1 × 8")
+    );
+    let fit = said.fit.unwrap();
+    assert_eq!((fit.observed_at_ms, fit.groups, fit.nodes, fit.gpus_per_node), (7, 1, 1, 8));
+    let outcome = Outcome::Rejected { class: RejectionClass::Invalid, message: String::new() };
+    assert!(matches!(to_outcome(outcome), v1::result::Outcome::Rejected(said) if said.fit.is_none()));
+}

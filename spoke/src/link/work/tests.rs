@@ -72,7 +72,7 @@ impl Bench {
             namespace: "models".to_owned(),
             name: name.to_owned(),
         };
-        let upsert = Upsert { object, generation: 1, hash: "1".to_owned(), payload: vec![] };
+        let upsert = Upsert { object, generation: 1, hash: "1".to_owned(), payload: vec![], gang: None };
         let epoch = Epoch { hub_id: "hub".to_owned(), term: 1, incarnation: String::new() };
         self.workers.start(Work::Upsert(upsert), epoch);
     }

@@ -59,7 +59,7 @@ pub use policy::{
 };
 pub(crate) use product::is_named;
 pub use reason::Reason;
-pub(crate) use room::suits;
+pub(crate) use room::{seats, suits};
 pub use run::schedule;
 pub use score::{Part, Score};
 
@@ -74,7 +74,7 @@ pub struct Request {
     pub workloads: Vec<Workload>,
     /// Where it is placed now.
     pub previous: Vec<Previous>,
-    /// Clusters whose owner does not let it in, by name.
+    /// Clusters whose spokes have refused it, by name.
     pub denied: BTreeMap<String, Denied>,
     /// The wish of its user to choose anew, by what sets it apart from earlier ones, until it has been followed.
     pub rebalance: Option<String>,
@@ -91,10 +91,13 @@ pub struct Request {
     pub allowance: Allowance,
 }
 
-/// What a cluster's owner does not let in.
+/// What a cluster's spoke has refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
-    /// What the spoke said: field, value, limit and whom to ask.
+    /// [`Reason::PolicyDenied`] where the cluster's owner does not let it in, [`Reason::NoRoom`] where its nodes are not free
+    /// together.
+    pub reason: Reason,
+    /// What the spoke said: field, value, limit and whom to ask; or what is needed, and the largest fit.
     pub message: String,
     /// Whether something of the placement works there all the same, and keeps doing so.
     pub stays: bool,

@@ -4,6 +4,7 @@ mod apply;
 mod ask;
 mod denied;
 mod desk;
+mod gang;
 mod observe;
 mod plan;
 mod push;

@@ -78,6 +78,11 @@ pub(super) fn of(
     if cluster.link != Link::Connected {
         return (None, None);
     }
+    // Its pods would find none.
+    let refused = request.denied.get(cluster.name.as_str());
+    if refused.is_some_and(|denied| denied.reason == Reason::NoRoom) {
+        return (Some(Cause::Unschedulable), None);
+    }
     let waits = workloads.iter().filter_map(|workload| {
         let heard = fleet.statuses().get(&cluster.name, &workload.object.uid)?;
         let is_idle = heard.status.ready_replicas == 0;

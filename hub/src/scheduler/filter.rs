@@ -68,6 +68,7 @@ pub(super) fn may_come<'a>(
     topology::check(&policy.spread, cluster)?;
     expression::admits(&policy.affinity, cluster)?;
     platform::check(workloads, capacity)?;
+    denied::has_room(request, cluster)?;
     let left = match seated(request, workloads, fleet, cluster, capacity) {
         Ok(left) => left,
         // What is there counts before what an autoscaler can bring.

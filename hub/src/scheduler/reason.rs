@@ -95,6 +95,8 @@ pub enum Reason {
     QuotaExceeded,
     /// The cluster's owner does not let it in.
     PolicyDenied,
+    /// Its spoke has looked, and the nodes that pods need together are not free.
+    NoRoom,
     /// No cluster can take the placement.
     NoClusterFits,
     /// Some, but not all, of what is wanted could be given.
@@ -158,6 +160,7 @@ impl Reason {
             Self::CapacityStale => "CapacityStale",
             Self::QuotaExceeded => "QuotaExceeded",
             Self::PolicyDenied => "PolicyDenied",
+            Self::NoRoom => "NoRoom",
             Self::NoClusterFits => "NoClusterFits",
             Self::PartiallyScheduled => "PartiallyScheduled",
             Self::NothingSelected => "NoObjectsSelected",

@@ -58,6 +58,11 @@ pub(crate) fn suits(pool: &Pool, gpu: &GpuNeed, kind: &GpuKind) -> bool {
         && product::is_of_kind(&pool.product, kind)
 }
 
+/// Replicas that a report has room for, whatever has been promised of it.
+pub(crate) fn seats(capacity: &Capacity, need: &Need) -> u32 {
+    Room::reported(capacity).fits(need, u32::MAX)
+}
+
 impl<'a> Room<'a> {
     /// What the report says is free.
     pub(super) fn reported(capacity: &'a Capacity) -> Self {

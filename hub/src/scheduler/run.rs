@@ -259,6 +259,7 @@ fn outcome(spread: &Spread, refusals: &Refusals) -> Outcome {
         // Everything else fits there: somebody has to be asked, and the message of the refusal says whom.
         (false, 0) if refusals.counts.contains_key(&Reason::PolicyDenied) => Reason::PolicyDenied,
         (false, 0) if refusals.counts.contains_key(&Reason::QuotaExceeded) => Reason::QuotaExceeded,
+        (false, 0) if refusals.counts.contains_key(&Reason::NoRoom) => Reason::NoRoom,
         (false, 0) => Reason::NoClusterFits,
         (false, _) => Reason::PartiallyScheduled,
     };

@@ -1,13 +1,20 @@
-//! What the owners of clusters deny of a placement, as their spokes have answered.
+//! What spokes refuse of a placement: what the owners of clusters deny, and gangs for which there is no room.
 //!
-//! A denial holds until the placement, its objects or the cluster's limits change. A cluster that runs something of the
-//! placement keeps it: only where nothing could be delivered is the row taken back, so that another cluster can have it.
+//! A denial holds until the placement, its objects or the cluster's limits change; want of room until a later report shows
+//! more of it, or for a while. A cluster that runs something of the placement keeps it: only where nothing could be
+//! delivered is the row taken back, so that another cluster can have it.
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::rows::PlacedRow;
 use crate::fleet::{Answer, RejectionClass};
-use crate::scheduler::Denied;
+use crate::scheduler::{Denied, Reason};
+
+/// For so long a spoke that had no room is not asked again, unless its reports show more: the two may count differently, and
+/// would go on asking and refusing.
+const ASKED_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
 /// Denials by cluster.
 pub(in super::super) type Denials = BTreeMap<String, Denial>;
@@ -18,7 +25,30 @@ pub(in super::super) struct Denial {
     /// What the scheduler has to know.
     pub(super) denied: Denied,
     asked: Asked,
-    limits: Option<String>,
+    until: Until,
+}
+
+/// What ends a denial, beside another question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Until {
+    /// The cluster's limits have another name than this.
+    Limits(Option<String>),
+    /// There is more room.
+    Room(Lack),
+}
+
+/// Want of room, as a spoke has seen it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Lack {
+    /// The gang.
+    uid: String,
+    /// When the report was made that the spoke judged by.
+    judged: Timestamp,
+    /// More replicas than these have to fit by a later report: those that did by the one that was judged by, or those that
+    /// the spoke has named, or fewer since.
+    fit: u32,
+    /// When the spoke is asked again all the same.
+    ends: Timestamp,
 }
 
 /// What a spoke was asked to hold: when this changes, it may answer otherwise.
@@ -43,130 +73,154 @@ pub(super) struct Input<'a> {
     pub(super) answer: &'a dyn Fn(&str, &str) -> Option<&'a Answer>,
     /// The name of a cluster's limits, if its spoke has told.
     pub(super) limits: &'a dyn Fn(&str) -> Option<String>,
+    /// The room that a cluster's last report shows for an object: cluster, uid.
+    pub(super) room: &'a dyn Fn(&str, &str) -> Option<Shown>,
+    /// By the hub's clock.
+    pub(super) now: Timestamp,
 }
 
-/// The denials that hold now.
-pub(super) fn follow(input: &Input<'_>) -> Denials {
-    let still = |(cluster, denial): &(&String, &Denial)| {
-        let limits = (input.limits)(cluster);
-        denial.asked == input.asked
-            && !input.placed.contains_key(*cluster)
-            && (limits.is_none() || limits == denial.limits)
+/// What a report shows.
+#[derive(Clone, Copy)]
+pub(super) struct Shown {
+    /// When it was made, by the spoke's clock.
+    pub(super) at: Timestamp,
+    /// Replicas that fit by it.
+    pub(super) fit: u32,
+}
+
+/// What follows from all that was answered.
+#[derive(Default)]
+pub(super) struct Followed {
+    /// The denials that hold now.
+    pub(super) denials: Denials,
+    /// Those of them that nobody has been told of: cluster, and what was said.
+    pub(super) news: Vec<(String, Denied)>,
+    /// Refused for want of room by clusters that the placement is in, and to be sent once more: cluster, uid.
+    pub(super) again: Vec<(String, String)>,
+}
+
+/// What holds of the denials, and what does not any longer.
+pub(super) fn follow(input: &Input<'_>) -> Followed {
+    let still = |(cluster, denial): (&String, &Denial)| {
+        let same = denial.asked == input.asked && !input.placed.contains_key(cluster);
+        Some((cluster.clone(), denial.clone().still(input, cluster).filter(|_| same)?))
     };
-    let kept = input.before.iter().filter(still).map(|(cluster, denial)| (cluster.clone(), denial.clone()));
-    let answered = input.placed.iter().filter_map(|(cluster, row)| {
-        let denied = Denied { message: message(input, cluster, row)?, stays: stays(input, cluster) };
-        let denial = Denial { denied, asked: input.asked.clone(), limits: (input.limits)(cluster) };
-        Some((cluster.clone(), denial))
+    let kept = input.before.iter().filter_map(still);
+    let answered = input
+        .placed
+        .iter()
+        .filter_map(|(cluster, row)| Some((cluster.clone(), answered(input, cluster, row)?)));
+    let denials: Denials = kept.chain(answered).collect();
+    let again = input.placed.iter().filter(|(cluster, _)| !denials.contains_key(*cluster));
+    let again = again.flat_map(|(cluster, row)| {
+        let refused = row.objects.iter().filter(|object| lack(input, cluster, &object.uid).is_some());
+        refused.map(|object| (cluster.clone(), object.uid.clone()))
     });
-    kept.chain(answered).collect()
+    let again = again.collect();
+    let is_known = |(cluster, denial): &(&String, &Denial)| {
+        let known = input.before.get(*cluster);
+        known.is_some_and(|known| known.denied.message == denial.denied.message)
+    };
+    let news = denials.iter().filter(|denial| !is_known(denial));
+    let news = news.map(|(cluster, denial)| (cluster.clone(), denial.denied.clone())).collect();
+    Followed { denials, news, again }
 }
 
-/// What the spoke says about the first object that is denied.
-fn message(input: &Input<'_>, cluster: &str, row: &PlacedRow) -> Option<String> {
-    row.objects.iter().find_map(|object| match (input.answer)(cluster, &object.uid)? {
-        Answer::Rejected { class: RejectionClass::PolicyDenied { .. }, message } => {
-            Some(format!("{} {}: {message}", object.kind, object.name))
+/// When time alone ends the first of them.
+pub(super) fn ends(denials: &Denials) -> Option<Timestamp> {
+    let ends = denials.values().filter_map(|denial| match &denial.until {
+        Until::Room(lack) => Some(lack.ends),
+        Until::Limits(_) => None,
+    });
+    ends.min()
+}
+
+impl Denial {
+    /// The denial as it is now; none if it does not hold any longer.
+    fn still(self, input: &Input<'_>, cluster: &str) -> Option<Self> {
+        let until = match self.until {
+            Until::Limits(name) => {
+                let limits = (input.limits)(cluster);
+                (limits.is_none() || limits == name).then_some(Until::Limits(name))?
+            }
+            Until::Room(lack) => Until::Room(lack.still(input, cluster)?),
+        };
+        Some(Self { until, ..self })
+    }
+}
+
+impl Lack {
+    fn still(self, input: &Input<'_>, cluster: &str) -> Option<Self> {
+        if input.now >= self.ends {
+            return None;
+        }
+        let fit = match (input.room)(cluster, &self.uid) {
+            // The very report: what fits by it does not fit by what the spoke knows beside it.
+            Some(Shown { at, fit }) if at == self.judged => fit,
+            Some(Shown { at, fit }) if at > self.judged && fit > self.fit => return None,
+            Some(Shown { at, fit }) if at > self.judged => fit.min(self.fit),
+            // What the hub knows is older than the refusal.
+            _ => self.fit,
+        };
+        Some(Self { fit, ..self })
+    }
+}
+
+/// The denial of a cluster that the placement is in.
+fn answered(input: &Input<'_>, cluster: &str, row: &PlacedRow) -> Option<Denial> {
+    let refused = |is_it: &dyn Fn(&str) -> bool| row.objects.iter().find(|object| is_it(&object.uid));
+    let denied = |reason, object: &crds::fleet::PlacedObject| {
+        let Some(Answer::Rejected { message, .. }) = (input.answer)(cluster, &object.uid) else {
+            return None;
+        };
+        let message = format!("{} {}: {message}", object.kind, object.name);
+        Some(Denied { reason, message, stays: stays(input, cluster) })
+    };
+    let asked = input.asked.clone();
+    if let Some(object) = refused(&|uid| is_denied(input, cluster, uid)) {
+        let until = Until::Limits((input.limits)(cluster));
+        return Some(Denial { denied: denied(Reason::PolicyDenied, object)?, asked, until });
+    }
+    let object = refused(&|uid| lack(input, cluster, uid).is_some())?;
+    let told = lack(input, cluster, &object.uid)?;
+    // Of a refusal that is known it is known as well what has been seen since.
+    let known = input.before.get(cluster).and_then(|denial| match &denial.until {
+        Until::Room(known) if (&known.uid, known.judged) == (&told.uid, told.judged) => Some(known.clone()),
+        _ => None,
+    });
+    let until = Until::Room(known.unwrap_or(told).still(input, cluster)?);
+    Some(Denial { denied: denied(Reason::NoRoom, object)?, asked, until })
+}
+
+/// Whether the cluster's owner denies an object.
+fn is_denied(input: &Input<'_>, cluster: &str, uid: &str) -> bool {
+    matches!(
+        (input.answer)(cluster, uid),
+        Some(Answer::Rejected { class: RejectionClass::PolicyDenied { .. }, .. })
+    )
+}
+
+/// The want of room for an object, as it was told.
+fn lack(input: &Input<'_>, cluster: &str, uid: &str) -> Option<Lack> {
+    match (input.answer)(cluster, uid)? {
+        Answer::Rejected { class: RejectionClass::NoRoom { judged, groups }, .. } => {
+            let ends = input.now.checked_add(ASKED_AGAIN_AFTER).unwrap_or(Timestamp::MAX);
+            Some(Lack { uid: uid.to_owned(), judged: *judged, fit: *groups, ends })
         }
         _ => None,
-    })
+    }
 }
 
 /// Whether anything that works is there, or may be: silence counts as yes.
 fn stays(input: &Input<'_>, cluster: &str) -> bool {
-    const NOTHING: RejectionClass = RejectionClass::PolicyDenied { held: false };
+    let is_nothing = |class: &RejectionClass| {
+        matches!(class, RejectionClass::PolicyDenied { held: false } | RejectionClass::NoRoom { .. })
+    };
     input.working.iter().any(|uid| {
-        !matches!((input.answer)(cluster, uid), Some(Answer::Rejected { class, .. }) if *class == NOTHING)
+        !matches!((input.answer)(cluster, uid), Some(Answer::Rejected { class, .. }) if is_nothing(class))
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use crds::fleet::PlacedObject;
-    use jiff::Timestamp;
-
-    use super::*;
-
-    fn denied(held: bool) -> Answer {
-        Answer::Rejected { class: RejectionClass::PolicyDenied { held }, message: "no host paths".into() }
-    }
-
-    fn invalid() -> Answer {
-        Answer::Rejected { class: RejectionClass::Invalid, message: "no".into() }
-    }
-
-    fn placed(cluster: &str) -> BTreeMap<String, PlacedRow> {
-        let object = |kind: &str, uid: &str| PlacedObject {
-            kind: kind.into(),
-            name: uid.into(),
-            uid: uid.into(),
-            ..PlacedObject::default()
-        };
-        let objects = vec![object("NIMCache", "c"), object("NIMService", "s")];
-        let since = Timestamp::UNIX_EPOCH;
-        let row = PlacedRow { reason: "Placed".into(), score: 1, since, objects, replaced: false };
-        BTreeMap::from([(cluster.to_owned(), row)])
-    }
-
-    struct World {
-        before: Denials,
-        placed: BTreeMap<String, PlacedRow>,
-        generation: i64,
-        limits: Option<&'static str>,
-        cache: Option<Answer>,
-        service: Option<Answer>,
-    }
-
-    impl World {
-        fn new(cache: Option<Answer>, service: Option<Answer>) -> Self {
-            let (before, placed) = (Denials::new(), placed("east"));
-            Self { before, placed, generation: 1, limits: Some("a"), cache, service }
-        }
-
-        fn follow(&self) -> Denials {
-            follow(&Input {
-                before: &self.before,
-                placed: &self.placed,
-                asked: Asked { placement: self.generation, objects: BTreeMap::new() },
-                working: &["s"],
-                answer: &|_, uid| if uid == "s" { self.service.as_ref() } else { self.cache.as_ref() },
-                limits: &|_| self.limits.map(ToOwned::to_owned),
-            })
-        }
-    }
-
-    #[test]
-    fn a_row_is_taken_back_only_where_nothing_that_works_can_be() {
-        let accepted = || Some(Answer::Accepted);
-        let table = [
-            ("the service is denied and is not there", accepted(), Some(denied(false)), Some(false)),
-            ("an earlier version of it is there", accepted(), Some(denied(true)), Some(true)),
-            ("it is there, its cache is denied", Some(denied(false)), accepted(), Some(true)),
-            ("it has not been answered for", Some(denied(false)), None, Some(true)),
-            ("it is refused for another reason", Some(denied(false)), Some(invalid()), Some(true)),
-            ("nothing is denied", accepted(), Some(invalid()), None),
-        ];
-        for (case, cache, service, expected) in table {
-            let found = World::new(cache, service).follow();
-            assert_eq!(found.get("east").map(|denial| denial.denied.stays), expected, "{case}");
-            assert!(found.values().all(|denial| denial.denied.message.contains("no host paths")), "{case}");
-        }
-    }
-
-    #[test]
-    fn a_denial_outlives_its_row_until_the_object_or_the_limit_changes() {
-        let denied = World::new(None, Some(denied(false))).follow();
-        let later = || World { before: denied.clone(), placed: BTreeMap::new(), ..World::new(None, None) };
-        let table = [
-            ("nothing changed", later(), true),
-            ("the spoke is away", World { limits: None, ..later() }, true),
-            ("the object changed", World { generation: 2, ..later() }, false),
-            ("the limit changed", World { limits: Some("b"), ..later() }, false),
-        ];
-        for (case, world, expected) in table {
-            assert_eq!(world.follow().contains_key("east"), expected, "{case}");
-        }
-        let placed_again = World { placed: placed("east"), ..later() };
-        assert!(placed_again.follow().is_empty(), "what is placed is judged by its own answers");
-    }
-}
+#[path = "denied/tests.rs"]
+mod tests;

@@ -12,7 +12,7 @@ use super::super::Hub;
 use super::super::live::Live;
 use super::super::stores::NIM_API_VERSION;
 use super::Book;
-use super::denied::{self, Asked};
+use super::denied::{self, Asked, Followed, Shown};
 use super::observe::{Block, Observed};
 use super::rows::{self, Fate, Input, PlacedRow, Rows, SECRET};
 use crate::audit::{Act, Action, Actor};
@@ -21,7 +21,8 @@ use crate::fleet::{FleetEvent, Grant, GrantedObject, PlacementKey};
 use crate::need::{Need, need};
 use crate::quota::{self, Charge, Quota};
 use crate::scheduler::{
-    Cause, Chosen, Decision, Granted, NAMED, Outcome, Policy, Previous, Reason, Request, Workload,
+    Cause, Chosen, Decision, Denied, Granted, NAMED, Outcome, Policy, Previous, Reason, Request, Workload,
+    seats,
 };
 
 /// What follows from what was observed.
@@ -30,17 +31,19 @@ pub(super) struct Planned {
     pub(super) rows: Rows,
     /// Nothing could be decided: what is placed stays as it was sent.
     pub(super) blocked: bool,
-    /// Clusters whose owner denies it since now, each with what the spoke said.
-    pub(super) denied: Vec<(String, String)>,
+    /// Clusters whose spokes refuse it since now, each with why.
+    pub(super) denied: Vec<(String, Denied)>,
+    /// What was refused where the placement is and is to be sent once more: cluster, uid.
+    pub(super) again: Vec<(String, String)>,
 }
 
 /// Decides, and reserves at once what was decided: two placements never get the same GPUs.
 pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> Planned {
     let mut asked = request(hub, observed, &book.rows, &mut book.needs, book.rebalanced.as_deref(), now);
     let mut live = hub.live();
-    let mut denied = Vec::new();
+    let mut refused = Followed::default();
     if let Ok(request) = &mut asked {
-        denied = deny(&live, observed, book, request);
+        refused = deny(&live, observed, book, request);
     }
     let rebalance = asked.as_ref().ok().and_then(|request| request.rebalance.clone());
     let quotas: Vec<Quota> =
@@ -55,6 +58,7 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
         Ok((decision, charges)) => (stable(decision, &book.rows), Some(charges)),
         Err(block) => (blocked(&block, observed, &book.rows), None),
     };
+    decision.retry_at = [decision.retry_at, denied::ends(&book.denials)].into_iter().flatten().min();
     let recharged = charges.is_some_and(|charges| live.charge(&observed.key, charges));
     book.rebalanced = decision.rebalanced.take().or(book.rebalanced.take());
     decision.rebalanced.clone_from(&book.rebalanced);
@@ -86,7 +90,7 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
     if recharged {
         hub.charges_changed(&observed.key);
     }
-    Planned { decision, rows, blocked: is_blocked, denied }
+    Planned { decision, rows, blocked: is_blocked, denied: refused.news, again: refused.again }
 }
 
 /// What is asked of the scheduler. What a replica of every object takes is kept in `needs`; `rebalanced` is the last wish
@@ -149,8 +153,8 @@ fn followed<'a>(observed: &'a Observed, rebalanced: Option<&'a str>) -> Option<&
     rebalanced.or(stored)
 }
 
-/// Tells the request what spokes have denied, and returns what is news.
-fn deny(live: &Live, observed: &Observed, book: &mut Book, request: &mut Request) -> Vec<(String, String)> {
+/// Tells the request what spokes have refused, and keeps it; returns the rest.
+fn deny(live: &Live, observed: &Observed, book: &mut Book, request: &mut Request) -> Followed {
     let replicated = request.workloads.iter().filter(|workload| workload.need.replicated);
     let mut working: Vec<&str> = replicated.map(|workload| workload.object.uid.as_str()).collect();
     if working.is_empty() {
@@ -158,7 +162,7 @@ fn deny(live: &Live, observed: &Observed, book: &mut Book, request: &mut Request
     }
     let generation = |meta: &kube::core::ObjectMeta| meta.generation.unwrap_or_default();
     let objects = observed.selected.iter();
-    let denials = denied::follow(&denied::Input {
+    let mut followed = denied::follow(&denied::Input {
         before: &book.denials,
         placed: &book.rows.placed,
         asked: Asked {
@@ -171,15 +175,16 @@ fn deny(live: &Live, observed: &Observed, book: &mut Book, request: &mut Request
             live.answer(cluster, uid).filter(|given| Some(&given.hash) == sent).map(|given| &given.answer)
         },
         limits: &|cluster| Some(live.fleet.cluster(cluster)?.agent.as_ref()?.limits.clone()),
+        room: &|cluster, uid| {
+            let capacity = live.fleet.cluster(cluster)?.capacity.as_ref()?;
+            Some(Shown { at: capacity.observed_at, fit: seats(capacity, book.needs.get(uid)?) })
+        },
+        now: request.now,
     });
-    let news = denials.iter().filter(|(cluster, denial)| {
-        book.denials.get(*cluster).is_none_or(|known| known.denied.message != denial.denied.message)
-    });
-    let news = news.map(|(cluster, denial)| (cluster.clone(), denial.denied.message.clone())).collect();
+    book.denials = std::mem::take(&mut followed.denials);
     request.denied =
-        denials.iter().map(|(cluster, denial)| (cluster.clone(), denial.denied.clone())).collect();
-    book.denials = denials;
-    news
+        book.denials.iter().map(|(cluster, denial)| (cluster.clone(), denial.denied.clone())).collect();
+    followed
 }
 
 fn granted(objects: &[PlacedObject]) -> Vec<Granted> {

@@ -13,7 +13,7 @@ use super::secrets::Listed;
 use super::{Book, Rows};
 use crate::audit::{Act, Action, Actor};
 use crate::fleet::{Cluster, PlacementKey};
-use crate::link::{Cause, DesiredObject, Removal, RemovalPolicy};
+use crate::link::{Cause, DesiredObject, Gang, Removal, RemovalPolicy};
 use crate::resolve::{self, Override, resolve};
 use crate::scheduler::{Chosen, Reason};
 
@@ -47,7 +47,17 @@ pub(super) fn push(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut
                 }
                 (Err(message), false) => Err(message.clone()),
                 (Ok(overrides), false) => {
-                    upsert(hub, &observed.key, one, &cluster, chosen, overrides, &mut resolved)
+                    let desired = desired(&observed.key, one, &cluster, chosen, overrides, &mut resolved);
+                    desired.map(|object| {
+                        let gang = gang(observed, book, &cluster, chosen, &one.object.uid);
+                        if planned.again.contains(&key) {
+                            // What is no longer wanted is wanted anew, whatever was answered.
+                            hub.fleetbox.forget(&cluster.name, &one.object.uid);
+                        }
+                        let hash = object.hash.clone();
+                        hub.fleetbox.set_desired(&cluster.name, DesiredObject { gang, ..object });
+                        hash
+                    })
                 }
             };
             if let Ok(hash) = &outcome
@@ -117,15 +127,23 @@ fn secrets(
     observed.secrets.iter().filter_map(send).collect()
 }
 
-fn upsert(
-    hub: &Hub,
+/// What the pods of an object take together in a cluster.
+fn gang(observed: &Observed, book: &Book, cluster: &Cluster, chosen: &Chosen, uid: &str) -> Option<Gang> {
+    let need = book.needs.get(uid)?;
+    let granted = chosen.replicas.iter().find(|granted| granted.uid == uid);
+    let priority = observed.placement.spec.priority.unwrap_or_default();
+    super::gang::of(need, granted.map_or(need.replicas, |granted| granted.replicas), priority, cluster)
+}
+
+/// An object as one cluster shall hold it.
+fn desired(
     key: &PlacementKey,
     one: &Selected,
     cluster: &Cluster,
     chosen: &Chosen,
     overrides: &[Override],
     resolved: &mut Resolved,
-) -> Result<String, String> {
+) -> Result<DesiredObject, String> {
     let granted = chosen.replicas.iter().find(|granted| granted.uid == one.object.uid);
     let replicas = granted.filter(|granted| granted.divided).map(|granted| granted.replicas);
     let concerned = overrides.iter().enumerate().filter(|(_, one)| one.concerns(cluster));
@@ -138,10 +156,7 @@ fn upsert(
         resolved.entry(entry).or_insert((payload.bytes.into(), payload.hash)).clone()
     };
     let generation = one.stored.metadata.generation.unwrap_or_default();
-    let object =
-        DesiredObject { object: one.object.clone(), generation, hash: hash.clone(), payload, gang: None };
-    hub.fleetbox.set_desired(&cluster.name, object);
-    Ok(hash)
+    Ok(DesiredObject { object: one.object.clone(), generation, hash, payload, gang: None })
 }
 
 /// Tells the link what shall leave, and returns it; `before` is what left already.

@@ -19,7 +19,7 @@ use super::desk::{Told, Turn};
 use super::observe::Observed;
 use crate::aggregate::{Delivery, Place, View, object_status, placement_status};
 use crate::fleet::{Answer, Link, ObjectRef, ObjectStatus, PlacementKey};
-use crate::scheduler::Chosen;
+use crate::scheduler::{Chosen, Denied};
 
 const FIELD_MANAGER: &str = "nimfleet-hub-status";
 /// Statuses of objects written at once for one placement.
@@ -59,18 +59,12 @@ pub(in super::super) async fn report(hub: &Hub, key: &PlacementKey) -> Result<()
     Ok(())
 }
 
-/// Tells of clusters whose owner does not let the placement in: a refusal is in the status only while it matters.
-pub(super) fn denials(hub: &Hub, observed: &Observed, denied: &[(String, String)]) {
+/// Tells of clusters whose spokes have refused the placement: a refusal is in the status only while it matters.
+pub(super) fn denials(hub: &Hub, observed: &Observed, denied: &[(String, Denied)]) {
     let about = observed.placement.object_ref(&());
-    for (cluster, message) in denied {
-        let note = format!("{cluster}: {message}");
-        hub.events.publish(
-            about.clone(),
-            true,
-            "Deliver",
-            crate::scheduler::Reason::PolicyDenied.as_str(),
-            &note,
-        );
+    for (cluster, denied) in denied {
+        let note = format!("{cluster}: {}", denied.message);
+        hub.events.publish(about.clone(), true, "Deliver", denied.reason.as_str(), &note);
     }
 }
 

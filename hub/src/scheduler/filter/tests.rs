@@ -168,7 +168,8 @@ fn platforms() {
 }
 
 fn denied(request: Request, stays: bool) -> Request {
-    let denied = Denied { message: "limits.hostPaths is []: ask the owner".into(), stays };
+    let message = "limits.hostPaths is []: ask the owner".into();
+    let denied = Denied { reason: Reason::PolicyDenied, message, stays };
     Request { denied: [("east".to_owned(), denied)].into(), ..request }
 }
 
@@ -192,6 +193,33 @@ fn what_was_let_in_nowhere_leaves_for_another_cluster_and_what_works_stays() {
     assert_eq!(moved.chosen[0].cluster.as_str(), "west");
     let stays = schedule(&denied(request, true), &fleet);
     assert!(stays.removed.is_empty() && stays.chosen[0].cluster.as_str() == "east", "{stays:?}");
+}
+
+#[test]
+fn a_gang_for_which_a_spoke_had_no_room_goes_elsewhere_or_waits_with_the_numbers() {
+    let refused = |stays, request: Request| {
+        let message = "NIMService llm: the largest fit is 1 × 8".into();
+        let denied = Denied { reason: Reason::NoRoom, message, stays };
+        Request { denied: [("east".to_owned(), denied)].into(), ..request }
+    };
+    expect(&h100(), &refused(false, fitting()), Reason::NoRoom, &["the largest fit is 1 × 8"]);
+    let outcome = schedule(&refused(false, fitting()), &h100()).outcome;
+    assert_eq!(outcome.reason, Reason::NoRoom);
+    assert!(outcome.message.contains("the largest fit is 1 × 8"), "{}", outcome.message);
+    // The spoke has looked closer than any report.
+    let full = Fleet::default().joined("east", vec![pool(H100, 81_559, &[(4, 2)], 8)]);
+    expect(&full, &refused(false, fitting()), Reason::NoRoom, &[]);
+    // Beside something that works it moves only if another cluster can take over, and that at once.
+    let mut request = fitting();
+    let first = schedule(&request, &h100());
+    request.previous = first.chosen.iter().map(crate::scheduler::tests::builder::row).collect();
+    let alone = schedule(&refused(true, request.clone()), &h100());
+    assert_eq!(chosen(&alone), ["east"]);
+    let both = h100().joined("west", vec![pool(L40S, 46_068, &[(8, 2)], 8)]);
+    let moves = schedule(&refused(true, request), &both);
+    let reasons: Vec<_> = moves.chosen.iter().map(|one| (one.cluster.as_str(), one.reason)).collect();
+    assert_eq!(reasons, [("east", Reason::Unschedulable), ("west", Reason::Placed)]);
+    assert!(moves.removed.is_empty());
 }
 
 #[test]

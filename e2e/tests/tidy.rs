@@ -33,6 +33,7 @@ const PURE: &[&str] = &[
     "hub/src/link/terms",
     "hub/src/link/wants",
     "hub/src/controllers/placement/denied",
+    "hub/src/controllers/placement/gang",
     "hub/src/controllers/placement/plan",
     "hub/src/controllers/placement/rows",
     "hub/src/standards",

@@ -45,3 +45,4 @@ pub use object::{Cause, DesiredObject, Gang, GoAwayReason, HeldBack, Removal, Re
 pub use ports::{Admission, EpochStore, PortError, Standing};
 pub use server::{HEARTBEAT, ServeError, Server};
 pub use terms::Terms;
+pub(crate) use wire::looks_for_gangs;

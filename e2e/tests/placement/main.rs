@@ -1,6 +1,7 @@
 //! Placement by what clusters have and people allow, on real API servers.
 
 mod admission;
+mod gangs;
 mod moves;
 mod query;
 mod quota;

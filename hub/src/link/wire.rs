@@ -15,6 +15,11 @@ use crate::fleet::{
     RejectionClass, Truth, Unschedulable,
 };
 
+/// Whether an agent looks for a gang's nodes before it takes it.
+pub(crate) fn looks_for_gangs(agent: &Agent) -> bool {
+    agent.capabilities.iter().any(|can| can == capability::GANGS)
+}
+
 /// What a spoke said; `None` for a message that this hub does not know: the spoke is newer.
 pub(super) fn from_spoke(message: v1::SpokeMessage, received_at: Timestamp) -> Option<FromSpoke> {
     use v1::spoke_message::Message;

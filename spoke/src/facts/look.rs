@@ -1,13 +1,18 @@
 //! A look at what is free at this moment, for whoever cannot wait until it is reported.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::GpuPool;
 
 /// Who looks waits until all of these before have been answered: a look costs one pass over nodes and pods.
 const WAITING: usize = 16;
+
+/// Who observes may be asking the API server for something else just now; nobody waits for longer than this.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is free at one moment. The report of that moment is on its way to the hub, unless it has the same already.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,11 +48,14 @@ impl Look {
         (Self { ask }, Looks { asked })
     }
 
-    /// What is free now; none while not all nodes and pods have been seen once, or where nobody observes.
+    /// What is free now; none while not all nodes and pods have been seen once, or where nobody answers within five seconds.
     pub async fn now(&self) -> Option<Free> {
         let (answer, free) = oneshot::channel();
-        self.ask.send(answer).await.ok()?;
-        free.await.ok().flatten()
+        let asked = async {
+            self.ask.send(answer).await.ok()?;
+            free.await.ok().flatten()
+        };
+        timeout(PATIENCE, asked).await.ok().flatten()
     }
 }
 

@@ -38,7 +38,7 @@ impl LinkState {
 /// Label `class`: one of the classes of refusals.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByClass {
-    /// `Invalid`, `Conflict`, `PolicyDenied`, …
+    /// `Invalid`, `Conflict`, `PolicyDenied`, `NoRoom`, …
     pub class: &'static str,
 }
 

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use proto::capability;
-
 use crate::fleet::Cluster;
-use crate::link::Gang;
+use crate::link::{Gang, looks_for_gangs};
 use crate::need::Need;
 use crate::scheduler::suits;
 
@@ -13,8 +11,7 @@ use crate::scheduler::suits;
 /// autoscaler can bring nodes, pods that find none are what it waits for.
 pub(super) fn of(need: &Need, groups: u32, priority: i32, cluster: &Cluster) -> Option<Gang> {
     let gpu = need.gpu.as_ref().filter(|gpu| gpu.pods > 1 && groups > 0)?;
-    let looks = |agent: &crate::fleet::Agent| agent.capabilities.iter().any(|can| can == capability::GANGS);
-    if !cluster.potential.is_empty() || !cluster.agent.as_ref().is_none_or(looks) {
+    if !cluster.potential.is_empty() || !cluster.agent.as_ref().is_none_or(looks_for_gangs) {
         return None;
     }
     let products = if need.kind.is_any() {
@@ -52,7 +49,7 @@ mod tests {
     fn cluster() -> Cluster {
         let pools = vec![pool(H100, 81_559), pool("NVIDIA-L40S", 46_068)];
         let capacity = Some(Capacity { pools, ..Capacity::default() });
-        let capabilities = vec![capability::GANGS.to_owned()];
+        let capabilities = vec!["gangs".to_owned()];
         let agent = Some(Agent { capabilities, ..Agent::default() });
         Cluster { capacity, agent, ..Cluster::new("east".parse().unwrap()) }
     }

@@ -115,3 +115,24 @@ fn a_status_that_comes_before_the_index_waits_for_what_that_says() {
     assert_eq!(bench.session.unclaimed.keys().collect::<Vec<_>>(), ["late"]);
     assert_eq!(statuses(&bench.want(desired("late", "1"))), ["late"]);
 }
+
+#[test]
+fn a_gang_that_was_refused_is_sent_once_more_only_when_it_is_wanted_anew() {
+    let no_room = || rejected(RejectionClass::NoRoom { judged: Timestamp::UNIX_EPOCH, groups: 0 });
+    let mut bench = Bench::new();
+    bench.connect(vec![]);
+    assert_eq!(sent(&bench.want(desired("a", "1"))), ["1 +a:1"]);
+    assert_eq!(told(&bench.ack(1, "a", no_room())), [("a", &no_room())]);
+    assert!(sent(&bench.want(desired("a", "1"))).is_empty(), "it has been answered");
+    assert!(told(&bench.ack(1, "a", Answer::Accepted)).is_empty(), "an echo means nothing");
+    // It stays wanted there, and there is room by now.
+    bench.wants.forget("a");
+    assert_eq!(sent(&bench.want(desired("a", "1"))), ["2 +a:1"]);
+    bench.ack(2, "a", no_room());
+    // It goes elsewhere, and comes back later.
+    bench.wants.set_removal(removal("a"));
+    assert_eq!(sent(&bench.on(Event::Changed)), ["3 -a"]);
+    assert_eq!(told(&bench.ack(3, "a", Answer::Gone)), [("a", &Answer::Gone)]);
+    assert_eq!(sent(&bench.want(desired("a", "1"))), ["4 +a:1"]);
+    assert_eq!(told(&bench.ack(4, "a", Answer::Accepted)), [("a", &Answer::Accepted)]);
+}

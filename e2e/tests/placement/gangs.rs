@@ -111,10 +111,15 @@ async fn nodes_that_were_taken_since_the_last_report_are_seen_before_anything_is
     refused(&fleet, 1).await?;
     nothing_in(east, "wide").await?;
     objects::absent(east, "Namespace", "", sample::NAMESPACE).await?;
-    sample::says(&fleet, "wide", "Scheduled", "Placed").await?;
-    let refusals = sample::placed(&fleet, "wide").await?["status"]["refusals"].clone();
-    let told = refusals.as_array().into_iter().flatten().find(|refusal| refusal["reason"] == "NoRoom");
-    let told = told.ok_or_else(|| Failure::new(refusals.to_string()))?;
+    let told = fleet
+        .eventually("the placement says why it is not in east", SOON, || async {
+            let placement = sample::placed(&fleet, "wide").await?;
+            objects::expect(&placement, "Scheduled", "True")?;
+            let refusals = placement["status"]["refusals"].as_array().cloned().unwrap_or_default();
+            let told = refusals.into_iter().find(|refusal| refusal["reason"] == "NoRoom");
+            told.ok_or_else(|| Failure::new(placement["status"].to_string()))
+        })
+        .await?;
     assert_eq!(told["clusters"], json!(["east"]));
     let said = told["message"].as_str().unwrap_or_default();
     assert!(said.contains("NIMService wide: ") && said.contains(NUMBERS), "{said}");

@@ -142,13 +142,13 @@ impl Live {
                     let owner = self.claims.get(&result.uid).cloned();
                     // What has gone changes what is decided, and so does what is denied or no longer is.
                     let before = self.answer(cluster.as_str(), &result.uid);
-                    if before == Some(&result) {
+                    let is_routine =
+                        |answer: &Answer| matches!(answer, Answer::Accepted | Answer::Retrying { .. });
+                    if is_routine(&result.answer) && before == Some(&result) {
                         // A session begins with what is known: whole fleets come back at once and have nothing new to say.
                         continue;
                     }
                     let before = before.map(|before| &before.answer);
-                    let is_routine =
-                        |answer: &Answer| matches!(answer, Answer::Accepted | Answer::Retrying { .. });
                     let is_told_only = is_routine(&result.answer) && before.is_none_or(is_routine);
                     let touched = if is_told_only { &mut touched.reports } else { &mut touched.placements };
                     touched.extend(owner);

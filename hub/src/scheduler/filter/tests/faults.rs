@@ -112,6 +112,10 @@ pub(super) const FAULTS: &[Fault] = &[
     fault("platform", Reason::PlatformMissing, "needs platform lws", |world| {
         world.capacity.platforms.retain(|platform| platform.name != "lws");
     }),
+    fault("denied", Reason::NoRoom, "the largest fit is", |world| {
+        let message = "two nodes are needed; the largest fit is one".into();
+        world.request.denied.insert(EAST.into(), Denied { reason: Reason::NoRoom, message, stays: false });
+    }),
     fault(
         "platform",
         Reason::PlatformVersionMissing,
@@ -219,6 +223,8 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
     fault("denied", Reason::PolicyDenied, "ask the owner", |world| {
         let message = "limits.hostPaths is []: ask the owner".into();
-        world.request.denied.insert(EAST.into(), Denied { message, stays: false });
+        let denied = Denied { reason: Reason::PolicyDenied, message, stays: false };
+        // A spoke gives one answer at a time.
+        world.request.denied.entry(EAST.into()).or_insert(denied);
     }),
 ];

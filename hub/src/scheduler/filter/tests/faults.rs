@@ -112,10 +112,6 @@ pub(super) const FAULTS: &[Fault] = &[
     fault("platform", Reason::PlatformMissing, "needs platform lws", |world| {
         world.capacity.platforms.retain(|platform| platform.name != "lws");
     }),
-    fault("denied", Reason::NoRoom, "the largest fit is", |world| {
-        let message = "two nodes are needed; the largest fit is one".into();
-        world.request.denied.insert(EAST.into(), Denied { reason: Reason::NoRoom, message, stays: false });
-    }),
     fault(
         "platform",
         Reason::PlatformVersionMissing,
@@ -124,6 +120,10 @@ pub(super) const FAULTS: &[Fault] = &[
             world.serve("lws", &["v1alpha1", "v1beta1"]);
         },
     ),
+    fault("denied", Reason::NoRoom, "the largest fit is", |world| {
+        let message = "two nodes are needed; the largest fit is one".into();
+        world.request.denied.insert(EAST.into(), Denied { reason: Reason::NoRoom, message, stays: false });
+    }),
     fault("gpu_kind", Reason::NoGPU, "needs a GPU; the cluster has no GPU", |world| world.has_gpus = false),
     fault("gpu_kind", Reason::NoGPU, "only nvidia.com/mig-1g.10gb", |world| {
         world.pool.resource = "nvidia.com/mig-1g.10gb".into();

@@ -84,8 +84,11 @@ pub(super) fn is_outbid(
         let heard = fleet.statuses().get(&cluster.name, &workload.object.uid);
         heard.is_some_and(|heard| heard.status.ready_replicas == 0 && heard.unschedulable_since.is_some())
     };
+    // One that was scaled to nothing keeps its row and takes nothing.
+    let takes =
+        |grant: &Grant| grant.priority > priority && grant.objects.iter().any(|object| object.replicas > 0);
     if !workloads.iter().filter(|workload| workload.need.gpu.is_some()).all(waits)
-        || !fleet.grants(&cluster.name).iter().any(|(_, grant)| grant.priority > priority)
+        || !fleet.grants(&cluster.name).iter().any(|(_, grant)| takes(grant))
     {
         return false;
     }

@@ -81,3 +81,18 @@ fn a_restarted_hub_takes_nothing_from_anybody() {
         assert_eq!((chosen(&decision), decision.removed.len()), (vec!["east"], 0));
     }
 }
+
+#[test]
+fn whoever_was_scaled_to_nothing_has_taken_nothing() {
+    let (mut fleet, first) = promised(0);
+    let mut second = wants("second", 9);
+    second.workloads[0].need.replicas = 0;
+    let decision = schedule(&second, &fleet);
+    assert_eq!(chosen(&decision), ["east"]);
+    adopt(&mut fleet, &mut second, &decision);
+    // The cluster's own pods have the GPUs.
+    let fleet = says(fleet, pending("first", 0, 10), 10)
+        .reports("east", report(vec![pool(H100, 81_559, &[(0, 1)], 8)], 10));
+    let decision = schedule(&Request { now: at(11), ..first }, &fleet);
+    assert_eq!((chosen(&decision), decision.removed.len()), (vec!["east"], 0));
+}

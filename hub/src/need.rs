@@ -65,6 +65,12 @@ impl Need {
     pub const fn divisible(&self) -> bool {
         self.replicated && !self.autoscaled
     }
+
+    /// Pods of one replica.
+    #[must_use]
+    pub fn pods(&self) -> u32 {
+        self.gpu.as_ref().map_or(1, |gpu| gpu.pods)
+    }
 }
 
 /// A NIMCache, the same on hub and spoke.

@@ -60,8 +60,7 @@ impl GrantedObject {
     #[must_use]
     pub fn seen(&self, heard: Option<&Heard>, capacity: &Capacity) -> u32 {
         if let Some(pods) = capacity.bound_pods(&self.uid) {
-            let of_a_replica = self.need.gpu.as_ref().map_or(1, |gpu| gpu.pods.max(1));
-            return (pods / of_a_replica).min(self.replicas);
+            return (pods / self.need.pods().max(1)).min(self.replicas);
         }
         let Some(heard) = heard else { return 0 };
         // Later by the spoke's clock, and by ours: the spoke's may have been set back in between.

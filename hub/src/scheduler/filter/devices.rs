@@ -22,7 +22,7 @@ pub(super) fn check(
 
 /// Whether each claim of so many replicas finds its devices among those.
 fn free(workload: &Workload, replicas: u32, devices: &Devices<'_>) -> Verdict {
-    let pods = workload.need.gpu.as_ref().map_or(1, |gpu| gpu.pods).saturating_mul(replicas);
+    let pods = workload.need.pods().saturating_mul(replicas);
     let mut claims = workload.need.devices.iter();
     claims.try_for_each(|need| of_one(workload, need, pods, &devices.groups, devices.complete))
 }

@@ -49,7 +49,7 @@ fn of_one(
         );
         return refuse(Reason::StorageClassMissing, message);
     };
-    let pods = workload.need.gpu.as_ref().map_or(1, |gpu| gpu.pods).saturating_mul(replicas);
+    let pods = workload.need.pods().saturating_mul(replicas);
     if class.access == Some(Access::OneNode) {
         let name = &class.name;
         match claim.mounts {

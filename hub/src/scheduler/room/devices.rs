@@ -26,29 +26,36 @@ impl<'a> Devices<'a> {
         if need.devices.is_empty() {
             return replicas;
         }
-        for given in 0..replicas {
+        // By halving: neither what is asked for nor what a spoke tells bounds the number.
+        let (mut given, mut most, mut rest) = (0, replicas, None);
+        while given < most {
+            let half = most - (most - given) / 2;
             let mut next = self.clone();
-            if !next.seat(need) {
-                return given;
+            if next.seat(need, half) {
+                (given, rest) = (half, Some(next));
+            } else {
+                most = half - 1;
             }
-            *self = next;
         }
-        replicas
+        if let Some(rest) = rest {
+            *self = rest;
+        }
+        given
     }
 
     /// Sets aside what others have been given, in pieces where it no longer fits as a whole.
     pub(super) fn owe(&mut self, need: &Need, replicas: u32) {
         let taken = self.take(need, replicas);
         for one in &need.devices {
-            let mut debt = one.count.saturating_mul(pods(need)).saturating_mul(replicas - taken);
+            let mut debt = one.count.saturating_mul(need.pods()).saturating_mul(replicas - taken);
             while debt > 0 && self.shrink(one, &mut debt) {}
         }
     }
 
-    /// Gives one replica its devices; of those that cannot be counted there are enough.
-    fn seat(&mut self, need: &Need) -> bool {
-        let mut each = (0..pods(need)).flat_map(|_| &need.devices);
-        each.all(|one| !self.counts(one) || self.seat_one(one))
+    /// Gives so many replicas their devices; of those that cannot be counted there are enough.
+    fn seat(&mut self, need: &Need, replicas: u32) -> bool {
+        let pods = need.pods().saturating_mul(replicas);
+        need.devices.iter().all(|one| !self.counts(one) || self.seat_one(one, pods))
     }
 
     fn counts(&self, one: &DeviceNeed) -> bool {
@@ -60,46 +67,50 @@ impl<'a> Devices<'a> {
     }
 
     /// Devices of one claim are on one node: on that which has fewest, but enough.
-    fn seat_one(&mut self, one: &DeviceNeed) -> bool {
-        let enough =
-            |group: &DeviceGroup| group.free_per_node.range(one.count..).next().map(|(free, _)| *free);
-        let suitable = self.groups.iter().enumerate().filter(|(_, group)| suits(one, group));
-        let tightest = suitable.filter_map(|(at, group)| Some((enough(group)?, at))).min();
-        let Some((free, at)) = tightest else { return false };
-        self.groups.to_mut()[at].give(free, one.count);
+    fn seat_one(&mut self, one: &DeviceNeed, pods: u32) -> bool {
+        let (count, mut left) = (one.count.max(1), pods);
+        while left > 0 {
+            let suitable = self.groups.iter().enumerate().filter(|(_, group)| suits(one, group));
+            let enough = |group: &DeviceGroup| group.blocks().find(|free| *free >= count);
+            let tightest = suitable.filter_map(|(at, group)| Some((enough(group)?, at))).min();
+            let Some((free, at)) = tightest else { return false };
+            left -= self.groups.to_mut()[at].fill(free, count, left);
+        }
         true
     }
 
-    /// Takes a part of a debt from a node that has most; says whether there was any.
+    /// Takes a part of a debt from nodes that have most; says whether there was any.
     fn shrink(&mut self, one: &DeviceNeed, debt: &mut u32) -> bool {
-        let most = |group: &DeviceGroup| group.free_per_node.keys().next_back().copied().unwrap_or(0);
         let suitable = self.groups.iter().enumerate().filter(|(_, group)| suits(one, group));
+        let most = |group: &DeviceGroup| group.blocks().max().unwrap_or(0);
         let largest = suitable.map(|(at, group)| (most(group), at)).max().filter(|(free, _)| *free > 0);
         let Some((free, at)) = largest else { return false };
         let part = free.min(*debt);
-        self.groups.to_mut()[at].give(free, part);
-        *debt -= part;
+        *debt -= part * self.groups.to_mut()[at].fill(free, part, *debt / part);
         true
     }
 }
 
 impl DeviceGroup {
-    /// A node with so many free devices gives some of them away.
-    fn give(&mut self, free: u32, devices: u32) {
-        self.free = self.free.saturating_sub(devices);
-        if let Some(nodes) = self.free_per_node.get_mut(&free) {
-            *nodes -= 1;
-            if *nodes == 0 {
-                self.free_per_node.remove(&free);
-            }
-            *self.free_per_node.entry(free - devices).or_default() += 1;
-        }
+    /// How many free devices nodes have, the fewest first.
+    fn blocks(&self) -> impl Iterator<Item = u32> {
+        self.free_per_node.iter().filter(|(_, nodes)| **nodes > 0).map(|(free, _)| *free)
     }
-}
 
-/// Pods of one replica.
-fn pods(need: &Need) -> u32 {
-    need.gpu.as_ref().map_or(1, |gpu| gpu.pods)
+    /// Nodes with so many free devices seat up to so many pods, one node after the other; says how many.
+    fn fill(&mut self, free: u32, count: u32, pods: u32) -> u32 {
+        let there = self.free_per_node.remove(&free).unwrap_or(0);
+        let on_each = (free / count).min(pods);
+        let nodes = pods.checked_div(on_each).unwrap_or(0).min(there);
+        if nodes < there {
+            self.free_per_node.insert(free, there - nodes);
+        }
+        let left = self.free_per_node.entry(free - on_each * count).or_default();
+        *left = left.saturating_add(nodes);
+        let seated = on_each * nodes;
+        self.free = self.free.saturating_sub(seated.saturating_mul(count));
+        seated
+    }
 }
 
 /// Whether devices of the group are of the class, and have what is asked for.
@@ -134,7 +145,7 @@ mod tests {
     const CLASS: &str = "gpu.nvidia.com";
 
     fn capacity(free_per_node: &[(u32, u32)]) -> Capacity {
-        let free = free_per_node.iter().map(|(free, nodes)| free * nodes).sum();
+        let free = free_per_node.iter().map(|(free, nodes)| free * nodes).fold(0, u32::saturating_add);
         let group = DeviceGroup {
             class: CLASS.into(),
             driver: CLASS.into(),
@@ -198,5 +209,20 @@ mod tests {
         capacity.cut = vec!["devices".into()];
         assert_eq!(Devices::reported(&capacity).unwrap().take(&other, 1), 1, "none that is named");
         assert!(Devices::reported(&Capacity::default()).is_none());
+    }
+
+    #[test]
+    fn how_many_are_asked_for_or_told_costs_nothing() {
+        let mut capacity = capacity(&[(0, 3), (2, 0), (8, 500_000_000)]);
+        let most = |capacity: &Capacity, counts: &[u32]| {
+            Devices::reported(capacity).unwrap().take(&need(counts), u32::MAX)
+        };
+        assert_eq!(most(&capacity, &[3]), 1_000_000_000, "two of three on each node of eight");
+        assert_eq!(most(&capacity, &[4, 4]), 500_000_000);
+        let mut owing = Devices::reported(&capacity).unwrap();
+        owing.owe(&need(&[9]), 400_000_000);
+        assert_eq!(owing.take(&need(&[8]), u32::MAX), 50_000_000);
+        capacity.devices.as_mut().unwrap()[0].uncounted = true;
+        assert_eq!(most(&capacity, &[3]), u32::MAX);
     }
 }

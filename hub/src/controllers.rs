@@ -31,6 +31,7 @@ mod triggers;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
@@ -87,6 +88,11 @@ pub(crate) struct Hub {
     outages: Queue<()>,
     trust: watch::Receiver<Arc<Trust>>,
     return_within: SignedDuration,
+}
+
+/// How long it is until then; zero if that has passed.
+fn time_until(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or_default()
 }
 
 impl Hub {

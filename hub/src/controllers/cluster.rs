@@ -8,8 +8,8 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
-use super::Hub;
 use super::fault::{Fault, call};
+use super::{Hub, time_until};
 use crate::aggregate::{
     DELETION_HELD, DUPLICATE_FOR, Identity, cluster_conditions, cluster_troubles, deletion_held, drained,
     set_identity_conditions,
@@ -100,8 +100,7 @@ fn status(
     let models = granted.filter(|object| object.need.replicated).count();
     let mut shown = cluster.clone();
     if let (link, Some(told_at)) = cluster.link.as_told(now, hub.unreachable_after) {
-        let left = std::time::Duration::try_from(told_at.duration_since(now)).unwrap_or_default();
-        hub.clusters.add_after(name.clone(), left);
+        hub.clusters.add_after(name.clone(), time_until(told_at, now));
         if !known.conditions.is_empty() {
             shown.link = link;
             if shown.capacity.is_none() || shown.agent.is_none() {

@@ -125,14 +125,10 @@ impl Live {
                 let owners: BTreeSet<PlacementKey> = objects.iter().filter_map(owner).collect();
                 touched.placements = owners.intersection(&self.wanting).cloned().collect();
                 let fails = objects.iter().filter(|status| self.begins_to_fail(&cluster, status));
-                touched
-                    .placements
-                    .extend(fails.filter_map(|status| self.claims.get(&status.object.uid)).cloned());
+                touched.placements.extend(fails.filter_map(owner));
                 // So does whether replicas find no node.
                 let waits = objects.iter().filter(|status| self.waits_anew(&cluster, status));
-                touched
-                    .placements
-                    .extend(waits.filter_map(|status| self.claims.get(&status.object.uid)).cloned());
+                touched.placements.extend(waits.filter_map(owner));
                 self.fleet.apply(FleetEvent::Status { cluster, statuses: objects, at: now });
             }
             LinkEvent::Results { cluster, results } => {

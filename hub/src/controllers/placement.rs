@@ -18,8 +18,8 @@ use crds::fleet::Decision;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::Hub;
 use super::fault::Fault;
+use super::{Hub, time_until};
 use crate::fleet::{FleetEvent, PlacementKey};
 use crate::need::Need;
 use secrets::Listed;
@@ -126,13 +126,10 @@ fn touch_clusters(hub: &Hub, before: &Rows, after: &Rows) {
 
 /// Comes back when time alone may change the decision; once per moment.
 fn later(hub: &Hub, key: &PlacementKey, book: &mut Book, at: Option<Timestamp>) {
-    let wait = |at: Timestamp| {
-        std::time::Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
-    };
     if let Some(at) = at
         && book.timer != Some(at)
     {
-        hub.placements.add_after(key.clone(), wait(at));
+        hub.placements.add_after(key.clone(), time_until(at, Timestamp::now()));
     }
     book.timer = at;
 }

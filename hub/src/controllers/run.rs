@@ -17,6 +17,7 @@ use super::live::Live;
 use super::placement::grants;
 use super::queue::{Ending, Queue};
 use super::stores::{NIM_KINDS, Stores, Writers, everywhere, nim_resource, owner, watch};
+use super::triggers::key_of;
 use super::{Hub, cluster, events, outages, placement, quota, settling, standards};
 use crate::admin::Stage;
 use crate::failover::Limits;
@@ -144,7 +145,7 @@ async fn work(
     }
     restore(&hub);
     for placement in hub.stores.placements.state() {
-        hub.placements.add(key(placement.as_ref(), placement.name_any()));
+        hub.placements.add(key_of(placement.as_ref(), placement.name_any()));
     }
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
@@ -286,7 +287,7 @@ fn finish(hub: &Hub, controller: &'static str, key: &str, started: Instant, outc
 /// What the slices say is in force again: as memory, as reservations, and as claims of objects.
 fn restore(hub: &Hub) {
     for slice in hub.stores.decisions.state() {
-        let key = key(slice.as_ref(), slice.spec.placement_ref.name.clone());
+        let key = key_of(slice.as_ref(), slice.spec.placement_ref.name.clone());
         let book = hub.book(&key);
         if let Ok(mut book) = book.try_lock() {
             book.slices.insert(slice.name_any(), slice.spec.decisions.clone());
@@ -335,10 +336,6 @@ fn restore_object(hub: &Hub, kind: &str, namespace: &str, object: &kube::api::Dy
     {
         book.needs.insert(uid, policy.unwrap_or_default().narrow(&need));
     }
-}
-
-fn key(object: &impl ResourceExt, name: String) -> PlacementKey {
-    PlacementKey { namespace: object.namespace().unwrap_or_default(), name }
 }
 
 #[cfg(test)]

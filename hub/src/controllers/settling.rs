@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::time::{Instant, sleep_until};
 
-use super::Hub;
 use super::queue::Queue;
 use super::triggers::key_of;
+use super::{Hub, time_until};
 use crate::fleet::{Cluster, Link, PlacementKey};
 
 impl Hub {
@@ -29,8 +29,8 @@ impl Hub {
 
 /// Has every placement decided anew when the last spoke has spoken, and told at the latest when no other is waited for.
 pub(super) async fn end(hub: &Hub) {
-    let left = hub.unreachable_after - Timestamp::now().duration_since(hub.started);
-    let end = Instant::now() + std::time::Duration::try_from(left).unwrap_or_default();
+    let settled_at = hub.started.checked_add(hub.unreachable_after).unwrap_or(Timestamp::MAX);
+    let end = Instant::now() + time_until(settled_at, Timestamp::now());
     let mut decided = false;
     loop {
         tokio::select! {

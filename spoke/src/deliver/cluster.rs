@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
-use crds::marks::{DELIVERED, DELIVERED_LABEL};
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -166,7 +165,7 @@ impl Deliver for ClusterDeliver {
         let mut held = Vec::new();
         for kind in KINDS {
             let objects: Api<DynamicObject> = Api::all_with(self.inner.client.clone(), &kind.resource());
-            let params = ListParams::default().labels(&format!("{DELIVERED_LABEL}={DELIVERED}"));
+            let params = ListParams::default().labels(&manifest::delivered());
             let what = format!("list delivered {}", kind.plural);
             let list = match timed(&what, objects.list_metadata(&params)).await? {
                 Ok(list) => list.items,

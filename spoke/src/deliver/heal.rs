@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use backon::BackoffBuilder;
-use crds::marks::{DELIVERED, DELIVERED_LABEL};
 use futures::StreamExt;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::{Config, Event};
@@ -34,7 +33,7 @@ pub async fn heal(deliver: ClusterDeliver, cancel: CancellationToken) {
 
 async fn watch(deliver: &ClusterDeliver, kind: DeliverableKind) {
     let objects = crate::watch::everywhere(deliver.client(), &kind.resource());
-    let config = Config::default().labels(&format!("{DELIVERED_LABEL}={DELIVERED}"));
+    let config = Config::default().labels(&manifest::delivered());
     crate::watch::events(objects, config, "delivered objects")
         .for_each_concurrent(None, |event| async {
             let (object, deleted) = match event {

@@ -19,9 +19,12 @@ const fn nvidia(kind: &'static str, plural: &'static str) -> DeliverableKind {
     DeliverableKind { group: "apps.nvidia.com", version: "v1alpha1", kind, plural }
 }
 
+/// The kind whose pods may run on several nodes at once.
+pub(super) const NIM_SERVICE: DeliverableKind = nvidia("NIMService", "nimservices");
+
 /// Every kind that can be delivered; the chart's roles list the same.
 pub const KINDS: [DeliverableKind; 9] = [
-    nvidia("NIMService", "nimservices"),
+    NIM_SERVICE,
     nvidia("NIMCache", "nimcaches"),
     nvidia("NIMPipeline", "nimpipelines"),
     nvidia("NIMBuild", "nimbuilds"),

@@ -61,6 +61,11 @@ pub fn marks_of(meta: &ObjectMeta) -> Option<Marks> {
     })
 }
 
+/// The label selector of delivered objects.
+pub(super) fn delivered() -> String {
+    format!("{}={}", marks::DELIVERED_LABEL, marks::DELIVERED)
+}
+
 /// The payload that was applied last, where it is still as it came.
 pub(super) fn payload_of(meta: &ObjectMeta, marks: &Marks) -> Option<Vec<u8>> {
     let payload = meta.annotations.as_ref()?.get(PAYLOAD_ANNOTATION)?.as_bytes();

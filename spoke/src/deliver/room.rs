@@ -1,7 +1,6 @@
 //! Whether there is room for a gang at this moment. The memory of what was taken is the cluster, as everywhere in this room:
 //! an object that was applied has taken its gang, and says so by a mark.
 
-use crds::marks::{DELIVERED, DELIVERED_LABEL};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, ListParams};
@@ -9,12 +8,9 @@ use kube::api::{Api, DynamicObject, ListParams};
 use super::call::carried_out;
 use super::cluster::ClusterDeliver;
 use super::gang::{self, Gang, Taken};
-use super::kinds::KINDS;
-use super::{DeliverError, LargestFit, ObjectRef, Outcome, RejectionClass, marks_of};
+use super::kinds::NIM_SERVICE;
+use super::{DeliverError, LargestFit, ObjectRef, Outcome, RejectionClass, manifest, marks_of};
 use crate::facts::Free;
-
-/// The kind whose pods run on several nodes at once.
-const KIND: &str = "NIMService";
 
 /// For so long nodes are kept for the pods of what was taken. What has no pods by then waits for something else, a download
 /// most likely; the hub still counts it, and what has no room then is told by its pods.
@@ -27,9 +23,8 @@ impl ClusterDeliver {
         object: &ObjectRef,
         gang: &Gang,
     ) -> Result<Option<Outcome>, DeliverError> {
-        let kind = KINDS.into_iter().find(|kind| kind.kind == KIND).unwrap_or(KINDS[0]);
-        let services: Api<DynamicObject> = Api::all_with(self.client().clone(), &kind.resource());
-        let delivered = ListParams::default().labels(&format!("{DELIVERED_LABEL}={DELIVERED}"));
+        let services: Api<DynamicObject> = Api::all_with(self.client().clone(), &NIM_SERVICE.resource());
+        let delivered = ListParams::default().labels(&manifest::delivered());
         let listed = carried_out("list what was taken", services.list_metadata(&delivered)).await?;
         // Looked at last: pods that got their nodes meanwhile are seen.
         let unseen = || DeliverError::Unseen { object: object.to_string() };

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::super::Hub;
 use super::observe::{Catalog, Claims, look};
-use super::report::{heard, view};
+use super::report::{heard, links, view};
 use super::{Book, plan};
 use crate::aggregate::assignments as rows_of;
 use crate::fleet::{Fleet, FleetEvent, PlacementKey};
@@ -47,7 +47,9 @@ pub(crate) fn assignments(hub: &Hub, namespace: Option<&str>) -> Vec<Assignment>
 fn of_placement(hub: &Hub, key: &PlacementKey) -> Vec<Assignment> {
     let Some(turn) = hub.desk(key).latest() else { return Vec::new() };
     let heard = heard(hub, &turn);
-    let view = view(hub, &turn, &heard, Timestamp::now());
+    let now = Timestamp::now();
+    let links = links(hub, &turn, now);
+    let view = view(&turn, &links, &heard, now);
     let last_heard = |cluster: &str| hub.live().sessions.get(cluster).map(|session| session.last_heard);
     let mut rows: Vec<Assignment> = rows_of(&view)
         .into_iter()

@@ -12,9 +12,9 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use super::super::Hub;
 use super::super::fault::{Fault, call};
 use super::super::stores::{NIM_API_VERSION, nim_resource};
+use super::super::{Hub, time_until};
 use super::desk::{Told, Turn};
 use super::observe::Observed;
 use crate::aggregate::{Delivery, Place, View, object_status, placement_status};
@@ -26,6 +26,9 @@ const FIELD_MANAGER: &str = "nimfleet-hub-status";
 const AT_ONCE: usize = 4;
 /// Reason of a placement that is being deleted and still has objects somewhere.
 const AWAITING_REMOVAL: &str = "AwaitingRemoval";
+
+/// A link as people are told of it, and when that changes by itself.
+pub(super) type ToldLink = (Link, Option<Timestamp>);
 
 /// What spokes have said about one object.
 pub(super) type Heard = (Option<Answer>, Option<ObjectStatus>);
@@ -42,9 +45,10 @@ pub(in super::super) async fn report(hub: &Hub, key: &PlacementKey) -> Result<()
     if is_held_back(hub, &turn, now) {
         return Ok(());
     }
-    look_again(hub, &turn, &mut told, now);
+    let links = links(hub, &turn, now);
+    look_again(hub, &turn, &links, &mut told, now);
     let heard = heard(hub, &turn);
-    let view = view(hub, &turn, &heard, now);
+    let view = view(&turn, &links, &heard, now);
     let stored = stored_status(&turn, &told);
     let status = placement_status(&view, stored.as_ref());
     let changed: Vec<Change> =
@@ -88,39 +92,45 @@ fn is_held_back(hub: &Hub, turn: &Turn, now: Timestamp) -> bool {
 }
 
 /// Comes back when the silence of a chosen cluster has lasted for so long that it has to be told.
-fn look_again(hub: &Hub, turn: &Turn, told: &mut Told, now: Timestamp) {
-    let due = turn.decision.chosen.iter().filter_map(|chosen| link(hub, chosen, now).1).min();
+fn look_again(hub: &Hub, turn: &Turn, links: &[ToldLink], told: &mut Told, now: Timestamp) {
+    let due = links.iter().filter_map(|(_, changes_at)| *changes_at).min();
     if let Some(at) = due
         && told.next_look != due
     {
-        let wait = std::time::Duration::try_from(at.duration_since(now)).unwrap_or_default();
-        hub.reports.add_after(turn.key.clone(), wait);
+        hub.reports.add_after(turn.key.clone(), time_until(at, now));
     }
     told.next_look = due;
 }
 
-/// The link of a chosen cluster as people are told of it, and when that changes by itself.
-fn link(hub: &Hub, chosen: &Chosen, now: Timestamp) -> (Link, Option<Timestamp>) {
+/// The links of the chosen clusters, in their order.
+pub(super) fn links(hub: &Hub, turn: &Turn, now: Timestamp) -> Vec<ToldLink> {
     let live = hub.live();
-    match live.fleet.cluster(chosen.cluster.as_str()) {
+    let link = |chosen: &Chosen| match live.fleet.cluster(chosen.cluster.as_str()) {
         // Before the first session in the life of this hub nothing is known that could be told meanwhile.
         Some(cluster) if cluster.agent.is_some() => cluster.link.as_told(now, hub.unreachable_after),
         Some(cluster) => (cluster.link, None),
         None => (Link::Never, None),
-    }
+    };
+    turn.decision.chosen.iter().map(link).collect()
 }
 
 /// Everything there is to say about a placement.
 pub(super) fn view<'a>(
-    hub: &Hub,
     turn: &'a Turn,
+    links: &[ToldLink],
     heard: &'a HashMap<(String, String), Heard>,
     now: Timestamp,
 ) -> View<'a> {
     View {
         generation: turn.placement.metadata.generation.unwrap_or_default(),
         decision: &turn.decision,
-        places: turn.decision.chosen.iter().map(|chosen| place(hub, turn, chosen, heard, now)).collect(),
+        places: turn
+            .decision
+            .chosen
+            .iter()
+            .zip(links)
+            .map(|(chosen, (link, _))| place(turn, chosen, *link, heard))
+            .collect(),
         now,
     }
 }
@@ -137,11 +147,10 @@ pub(super) fn heard(hub: &Hub, turn: &Turn) -> HashMap<(String, String), Heard> 
 }
 
 fn place<'a>(
-    hub: &Hub,
     turn: &'a Turn,
     chosen: &'a Chosen,
+    link: Link,
     heard: &'a HashMap<(String, String), Heard>,
-    now: Timestamp,
 ) -> Place<'a> {
     let objects = turn.objects.iter().map(|(object, _)| object).chain(&turn.secrets);
     let deliveries = objects.filter_map(|object| {
@@ -157,7 +166,7 @@ fn place<'a>(
             status,
         })
     });
-    Place { row: chosen, link: link(hub, chosen, now).0, deliveries: deliveries.collect() }
+    Place { row: chosen, link, deliveries: deliveries.collect() }
 }
 
 /// A placement that is being deleted says what it waits for.

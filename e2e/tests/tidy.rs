@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Longest file, lines, comments and tests included.
-const LONGEST_FILE: usize = 400;
+/// Longest file, lines, comments and tests included: a theme that a person can hold.
+const LONGEST_FILE: usize = 700;
 
 /// Which crate of the workspace may depend on which. Leaves know nobody; hub and spoke never know each other.
 const MAY_KNOW: &[(&str, &[&str])] = &[

@@ -1,0 +1,1 @@
+//! The spoke's ValidatingAdmissionPolicy: the spoke's own token writes straight to the API server.

@@ -1,0 +1,1 @@
+//! Objects of others that have the name of a child: nothing runs under their rights.

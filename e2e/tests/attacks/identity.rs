@@ -1,0 +1,1 @@
+//! Enrolled identities, spent tokens, dropped CAs and reused cluster names.

@@ -1,0 +1,17 @@
+//! Attacks on real processes: what a hub, an author of placements or a hostile spoke tries, and what comes of it.
+//!
+//! One file per kind of attack. Threats T1 to T6 of ARCHITECTURE.md name these tests.
+
+// A helper that fails is a test that fails; the lints know tests by their attribute only.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod admission_policy;
+mod author;
+mod children;
+mod credentials;
+mod deletions;
+mod epoch;
+mod identity;
+mod limits;
+mod overrides;
+mod process;

@@ -1,0 +1,1 @@
+//! JSON patches that grow, overrides past a quota, expensive expressions.

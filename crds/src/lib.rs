@@ -5,6 +5,7 @@
 mod absent_spec;
 pub mod condition;
 pub mod fleet;
+pub mod gpu_product;
 pub mod marks;
 pub mod nemo;
 pub mod nim;

@@ -57,7 +57,6 @@ pub use policy::{
     InvalidPolicy, OnUnreachable, Policy, Preferred, ShareBy, Shares, SpreadConstraint, Tier, Toleration,
     Weights,
 };
-pub(crate) use product::is_named;
 pub use reason::Reason;
 pub(crate) use room::{seats, suits};
 pub use run::schedule;

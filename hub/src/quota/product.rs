@@ -1,6 +1,6 @@
 //! Whether a product is one of those that a limit names.
 
-use crate::scheduler::is_named;
+use crds::gpu_product::is_named;
 
 /// `*` is every product; a pattern with `*` is held against the whole name without case; anything else names the product
 /// as it does everywhere: `h100` is `NVIDIA-H100-80GB-HBM3`.

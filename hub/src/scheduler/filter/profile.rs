@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
+use crds::gpu_product;
+
 use super::{Reason, Verdict, refuse};
 use crate::{
     fleet::{Capacity, Cluster, Pool},
     need::{GpuNeed, Need, Profile, Profiles, Signature},
-    scheduler::{Workload, product, room},
+    scheduler::{Workload, room},
 };
 
 /// Most profiles that a refusal names.
@@ -108,7 +110,7 @@ fn lacks(profile: &Profile, profiles: &Profiles, gpu: &GpuNeed, pools: &[&Pool])
         ));
     }
     let built_for =
-        |pool: &&Pool| profile.product.is_empty() || product::is_named(&pool.product, &profile.product);
+        |pool: &&Pool| profile.product.is_empty() || gpu_product::is_named(&pool.product, &profile.product);
     if !pools.iter().any(built_for) {
         let found: std::collections::BTreeSet<_> = pools.iter().map(|pool| pool.product.as_str()).collect();
         let found = found.into_iter().collect::<Vec<_>>().join(", ");

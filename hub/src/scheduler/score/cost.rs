@@ -1,8 +1,10 @@
 //! Score: the cluster's GPUs are cheap beside those of the cheapest that fits.
 
+use crds::gpu_product;
+
 use crate::{
     fleet::{Cluster, Fleet},
-    scheduler::{Workload, product, room},
+    scheduler::{Workload, room},
 };
 
 /// Names the price of every product that has none of its own.
@@ -34,7 +36,8 @@ pub(super) fn per_gpu(workloads: &[Workload], cluster: &Cluster) -> Option<u64> 
 
 fn price(product: &str, cluster: &Cluster) -> Option<u64> {
     let prices = &cluster.cost_per_gpu_hour;
-    let named = || prices.iter().find(|(name, _)| product::is_named(product, name)).map(|(_, price)| *price);
+    let named =
+        || prices.iter().find(|(name, _)| gpu_product::is_named(product, name)).map(|(_, price)| *price);
     prices.get(product).copied().or_else(named).or_else(|| prices.get(ANY).copied())
 }
 

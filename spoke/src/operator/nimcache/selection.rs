@@ -1,7 +1,8 @@
 //! Which profiles of a manifest a NIMCache wants.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crds::gpu_product::is_named;
 use crds::nim::{GPUSpec, ModelSpec};
 
 use super::manifest::{Form, Manifest, Profile, Tags};
@@ -40,7 +41,15 @@ pub(super) fn matching(
     model: Option<&ModelSpec>,
     products: &BTreeSet<String>,
 ) -> Vec<String> {
-    let wanted = Wanted { model: model.cloned().unwrap_or_default(), products };
+    let model = model.cloned().unwrap_or_default();
+    let labels = match model.gpus.as_deref().unwrap_or_default() {
+        [] => GpuLabels::new(manifest, products.iter().map(String::as_str), &[Spelling::Product]),
+        gpus => {
+            let asked = gpus.iter().filter_map(|gpu| gpu.product.as_deref());
+            GpuLabels::new(manifest, asked, &[Spelling::Tag, Spelling::Product])
+        }
+    };
+    let wanted = Wanted { model, products, labels };
     let fits = |profile: &&Profile| match manifest.form {
         Form::First => wanted.fits_first(&profile.tags),
         Form::Second => wanted.fits_second(&profile.tags),
@@ -48,9 +57,58 @@ pub(super) fn matching(
     manifest.profiles.iter().filter(fits).map(|profile| profile.id.clone()).collect()
 }
 
+/// The tags of a profile that name the GPU it was built for.
+const GPU_TAGS: [&str; 2] = ["gpu", "key"];
+
+/// How a product and the `gpu` tags of a manifest are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spelling {
+    /// The tag has every word of the product: `l40s` of L40S, `a100_sxm4_80gb` of A100.
+    Tag,
+    /// The product has every word of the tag: `h100` of NVIDIA-H100-80GB-HBM3.
+    Product,
+    /// One is a substring of the other, as in NVIDIA's operator. L4 is then in `l40s`.
+    Substring,
+}
+
+/// The spelling that the tags of one manifest use for each product: the strictest that any of its profiles matches.
+struct GpuLabels(BTreeMap<String, Spelling>);
+
+impl GpuLabels {
+    fn new<'a>(manifest: &Manifest, products: impl Iterator<Item = &'a str>, strict: &[Spelling]) -> Self {
+        let labels: Vec<&str> =
+            manifest.profiles.iter().flat_map(|profile| gpu_labels(&profile.tags)).collect();
+        let spelling = |product: &str| {
+            let used =
+                strict.iter().find(|spelling| labels.iter().any(|label| spelling.says(product, label)));
+            used.copied().unwrap_or(Spelling::Substring)
+        };
+        Self(products.map(|product| (product.to_owned(), spelling(product))).collect())
+    }
+
+    /// Whether a `gpu` tag is of the product.
+    fn is_of(&self, product: &str, label: &str) -> bool {
+        self.0.get(product).is_some_and(|spelling| spelling.says(product, label))
+    }
+}
+
+impl Spelling {
+    fn says(self, product: &str, label: &str) -> bool {
+        match self {
+            Self::Tag => is_named(label, product),
+            Self::Product => is_named(product, label),
+            Self::Substring => {
+                let (product, label) = (product.to_lowercase(), label.to_lowercase());
+                label.contains(&product) || product.contains(&label)
+            }
+        }
+    }
+}
+
 struct Wanted<'a> {
     model: ModelSpec,
     products: &'a BTreeSet<String>,
+    labels: GpuLabels,
 }
 
 impl Wanted<'_> {
@@ -79,12 +137,12 @@ impl Wanted<'_> {
         let device = tag(tags, "gpu_device").trim_end_matches(NVIDIA);
         let named = self.gpus().iter().any(|gpu| {
             let ids = gpu.ids.as_deref().unwrap_or_default();
-            names_product(tags, gpu)
+            self.names_product(tags, gpu)
                 && (ids.is_empty() || ids.iter().any(|id| id.trim_end_matches(NVIDIA) == device))
         });
-        let label = tag(tags, "gpu").to_lowercase();
+        let label = tag(tags, "gpu");
         named
-            || self.discovered(|product| product.to_lowercase().contains(&label))
+            || self.discovered(|product| label.is_empty() || self.labels.is_of(product, label))
             || self.product_pattern(tags)
     }
 
@@ -111,20 +169,18 @@ impl Wanted<'_> {
 
     fn gpu_second(&self, tags: &Tags) -> bool {
         if self.gpus().is_empty() {
-            let identities = ["gpu", "key"].iter().map(|name| tag(tags, name).to_lowercase());
-            let mut identities =
-                identities.filter(|identity| !identity.is_empty()).collect::<Vec<_>>().into_iter();
-            let unbound = identities.len() == 0 && tag(tags, "product_name_regex").is_empty();
+            let mut labels = gpu_labels(tags).peekable();
+            let unbound = labels.peek().is_none() && tag(tags, "product_name_regex").is_empty();
             return unbound
                 || self.products.is_empty()
-                || identities.any(|one| self.discovered(|product| product.to_lowercase().contains(&one)))
+                || labels.any(|label| self.discovered(|product| self.labels.is_of(product, label)))
                 || self.product_pattern(tags);
         }
         let device = tag(tags, "gpu_device").trim_end_matches(NVIDIA);
         self.gpus().iter().any(|gpu| {
             let ids = gpu.ids.as_deref().unwrap_or_default();
             (ids.is_empty() || ids.iter().any(|id| id.trim_end_matches(NVIDIA).eq_ignore_ascii_case(device)))
-                && (gpu.product.as_deref().unwrap_or_default().is_empty() || names_product(tags, gpu))
+                && self.names_product(tags, gpu)
         })
     }
 
@@ -140,14 +196,22 @@ impl Wanted<'_> {
         self.gpus().is_empty() && self.products.iter().any(fits)
     }
 
+    /// Whether a profile is for the product that an entry asks for; an entry without one asks for any.
+    fn names_product(&self, tags: &Tags, gpu: &GPUSpec) -> bool {
+        match gpu.product.as_deref().unwrap_or_default() {
+            "" => true,
+            product => gpu_labels(tags).any(|label| self.labels.is_of(product, label)),
+        }
+    }
+
     fn gpus(&self) -> &[GPUSpec] {
         self.model.gpus.as_deref().unwrap_or_default()
     }
 }
 
-fn names_product(tags: &Tags, gpu: &GPUSpec) -> bool {
-    let product = gpu.product.as_deref().unwrap_or_default().to_lowercase();
-    ["gpu", "key"].iter().any(|name| tag(tags, name).to_lowercase().contains(&product))
+/// The GPU tags of a profile that have a value.
+fn gpu_labels(tags: &Tags) -> impl Iterator<Item = &str> {
+    GPU_TAGS.into_iter().map(|name| tag(tags, name)).filter(|label| !label.is_empty())
 }
 
 fn tag<'a>(tags: &'a Tags, name: &str) -> &'a str {

@@ -9,11 +9,12 @@ use super::{FleetError, NAMESPACE};
 use crate::cluster::{Cluster, Ground};
 use crate::command;
 
-/// What the spoke's chart insists on; none of it is in the roles.
-const SPOKE_VALUES: [&str; 3] = [
+/// What the spoke's chart insists on, and the roles of NeMo kinds.
+const SPOKE_VALUES: [&str; 4] = [
     "cluster.name=e2e",
     "hub.address=hub.example.com:7443",
     "hub.caHash=sha256:0000000000000000000000000000000000000000000000000000000000000000",
+    "rbac.nemo=true",
 ];
 /// The templates that say what a program may do.
 const ROLES: [&str; 3] = ["templates/serviceaccount.yaml", "templates/roles.yaml", "templates/bindings.yaml"];

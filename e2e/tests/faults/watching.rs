@@ -45,7 +45,7 @@ pub(super) fn nothing_deleted(cluster: &Cluster, since: Timestamp) -> Result<(),
 
 /// Changes an annotation of the service on the hub, which does not restart it, and gives back what the spoke is to show.
 pub(super) async fn change(fleet: &Fleet, name: &str, mark: &str) -> Result<(), Failure> {
-    let change = json!({"spec": {"annotations": {"example.com/mark": mark}}});
+    let change = json!({"spec": {"annotations": {"autoscaling.knative.dev/mark": mark}}});
     objects::patch(fleet.hub().cluster(), "NIMService", sample::NAMESPACE, name, change).await
 }
 
@@ -61,7 +61,7 @@ pub(super) async fn arrived(
         .eventually(&format!("{mark} arrives in {cluster}"), SOON, || async {
             let there = fleet.cluster(cluster)?.cluster();
             let found = objects::get(there, "NIMService", sample::NAMESPACE, name).await?;
-            let is = &found["spec"]["annotations"]["example.com/mark"];
+            let is = &found["spec"]["annotations"]["autoscaling.knative.dev/mark"];
             if is == mark { Ok(()) } else { Err(Failure::new(format!("it is {is}"))) }
         })
         .await?;

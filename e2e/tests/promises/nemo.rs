@@ -16,7 +16,10 @@ const SOON: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn nemo_accept_a_stack_is_placed_together_and_goes_from_everywhere() -> Result<(), Failure> {
-    let fleet = Fleet::new().cluster("plain").cpu_nodes(1).cluster("train").gpus(H100, 8, 1).start().await?;
+    // The other of the two values that NeMo needs; e2e installs every spoke with `rbac.nemo`.
+    let nemo = json!({"kinds": ["NIM*", "Nemo*"]});
+    let fleet = Fleet::new().cluster("plain").cpu_nodes(1).limits(nemo.clone());
+    let fleet = fleet.cluster("train").gpus(H100, 8, 1).limits(nemo).start().await?;
     let (hub, train) = (fleet.hub().cluster(), fleet.cluster("train")?.cluster());
     bring(train).await?;
     let theirs = inventory(train).await?;

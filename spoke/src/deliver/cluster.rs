@@ -11,6 +11,7 @@ use super::call::{self, carried_out, failed, is_not_found, timed};
 use super::claim::{self, Claim};
 use super::epoch::{self, Accepted};
 use super::kinds::{DeliverableKind, KINDS};
+use super::limits::Made;
 use super::manifest::{self, Marks, marks_of};
 use super::refusal::{self, Refusal};
 use super::secret_index::SecretIndex;
@@ -113,9 +114,17 @@ impl ClusterDeliver {
     }
 
     /// Judges what would be applied by the limits of the cluster's owner.
-    fn within_limits(&self, kind: DeliverableKind, manifest: &Value) -> Result<(), String> {
+    async fn within_limits(
+        &self,
+        kind: DeliverableKind,
+        manifest: &Value,
+    ) -> Result<Result<(), String>, DeliverError> {
         let (limits, own) = (&self.inner.limits, self.inner.namespace.as_str());
-        if kind.is_secret() { limits.check_secret(manifest, own) } else { limits.check(manifest, own) }
+        if kind.is_secret() {
+            return Ok(limits.check_secret(manifest, own));
+        }
+        let made = Made::look(&self.inner.client, limits, manifest).await?;
+        Ok(limits.check(manifest, own, &made))
     }
 
     /// Refuses work of an epoch that is not the accepted one.
@@ -241,7 +250,7 @@ impl Deliver for ClusterDeliver {
         let claim = claim::judge(object, current, &marks);
         // What is here as it is wanted was allowed once, and keeps running whatever has become of the limits.
         if claim != Claim::Current
-            && let Err(message) = self.within_limits(kind, &manifest)
+            && let Err(message) = self.within_limits(kind, &manifest).await?
         {
             let held = current.and_then(marks_of).is_some_and(|held| held.hub_id == epoch.hub_id);
             tracing::warn!(%object, message, "denied: the limits of this cluster's owner");

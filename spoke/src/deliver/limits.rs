@@ -5,6 +5,7 @@
 
 mod ask;
 mod default;
+mod made;
 mod pattern;
 mod property;
 mod secret;
@@ -16,10 +17,17 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use ask::{Ask, Asked};
-use pattern::{Pattern, Prefix, quoted};
+pub(super) use made::Made;
+use pattern::{Pair, Pattern, Prefix, quoted};
 
 /// Namespaces that are nobody's to give away.
 const RESERVED_NAMESPACES: &str = "kube-";
+/// The PriorityClasses of the cluster's own parts.
+const SYSTEM: &str = "system-";
+/// How kinds begin that need rights of their own.
+const NEMO: &str = "Nemo";
+/// Characters of a value that are told.
+const LONGEST_VALUE: usize = 120;
 /// How many faults of one object are told at once.
 const TOLD: usize = 5;
 /// Hexadecimal digits of a name: enough to tell the limits of one cluster apart.
@@ -32,14 +40,40 @@ const NAME_DIGITS: usize = 16;
 pub struct Limits {
     /// Whom to ask for more, as told to whoever is denied. Empty: the cluster's owner.
     pub contact: String,
+    /// Kinds that may be delivered; Secrets have a limit of their own.
+    pub kinds: Vec<Pattern>,
     /// Where objects may be.
     pub namespaces: Namespaces,
     /// Registries, or parts of them, that images may come from.
     pub images: Vec<Prefix>,
     /// Secrets that objects may name, and Secrets that the hub may bring.
     pub secrets: Secrets,
+    /// ConfigMaps that objects may name, beside those that were made for delivered objects.
+    pub config_maps: Referred,
+    /// Claims that objects may name, beside those that were made for delivered objects.
+    pub volumes: Referred,
     /// ServiceAccounts that pods may run as, where a kind lets one be named.
     pub service_accounts: Vec<Pattern>,
+    /// Annotations that may be set on what is made for an object.
+    pub annotations: Vec<Pair>,
+    /// Labels that may be set on what is made for an object.
+    pub labels: Vec<Pair>,
+    /// Types that Services may have.
+    pub service_types: Vec<Pattern>,
+    /// Services, beside the object's own, that an Ingress or a route may lead to.
+    pub services: Vec<Pattern>,
+    /// Hosts that an Ingress or a route may take, and that probes may ask.
+    pub hosts: Vec<Pattern>,
+    /// Whether an object may say what its containers run (`command`, `args`).
+    pub commands: bool,
+    /// RuntimeClasses of pods.
+    pub runtime_classes: Vec<Pattern>,
+    /// StorageClasses of claims; the cluster's default class is always allowed.
+    pub storage_classes: Vec<Pattern>,
+    /// Schedulers of pods; the cluster's default one is always allowed.
+    pub schedulers: Vec<Pattern>,
+    /// PriorityClasses of pods. `system-*` takes `privileged` as well.
+    pub priority_classes: Vec<Pattern>,
     /// Folders of nodes that may be mounted.
     pub host_paths: Vec<Prefix>,
     /// Whether ports of nodes may be taken.
@@ -49,10 +83,16 @@ pub struct Limits {
     pub privileged: bool,
     /// Whether init containers and sidecars may be added.
     pub extra_containers: bool,
-    /// Annotations that are never set.
-    pub denied_annotations: Vec<Pattern>,
     /// Whether the hub may delete what it brought.
     pub deletions: bool,
+}
+
+/// Objects of this cluster that may be named although nothing delivered has made them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Referred {
+    /// Their names.
+    pub referred: Vec<Pattern>,
 }
 
 /// Where objects may be. `kube-*` and the spoke's own namespace are never allowed.
@@ -76,10 +116,21 @@ pub struct Secrets {
 }
 
 impl Limits {
-    /// Judges an object as it would be applied; `own` is the spoke's namespace. An error names each field, its value, the limit and whom to ask.
-    pub(super) fn check(&self, object: &Value, own: &str) -> Result<(), String> {
-        let mut faults = Vec::from_iter(self.namespace_fault(object, own));
-        faults.extend(ask::asks(object).iter().filter_map(|asked| self.fault(asked)));
+    /// Judges an object as it would be applied; `own` is the spoke's namespace, `made` what was made for delivered
+    /// objects. An error names each field, its value, the limit and whom to ask.
+    pub(super) fn check(&self, object: &Value, own: &str, made: &Made) -> Result<(), String> {
+        self.told(self.faults(object, own, made))
+    }
+
+    /// Each excess of an object, by field, value and limit.
+    pub(super) fn faults(&self, object: &Value, own: &str, made: &Made) -> Vec<String> {
+        let mut faults = Vec::from_iter(self.kind_fault(object));
+        faults.extend(self.namespace_fault(object, own));
+        faults.extend(ask::asks(object).iter().filter_map(|asked| self.fault(asked, made)));
+        faults
+    }
+
+    fn told(&self, mut faults: Vec<String>) -> Result<(), String> {
         if faults.is_empty() {
             return Ok(());
         }
@@ -113,6 +164,16 @@ impl Limits {
         format!("{what}: ask {contact} to change the limits of nimfleet-spoke there, or {otherwise}")
     }
 
+    fn kind_fault(&self, object: &Value) -> Option<String> {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        if self.kinds.iter().any(|allowed| allowed.matches(kind)) {
+            return None;
+        }
+        let also =
+            if kind.starts_with(NEMO) { ", and a NeMo kind needs rbac.nemo: true beside it" } else { "" };
+        Some(format!("kind is {kind:?}: limits.kinds is {}{also}", quoted(&self.kinds)))
+    }
+
     fn namespace_fault(&self, object: &Value, own: &str) -> Option<String> {
         let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
         let told = |limit: String| Some(format!("metadata.namespace is {namespace:?}: {limit}"));
@@ -131,40 +192,71 @@ impl Limits {
         None
     }
 
-    /// Why something that an object asks for is denied; `None` if it is not.
-    fn fault(&self, Asked { field, ask }: &Asked) -> Option<String> {
-        let is_any = |allowed: &[Pattern], name: &str| allowed.iter().any(|allowed| allowed.matches(name));
+    /// Why something that is asked for is denied; `None` if it is not.
+    fn fault(&self, Asked { field, ask }: &Asked, made: &Made) -> Option<String> {
+        let pattern = |allowed: &[Pattern], name: &str, limit: &str| {
+            let denied = !allowed.iter().any(|allowed| allowed.matches(name));
+            denied.then(|| format!("limits.{limit} is {}", quoted(allowed)))
+        };
+        let prefix = |allowed: &[Prefix], covered: bool, limit: &str| {
+            (!covered).then(|| format!("limits.{limit} is {}", quoted(allowed)))
+        };
+        let pair = |allowed: &[Pair], key: &str, value: &str, limit: &str| {
+            let denied = !allowed.iter().any(|allowed| allowed.matches(key, value));
+            denied.then(|| format!("limits.{limit} is {}", quoted(allowed)))
+        };
+        let switch = |on: bool, limit: &str| (!on).then(|| format!("limits.{limit} is false"));
         let (value, limit) = match ask {
-            Ask::Image(image) if self.images.iter().any(|prefix| prefix.covers(image)) => return None,
-            Ask::Image(image) => (image, format!("limits.images is {}", quoted(&self.images))),
-            Ask::HostPath(path) if self.host_paths.iter().any(|prefix| prefix.covers_folder(path)) => {
-                return None;
+            Ask::Image(image) => {
+                (image, prefix(&self.images, self.images.iter().any(|it| it.covers(image)), "images"))
             }
-            Ask::HostPath(path) => (path, format!("limits.hostPaths is {}", quoted(&self.host_paths))),
-            Ask::Secret(name) if is_any(&self.secrets.referred, name) => return None,
-            Ask::Secret(name) => {
-                (name, format!("limits.secrets.referred is {}", quoted(&self.secrets.referred)))
+            Ask::HostPath(path) => {
+                let covered = self.host_paths.iter().any(|it| it.covers_folder(path));
+                (path, prefix(&self.host_paths, covered, "hostPaths"))
             }
-            Ask::ServiceAccount(name) if is_any(&self.service_accounts, name) => return None,
-            Ask::ServiceAccount(name) => {
-                (name, format!("limits.serviceAccounts is {}", quoted(&self.service_accounts)))
+            Ask::Secret(name) => (name, pattern(&self.secrets.referred, name, "secrets.referred")),
+            Ask::ConfigMap(name) if made.config_maps.contains(name) => return None,
+            Ask::ConfigMap(name) => (name, pattern(&self.config_maps.referred, name, "configMaps.referred")),
+            Ask::Claim(name) if made.claims.contains(name) => return None,
+            Ask::Claim(name) => (name, pattern(&self.volumes.referred, name, "volumes.referred")),
+            Ask::ServiceAccount(name) => (name, pattern(&self.service_accounts, name, "serviceAccounts")),
+            Ask::Annotation(key, value) => {
+                let limit = pair(&self.annotations, key, value, "annotations")?;
+                return Some(format!("{field} has {key}={value:?}: {limit}"));
             }
-            Ask::Annotation(key) => {
-                let denied = self.denied_annotations.iter().find(|denied| denied.matches(key))?;
-                return Some(format!("{field} has {key:?}: limits.deniedAnnotations has {denied}"));
+            Ask::Label(key, value) => {
+                let limit = pair(&self.labels, key, value, "labels")?;
+                return Some(format!("{field} has {key}={value:?}: {limit}"));
             }
-            Ask::HostNetwork(_) if self.host_network => return None,
-            Ask::HostNetwork(value) => (value, "limits.hostNetwork is false".to_owned()),
-            Ask::Privilege(_) if self.privileged => return None,
-            Ask::Privilege(value) => (value, "limits.privileged is false".to_owned()),
-            Ask::Container(_) if self.extra_containers => return None,
-            Ask::Container(name) => (name, "limits.extraContainers is false".to_owned()),
+            Ask::Reserved(key) => {
+                return Some(format!("{field} has {key:?}: nimfleet.io/ is never a hub's to set"));
+            }
+            Ask::ServiceType(kind) => (kind, pattern(&self.service_types, kind, "serviceTypes")),
+            Ask::Service(name) => (name, pattern(&self.services, name, "services")),
+            Ask::Host(host) => (host, pattern(&self.hosts, host, "hosts")),
+            Ask::RuntimeClass(name) => (name, pattern(&self.runtime_classes, name, "runtimeClasses")),
+            Ask::StorageClass(name) => (name, pattern(&self.storage_classes, name, "storageClasses")),
+            Ask::Scheduler(name) => (name, pattern(&self.schedulers, name, "schedulers")),
+            Ask::Priority(name) if name.starts_with(SYSTEM) && !self.privileged => {
+                (name, switch(false, "privileged"))
+            }
+            Ask::Priority(name) => (name, pattern(&self.priority_classes, name, "priorityClasses")),
+            Ask::Command(value) => (value, switch(self.commands, "commands")),
+            Ask::HostNetwork(value) => (value, switch(self.host_network, "hostNetwork")),
+            Ask::Privilege(value) => (value, switch(self.privileged, "privileged")),
+            Ask::Container(name) => (name, switch(self.extra_containers, "extraContainers")),
             Ask::Unknown => {
                 return Some(format!(
                     "{field}: this version of nimfleet-spoke does not know what it does, and a newer one may"
                 ));
             }
         };
-        Some(format!("{field} is {value:?}: {limit}"))
+        Some(format!("{field} is {}: {}", shown(value), limit?))
     }
+}
+
+/// A value in a message: no longer than somebody reads.
+fn shown(value: &str) -> String {
+    let short: String = value.chars().take(LONGEST_VALUE).collect();
+    if short.len() < value.len() { format!("{short:?}…") } else { format!("{short:?}") }
 }

@@ -9,7 +9,7 @@ use super::kinds::SECRET;
 use super::{Epoch, Gang, ObjectRef, Upsert};
 
 /// The payload as it came, kept on the object so that a local edit can be undone with no hub in sight.
-const PAYLOAD_ANNOTATION: &str = "nimfleet.io/payload";
+pub(super) const PAYLOAD_ANNOTATION: &str = "nimfleet.io/payload";
 
 /// Metadata that an object brings from the hub; everything else of its metadata belongs to the hub's cluster.
 const CARRIED_METADATA: [&str; 4] = ["name", "namespace", "labels", "annotations"];

@@ -1,8 +1,11 @@
 //! What an object asks of a cluster beyond a plain pod: found by walking its JSON.
 
-use serde_json::{Map, Value};
+use crds::marks;
+use serde_json::Value;
 
 use super::property::{Class, class};
+use crate::deliver::manifest::PAYLOAD_ANNOTATION;
+use crate::operator::WAIT_IMAGE_ANNOTATION;
 
 /// Something that a limit is about, and where it stands.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,7 +16,7 @@ pub(super) struct Asked {
 }
 
 /// What is asked for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ask {
     /// An image, as it would be pulled.
     Image(String),
@@ -21,109 +24,223 @@ pub(super) enum Ask {
     HostPath(String),
     /// A Secret of the object's namespace.
     Secret(String),
+    /// A ConfigMap of the object's namespace.
+    ConfigMap(String),
+    /// A PersistentVolumeClaim of the object's namespace.
+    Claim(String),
     /// A ServiceAccount of the object's namespace.
     ServiceAccount(String),
-    /// An annotation, on what is made for the object.
-    Annotation(String),
+    /// An annotation on what is made for the object: key and value.
+    Annotation(String, String),
+    /// A label on what is made for the object: key and value.
+    Label(String, String),
+    /// An annotation or label that nimfleet alone sets.
+    Reserved(String),
     /// A port or the network of the node.
     HostNetwork(String),
     /// More rights than a container has by itself.
     Privilege(String),
     /// A further container, by its name.
     Container(String),
+    /// What a container runs instead of what its image says.
+    Command(String),
+    /// A PriorityClass.
+    Priority(String),
+    /// A RuntimeClass.
+    RuntimeClass(String),
+    /// A StorageClass.
+    StorageClass(String),
+    /// A scheduler.
+    Scheduler(String),
+    /// A type of Service.
+    ServiceType(String),
+    /// A host name; `*` stands for any, where a rule names none.
+    Host(String),
+    /// A Service, or another object with the same role, that is not the object's own.
+    Service(String),
     /// A property that this version does not know.
     Unknown,
 }
 
+/// What `metadata` may say in the name of nimfleet: set here, whatever the hub has sent.
+const MARKS: [&str; 7] = [
+    marks::UID_ANNOTATION,
+    marks::GENERATION_ANNOTATION,
+    marks::HASH_ANNOTATION,
+    marks::HUB_ID_ANNOTATION,
+    marks::EPOCH_ANNOTATION,
+    marks::GANG_ANNOTATION,
+    PAYLOAD_ANNOTATION,
+];
+/// The beginning of all that nimfleet alone sets.
+const RESERVED: &str = "nimfleet.io/";
+/// The host of a rule that names none.
+const ANY_HOST: &str = "*";
+
 /// Everything that an object asks for, in the order of its fields.
 pub(super) fn asks(object: &Value) -> Vec<Asked> {
-    let mut walk = Walk { found: Vec::new() };
-    if let Some(Value::Object(annotations)) = object.pointer("/metadata/annotations") {
-        walk.annotations(annotations, "metadata.annotations");
-    }
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (name, namespace) = (text("/metadata/name"), text("/metadata/namespace"));
+    let services = object.pointer("/spec/services").and_then(Value::as_array);
+    let named = services.into_iter().flatten().filter_map(|service| service.get("name")?.as_str());
+    let mut walk =
+        Walk { found: Vec::new(), own: std::iter::once(name).chain(named).collect(), name, namespace };
+    walk.metadata(object);
     if let Some(spec) = object.get("spec") {
-        walk.value(spec, "spec");
+        walk.value(spec, "spec", "spec");
     }
     walk.found
 }
 
-struct Walk {
+struct Walk<'a> {
     found: Vec<Asked>,
+    /// Names of the Services that are made for the object.
+    own: Vec<&'a str>,
+    name: &'a str,
+    namespace: &'a str,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn add(&mut self, field: &str, ask: Ask) {
         self.found.push(Asked { field: field.to_owned(), ask });
     }
 
-    fn value(&mut self, value: &Value, path: &str) {
+    /// Metadata of the object itself does not reach its pods; only what nimfleet reads there is judged.
+    fn metadata(&mut self, object: &Value) {
+        for part in ["annotations", "labels"] {
+            let field = format!("metadata.{part}");
+            let all = object.pointer(&format!("/metadata/{part}")).and_then(Value::as_object);
+            for (key, value) in all.into_iter().flatten().filter(|(key, _)| key.starts_with(RESERVED)) {
+                if key == WAIT_IMAGE_ANNOTATION && part == "annotations" {
+                    self.image(value, &format!("{field}[{key}]"));
+                } else if !MARKS.contains(&key.as_str()) && key != marks::DELIVERED_LABEL {
+                    self.add(&field, Ask::Reserved(key.clone()));
+                }
+            }
+        }
+    }
+
+    fn value(&mut self, value: &Value, around: &str, path: &str) {
         match value {
             Value::Object(fields) => {
                 for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-                    self.property(name, value, &format!("{path}.{name}"));
+                    self.property(around, name, value, &format!("{path}.{name}"));
                 }
             }
             Value::Array(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    self.value(item, &format!("{path}[{index}]"));
+                    self.value(item, around, &format!("{path}[{index}]"));
                 }
             }
             _ => {}
         }
     }
 
-    fn property(&mut self, name: &str, value: &Value, field: &str) {
-        match class(name) {
-            None => self.add(field, Ask::Unknown),
-            Some(Class::Plain) => self.value(value, field),
-            Some(Class::Opaque) => {}
-            Some(Class::Image) => {
+    fn property(&mut self, around: &str, name: &str, value: &Value, field: &str) {
+        let Some(class) = class(around, name) else { return self.add(field, Ask::Unknown) };
+        match class {
+            Class::Plain => self.value(value, name, field),
+            Class::Opaque => {}
+            Class::Image => {
                 self.image(value, field);
-                self.value(value, field);
+                self.value(value, name, field);
             }
-            Some(Class::Secret) => self.names(value, field, Ask::Secret),
-            Some(Class::ServiceAccount) => self.names(value, field, Ask::ServiceAccount),
-            Some(Class::HostPath) => self.names(value, field, Ask::HostPath),
-            Some(Class::HostNetwork) => {
+            Class::Secret => self.names(value, field, Ask::Secret),
+            Class::ConfigMap => self.names(value, field, Ask::ConfigMap),
+            Class::Claim => {
+                if let Some(claim) = value.get("name") {
+                    self.names(claim, &format!("{field}.name"), Ask::Claim);
+                }
+                self.value(value, name, field);
+            }
+            Class::ServiceAccount => self.names(value, field, Ask::ServiceAccount),
+            Class::HostPath => self.names(value, field, Ask::HostPath),
+            Class::Priority => self.names(value, field, Ask::Priority),
+            Class::RuntimeClass => self.names(value, field, Ask::RuntimeClass),
+            Class::StorageClass => self.names(value, field, Ask::StorageClass),
+            Class::Scheduler => self.names(value, field, Ask::Scheduler),
+            Class::ServiceType => self.names(value, field, Ask::ServiceType),
+            Class::Host => self.names(value, field, Ask::Host),
+            Class::HostDomain => {
+                let domain = plain(value);
+                let domain = domain.trim_end_matches('.');
+                if !domain.is_empty() {
+                    self.add(field, Ask::Host(format!("{}.{}.{domain}", self.name, self.namespace)));
+                }
+            }
+            Class::Rules => {
+                for (index, rule) in value.as_array().into_iter().flatten().enumerate() {
+                    if rule.get("host").is_none_or(is_nothing) {
+                        self.add(&format!("{field}[{index}].host"), Ask::Host(ANY_HOST.to_owned()));
+                    }
+                }
+                self.value(value, name, field);
+            }
+            Class::Backend => {
+                self.backend(name, value, field);
+                self.value(value, name, field);
+            }
+            Class::HostNetwork => {
                 if !is_nothing(value) {
                     self.add(field, Ask::HostNetwork(plain(value)));
                 }
             }
-            Some(Class::Containers) => {
+            Class::Containers => {
                 for (index, container) in value.as_array().into_iter().flatten().enumerate() {
                     let name = container.get("name").map(plain).unwrap_or_default();
                     self.add(&format!("{field}[{index}]"), Ask::Container(name));
                 }
-                self.value(value, field);
+                self.value(value, name, field);
             }
-            Some(Class::User) => {
+            Class::Command => {
+                if !is_nothing(value) {
+                    self.add(field, Ask::Command(plain(value)));
+                }
+            }
+            Class::User => {
                 if is_nothing(value) {
                     self.add(field, Ask::Privilege(plain(value)));
                 }
             }
-            Some(Class::Priority) => {
-                if plain(value).starts_with("system-") {
-                    self.add(field, Ask::Privilege(plain(value)));
-                }
-            }
-            Some(Class::SecurityContext) => {
+            Class::SecurityContext => {
                 for (name, value) in value.as_object().into_iter().flatten() {
                     if !is_harmless(name, value) {
                         self.add(&format!("{field}.{name}"), Ask::Privilege(plain(value)));
                     }
                 }
             }
-            Some(Class::Annotations) => {
-                if let Value::Object(annotations) = value {
-                    self.annotations(annotations, field);
-                }
-            }
+            Class::Annotations => self.pairs(value, field, Ask::Annotation),
+            Class::Labels => self.pairs(value, field, Ask::Label),
         }
     }
 
-    fn annotations(&mut self, annotations: &Map<String, Value>, field: &str) {
-        for key in annotations.keys() {
-            self.add(field, Ask::Annotation(key.clone()));
+    /// Labels or annotations.
+    fn pairs(&mut self, value: &Value, field: &str, ask: fn(String, String) -> Ask) {
+        for (key, value) in value.as_object().into_iter().flatten() {
+            self.add(field, ask(key.clone(), plain(value)));
+        }
+    }
+
+    /// What a rule leads to: by `service.name`, `resource.name` or `name`. A backend for all hosts is a rule without host.
+    fn backend(&mut self, name: &str, value: &Value, field: &str) {
+        if name == "defaultBackend" {
+            self.add(field, Ask::Host(ANY_HOST.to_owned()));
+        }
+        for (part, found) in [
+            ("service.name", &value["service"]["name"]),
+            ("resource.name", &value["resource"]["name"]),
+            ("name", &value["name"]),
+        ] {
+            if let Some(found) = found.as_str().filter(|found| !self.own.contains(found)) {
+                self.add(&format!("{field}.{part}"), Ask::Service(found.to_owned()));
+            }
+        }
+        if let Some(other) = value["namespace"].as_str().filter(|other| !["", self.namespace].contains(other))
+        {
+            self.add(
+                &format!("{field}.namespace"),
+                Ask::Service(format!("{other}/{}", plain(&value["name"]))),
+            );
         }
     }
 
@@ -167,7 +284,7 @@ impl Walk {
 }
 
 /// Whether a field of a security context gives no more than a container has by itself.
-fn is_harmless(name: &str, value: &Value) -> bool {
+pub(super) fn is_harmless(name: &str, value: &Value) -> bool {
     let kind = || value.get("type").and_then(Value::as_str);
     match name {
         "runAsGroup"
@@ -187,7 +304,7 @@ fn is_harmless(name: &str, value: &Value) -> bool {
 }
 
 /// Whether a value says no more than its absence: nought, false, empty.
-fn is_nothing(value: &Value) -> bool {
+pub(super) fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(truth) => !truth,
@@ -199,7 +316,7 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 /// A value as a person writes it.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),

@@ -14,6 +14,11 @@ pub struct Pattern(String);
 #[serde(transparent)]
 pub struct Prefix(String);
 
+/// A label or an annotation: its key, or `key=value`, where `*` in either stands for any run of characters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Pair(String);
+
 /// Covers everything.
 const ANY: &str = "*";
 
@@ -62,6 +67,27 @@ impl Prefix {
     }
 }
 
+impl Pair {
+    pub(super) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// Whether a label or annotation is meant. A bare key means every value.
+    pub(super) fn matches(&self, key: &str, value: &str) -> bool {
+        let is = |pattern: &str, text: &str| Pattern::new(pattern).matches(text);
+        match self.0.split_once('=') {
+            Some((wanted, content)) => is(wanted, key) && is(content, value),
+            None => is(&self.0, key),
+        }
+    }
+}
+
+impl fmt::Display for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.0)
@@ -106,6 +132,24 @@ mod tests {
         ];
         for (pattern, name, expected) in table {
             assert_eq!(Pattern::new(pattern).matches(name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn a_pair_means_every_value_unless_it_names_one() {
+        let table = [
+            ("a.io/k", "a.io/k", "anything", true),
+            ("a.io/k", "a.io/kk", "", false),
+            ("a.io/*", "a.io/k", "v", true),
+            ("a.io/k=v", "a.io/k", "v", true),
+            ("a.io/k=v", "a.io/k", "v2", false),
+            ("a.io/k=v-*", "a.io/k", "v-2", true),
+            ("a.io/k=", "a.io/k", "v", false),
+            ("a.io/k=x=y", "a.io/k", "x=y", true),
+            ("*", "a.io/k", "v", true),
+        ];
+        for (pair, key, value, expected) in table {
+            assert_eq!(Pair::new(pair).matches(key, value), expected, "{pair} {key}={value}");
         }
     }
 

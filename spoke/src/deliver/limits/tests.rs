@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use serde_json::{Value, json};
 
 use super::property::{Class, class};
-use super::{Limits, Pattern, Prefix, property};
+use super::{Limits, Made, Pattern, Prefix, property};
 
 const OWN: &str = "nimfleet";
 
@@ -22,6 +22,15 @@ impl Property {
         self.path.last().map(String::as_str).unwrap_or_default()
     }
 
+    /// The name of the property that this one is in.
+    fn around(&self) -> &str {
+        around(&self.path[..self.path.len() - 1])
+    }
+
+    fn class(&self) -> Option<Class> {
+        class(self.around(), self.name())
+    }
+
     /// The path as a denial writes it.
     fn field(&self) -> String {
         let join = |text: String, part: &String| if part == "0" { text + "[0]" } else { text + "." + part };
@@ -33,9 +42,15 @@ impl Property {
         let within =
             |value: Value, part: &String| if part == "0" { json!([value]) } else { json!({ part: value }) };
         let mut object = self.path.iter().rev().fold(value, within);
+        object["kind"] = json!("NIMService");
         object["metadata"] = json!({ "namespace": "models", "name": "m" });
         object
     }
+}
+
+/// The last name of a path that is no index.
+fn around(path: &[String]) -> &str {
+    path.iter().rev().find(|part| *part != "0").map(String::as_str).unwrap_or_default()
 }
 
 /// Every property of every kind of NVIDIA's, as far as an object is looked at.
@@ -55,8 +70,10 @@ fn walk(kind: &str, path: &[String], schema: &JSONSchemaProps, found: &mut Vec<P
         walk(kind, &[path, &["0".to_owned()]].concat(), items, found);
     }
     for (name, schema) in schema.properties.iter().flatten() {
+        let class = class(around(path), name);
         let path = [path, std::slice::from_ref(name)].concat();
-        if !matches!(class(name), Some(Class::Opaque | Class::SecurityContext | Class::Annotations)) {
+        if !matches!(class, Some(Class::Opaque | Class::SecurityContext | Class::Annotations | Class::Labels))
+        {
             walk(kind, &path, schema, found);
         }
         found.push(Property { kind: kind.to_owned(), path, schema: schema.clone() });
@@ -107,11 +124,11 @@ fn every_property_has_a_class() {
     let properties = properties();
     for property in &properties {
         let (name, field) = (property.name(), property.field());
-        match class(name) {
+        match property.class() {
             None => faults.push(format!("{} {field}: {name} has no class", property.kind)),
             Some(found) => {
                 if has_keys_of_the_users(&property.schema)
-                    && !matches!(found, Class::Opaque | Class::Annotations)
+                    && !matches!(found, Class::Opaque | Class::Annotations | Class::Labels)
                 {
                     faults.push(format!(
                         "{} {field}: its keys are the user's, but it is {found:?}",
@@ -130,7 +147,12 @@ fn every_property_has_a_class() {
     }
     faults.extend(
         property::names()
-            .filter(|name| !properties.iter().any(|property| property.name() == *name))
+            .filter(|name| {
+                let is = |property: &Property| {
+                    property.name() == *name || format!("{}.{}", property.around(), property.name()) == *name
+                };
+                !properties.iter().any(is)
+            })
             .map(|name| format!("{name}: no definition has it (any more)")),
     );
     assert!(
@@ -154,16 +176,28 @@ fn denied_value(class: Class, schema: &JSONSchemaProps) -> Option<(Value, &'stat
         }
         Class::Image => (json!("evil.example.com/x:1"), "limits.images"),
         Class::Secret => (of_type("stolen"), "limits.secrets.referred"),
+        Class::ConfigMap => (of_type("stolen"), "limits.configMaps.referred"),
+        Class::Claim => (json!({ "name": "tenant-data" }), "limits.volumes.referred"),
         Class::ServiceAccount => (of_type("cluster-admin"), "limits.serviceAccounts"),
         Class::HostPath => (json!("/etc"), "limits.hostPaths"),
         Class::HostNetwork => (json!(22), "limits.hostNetwork"),
         Class::Containers => (json!([{ "name": "miner" }]), "limits.extraContainers"),
+        Class::Command => (json!(["sh"]), "limits.commands"),
         Class::User => (json!(0), "limits.privileged"),
-        Class::Priority => (json!("system-node-critical"), "limits.privileged"),
+        Class::Priority => (json!("urgent"), "limits.priorityClasses"),
+        Class::RuntimeClass => (json!("runc-unconfined"), "limits.runtimeClasses"),
+        Class::StorageClass => (json!("host-disk"), "limits.storageClasses"),
+        Class::Scheduler => (json!("mine"), "limits.schedulers"),
+        Class::ServiceType => (json!("LoadBalancer"), "limits.serviceTypes"),
+        Class::Host => (of_type("bank.example.com"), "limits.hosts"),
+        Class::HostDomain => (json!("bank.example.com"), "limits.hosts"),
+        Class::Rules => (json!([{}]), "limits.hosts"),
+        Class::Backend => (json!({ "name": "admin", "service": { "name": "admin" } }), "limits.services"),
         Class::SecurityContext => (json!({ "privileged": true }), "limits.privileged"),
         Class::Annotations => {
-            (json!({ "nginx.ingress.kubernetes.io/server-snippet": "x" }), "limits.deniedAnnotations")
+            (json!({ "nginx.ingress.kubernetes.io/server-snippet": "x" }), "limits.annotations")
         }
+        Class::Labels => (json!({ "sidecar.istio.io/inject": "true" }), "limits.labels"),
     })
 }
 
@@ -171,12 +205,11 @@ fn denied_value(class: Class, schema: &JSONSchemaProps) -> Option<(Value, &'stat
 fn what_a_limit_is_about_is_found_wherever_it_can_stand() {
     let mut places = 0;
     for property in properties() {
-        let Some((value, limit)) =
-            class(property.name()).and_then(|class| denied_value(class, &property.schema))
+        let Some((value, limit)) = property.class().and_then(|class| denied_value(class, &property.schema))
         else {
             continue;
         };
-        let verdict = Limits::default().check(&property.object(value), OWN);
+        let verdict = Limits::default().check(&property.object(value), OWN, &Made::default());
         let message = verdict.expect_err(&format!("{} {}", property.kind, property.field()));
         assert!(
             message.contains(&property.field()) && message.contains(limit),
@@ -189,11 +222,11 @@ fn what_a_limit_is_about_is_found_wherever_it_can_stand() {
 }
 
 fn service(spec: &Value) -> Value {
-    json!({ "metadata": { "namespace": "models", "name": "m" }, "spec": spec })
+    json!({ "kind": "NIMService", "metadata": { "namespace": "models", "name": "m" }, "spec": spec })
 }
 
 fn verdict(limits: Value, object: &Value) -> Result<(), String> {
-    serde_json::from_value::<Limits>(limits).unwrap().check(object, OWN)
+    serde_json::from_value::<Limits>(limits).unwrap().check(object, OWN, &Made::default())
 }
 
 #[test]
@@ -238,8 +271,72 @@ fn each_limit_denies_until_it_is_widened() {
         ),
         (
             json!({ "annotations": { "nginx.ingress.kubernetes.io/server-snippet": "" } }),
-            "server-snippet",
-            json!({ "deniedAnnotations": [] }),
+            "spec.annotations has nginx.ingress.kubernetes.io/server-snippet=\"\"",
+            json!({ "annotations": ["nginx.ingress.kubernetes.io/*-snippet"] }),
+        ),
+        (
+            json!({ "annotations": { "k8s.v1.cni.cncf.io/networks": "other-ns/hostnet" } }),
+            "k8s.v1.cni.cncf.io/networks=\"other-ns/hostnet\"",
+            json!({ "annotations": ["k8s.v1.cni.cncf.io/networks=other-ns/*"] }),
+        ),
+        (
+            json!({ "labels": { "admission.datadoghq.com/enabled": "true" } }),
+            "spec.labels has admission.datadoghq.com/enabled",
+            json!({ "labels": ["admission.datadoghq.com/enabled"] }),
+        ),
+        (
+            json!({ "storage": { "pvc": { "name": "tenant-data" } } }),
+            "spec.storage.pvc.name is \"tenant-data\": limits.volumes.referred is ",
+            json!({ "volumes": { "referred": ["tenant-*"] } }),
+        ),
+        (
+            json!({ "proxy": { "certConfigMap": "tenant-config" } }),
+            "spec.proxy.certConfigMap is \"tenant-config\"",
+            json!({ "configMaps": { "referred": ["tenant-config"] } }),
+        ),
+        (
+            json!({ "expose": { "service": { "type": "NodePort" } } }),
+            "spec.expose.service.type is \"NodePort\"",
+            json!({ "serviceTypes": ["ClusterIP", "NodePort"] }),
+        ),
+        (
+            json!({ "expose": { "router": { "hostDomainName": "example.com." } } }),
+            "spec.expose.router.hostDomainName is \"m.models.example.com\"",
+            json!({ "hosts": ["*.models.example.com"] }),
+        ),
+        (
+            json!({ "expose": { "ingress": { "spec": { "rules": [{ "host": "bank.example.com" }] } } } }),
+            "rules[0].host is \"bank.example.com\"",
+            json!({ "hosts": ["bank.example.com"] }),
+        ),
+        (
+            json!({ "expose": { "ingress": { "spec": { "rules": [{ "http": {} }] } } } }),
+            "rules[0].host is \"*\"",
+            json!({ "hosts": ["*"] }),
+        ),
+        (
+            json!({ "readinessProbe": { "probe": { "httpGet": { "host": "169.254.169.254" } } } }),
+            "httpGet.host is \"169.254.169.254\"",
+            json!({ "hosts": ["169.254.169.254"] }),
+        ),
+        (
+            json!({ "expose": { "router": { "gateway": { "backendRef": { "name": "payments", "kind": "Service" } } } } }),
+            "backendRef.name is \"payments\"",
+            json!({ "services": ["payments"] }),
+        ),
+        (json!({ "command": ["sh", "-c", "id"] }), "spec.command is", json!({ "commands": true })),
+        (
+            json!({ "livenessProbe": { "probe": { "exec": { "command": ["id"] } } } }),
+            "exec.command is",
+            json!({ "commands": true }),
+        ),
+        (json!({ "runtimeClassName": "nvidia" }), "\"nvidia\"", json!({ "runtimeClasses": ["nvidia"] })),
+        (json!({ "schedulerName": "other" }), "\"other\"", json!({ "schedulers": ["other"] })),
+        (json!({ "priorityClassName": "urgent" }), "\"urgent\"", json!({ "priorityClasses": ["*"] })),
+        (
+            json!({ "storage": { "pvc": { "storageClass": "host-disk" } } }),
+            "\"host-disk\"",
+            json!({ "storageClasses": ["host-disk"] }),
         ),
     ];
     for (spec, telling, wider) in table {
@@ -253,7 +350,8 @@ fn each_limit_denies_until_it_is_widened() {
 #[test]
 fn namespaces_of_the_cluster_and_of_the_spoke_are_never_a_hubs() {
     let everything = json!({ "namespaces": { "allowed": ["*"], "denied": [] } });
-    let in_namespace = |namespace: &str| json!({ "metadata": { "namespace": namespace }, "spec": {} });
+    let in_namespace =
+        |namespace: &str| json!({ "kind": "NIMService", "metadata": { "namespace": namespace }, "spec": {} });
     for (namespace, limits, denied) in [
         ("kube-system", everything.clone(), true),
         ("kube-public", everything.clone(), true),
@@ -309,42 +407,92 @@ fn security_contexts_may_take_rights_away_but_not_add_any() {
     }
 }
 
-/// Images, Secrets and annotations of NVIDIA's samples.
+/// The manifests below a folder of NVIDIA's samples, by path.
+fn samples(folder: &str) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    let mut folders = vec![std::path::PathBuf::from("../e2e/fixtures/nvidia").join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+            found.extend(objects.into_iter().map(|object| (path.display().to_string(), object)));
+        }
+    }
+    found
+}
+
 #[test]
-fn what_nvidias_samples_ask_for_is_allowed_by_default() {
-    let limits = Limits::default();
-    let sample = std::fs::read_to_string("../e2e/fixtures/nvidia/llm.yaml").unwrap();
-    let objects: Vec<Value> = serde_saphyr::from_multiple(&sample).unwrap();
-    assert!(!objects.is_empty());
-    for object in objects {
-        assert_eq!(limits.check(&object, OWN), Ok(()));
+fn every_nim_sample_of_nvidias_passes_on_the_defaults() {
+    let samples = samples("nim");
+    assert!(samples.len() > 60, "only {} objects", samples.len());
+    let ours = |object: &Value| object["apiVersion"] == "apps.nvidia.com/v1alpha1";
+    for (path, object) in samples.iter().filter(|(_, object)| ours(object)) {
+        assert_eq!(Limits::default().check(object, OWN, &Made::default()), Ok(()), "{path}");
     }
-    for image in [
-        "nvcr.io/nim/meta/llama-3.2-1b-instruct:1.12.0",
-        "nvcr.io/nvidia/nemo-microservices/nds-v2-huggingface-cli:25.06",
-        "registry.k8s.io/gateway-api-inference-extension/epp:v1.0.0",
-    ] {
-        assert_eq!(limits.check(&service(&json!({ "image": image })), OWN), Ok(()), "{image}");
-    }
-    let secrets = [
-        "ngc-secret",
-        "ngc-api-secret",
-        "hf-secret",
-        "hf-auth",
-        "hf-api-secret",
-        "aws-api-secret",
-        "https-api-secret",
-        "jfrog-api-secret",
-        "customizer-pg-existing-secret",
-        "wandb-secret",
-        "gitea-admin-credentials",
-        "nemo-ms-nemo-datastore--lfs-jwt",
+}
+
+#[test]
+fn samples_that_reach_further_name_the_limits_that_let_them() {
+    let wider = [
+        (
+            "sidecars/llm.yaml",
+            json!({ "extraContainers": true, "commands": true, "images": ["nvcr.io", "*"] }),
+        ),
+        ("no-precaching/llm-hostpath.yaml", json!({ "hostPaths": ["/mnt/models"] })),
     ];
-    for secret in secrets {
-        assert_eq!(limits.check(&service(&json!({ "authSecret": secret })), OWN), Ok(()), "{secret}");
+    let mut denied = 0;
+    for (path, object) in samples("nim-2026-08") {
+        let Some((_, limits)) = wider.iter().find(|(end, _)| path.ends_with(end)) else {
+            assert_eq!(verdict(json!({}), &object), Ok(()), "{path}");
+            continue;
+        };
+        let message = verdict(json!({}), &object).unwrap_err();
+        for limit in limits.as_object().unwrap().keys() {
+            assert!(message.contains(limit.as_str()), "{path}: {message}");
+        }
+        assert_eq!(verdict(limits.clone(), &object), Ok(()), "{path}");
+        denied += 1;
     }
-    let networks = json!({ "annotations": { "k8s.v1.cni.cncf.io/networks": "example-ipoibnetwork" } });
-    assert_eq!(limits.check(&service(&networks), OWN), Ok(()));
+    assert_eq!(denied, wider.len());
+}
+
+#[test]
+fn nemo_samples_pass_with_their_kinds_alone_and_the_refusal_names_both_values() {
+    let samples = samples("nemo");
+    assert!(samples.len() > 14, "only {} objects", samples.len());
+    for (path, object) in samples {
+        let message = verdict(json!({}), &object).unwrap_err();
+        assert!(message.contains("limits.kinds is ") && message.contains("rbac.nemo: true"), "{message}");
+        let limits: Limits = serde_json::from_value(json!({ "kinds": ["NIM*", "Nemo*"] })).unwrap();
+        // Claims that are not there yet: the samples have them made.
+        let claims = ["finetuning-ms-models-pvc", "pvc-guardrail-config", "pvc-shared-data"];
+        let made = Made { claims: claims.map(str::to_owned).into(), ..Made::default() };
+        assert_eq!(limits.check(&object, OWN, &made), Ok(()), "{path}");
+    }
+}
+
+#[test]
+fn what_nimfleet_alone_sets_is_never_a_hubs() {
+    let with = |part: &str, key: &str, value: &str| json!({ "kind": "NIMService", "metadata": { "namespace": "models", "name": "m", part: { key: value } } });
+    for (part, key) in [
+        ("annotations", "nimfleet.io/retained-by"),
+        ("annotations", "nimfleet.io/x"),
+        ("labels", "nimfleet.io/created"),
+    ] {
+        let message =
+            verdict(json!({ "annotations": ["*"], "labels": ["*"] }), &with(part, key, "true")).unwrap_err();
+        assert!(message.contains(key) && message.contains("never a hub's to set"), "{message}");
+    }
+    let image = with("annotations", "nimfleet.io/wait-for-postgres-image", "evil.example.com/miner:1");
+    let message = verdict(json!({}), &image).unwrap_err();
+    assert!(message.contains("\"evil.example.com/miner:1\": limits.images is"), "{message}");
+    let theirs = with("annotations", "argocd.argoproj.io/tracking-id", "x");
+    assert_eq!(verdict(json!({}), &theirs), Ok(()), "no pod shows it");
 }
 
 #[test]
@@ -355,6 +503,12 @@ fn the_chart_says_what_holds_by_default() {
     assert_eq!(limits, Limits::default());
     let said = serde_json::to_value(Limits::default()).unwrap();
     assert_eq!(values["limits"], said, "each limit stands in the values");
+    let schema = std::fs::read_to_string("../charts/nimfleet-spoke/values.schema.json").unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let described = &schema["properties"]["limits"]["properties"];
+    for limit in said.as_object().unwrap().keys() {
+        assert!(described[limit]["description"].is_string(), "values.schema.json describes limits.{limit}");
+    }
 }
 
 #[test]

@@ -49,7 +49,6 @@ use engine::world::World;
 pub use gauges::StateGauges;
 use models::Models;
 use nemo::Nemo;
-pub(crate) use nemo::database::WAIT_IMAGE_ANNOTATION;
 use nemocustomizer::Customizers;
 use nemodatastore::Datastores;
 use nemoentitystore::Entitystores;

@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use super::property::{Class, class};
 use crate::deliver::manifest::PAYLOAD_ANNOTATION;
-use crate::operator::WAIT_IMAGE_ANNOTATION;
 
 /// Something that a limit is about, and where it stands.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,6 +71,8 @@ const MARKS: [&str; 7] = [
     marks::GANG_ANNOTATION,
     PAYLOAD_ANNOTATION,
 ];
+/// On a NeMo object: the image that waits for its database.
+const WAIT_IMAGE_ANNOTATION: &str = "nimfleet.io/wait-for-postgres-image";
 /// The beginning of all that nimfleet alone sets.
 const RESERVED: &str = "nimfleet.io/";
 /// The host of a rule that names none.

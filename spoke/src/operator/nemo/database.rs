@@ -21,7 +21,7 @@ const HOST: &str = "spec.databaseConfig.host";
 const WAITING_IMAGE: &str = "busybox";
 /// On an object: the image that waits for its database instead, for clusters that do not reach Docker Hub. It needs `sh`
 /// and `nc`.
-pub(crate) const WAIT_IMAGE_ANNOTATION: &str = "nimfleet.io/wait-for-postgres-image";
+const WAITING_IMAGE_INSTEAD: &str = "nimfleet.io/wait-for-postgres-image";
 /// What stays as it is in a part of a connection string.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -72,7 +72,7 @@ fn connection(database: &DatabaseConfig, password: &str) -> String {
 /// The container that waits until the server takes connections. `end` closes its loop: some kinds write it with a
 /// semicolon, and another word would replace their pods.
 pub(crate) fn wait<S: NemoService>(scene: &Scene<'_, S>, database: &DatabaseConfig, end: &str) -> Container {
-    let instead = scene.subject.annotations.get(WAIT_IMAGE_ANNOTATION).filter(|image| !image.is_empty());
+    let instead = scene.subject.annotations.get(WAITING_IMAGE_INSTEAD).filter(|image| !image.is_empty());
     let (host, port) = (&database.host, database.port());
     let script =
         format!("until nc -z {host} {port}; do echo \"Waiting for Postgres to start \"; sleep 5; {end}");

@@ -1,7 +1,9 @@
 //! The process: what starts in which order, and how it ends.
 
 mod connect;
+mod identity;
 mod join;
+mod raise_term;
 mod rotate;
 mod serve;
 
@@ -79,6 +81,20 @@ pub enum AppError {
     /// What keeps hashes of Secrets from telling anything cannot be had.
     #[error("salt: {}", crate::app::line(.0))]
     Salt(SecretError),
+    /// What proves epochs cannot be had.
+    #[error("epoch key: {}", crate::app::line(.0))]
+    EpochKey(SecretError),
+    /// What clusters know this hub by is missing.
+    #[error(
+        "lost: clusters have joined this hub ({joined}), and it does not start without what they know it by: restore it from a \
+         backup. Missing: {lost}"
+    )]
+    Lost {
+        /// What, where, which flag makes it anew, and what follows.
+        lost: String,
+        /// How many clusters have joined, with names.
+        joined: String,
+    },
     /// The token cannot be made.
     #[error("join token: {}", crate::app::line(.0))]
     Join(JoinError),
@@ -107,5 +123,6 @@ pub async fn run(args: Args) -> Result<(), AppError> {
         Command::Serve(serve) => serve::serve(&args.common, &serve).await,
         Command::JoinCommand(join) => join::print(&args.common, &join).await,
         Command::RotateCa(rotate) => rotate::rotate(&args.common, &rotate).await,
+        Command::RaiseTerm(raise) => raise_term::raise(&args.common, &raise).await,
     }
 }

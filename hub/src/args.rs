@@ -47,6 +47,8 @@ pub enum Command {
     JoinCommand(JoinArgs),
     /// Begin to replace the hub's CA by a new one, or say what that waits for.
     RotateCa(RotateArgs),
+    /// Raise the hub's term above one that a spoke has accepted and cannot prove: for a hub that was restored from a backup.
+    RaiseTerm(RaiseTermArgs),
 }
 
 /// Flags of `serve`.
@@ -85,9 +87,42 @@ pub struct ServeArgs {
     /// needs a token.
     #[arg(long, env = "NIMFLEET_RETURN_WITHIN", default_value = "2160h", value_parser = duration, value_name = "DURATION")]
     pub return_within: Duration,
+    /// Make anew what was lost, although clusters have joined with it; without this flag such a hub refuses to start. Restore
+    /// it from a backup instead if you can. Give it for one start and take it away: while it is there no further loss is
+    /// noticed. Can be several, separated by commas.
+    #[arg(long, env = "NIMFLEET_BEGIN_ANEW", value_enum, value_delimiter = ',', value_name = "WHAT")]
+    pub begin_anew: Vec<Keepsake>,
     /// What holds failovers back.
     #[command(flatten)]
     pub failover: FailoverArgs,
+}
+
+/// What clusters know a hub by, and a hub must not lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Keepsake {
+    /// The CA (Secret nimfleet-hub-ca): every cluster joins again with a new token and CA hash.
+    Ca,
+    /// Hub ID and term (ConfigMap nimfleet-hub-state): for every cluster this is another hub, which it refuses until its
+    /// ConfigMap nimfleet-spoke-state is deleted.
+    Identity,
+    /// The salt of the hashes of Secrets (Secret nimfleet-hub-salt): every listed Secret is sent once more.
+    Salt,
+    /// The key that proves epochs (Secret nimfleet-hub-epoch-key): a cluster that has accepted a term above this hub's is let
+    /// in after `nimfleet-hub raise-term`.
+    EpochKey,
+}
+
+impl Keepsake {
+    /// As the flag says it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ca => "ca",
+            Self::Identity => "identity",
+            Self::Salt => "salt",
+            Self::EpochKey => "epoch-key",
+        }
+    }
 }
 
 /// Flags of `serve` about failovers.
@@ -111,6 +146,14 @@ pub struct RotateArgs {
     /// Do not wait for this cluster: it is left behind and joins anew with a token. Can be given several times.
     #[arg(long, value_name = "CLUSTER")]
     pub without: Vec<String>,
+}
+
+/// Arguments of `raise-term`.
+#[derive(Clone, Copy, Debug, Flags)]
+pub struct RaiseTermArgs {
+    /// The term that the spoke says it has accepted (condition EpochProven of its GPUCluster), at most 9223372036854775807. The
+    /// hub's becomes the next one, for all clusters; it never falls again.
+    pub term: u64,
 }
 
 /// Flags of `join-command`.
@@ -182,6 +225,15 @@ mod tests {
     }
 
     #[test]
+    fn what_begins_anew_is_named_as_the_flag_says_it() {
+        let all = [Keepsake::Ca, Keepsake::Identity, Keepsake::Salt, Keepsake::EpochKey];
+        let flag = format!("--begin-anew={}", all.map(Keepsake::as_str).join(","));
+        let args = Args::try_parse_from(["nimfleet-hub", "serve", &flag]).unwrap();
+        let Command::Serve(serve) = args.command else { panic!("serve was asked for") };
+        assert_eq!(serve.begin_anew, all);
+    }
+
+    #[test]
     fn serve_has_defaults_for_everything() {
         let args = Args::try_parse_from(["nimfleet-hub", "serve"]).unwrap();
         let Command::Serve(serve) = args.command else { panic!("serve was asked for") };
@@ -189,5 +241,6 @@ mod tests {
         assert_eq!(serve.unreachable_after, Duration::from_secs(30));
         assert_eq!(span(serve.certificate_life), CERTIFICATE_LIFE);
         assert_eq!(span(args.common.ca_life), AUTHORITY_LIFE);
+        assert_eq!(serve.begin_anew, []);
     }
 }

@@ -42,11 +42,15 @@ pub(crate) enum Action {
     RemoveOrphan,
     /// A step of the rollover of the CA.
     RotateCa,
+    /// The hub's term was raised, or is to be, above what it would be by itself.
+    RaiseTerm,
+    /// What a hub is known by was made anew in place of what was lost.
+    BeginAnew,
 }
 
 impl Action {
     #[cfg(test)]
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 17] = [
         Self::Token,
         Self::Join,
         Self::Certify,
@@ -62,6 +66,8 @@ impl Action {
         Self::ConfirmDeletions,
         Self::RemoveOrphan,
         Self::RotateCa,
+        Self::RaiseTerm,
+        Self::BeginAnew,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -81,6 +87,8 @@ impl Action {
             Self::ConfirmDeletions => "confirm-deletions",
             Self::RemoveOrphan => "remove-orphan",
             Self::RotateCa => "rotate-ca",
+            Self::RaiseTerm => "raise-term",
+            Self::BeginAnew => "begin-anew",
         }
     }
 }

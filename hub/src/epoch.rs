@@ -1,7 +1,8 @@
 //! The hub's epoch: the right to change spokes, kept in the ConfigMap `nimfleet-hub-state` of the hub's namespace.
 //!
-//! The hub ID is made once. The term rises whenever a process begins to lead, and above whatever a spoke reports; the incarnation is
-//! random and new with every term, so that a hub restored from a backup cannot repeat an epoch.
+//! The hub ID is made once. The term rises whenever a process begins to lead, above an epoch of this hub that a spoke proves,
+//! and above what an admin says with `nimfleet-hub raise-term`. The incarnation is random and new with every term, so that a hub
+//! restored from a backup cannot repeat an epoch.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
@@ -10,18 +11,34 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::audit::{Act, Action, Actor};
 use crate::leadership::Fence;
 use crate::link::{EpochStore, PortError};
+use crate::pki::EpochKey;
 
 /// Name of the ConfigMap.
 pub const STATE: &str = "nimfleet-hub-state";
 const FIELD_MANAGER: &str = "nimfleet-hub";
+/// Of the one field that an admin's command writes.
+const ADMIN_FIELD_MANAGER: &str = "nimfleet-hub-raise-term";
+const HUB_ID: &str = "hubID";
+const TERM: &str = "term";
+const INCARNATION: &str = "incarnation";
+const EPOCH_KEY: &str = "epochKey";
+const RAISE_ABOVE: &str = "raiseAbove";
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Whoever leads writes it alone; losing to another writer more often than this is a fault to show.
 const ATTEMPTS: u32 = 5;
+/// How often the hub looks whether an admin wants a higher term: one read of one ConfigMap.
+const LOOKS_EVERY: Duration = Duration::from_secs(5);
+
+/// The highest term above which an admin can raise the hub: half of all. A term rises by one at each start, so a hub never
+/// comes near it by itself, and as many starts are left above it.
+pub const HIGHEST_RAISE: u64 = u64::MAX / 2;
 
 /// The right to change a spoke.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,29 +56,63 @@ impl Epoch {
         Self { hub_id: random(), term: 1, incarnation: random() }
     }
 
-    /// The epoch that follows, at least `term`. `incarnation` is random.
+    /// The epoch that follows, with a term above `term` and above this one's. `incarnation` is random. `None` when no number is
+    /// left above them.
     #[must_use]
-    pub fn next(&self, term: u64, incarnation: String) -> Self {
-        Self { hub_id: self.hub_id.clone(), term: term.max(self.term.saturating_add(1)), incarnation }
+    pub fn next_above(&self, term: u64, incarnation: String) -> Option<Self> {
+        let term = term.max(self.term).checked_add(1)?;
+        Some(Self { hub_id: self.hub_id.clone(), term, incarnation })
+    }
+}
+
+/// What the ConfigMap holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The epoch of the process that led last.
+    pub epoch: Epoch,
+    /// Names the key that proves epochs ([`EpochKey::id`]); `None` in what a version before such keys wrote.
+    pub epoch_key: Option<String>,
+    /// An admin wants a term above this one.
+    pub raise_above: Option<u64>,
+}
+
+impl State {
+    /// Reads what is stored.
+    pub async fn load(client: Client, namespace: &str) -> Result<Option<Self>, EpochError> {
+        let api = Api::namespaced(client, namespace);
+        bounded(api.get_opt(STATE)).await?.map(|map| Self::parse(&map)).transpose()
     }
 
+    /// What the hub itself writes; `raise_above` is the admin's.
     fn data(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([
-            ("hubID".to_owned(), self.hub_id.clone()),
-            ("term".to_owned(), self.term.to_string()),
-            ("incarnation".to_owned(), self.incarnation.clone()),
-        ])
+        let State { epoch, epoch_key, .. } = self;
+        let own =
+            [(HUB_ID, &epoch.hub_id), (TERM, &epoch.term.to_string()), (INCARNATION, &epoch.incarnation)];
+        own.into_iter()
+            .chain(epoch_key.iter().map(|id| (EPOCH_KEY, id)))
+            .map(|(key, value)| (key.to_owned(), value.clone()))
+            .collect()
     }
 
     fn parse(map: &ConfigMap) -> Result<Self, EpochError> {
-        let field = |key: &'static str| {
-            let value = map.data.as_ref().and_then(|data| data.get(key));
-            value.filter(|value| !value.is_empty()).ok_or(EpochError::Field { key })
+        let found = |key: &'static str| {
+            map.data.as_ref().and_then(|data| data.get(key)).filter(|value| !value.is_empty())
         };
+        let field = |key: &'static str| found(key).ok_or(EpochError::Field { key });
+        let number =
+            |key: &'static str, text: &String| text.parse::<u64>().map_err(|_| EpochError::Field { key });
+        let raise_above = found(RAISE_ABOVE).map(|text| number(RAISE_ABOVE, text)).transpose()?;
+        if let Some(asked) = raise_above.filter(|asked| *asked > HIGHEST_RAISE) {
+            return Err(EpochError::TooHigh { asked });
+        }
         Ok(Self {
-            hub_id: field("hubID")?.clone(),
-            term: field("term")?.parse().map_err(|_| EpochError::Field { key: "term" })?,
-            incarnation: field("incarnation")?.clone(),
+            epoch: Epoch {
+                hub_id: field(HUB_ID)?.clone(),
+                term: number(TERM, field(TERM)?)?,
+                incarnation: field(INCARNATION)?.clone(),
+            },
+            epoch_key: found(EPOCH_KEY).cloned(),
+            raise_above,
         })
     }
 }
@@ -82,6 +133,27 @@ pub enum EpochError {
         /// The field.
         key: &'static str,
     },
+    /// There is no ConfigMap.
+    #[error("ConfigMap {STATE} is not there: start the hub once, or restore it from a backup")]
+    Missing,
+    /// An admin asks for a term that no hub reaches.
+    #[error(
+        "term {asked} is above {HIGHEST_RAISE}, the highest that a hub can be raised above: no hub reaches it by itself, so \
+         whoever says it has accepted it is wrong; leave that spoke out (condition EpochProven of its GPUCluster says how)"
+    )]
+    TooHigh {
+        /// What was asked.
+        asked: u64,
+    },
+    /// There is no higher term.
+    #[error(
+        "ConfigMap {STATE}: term {term} is the last one: restore the ConfigMap from a backup, or delete it and start the hub \
+         with --begin-anew=identity; then every spoke waits until the ConfigMap nimfleet-spoke-state of its cluster is deleted"
+    )]
+    Exhausted {
+        /// The term that is stored.
+        term: u64,
+    },
     /// The API server refused.
     #[error("ConfigMap {STATE} could not be read or written")]
     Api(#[from] kube::Error),
@@ -97,17 +169,58 @@ pub enum EpochError {
 pub struct EpochKeeper {
     api: Api<ConfigMap>,
     fence: Fence,
+    key: EpochKey,
     current: RwLock<Epoch>,
     /// One raise at a time.
     raising: tokio::sync::Mutex<()>,
 }
 
 impl EpochKeeper {
-    /// Begins a new term and persists it. Nothing may be sent to a spoke before.
-    pub async fn begin(client: Client, namespace: &str, fence: Fence) -> Result<Self, EpochError> {
+    /// Begins a new term, proven by `key`, and persists it; with a new hub ID where nothing is stored. Nothing may be sent to a
+    /// spoke before.
+    pub async fn begin(
+        client: Client,
+        namespace: &str,
+        fence: Fence,
+        key: EpochKey,
+    ) -> Result<Self, EpochError> {
         let api = Api::namespaced(client, namespace);
-        let epoch = advance(&api, 0).await?;
-        Ok(Self { api, fence, current: RwLock::new(epoch), raising: tokio::sync::Mutex::default() })
+        let epoch = advance(&api, None, &key, 0).await?;
+        Ok(Self { api, fence, key, current: RwLock::new(epoch), raising: tokio::sync::Mutex::default() })
+    }
+
+    /// Raises the term whenever an admin wants it, until `stop` is cancelled.
+    pub async fn follow(&self, stop: CancellationToken) {
+        let mut looks = interval(LOOKS_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = looks.tick() => {}
+            }
+            if let Err(error) = self.look().await {
+                tracing::warn!(%error, source = ?std::error::Error::source(&error), "the hub's term could not be looked at; trying again");
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<(), EpochError> {
+        let stored = bounded(self.api.get_opt(STATE)).await?.ok_or(EpochError::Missing)?;
+        let Some(asked) = State::parse(&stored)?.raise_above else { return Ok(()) };
+        self.raise(asked, "nimfleet-hub raise-term").await.map(drop)
+    }
+
+    async fn raise(&self, term: u64, why: &str) -> Result<Epoch, EpochError> {
+        let _one = self.raising.lock().await;
+        let current = EpochStore::current(self);
+        if current.term > term {
+            return Ok(current);
+        }
+        let epoch = advance(&self.api, Some(&current), &self.key, term).await?;
+        self.current.write().unwrap_or_else(PoisonError::into_inner).clone_from(&epoch);
+        let cause = format!("{why}: from term {} to one above {term}", current.term);
+        Act::new(Action::RaiseTerm, Actor::Hub, &cause).term(epoch.term).record();
+        Ok(epoch)
     }
 }
 
@@ -120,30 +233,57 @@ impl EpochStore for EpochKeeper {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn key(&self) -> EpochKey {
+        self.key.clone()
+    }
+
     async fn raise_above(&self, term: u64) -> Result<Epoch, PortError> {
-        let _one = self.raising.lock().await;
-        let current = EpochStore::current(self);
-        if current.term > term {
-            return Ok(current);
-        }
-        let epoch = advance(&self.api, term.saturating_add(1)).await?;
-        self.current.write().unwrap_or_else(PoisonError::into_inner).clone_from(&epoch);
-        tracing::info!(term = epoch.term, reported = term, "epoch raised above what a spoke has seen");
-        Ok(epoch)
+        Ok(self.raise(term, "a spoke proved that it has accepted a higher epoch of this hub").await?)
     }
 }
 
-/// Persists and returns the next epoch, with a term of at least `term`. The resourceVersion read guards the write.
-async fn advance(api: &Api<ConfigMap>, term: u64) -> Result<Epoch, EpochError> {
+/// Asks the hub that leads, or leads next, to raise its term above `term`; gives what is stored.
+pub async fn ask_to_raise(client: Client, namespace: &str, term: u64) -> Result<State, EpochError> {
+    if term > HIGHEST_RAISE {
+        return Err(EpochError::TooHigh { asked: term });
+    }
+    let api: Api<ConfigMap> = Api::namespaced(client, namespace);
+    let stored = State::parse(&bounded(api.get_opt(STATE)).await?.ok_or(EpochError::Missing)?)?;
+    if stored.epoch.term <= term {
+        let map = ConfigMap {
+            metadata: ObjectMeta { name: Some(STATE.to_owned()), ..ObjectMeta::default() },
+            data: Some(BTreeMap::from([(RAISE_ABOVE.to_owned(), term.to_string())])),
+            ..ConfigMap::default()
+        };
+        let params = PatchParams::apply(ADMIN_FIELD_MANAGER).force();
+        bounded(api.patch(STATE, &params, &Patch::Apply(&map))).await?;
+    }
+    Ok(stored)
+}
+
+/// Persists and returns the next epoch, with a term above `term`. The resourceVersion read guards the write. What was deleted
+/// while the hub works (`current`) is made again from what it knows.
+async fn advance(
+    api: &Api<ConfigMap>,
+    current: Option<&Epoch>,
+    key: &EpochKey,
+    term: u64,
+) -> Result<Epoch, EpochError> {
     for _ in 0..ATTEMPTS {
         let stored = bounded(api.get_opt(STATE)).await?;
-        let epoch = match &stored {
-            Some(map) => Epoch::parse(map)?.next(term, random()),
-            None => Epoch { term: term.max(1), ..Epoch::first() },
+        let version = stored.as_ref().and_then(|map| map.metadata.resource_version.clone());
+        let state = stored.as_ref().map(State::parse).transpose()?;
+        let raise_above = state.as_ref().and_then(|state| state.raise_above);
+        let last = state.map(|state| state.epoch).or_else(|| current.cloned());
+        let epoch = match last {
+            Some(last) => last
+                .next_above(term.max(raise_above.unwrap_or_default()), random())
+                .ok_or(EpochError::Exhausted { term: last.term.max(term) })?,
+            None => Epoch::first(),
         };
-        let version = stored.and_then(|map| map.metadata.resource_version);
-        match write(api, &epoch, version).await {
-            Ok(()) => return Ok(epoch),
+        let state = State { epoch, epoch_key: Some(key.id()), raise_above };
+        match write(api, &state, version).await {
+            Ok(()) => return Ok(state.epoch),
             Err(EpochError::Api(kube::Error::Api(status)))
                 if status.is_conflict() || status.is_already_exists() => {}
             Err(error) => return Err(error),
@@ -152,7 +292,7 @@ async fn advance(api: &Api<ConfigMap>, term: u64) -> Result<Epoch, EpochError> {
     Err(EpochError::Contended)
 }
 
-async fn write(api: &Api<ConfigMap>, epoch: &Epoch, version: Option<String>) -> Result<(), EpochError> {
+async fn write(api: &Api<ConfigMap>, state: &State, version: Option<String>) -> Result<(), EpochError> {
     let create = version.is_none();
     let map = ConfigMap {
         metadata: ObjectMeta {
@@ -160,7 +300,7 @@ async fn write(api: &Api<ConfigMap>, epoch: &Epoch, version: Option<String>) -> 
             resource_version: version,
             ..ObjectMeta::default()
         },
-        data: Some(epoch.data()),
+        data: Some(state.data()),
         ..ConfigMap::default()
     };
     if create {
@@ -184,21 +324,42 @@ mod tests {
     #[test]
     fn the_next_epoch_keeps_the_hub_and_rises_above_both() {
         let epoch = Epoch { hub_id: "h".into(), term: 4, incarnation: "i".into() };
-        for (asked, term) in [(0, 5), (5, 5), (9, 9)] {
-            let next = epoch.next(asked, random());
-            assert_eq!((next.hub_id.as_str(), next.term), ("h", term), "asked for at least {asked}");
+        for (above, term) in [(0, 5), (4, 5), (5, 6), (9, 10), (HIGHEST_RAISE, HIGHEST_RAISE + 1)] {
+            let next = epoch.next_above(above, random()).unwrap();
+            assert_eq!((next.hub_id.as_str(), next.term), ("h", term), "above {above}");
             assert_ne!(next.incarnation, epoch.incarnation);
         }
     }
 
     #[test]
-    fn a_stored_epoch_reads_back_and_a_damaged_one_names_the_field() {
-        let epoch = Epoch::first();
-        let mut map = ConfigMap { data: Some(epoch.data()), ..ConfigMap::default() };
-        assert_eq!(Epoch::parse(&map).unwrap(), epoch);
-        map.data.as_mut().unwrap().insert("term".into(), "many".into());
-        assert!(Epoch::parse(&map).unwrap_err().to_string().contains("field term"));
+    fn no_term_comes_twice_at_the_end_of_all_numbers() {
+        let last = Epoch { hub_id: "h".into(), term: u64::MAX, incarnation: "i".into() };
+        assert_eq!(last.next_above(0, random()), None);
+        let epoch = Epoch { term: 4, ..last };
+        assert_eq!(epoch.next_above(u64::MAX, random()), None);
+        let error = EpochError::Exhausted { term: u64::MAX }.to_string();
+        assert!(error.contains("--begin-anew=identity") && error.contains("nimfleet-spoke-state"), "{error}");
+    }
+
+    #[test]
+    fn a_stored_state_reads_back_and_a_damaged_one_names_the_field() {
+        let mut state = State { epoch: Epoch::first(), epoch_key: Some("id".into()), raise_above: None };
+        let mut map = ConfigMap { data: Some(state.data()), ..ConfigMap::default() };
+        assert_eq!(State::parse(&map).unwrap(), state);
+        let set = |map: &mut ConfigMap, key: &str, value: &str| {
+            map.data.get_or_insert_default().insert(key.into(), value.into());
+        };
+        set(&mut map, RAISE_ABOVE, "41");
+        state.raise_above = Some(41);
+        assert_eq!(State::parse(&map).unwrap(), state);
+        map.data.as_mut().unwrap().remove(EPOCH_KEY);
+        assert_eq!(State::parse(&map).unwrap().epoch_key, None, "a version before wrote it");
+        set(&mut map, RAISE_ABOVE, &u64::MAX.to_string());
+        assert!(State::parse(&map).unwrap_err().to_string().contains(&u64::MAX.to_string()));
+        set(&mut map, TERM, "many");
+        set(&mut map, RAISE_ABOVE, "");
+        assert!(State::parse(&map).unwrap_err().to_string().contains("field term"));
         map.data = None;
-        assert!(Epoch::parse(&map).unwrap_err().to_string().contains("field hubID"));
+        assert!(State::parse(&map).unwrap_err().to_string().contains("field hubID"));
     }
 }

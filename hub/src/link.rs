@@ -38,11 +38,11 @@ mod wants;
 mod wire;
 
 pub use counters::Counters;
-pub use event::LinkEvent;
+pub use event::{LinkEvent, UnprovenEpoch};
 pub use fleetbox::Fleetbox;
 pub use machine::{Act, Happening, Machine};
 pub use object::{Cause, DesiredObject, Gang, GoAwayReason, HeldBack, Removal, RemovalPolicy};
-pub use ports::{Admission, EpochStore, PortError, Standing};
+pub use ports::{Admission, EpochStore, Membership, PortError, Standing};
 pub use server::{HEARTBEAT, ServeError, Server};
 pub use terms::Terms;
 pub(crate) use wire::looks_for_gangs;

@@ -6,7 +6,9 @@
 mod authorities;
 mod authority;
 mod certificate;
+mod epoch_key;
 mod join;
+mod own_secret;
 mod rollover;
 mod salt;
 mod secrets;
@@ -17,6 +19,7 @@ mod trust;
 pub use authorities::{Authorities, Rotation};
 pub use authority::{AUTHORITY_LIFE, Authority, AuthorityError, CERTIFICATE_LIFE, Issued, SpokeKey, Subject};
 pub use certificate::{CaHash, Family, SpokeCertificate, is_revoked};
+pub use epoch_key::{EpochKey, EpochProof};
 pub use join::JoinLine;
 pub use rollover::{Member, Stage, awaited};
 pub use salt::Salt;

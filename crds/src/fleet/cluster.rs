@@ -112,7 +112,7 @@ pub enum TaintEffect {
 #[serde(rename_all = "camelCase")]
 pub struct GPUClusterStatus {
     /// `Accepted`, `Connected`, `CapacityFresh`, `AgentUpToDate`, `CertificateValid`, `TrustUpToDate`; and once there was
-    /// something to tell `DuplicateAgent`, `DeletionHeld` and `Orphans`.
+    /// something to tell `DuplicateAgent`, `EpochProven`, `DeletionHeld` and `Orphans`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -91,6 +91,12 @@ impl Daemon {
         Ok(())
     }
 
+    /// How it is started.
+    #[must_use]
+    pub fn program(&self) -> Program {
+        locked(&self.program).clone()
+    }
+
     /// Kills it at once, as a crash of its machine would.
     pub fn kill(&self) {
         *locked(&self.running) = None;

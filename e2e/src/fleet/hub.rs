@@ -99,6 +99,11 @@ impl Hub {
         self.daemon.start()
     }
 
+    /// Starts the hub's process again with one more flag for good.
+    pub fn restart_with(&self, flag: &str, value: &str) -> Result<(), DaemonError> {
+        self.daemon.start_as(self.daemon.program().flag(flag, value))
+    }
+
     /// Succeeds when the hub says that it leads and is ready.
     pub async fn ready(&self) -> Result<(), Failure> {
         Self::leads(&self.daemon).await
@@ -150,6 +155,14 @@ impl Hub {
         let kubeconfig = self.kubeconfig.to_string_lossy();
         let mut arguments = vec!["rotate-ca", "--kubeconfig", &kubeconfig, "--namespace", NAMESPACE];
         arguments.extend(without.iter().flat_map(|cluster| ["--without", cluster]));
+        Ok(command::run(&self.program, &arguments, None).await?)
+    }
+
+    /// Asks for a term above one that a spoke says it has accepted; what is printed.
+    pub async fn raise_term(&self, term: u64) -> Result<String, FleetError> {
+        let kubeconfig = self.kubeconfig.to_string_lossy();
+        let arguments =
+            ["raise-term", &term.to_string(), "--kubeconfig", &kubeconfig, "--namespace", NAMESPACE];
         Ok(command::run(&self.program, &arguments, None).await?)
     }
 

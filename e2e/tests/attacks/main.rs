@@ -11,6 +11,7 @@ mod children;
 mod credentials;
 mod deletions;
 mod epoch;
+mod hostile_spoke;
 mod identity;
 mod limits;
 mod overrides;

@@ -18,7 +18,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::desired;
-use crate::hub_side::Hub;
+use crate::hub_side::{Hub, OBJECT_UID};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -81,7 +81,8 @@ impl Held {
     pub(crate) fn of(authority: &Authority, cluster: &str, now: Timestamp) -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
         let cluster = cluster.parse().unwrap();
-        let subject = Subject { cluster: &cluster, cluster_uid: "uid", family: Family::new(1) };
+        let subject =
+            Subject { cluster: &cluster, cluster_uid: "uid", object_uid: OBJECT_UID, family: Family::new(1) };
         let spoke_key = SpokeKey::of_request(&csr(&key)).unwrap();
         let issued = authority.issue(&spoke_key, &subject, 1, now, HOUR).unwrap();
         Self { key_pem: key.serialize_pem(), certificate_pem: issued.certificate_pem }
@@ -168,7 +169,8 @@ async fn who_shows_no_good_certificate_gets_no_message_through() {
         assert_eq!(refused.code(), Code::Unauthenticated, "{message:?}");
         assert!(log.take().contains("session refused"), "{message:?}");
     }
-    let request = v1::RenewRequest { csr_pem: csr(&rcgen::KeyPair::generate().unwrap()) };
+    let request =
+        v1::RenewRequest { csr_pem: csr(&rcgen::KeyPair::generate().unwrap()), ..Default::default() };
     let refused = EnrollmentClient::new(hub.dial_without_certificate().await).renew(request).await;
     assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
     assert!(log.take().contains("renewal refused"));
@@ -260,7 +262,7 @@ async fn another_clusters_name_is_refused_in_every_call() {
         assert!(log.take().contains("enrolment refused"), "{case}");
     }
     // A renewal names nobody: what comes back is of the cluster of the certificate.
-    let request = v1::RenewRequest { csr_pem: own.csr() };
+    let request = v1::RenewRequest { csr_pem: own.csr(), cluster_uid: "uid".into() };
     let renewed = EnrollmentClient::new(dial().await).renew(request).await.unwrap().into_inner();
     let renewed = trust.once_issued(&renewed.certificate.unwrap().certificate_pem).unwrap();
     assert_eq!(renewed.cluster.as_str(), "east");

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use hub::epoch::Epoch;
 use hub::fleet::ClusterName;
-use hub::link::{Admission, Counters, EpochStore, Fleetbox, LinkEvent, PortError, Server, Standing};
+use hub::link::{
+    Admission, Counters, EpochStore, Fleetbox, LinkEvent, Membership, PortError, Server, Standing,
+};
 use hub::pki::{
-    AUTHORITY_LIFE, Authorities, CERTIFICATE_LIFE, CaHash, DEFAULT_TTL, JoinLine, Member, SecretError,
-    Secrets, SpokeCertificate, Stored, Tokens, is_revoked,
+    AUTHORITY_LIFE, Authorities, CERTIFICATE_LIFE, CaHash, DEFAULT_TTL, EpochKey, JoinLine, Member,
+    SecretError, Secrets, SpokeCertificate, Stored, Tokens, is_revoked,
 };
 use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
@@ -26,6 +28,13 @@ use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Of the GPUCluster of every cluster.
+pub(crate) const OBJECT_UID: &str = "object";
+
+/// A cluster that is accepted, whichever it is: that is asked of the certificate.
+pub(crate) fn accepted() -> Standing {
+    Standing::Accepted(Membership { object_uid: OBJECT_UID.to_owned(), cluster_uid: String::new() })
+}
 
 /// What outlives a hub: its Secrets, its epoch, and what its admin says.
 #[derive(Clone)]
@@ -48,7 +57,7 @@ impl World {
         let epoch = Epoch { hub_id: "hub".to_owned(), term: 1, incarnation: "i1".to_owned() };
         let state = State {
             epoch,
-            standing: Standing::Accepted,
+            standing: accepted(),
             certificate_life: CERTIFICATE_LIFE,
             return_within: SignedDuration::from_hours(1),
             heartbeat: Duration::from_secs(2),
@@ -107,7 +116,12 @@ impl Admission for World {
         if is_revoked(&certificate.serial, &state.revoked) {
             return Ok(Standing::Revoked("the certificate is revoked".to_owned()));
         }
-        Ok(state.standing.clone())
+        Ok(match (&state.standing, &certificate.cluster_uid) {
+            (Standing::Accepted(membership), Some(uid)) => {
+                Standing::Accepted(Membership { cluster_uid: uid.clone(), ..membership.clone() })
+            }
+            (other, _) => other.clone(),
+        })
     }
 
     async fn returning(&self, certificate: &SpokeCertificate, _: &str) -> Result<Standing, PortError> {
@@ -124,6 +138,10 @@ impl Admission for World {
 impl EpochStore for World {
     fn current(&self) -> Epoch {
         self.epoch()
+    }
+
+    fn key(&self) -> EpochKey {
+        EpochKey::new([1; 32])
     }
 
     async fn raise_above(&self, term: u64) -> Result<Epoch, PortError> {

@@ -12,12 +12,15 @@ mod spoke_side;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::hub::link::{Cause, DesiredObject, GoAwayReason, LinkEvent, Removal, RemovalPolicy, Standing};
-use ::hub::pki::CaHash;
+use ::hub::link::{
+    Cause, DesiredObject, EpochStore as _, GoAwayReason, LinkEvent, Removal, RemovalPolicy, Standing,
+    UnprovenEpoch,
+};
+use ::hub::pki::{CaHash, EpochKey};
 use ::hub::{epoch, fleet};
 use ::spoke::deliver;
 use ::spoke::link::LinkState;
-use hub_side::{Hub, World};
+use hub_side::{Hub, World, accepted};
 use jiff::Timestamp;
 use proto::v1;
 use proto::v1::fleet_sync_client::FleetSyncClient;
@@ -68,7 +71,7 @@ async fn a_spoke_joins_when_accepted_and_then_objects_and_statuses_flow() {
             |state| matches!(state, LinkState::Pending { message } if message.contains("accepted")),
         )
         .await;
-    hub.world.stand(Standing::Accepted);
+    hub.world.stand(accepted());
     spoke.until("it is connected", LinkState::is_connected).await;
 
     let east = EAST.parse().unwrap();
@@ -133,24 +136,51 @@ async fn a_restarted_spoke_needs_no_token() {
     spoke.until("it is connected", LinkState::is_connected).await;
 }
 
+/// An epoch of the hub that the hub has forgotten, proven by `key`.
+fn lost_epoch(key: &EpochKey, cluster_uid: &str) -> deliver::Epoch {
+    let lost = epoch::Epoch { hub_id: "hub".to_owned(), term: 41, incarnation: "lost".to_owned() };
+    let proof = key.prove(&lost, &EAST.parse().unwrap(), cluster_uid).to_vec();
+    let epoch::Epoch { hub_id, term, incarnation } = lost;
+    deliver::Epoch { hub_id, term, incarnation, proof }
+}
+
 #[tokio::test]
 async fn a_hub_behind_what_the_spoke_has_seen_raises_its_term_first() {
     let hub = Hub::start().await;
     let mut spoke = Spoke::of(&hub.join(EAST).await);
-    let seen = deliver::Epoch { hub_id: "hub".to_owned(), term: 41, incarnation: "lost".to_owned() };
-    spoke.cluster.accept(seen);
+    spoke.cluster.accept(lost_epoch(&hub.world.key(), &spoke.settings.cluster_uid));
     spoke.start();
     spoke.until("it is connected", LinkState::is_connected).await;
-    assert_eq!(spoke.cluster.epoch().unwrap().term, 42);
+    let obeyed = spoke.cluster.epoch().unwrap();
     let raised: epoch::Epoch = hub.world.epoch();
-    assert_eq!(raised.term, 42);
+    assert_eq!((obeyed.term, raised.term), (42, 42));
+    let east = EAST.parse().unwrap();
+    assert!(hub.world.key().verifies(&obeyed.proof, &raised, &east, &spoke.settings.cluster_uid));
+}
+
+#[tokio::test]
+async fn a_spoke_that_does_not_prove_its_epoch_stays_out_and_raises_nothing() {
+    let mut hub = Hub::start().await;
+    let mut spoke = Spoke::of(&hub.join(EAST).await);
+    spoke.cluster.accept(lost_epoch(&EpochKey::new([9; 32]), &spoke.settings.cluster_uid));
+    spoke.start();
+    spoke.until("it is told", |state| refused_with(state, &["term 41", "at term 1:"])).await;
+    let told = hub.until("so is the hub", |event| matches!(event, LinkEvent::EpochUnproven { .. })).await;
+    let LinkEvent::EpochUnproven { epoch, .. } = told else { panic!("{told:?}") };
+    assert_eq!(epoch, UnprovenEpoch { theirs: 41, ours: 1, has_proof: true });
+    assert_eq!(hub.world.epoch().term, 1);
+    assert!(hub.counters.unproven_epochs.get() >= 1);
 }
 
 #[tokio::test]
 async fn another_hub_is_refused_by_the_spoke() {
     let hub = Hub::start().await;
     let mut spoke = Spoke::of(&hub.join(EAST).await);
-    spoke.cluster.accept(deliver::Epoch { hub_id: "other".to_owned(), term: 1, incarnation: String::new() });
+    spoke.cluster.accept(deliver::Epoch {
+        hub_id: "other".to_owned(),
+        term: 1,
+        ..lost_epoch(&hub.world.key(), "")
+    });
     spoke.start();
     spoke.until("it refuses", |state| refused_with(state, &["obeys hub other"])).await;
     assert_eq!(spoke.counters.epochs_refused.get(), 1);

@@ -7,6 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::Reason;
+use crate::epoch::HIGHEST_RAISE;
+use crate::link::UnprovenEpoch;
 use crate::pki::{CaHash, Stage, is_revoked};
 
 /// How long `DuplicateAgent` stays after an agent was turned away: such an agent asks again every 15 s or so.
@@ -25,9 +27,11 @@ pub struct Identity<'a> {
     pub return_within: SignedDuration,
     /// When an agent was last turned away for being a second one, and what was said of it.
     pub duplicate: Option<&'a (Timestamp, String)>,
+    /// The epoch for which its agent was turned away last, and has not been let in since.
+    pub unproven: Option<UnprovenEpoch>,
 }
 
-/// Sets `CertificateValid`, `TrustUpToDate` and, once there was one, `DuplicateAgent`. `status` holds what is known of
+/// Sets `CertificateValid`, `TrustUpToDate` and, once there was something to tell, `DuplicateAgent` and `EpochProven`. `status` holds what is known of
 /// the certificate.
 pub fn set_identity_conditions(
     conditions: &mut Vec<Condition>,
@@ -41,6 +45,7 @@ pub fn set_identity_conditions(
         certificate_valid(spec, status, identity, now),
         trust_up_to_date(status, identity),
         duplicate_agent(conditions, identity, now),
+        epoch_proven(conditions, identity),
     ];
     for finding in findings.into_iter().flatten() {
         condition::set(conditions, finding, generation, now);
@@ -128,6 +133,30 @@ fn duplicate_agent(
     }
 }
 
+fn epoch_proven(stored: &[Condition], identity: &Identity<'_>) -> Option<Finding<'static>> {
+    let kind = "EpochProven";
+    let Some(unproven) = identity.unproven else {
+        // A hub that has just started knows nothing of it until the agent is let in.
+        let told = condition::find(stored, kind).filter(|_| identity.connected)?;
+        let message = "the agent has accepted no epoch above this hub's";
+        return (told.status != "True")
+            .then(|| Finding::new(kind, true, Reason::EpochProven.as_str(), message));
+    };
+    let theirs = unproven.theirs;
+    let restored = if theirs > HIGHEST_RAISE {
+        "no hub reaches that term, so what the agent says is wrong".to_owned()
+    } else {
+        format!(
+            "if this hub was restored from a backup, run `nimfleet-hub raise-term {theirs}`; if not, the agent is wrong"
+        )
+    };
+    let message = format!(
+        "{unproven}; {restored}: list the first 16 digits of status.certificateSerial in spec.revokedCertificates, have its owner \
+         delete the ConfigMap nimfleet-spoke-state of its cluster, and join the cluster with a new token"
+    );
+    Some(Finding::new(kind, false, Reason::EpochUnproven.as_str(), message))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +202,7 @@ mod tests {
             coming: &coming,
             return_within: SignedDuration::from_secs(100),
             duplicate: None,
+            unproven: None,
         };
         let revoked = |list: &[&str]| GPUClusterSpec {
             revoked_certificates: list.iter().map(|entry| (*entry).to_owned()).collect(),
@@ -217,6 +247,7 @@ mod tests {
                     coming: &coming,
                     return_within: SignedDuration::ZERO,
                     duplicate: None,
+                    unproven: None,
                 };
                 let conditions = found(&GPUClusterSpec::default(), &status, &identity, 0);
                 assert_eq!(reason(&conditions, "TrustUpToDate"), Some(expected), "{stage:?} {status:?}");
@@ -234,6 +265,7 @@ mod tests {
             coming: &coming,
             return_within: SignedDuration::ZERO,
             duplicate,
+            unproven: None,
         };
         let (spec, status) = (GPUClusterSpec::default(), status("a", &["a"]));
         let mut conditions = found(&spec, &status, &identity(None), 9);
@@ -242,5 +274,35 @@ mod tests {
             set_identity_conditions(&mut conditions, &spec, &status, &identity(Some(&seen)), None, at(now));
             assert_eq!(reason(&conditions, "DuplicateAgent"), Some(expected), "at {now}");
         }
+    }
+
+    #[test]
+    fn an_epoch_that_was_not_proven_shows_with_numbers_and_remedy_until_the_agent_is_let_in() {
+        let coming = CaHash::told("a");
+        let identity = |connected, unproven| Identity {
+            connected,
+            stage: Stage::Stable,
+            coming: &coming,
+            return_within: SignedDuration::ZERO,
+            duplicate: None,
+            unproven,
+        };
+        let (spec, status) = (GPUClusterSpec::default(), status("a", &["a"]));
+        let mut conditions = found(&spec, &status, &identity(true, None), 0);
+        assert_eq!(reason(&conditions, "EpochProven"), None, "nothing is said while all is well");
+        let table = [(41, "raise-term 41`"), (u64::MAX, "no hub reaches that term")];
+        for (theirs, words) in table {
+            let unproven = Some(UnprovenEpoch { theirs, ours: 7, has_proof: false });
+            set_identity_conditions(&mut conditions, &spec, &status, &identity(false, unproven), None, at(0));
+            let shown = condition::find(&conditions, "EpochProven").unwrap();
+            let numbers = [format!("term {theirs} "), "term 7".to_owned(), "without a proof".to_owned()];
+            assert_eq!((shown.status.as_str(), shown.reason.as_str()), ("False", "EpochUnproven"));
+            assert!(numbers.iter().all(|word| shown.message.contains(word)), "{}", shown.message);
+            assert!(shown.message.contains(words), "{}", shown.message);
+        }
+        set_identity_conditions(&mut conditions, &spec, &status, &identity(false, None), None, at(0));
+        assert_eq!(reason(&conditions, "EpochProven"), Some("EpochUnproven"), "a restarted hub keeps it");
+        set_identity_conditions(&mut conditions, &spec, &status, &identity(true, None), None, at(0));
+        assert_eq!(reason(&conditions, "EpochProven"), Some("EpochProven"));
     }
 }

@@ -75,6 +75,10 @@ pub enum Reason {
     DuplicateAgent,
     /// No second agent has shown itself lately.
     OneAgent,
+    /// An agent does not prove the epoch that it says it has accepted.
+    EpochUnproven,
+    /// The agent has accepted no epoch above the hub's.
+    EpochProven,
 }
 
 impl Reason {
@@ -117,6 +121,8 @@ impl Reason {
             Self::RenewalAwaited => "RenewalAwaited",
             Self::DuplicateAgent => "DuplicateAgent",
             Self::OneAgent => "OneAgent",
+            Self::EpochUnproven => "EpochUnproven",
+            Self::EpochProven => "EpochProven",
         }
     }
 }

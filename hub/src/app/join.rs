@@ -4,11 +4,11 @@ use std::io::Write;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::AppError;
 use super::connect::connect;
+use super::{AppError, identity};
 use crate::args::{CommonArgs, JoinArgs, Output};
 use crate::audit::{Act, Action, Actor};
-use crate::pki::{AUTHORITY_LIFE, Authorities, JoinLine, KubeSecrets, Tokens};
+use crate::pki::{JoinLine, KubeSecrets, Tokens};
 
 /// Makes a token and prints how to use it.
 pub(super) async fn print(common: &CommonArgs, args: &JoinArgs) -> Result<(), AppError> {
@@ -19,11 +19,9 @@ pub(super) async fn print(common: &CommonArgs, args: &JoinArgs) -> Result<(), Ap
         .ok_or(AppError::Advertise { value: String::new(), problem: "is not set" })?;
     host(&address)?;
     let (client, _) = connect(common.kubeconfig.as_deref()).await?;
-    let secrets = KubeSecrets::new(client, &common.namespace);
+    let secrets = KubeSecrets::new(client.clone(), &common.namespace);
     let now = Timestamp::now();
-    let of_ca = SignedDuration::try_from(common.ca_life).unwrap_or(AUTHORITY_LIFE);
-    let authorities =
-        Authorities::load_or_create(secrets.clone(), now, of_ca).await.map_err(AppError::Authority)?;
+    let authorities = identity::authorities(&client, &common.namespace, common.ca_life).await?;
     let ttl = SignedDuration::try_from(args.ttl).unwrap_or(crate::pki::DEFAULT_TTL);
     let token = Tokens::new(secrets).create(&cluster, ttl, now).await.map_err(AppError::Join)?;
     Act::new(Action::Token, Actor::Command, "join-command").cluster(&cluster).record();

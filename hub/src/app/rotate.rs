@@ -7,21 +7,20 @@ use jiff::{SignedDuration, Timestamp};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::AppError;
 use super::connect::connect;
+use super::{AppError, identity};
 use crate::args::{CommonArgs, RotateArgs};
 use crate::audit::{Act, Action, Actor};
 use crate::controllers::chain;
 use crate::fleet::ClusterName;
-use crate::pki::{AUTHORITY_LIFE, Authorities, KubeSecrets, Rotation, Stage};
+use crate::pki::{AUTHORITY_LIFE, Rotation, Stage};
 
 /// Begins a rollover, or says what the one under way waits for. The hub itself leads it.
 pub(super) async fn rotate(common: &CommonArgs, args: &RotateArgs) -> Result<(), AppError> {
     let without = args.without.iter().map(|name| name.parse()).collect::<Result<Vec<ClusterName>, _>>()?;
     let (client, url) = connect(common.kubeconfig.as_deref()).await?;
-    let secrets = KubeSecrets::new(client.clone(), &common.namespace);
     let (now, life) = (Timestamp::now(), SignedDuration::try_from(common.ca_life).unwrap_or(AUTHORITY_LIFE));
-    let authorities = Authorities::load_or_create(secrets, now, life).await.map_err(AppError::Authority)?;
+    let authorities = identity::authorities(&client, &common.namespace, common.ca_life).await?;
     let rotation = authorities.rotate(now, life, &without).await.map_err(AppError::Authority)?;
     let trust = authorities.current();
     let mut text = match &rotation {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::connect::{check_kinds, connect};
+use super::identity::{self, HubIdentity};
 use super::{AppError, join};
 use crate::admin::{self, Stage};
 use crate::args::{CommonArgs, ServeArgs};
@@ -24,7 +25,7 @@ use crate::failover::Limits;
 use crate::leadership::{self, Fence, Identity};
 use crate::link::{Counters, Fleetbox, HEARTBEAT, Server};
 use crate::metrics::Metrics;
-use crate::pki::{AUTHORITY_LIFE, Authorities, CERTIFICATE_LIFE, KubeSecrets, Salt, Tokens};
+use crate::pki::{CERTIFICATE_LIFE, KubeSecrets, Tokens};
 use crate::query::{self, Endpoint, Query};
 
 /// What sessions have said and the hub has not taken in yet; sessions hold back, latest per object, while it is full.
@@ -103,16 +104,17 @@ impl Leader {
         let Self { client, fence, names, counters, metrics, stage } = self;
         let spokes = listen("--listen", args.listen).await?;
         let secrets = KubeSecrets::new(client.clone(), &common.namespace);
-        let life = SignedDuration::try_from(common.ca_life).unwrap_or(AUTHORITY_LIFE);
-        let authorities = Authorities::load_or_create(secrets.clone(), Timestamp::now(), life)
+        let HubIdentity { authorities, salt, epoch_key } =
+            identity::load(&client, &common.namespace, common.ca_life, args).await?;
+        let epochs = EpochKeeper::begin(client.clone(), &common.namespace, fence, epoch_key)
             .await
-            .map_err(AppError::Authority)?;
-        let salt = Salt::load_or_create(&secrets).await.map_err(AppError::Salt)?;
-        let epochs =
-            EpochKeeper::begin(client.clone(), &common.namespace, fence).await.map_err(AppError::Epoch)?;
+            .map_err(AppError::Epoch)?;
+        let epochs = Arc::new(epochs);
 
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
+        let (following, stopped) = (epochs.clone(), stop.clone());
+        tasks.spawn(async move { following.follow(stopped).await });
         let (events, heard) = mpsc::channel(HEARD);
         let fleetbox = Fleetbox::default();
         let unreachable_after =
@@ -149,7 +151,7 @@ impl Leader {
             fleetbox,
             events,
             admission: Arc::new(Doorkeeper { hub }),
-            epochs: Arc::new(epochs),
+            epochs,
             authorities: Arc::new(authorities),
             certificate_life: SignedDuration::try_from(args.certificate_life).unwrap_or(CERTIFICATE_LIFE),
             return_within,

@@ -12,7 +12,7 @@ use super::fault::{Fault, call};
 use super::live::Live;
 use crate::audit::{Act, Action, Actor};
 use crate::fleet::{ClusterName, Link};
-use crate::link::{Admission, PortError, Standing};
+use crate::link::{Admission, Membership, PortError, Standing};
 use crate::pki::{CaHash, Member, SpokeCertificate, is_revoked};
 
 /// Apart from the status' own manager, so that neither takes the other's fields away.
@@ -25,19 +25,26 @@ pub(crate) struct Doorkeeper {
 
 impl Admission for Doorkeeper {
     async fn ask(&self, cluster: &ClusterName, cluster_uid: &str) -> Result<Standing, PortError> {
-        let known = match self.hub.stores.cluster(cluster.as_str()) {
+        let mut known = match self.hub.stores.cluster(cluster.as_str()) {
             Some(known) => known,
             None => Arc::new(self.create(cluster).await?),
         };
-        match known.status.as_ref().and_then(|status| status.cluster_uid.as_deref()) {
+        if known.spec.accepted {
+            // A certificate is of one GPUCluster: not of one that has been deleted and made again since the watch told of it.
+            match self.stored(cluster).await? {
+                Some(stored) => known = Arc::new(stored),
+                None => return Ok(Standing::Refused(absent(cluster))),
+            }
+        }
+        match recorded_uid(&known) {
             Some(recorded) if recorded != cluster_uid => Ok(Standing::Refused(format!(
                 "the name {cluster} belongs to another cluster (kube-system uid {recorded}, not {cluster_uid}): \
                  join under another name, or delete GPUCluster {cluster} first"
             ))),
-            Some(_) => Ok(standing(&known)),
+            Some(_) => Ok(standing(&known, None)),
             None => {
-                self.record(cluster, cluster_uid).await?;
-                Ok(standing(&known))
+                self.record(&known, cluster_uid).await?;
+                Ok(standing(&known, Some(cluster_uid)))
             }
         }
     }
@@ -45,11 +52,10 @@ impl Admission for Doorkeeper {
     async fn standing(&self, certificate: &SpokeCertificate) -> Result<Standing, PortError> {
         let cluster = &certificate.cluster;
         let Some(known) = self.hub.stores.cluster(cluster.as_str()) else {
-            return Ok(Standing::Refused(format!(
-                "GPUCluster {cluster} does not exist: join it again with `nimfleet-hub join-command {cluster}`"
-            )));
+            return Ok(Standing::Refused(absent(cluster)));
         };
-        Ok(revoked(&known, certificate).map_or_else(|| standing(&known), Standing::Revoked))
+        let uid = certificate.cluster_uid.as_deref();
+        Ok(void(&known, certificate).map_or_else(|| standing(&known, uid), Standing::Revoked))
     }
 
     async fn returning(
@@ -59,14 +65,14 @@ impl Admission for Doorkeeper {
     ) -> Result<Standing, PortError> {
         let cluster = &certificate.cluster;
         let known = self.hub.stores.cluster(cluster.as_str());
-        let status = known.as_ref().and_then(|known| known.status.as_ref());
-        let recorded = status.and_then(|status| status.cluster_uid.as_deref());
+        let recorded = known.as_deref().and_then(recorded_uid);
         if recorded.or(certificate.cluster_uid.as_deref()).is_some_and(|recorded| recorded != cluster_uid) {
             return Ok(Standing::Refused(format!(
                 "the certificate was issued for another cluster than that of kube-system uid {cluster_uid}: join it with \
                  a name and a token of its own"
             )));
         }
+        let status = known.as_ref().and_then(|known| known.status.as_ref());
         let latest = status.and_then(|status| status.certificate_expiry.as_ref());
         if latest.is_some_and(|latest| certificate.expires < latest.0) {
             return Ok(Standing::Revoked(format!(
@@ -105,16 +111,48 @@ fn member(live: &Live, cluster: &GPUCluster) -> Option<Member> {
     })
 }
 
-/// Why the certificate is no longer taken, if it is not.
-pub(super) fn revoked(cluster: &GPUCluster, certificate: &SpokeCertificate) -> Option<String> {
-    let name = &certificate.cluster;
-    is_revoked(&certificate.serial, &cluster.spec.revoked_certificates).then(|| {
+/// Why a certificate is no longer taken for a GPUCluster, if it is not.
+pub(super) fn void(cluster: &GPUCluster, certificate: &SpokeCertificate) -> Option<String> {
+    let (name, serial) = (&certificate.cluster, &certificate.serial);
+    let status = cluster.status.as_ref();
+    let uid = cluster.metadata.uid.as_deref().unwrap_or_default();
+    let why = if is_revoked(serial, &cluster.spec.revoked_certificates) {
+        format!("certificate {serial} is in spec.revokedCertificates of GPUCluster {name}")
+    } else if let Some(issued_for) = certificate.object_uid.as_deref().filter(|issued_for| *issued_for != uid)
+    {
         format!(
-            "certificate {} is in spec.revokedCertificates of GPUCluster {name}: get a new token with `nimfleet-hub \
-             join-command {name}`",
-            certificate.serial
+            "certificate {serial} was issued for a GPUCluster {name} that has been deleted (uid {issued_for}; the present one has \
+             {uid})"
         )
-    })
+    } else if certificate.object_uid.is_none()
+        && !status
+            .and_then(|status| status.certificate_serial.as_deref())
+            .is_some_and(|known| certificate.is_kin_of(known))
+    {
+        // Issued before certificates named their GPUCluster: it is the present one's if that was seen with it, or with one that
+        // it was renewed from.
+        format!("certificate {serial} is not the one by which GPUCluster {name} has been known")
+    } else if let Some((recorded, issued_for)) = recorded_uid(cluster)
+        .zip(certificate.cluster_uid.as_deref())
+        .filter(|(recorded, own)| recorded != own)
+    {
+        format!(
+            "certificate {serial} was issued for the cluster of kube-system uid {issued_for}, and GPUCluster {name} is that of \
+             {recorded}"
+        )
+    } else {
+        return None;
+    };
+    Some(format!("{why}: get a new token with `nimfleet-hub join-command {name}`"))
+}
+
+fn absent(cluster: &ClusterName) -> String {
+    format!("GPUCluster {cluster} does not exist: join it again with `nimfleet-hub join-command {cluster}`")
+}
+
+/// Which cluster has the name, by the uid of its kube-system namespace.
+fn recorded_uid(cluster: &GPUCluster) -> Option<&str> {
+    cluster.status.as_ref()?.cluster_uid.as_deref()
 }
 
 impl Doorkeeper {
@@ -138,15 +176,21 @@ impl Doorkeeper {
         Ok(made)
     }
 
-    async fn record(&self, cluster: &ClusterName, cluster_uid: &str) -> Result<(), Fault> {
+    /// As it is stored at this moment.
+    async fn stored(&self, cluster: &ClusterName) -> Result<Option<GPUCluster>, Fault> {
+        call(|| format!("reading GPUCluster {cluster}"), self.api().get_opt(cluster.as_str())).await
+    }
+
+    async fn record(&self, cluster: &GPUCluster, cluster_uid: &str) -> Result<(), Fault> {
+        let name = cluster.name_any();
         let object = json!({
             "apiVersion": "nimfleet.io/v1alpha1", "kind": "GPUCluster",
-            "metadata": {"name": cluster.as_str()}, "status": {"clusterUID": cluster_uid},
+            "metadata": {"name": name, "uid": cluster.metadata.uid}, "status": {"clusterUID": cluster_uid},
         });
         let (api, params) = (self.api(), PatchParams::apply(FIELD_MANAGER).force());
         call(
-            || format!("recording the identity of GPUCluster {cluster}"),
-            api.patch_status(cluster.as_str(), &params, &Patch::Apply(&object)),
+            || format!("recording the identity of GPUCluster {name}"),
+            api.patch_status(&name, &params, &Patch::Apply(&object)),
         )
         .await?;
         self.hub.metrics.wrote();
@@ -154,6 +198,104 @@ impl Doorkeeper {
     }
 }
 
-fn standing(cluster: &GPUCluster) -> Standing {
-    if cluster.spec.accepted { Standing::Accepted } else { Standing::Pending }
+/// Where a cluster stands of which nothing but its admin's word is asked. `cluster_uid` says which it is where that has not
+/// been recorded.
+fn standing(cluster: &GPUCluster, cluster_uid: Option<&str>) -> Standing {
+    if !cluster.spec.accepted {
+        return Standing::Pending;
+    }
+    Standing::Accepted(Membership {
+        object_uid: cluster.metadata.uid.clone().unwrap_or_default(),
+        cluster_uid: recorded_uid(cluster).or(cluster_uid).unwrap_or_default().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crds::fleet::{GPUClusterSpec, GPUClusterStatus};
+    use jiff::Timestamp;
+
+    const SERIAL: &str = "40000000000000010000000000000001";
+    const NEXT: &str = "40000000000000010000000000000002";
+    const STRANGER: &str = "40000000000000020000000000000001";
+
+    fn cluster(uid: &str, cluster_uid: Option<&str>, serial: Option<&str>) -> GPUCluster {
+        let mut cluster = GPUCluster::new("east", GPUClusterSpec { accepted: true, ..Default::default() });
+        cluster.metadata.uid = Some(uid.to_owned());
+        cluster.status = Some(GPUClusterStatus {
+            cluster_uid: cluster_uid.map(str::to_owned),
+            certificate_serial: serial.map(str::to_owned),
+            ..Default::default()
+        });
+        cluster
+    }
+
+    fn certificate(object_uid: Option<&str>, cluster_uid: Option<&str>, serial: &str) -> SpokeCertificate {
+        SpokeCertificate {
+            cluster: "east".parse().unwrap(),
+            cluster_uid: cluster_uid.map(str::to_owned),
+            object_uid: object_uid.map(str::to_owned),
+            serial: serial.to_owned(),
+            authority: CaHash::told("a"),
+            expires: Timestamp::MAX,
+            key_hash: [0; 32],
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_of_one_gpucluster_and_one_cluster() {
+        let revoked = {
+            let mut cluster = cluster("o1", Some("c1"), None);
+            cluster.spec.revoked_certificates = vec![SERIAL[..16].to_owned()];
+            cluster
+        };
+        let table = [
+            (cluster("o1", Some("c1"), None), certificate(Some("o1"), Some("c1"), SERIAL), None),
+            (cluster("o1", None, None), certificate(Some("o1"), Some("c1"), SERIAL), None),
+            (cluster("o1", Some("c1"), Some(STRANGER)), certificate(Some("o1"), Some("c1"), SERIAL), None),
+            (revoked, certificate(Some("o1"), Some("c1"), SERIAL), Some("spec.revokedCertificates")),
+            (cluster("o2", Some("c1"), None), certificate(Some("o1"), Some("c1"), SERIAL), Some("deleted")),
+            (
+                cluster("o1", Some("c2"), None),
+                certificate(Some("o1"), Some("c1"), SERIAL),
+                Some("kube-system"),
+            ),
+            // Of the version before.
+            (cluster("o1", Some("c1"), Some(NEXT)), certificate(None, Some("c1"), SERIAL), None),
+            (cluster("o1", Some("c1"), Some(NEXT)), certificate(None, None, SERIAL), None),
+            (
+                cluster("o1", Some("c2"), Some(NEXT)),
+                certificate(None, Some("c1"), SERIAL),
+                Some("kube-system"),
+            ),
+            (
+                cluster("o1", Some("c1"), Some(STRANGER)),
+                certificate(None, Some("c1"), SERIAL),
+                Some("not the one"),
+            ),
+            (cluster("o1", Some("c1"), None), certificate(None, Some("c1"), SERIAL), Some("not the one")),
+        ];
+        for (cluster, certificate, words) in table {
+            let found = void(&cluster, &certificate);
+            let is_right = match (&found, words) {
+                (None, None) => true,
+                (Some(found), Some(words)) => found.contains(words) && found.contains("join-command east"),
+                _ => false,
+            };
+            assert!(is_right, "{found:?} for {words:?}: {certificate:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_recorded_of_a_cluster_counts_before_what_a_certificate_says() {
+        let membership = |object: &str, cluster: &str| {
+            Standing::Accepted(Membership { object_uid: object.into(), cluster_uid: cluster.into() })
+        };
+        assert_eq!(standing(&cluster("o", Some("c"), None), Some("d")), membership("o", "c"));
+        assert_eq!(standing(&cluster("o", None, None), Some("d")), membership("o", "d"));
+        assert_eq!(standing(&cluster("o", None, None), None), membership("o", ""));
+        let waiting = GPUCluster::new("east", GPUClusterSpec::default());
+        assert_eq!(standing(&waiting, None), Standing::Pending);
+    }
 }

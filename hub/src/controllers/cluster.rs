@@ -26,7 +26,16 @@ const SEEN_EVERY: SignedDuration = SignedDuration::from_mins(5);
 /// What the hub has written of one cluster.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    written: Option<GPUClusterStatus>,
+    /// Of the GPUCluster that it was written to: another one of the name begins anew.
+    uid: Option<String>,
+    written: GPUClusterStatus,
+}
+
+impl Memory {
+    /// The status as it was written last to that GPUCluster; none to one that nothing was written to.
+    fn of(&self, cluster: &GPUCluster) -> Option<GPUClusterStatus> {
+        (self.uid == cluster.metadata.uid).then(|| self.written.clone())
+    }
 }
 
 /// One turn on one cluster.
@@ -37,14 +46,7 @@ pub(super) async fn reconcile(hub: &Hub, name: &ClusterName) -> Result<(), Fault
     };
     confirmations::follow(hub, name, &stored).await?;
     let now = Timestamp::now();
-    let known = {
-        let memory = hub.cluster_memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        memory
-            .get(name)
-            .and_then(|memory| memory.written.clone())
-            .or_else(|| stored.status.clone())
-            .unwrap_or_default()
-    };
+    let known = status_as_written(hub, name, &stored);
     hub.cluster_told(&stored);
     let Some(next) = status(hub, name, &stored, &known, now) else { return Ok(()) };
     if !is_worth_writing(&known, &next) {
@@ -69,7 +71,7 @@ pub(super) async fn reconcile(hub: &Hub, name: &ClusterName) -> Result<(), Fault
         {
             // Nothing that a new cluster has not come to yet is told.
             if old.is_none()
-                && condition.type_ != "DuplicateAgent"
+                && !["DuplicateAgent", "EpochProven"].contains(&condition.type_.as_str())
                 && (condition.status != "True" || is_quiet(condition))
             {
                 continue;
@@ -80,7 +82,7 @@ pub(super) async fn reconcile(hub: &Hub, name: &ClusterName) -> Result<(), Fault
         }
     }
     let mut memory = hub.cluster_memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    memory.insert(name.clone(), Memory { written: Some(next) });
+    memory.insert(name.clone(), Memory { uid: stored.uid(), written: next });
     Ok(())
 }
 
@@ -96,6 +98,7 @@ fn status(
     let cluster = live.fleet.cluster(name.as_str())?;
     let session = live.sessions.get(name).cloned();
     let duplicate = live.duplicates.get(name).cloned();
+    let unproven = live.unproven_epochs.get(name).copied();
     let granted = live.fleet.grants(name).into_iter().flat_map(|(_, grant)| &grant.objects);
     let models = granted.filter(|object| object.need.replicated).count();
     let mut shown = cluster.clone();
@@ -130,6 +133,7 @@ fn status(
         coming: trust.coming(),
         return_within: hub.return_within,
         duplicate: duplicate.as_ref(),
+        unproven,
     };
     let mut conditions = std::mem::take(&mut next.conditions);
     let generation = stored.metadata.generation;
@@ -151,12 +155,12 @@ fn status(
 /// The status as it was written last.
 pub(super) fn status_as_written(hub: &Hub, name: &ClusterName, stored: &GPUCluster) -> GPUClusterStatus {
     let memory = hub.cluster_memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let written = memory.get(name).and_then(|memory| memory.written.clone());
+    let written = memory.get(name).and_then(|memory| memory.of(stored));
     written.or_else(|| stored.status.clone()).unwrap_or_default()
 }
 
 /// Conditions whose changes are told as events.
-const TOLD: [&str; 9] = [
+const TOLD: [&str; 10] = [
     "Drained",
     "Accepted",
     "Connected",
@@ -166,6 +170,7 @@ const TOLD: [&str; 9] = [
     "CertificateValid",
     "TrustUpToDate",
     "DuplicateAgent",
+    "EpochProven",
 ];
 
 /// Whether a condition is what is expected of every cluster, so that its first appearance is no news.
@@ -176,7 +181,7 @@ fn is_quiet(condition: &Condition) -> bool {
 /// Whether a condition calls for somebody.
 fn is_bad(condition: &Condition) -> bool {
     match condition.type_.as_str() {
-        "Connected" | "CertificateValid" => condition.status != "True",
+        "Connected" | "CertificateValid" | "EpochProven" => condition.status != "True",
         "FailoverHeld" | "Orphans" | "DuplicateAgent" | DELETION_HELD => condition.status == "True",
         _ => false,
     }

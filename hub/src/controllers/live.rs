@@ -9,7 +9,7 @@ use crate::failover::Pace;
 use crate::fleet::{
     Answer, ClusterName, Fleet, FleetEvent, ObjectRef, ObjectResult, ObjectStatus, PlacementKey,
 };
-use crate::link::LinkEvent;
+use crate::link::{LinkEvent, UnprovenEpoch};
 use crate::pki::{CaHash, SpokeCertificate};
 use crate::quota::{Charge, Charged};
 
@@ -36,6 +36,8 @@ pub struct Live {
     pub held: BTreeSet<ClusterName>,
     /// When an agent was last turned away because a newer one is connected, and what was said of it.
     pub duplicates: BTreeMap<ClusterName, (Timestamp, String)>,
+    /// What agents said last that were turned away for an epoch that they do not prove, until one of the cluster is let in.
+    pub unproven_epochs: BTreeMap<ClusterName, UnprovenEpoch>,
     /// Placements that have a Secret somewhere, by its uid.
     secrets: HashMap<String, BTreeSet<PlacementKey>>,
     answers: BTreeMap<ClusterName, BTreeMap<String, ObjectResult>>,
@@ -81,7 +83,12 @@ impl Live {
     /// Takes in what a session says.
     pub fn hear(&mut self, event: LinkEvent, now: Timestamp) -> Touched {
         if let Some(session) = self.sessions.get_mut(event.cluster())
-            && !matches!(event, LinkEvent::Disconnected { .. } | LinkEvent::Duplicate { .. })
+            && !matches!(
+                event,
+                LinkEvent::Disconnected { .. }
+                    | LinkEvent::Duplicate { .. }
+                    | LinkEvent::EpochUnproven { .. }
+            )
         {
             session.last_heard = now;
         }
@@ -90,6 +97,7 @@ impl Live {
             LinkEvent::Connected { cluster, agent, certificate_expiry } => {
                 let session = Session { last_heard: now, certificate_expiry, identity: None };
                 self.sessions.insert(cluster.clone(), session);
+                self.unproven_epochs.remove(&cluster);
                 touched.reports = self.placements_in(&cluster);
                 touched.cluster = true;
                 touched.capacity = true;
@@ -109,6 +117,10 @@ impl Live {
             LinkEvent::Duplicate { cluster, message } => {
                 touched.cluster = true;
                 self.duplicates.insert(cluster, (now, message));
+            }
+            LinkEvent::EpochUnproven { cluster, epoch } => {
+                touched.cluster = true;
+                self.unproven_epochs.insert(cluster, epoch);
             }
             LinkEvent::Heard { .. } => touched.cluster = true,
             LinkEvent::Capacity { cluster, capacity } => {
@@ -271,6 +283,7 @@ impl Live {
         self.orphans.remove(cluster);
         self.doomed.remove(cluster);
         self.duplicates.remove(cluster);
+        self.unproven_epochs.remove(cluster);
         self.gone.retain(|(name, _)| name != cluster.as_str());
     }
 

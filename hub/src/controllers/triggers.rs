@@ -13,7 +13,7 @@ use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
 
 use super::Hub;
-use super::admission::revoked;
+use super::admission::void;
 use super::placement::Rows;
 use super::stores::owner;
 use crate::audit::{self, Act, Action, Actor};
@@ -147,6 +147,13 @@ impl Hub {
 
     /// A GPUCluster is new, gone or changed.
     pub(super) fn cluster_changed(&self, before: Option<&GPUCluster>, after: Option<&GPUCluster>) {
+        if let (Some(old), Some(new)) = (before, after)
+            && old.metadata.uid != new.metadata.uid
+        {
+            // Deleted and made again while the watch was away: nothing of the one is the other's.
+            self.cluster_changed(Some(old), None);
+            return self.cluster_changed(None, Some(new));
+        }
         let Some(cluster) = after.or(before) else { return };
         let Ok(name) = cluster.name_any().parse::<ClusterName>() else {
             tracing::warn!(cluster = cluster.name_any(), "GPUCluster is ignored: its name is no DNS label");
@@ -179,7 +186,7 @@ impl Hub {
                     .serial(&revoked)
                     .record();
             }
-            self.cut_if_revoked(&name, cluster);
+            self.cut_if_void(&name, cluster);
             if !accepted {
                 self.fleetbox.disconnect(
                     &name,
@@ -212,11 +219,11 @@ impl Hub {
     }
 
     /// Ends the session of a cluster whose certificate is no longer taken.
-    fn cut_if_revoked(&self, name: &ClusterName, cluster: &GPUCluster) {
+    fn cut_if_void(&self, name: &ClusterName, cluster: &GPUCluster) {
         let live = self.live();
         let certificate = live.sessions.get(name).and_then(|session| session.identity.as_ref());
         if let Some((certificate, _)) = certificate
-            && let Some(message) = revoked(cluster, certificate)
+            && let Some(message) = void(cluster, certificate)
         {
             self.fleetbox.disconnect(name, GoAwayReason::Revoked, &message);
         }
@@ -251,7 +258,7 @@ impl Hub {
             self.metrics.set_connected(self.fleetbox.connected());
         }
         if identified && let Some(known) = self.stores.cluster(cluster.as_str()) {
-            self.cut_if_revoked(&cluster, &known);
+            self.cut_if_void(&cluster, &known);
         }
         if touched.cluster {
             self.metrics.set_orphans(self.live().orphans.values().map(Vec::len).sum());

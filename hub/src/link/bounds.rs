@@ -10,6 +10,7 @@ use crate::fleet::{
     Agent, Answer, CachedProfile, Capacity, HeldObject, ObjectCondition, ObjectRef, ObjectResult,
     ObjectStatus, Truth,
 };
+use crate::pki::EpochProof;
 
 /// Bytes of what identifies an object or a version of it, as Kubernetes bounds names: longer ones are nobody's.
 const NAME: usize = 253;
@@ -42,6 +43,7 @@ pub(super) fn cut(said: &mut FromSpoke) -> u64 {
             cut.agent(&mut hello.agent);
             cut.text(&mut hello.cluster, NAME);
             cut.text(&mut hello.instance.id, NAME);
+            cut.proof(&mut hello.epoch_proof);
         }
         FromSpoke::Index { held, .. } => cut.retain(held, HeldObject::is_bounded),
         FromSpoke::Ack { results, .. } => {
@@ -102,6 +104,14 @@ impl Cut {
         self.text(&mut agent.limits, WORD);
         self.list(&mut agent.capabilities, CAPABILITIES);
         self.retain(&mut agent.capabilities, |capability| capability.len() <= WORD);
+    }
+
+    /// Cut, it would be another; none is as good as a wrong one.
+    fn proof(&mut self, proof: &mut Vec<u8>) {
+        if proof.len() > size_of::<EpochProof>() {
+            *proof = Vec::new();
+            self.0 += 1;
+        }
     }
 
     fn answer(&mut self, answer: &mut Answer) {

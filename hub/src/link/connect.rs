@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::allowance::Allowance;
-use super::identified::Identified;
+use super::identified::{Identified, dropped};
 use super::lanes::lanes;
 use super::machine::Machine;
 use super::message::ToSpoke;
@@ -22,7 +22,7 @@ use super::run::Runner;
 use super::terms::Terms;
 use super::tls::Peer;
 use super::wire;
-use super::{Admission, Counters, EpochStore, Fleetbox, LinkEvent, Standing};
+use super::{Admission, Counters, EpochStore, Fleetbox, LinkEvent, Membership, Standing};
 use crate::pki::{SpokeCertificate, Trust};
 
 /// Spokes whose index is waited for at once.
@@ -61,24 +61,28 @@ impl<A: Admission, E: EpochStore> v1::fleet_sync_server::FleetSync for FleetSync
             ));
         };
         let (outbound, stream) = lanes();
-        if let Some(goodbye) = self.gate(&certificate).await {
-            let SpokeCertificate { cluster, serial, .. } = &certificate;
-            tracing::info!(%cluster, from = %address, serial, ?goodbye, "spoke turned away");
-            // The lane is new and empty.
-            drop(outbound.send(wire::to_spoke(goodbye, Timestamp::now())));
-            return Ok(Response::new(stream));
-        }
+        let membership = match self.gate(&certificate).await {
+            Ok(membership) => membership,
+            Err(goodbye) => {
+                let SpokeCertificate { cluster, serial, .. } = &certificate;
+                tracing::info!(%cluster, from = %address, serial, ?goodbye, "spoke turned away");
+                // The lane is new and empty.
+                drop(outbound.send(wire::to_spoke(goodbye, Timestamp::now())));
+                return Ok(Response::new(stream));
+            }
+        };
         let machine = Machine::new(
             certificate.cluster.clone(),
             certificate.expires,
             self.terms(),
+            self.epochs.key(),
             self.fleetbox.clone(),
             self.counters.clone(),
             Instant::now().into_std(),
         );
         let runner = Runner {
             machine,
-            identified: Identified::new(certificate, self.trust.clone()),
+            identified: Identified::new(certificate, membership, self.trust.clone()),
             address,
             admission: self.admission.clone(),
             epochs: self.epochs.clone(),
@@ -100,8 +104,11 @@ impl<A: Admission, E: EpochStore> FleetSync<A, E> {
         Terms::of(self.fleetbox.clusters(), self.heartbeat, random)
     }
 
-    /// Why a spoke may not come in now, if it may not.
-    async fn gate(&self, certificate: &SpokeCertificate) -> Option<ToSpoke> {
+    /// What the spoke is held to if it may come in now; else why not.
+    async fn gate(&self, certificate: &SpokeCertificate) -> Result<Membership, ToSpoke> {
+        let goodbye = |reason, message, seconds| {
+            Err(ToSpoke::GoAway { reason, message, retry_after: Duration::from_secs(seconds) })
+        };
         let now = Instant::now().into_std();
         // First the one, so that a spoke that dials without end takes no turn of others.
         let mailbox = self.fleetbox.mailbox(&certificate.cluster);
@@ -109,44 +116,51 @@ impl<A: Admission, E: EpochStore> FleetSync<A, E> {
             if mailbox.knock(now) { mailbox.turn(now, &self.handshakes) } else { self.terms().come_back };
         if !wait.is_zero() {
             self.counters.turned_away.inc();
-            return Some(ToSpoke::GoAway {
+            return Err(ToSpoke::GoAway {
                 reason: GoAwayReason::Unavailable,
                 message: "too many spokes come at once, or this one too often: dial again".to_owned(),
                 retry_after: wait,
             });
         }
-        let (reason, message, seconds) = if !self.epochs.is_in_force() {
+        if !self.epochs.is_in_force() {
             let message = "this hub does not hold its lease at this moment".to_owned();
-            (GoAwayReason::Unavailable, message, 1)
-        } else if self.fleetbox.is_open() {
-            let (reason, message) = turned_away(&*self.admission, certificate).await?;
-            let seconds = match reason {
-                GoAwayReason::NotAccepted => 5,
-                GoAwayReason::Unavailable => 2,
-                _ => 15,
-            };
-            (reason, message, seconds)
-        } else {
+            return goodbye(GoAwayReason::Unavailable, message, 1);
+        }
+        if !self.fleetbox.is_open() {
             let message = "the hub is starting: it has not read its own state yet".to_owned();
-            (GoAwayReason::Unavailable, message, 1)
-        };
-        Some(ToSpoke::GoAway { reason, message, retry_after: Duration::from_secs(seconds) })
+            return goodbye(GoAwayReason::Unavailable, message, 1);
+        }
+        let dropped = dropped(&self.trust.borrow(), certificate);
+        if let Some(message) = dropped {
+            return goodbye(GoAwayReason::Revoked, message, 15);
+        }
+        match membership(&*self.admission, certificate).await {
+            Ok(membership) => Ok(membership),
+            Err((reason, message)) => {
+                let seconds = match reason {
+                    GoAwayReason::NotAccepted => 5,
+                    GoAwayReason::Unavailable => 2,
+                    _ => 15,
+                };
+                goodbye(reason, message, seconds)
+            }
+        }
     }
 }
 
-/// Why the holder of a certificate may not have a session now, if it may not.
-pub(super) async fn turned_away(
+/// What the holder of a certificate is held to if it may have a session now; else why not.
+pub(super) async fn membership(
     admission: &impl Admission,
     certificate: &SpokeCertificate,
-) -> Option<(GoAwayReason, String)> {
+) -> Result<Membership, (GoAwayReason, String)> {
     match admission.standing(certificate).await {
-        Ok(Standing::Accepted) => None,
+        Ok(Standing::Accepted(membership)) => Ok(membership),
         Ok(Standing::Pending) => {
             let cluster = &certificate.cluster;
-            Some((GoAwayReason::NotAccepted, format!("spec.accepted of GPUCluster {cluster} is not true")))
+            Err((GoAwayReason::NotAccepted, format!("spec.accepted of GPUCluster {cluster} is not true")))
         }
-        Ok(Standing::Refused(message)) => Some((GoAwayReason::NotAccepted, message)),
-        Ok(Standing::Revoked(message)) => Some((GoAwayReason::Revoked, message)),
-        Err(error) => Some((GoAwayReason::Unavailable, format!("the hub could not look: {error}"))),
+        Ok(Standing::Refused(message)) => Err((GoAwayReason::NotAccepted, message)),
+        Ok(Standing::Revoked(message)) => Err((GoAwayReason::Revoked, message)),
+        Err(error) => Err((GoAwayReason::Unavailable, format!("the hub could not look: {error}"))),
     }
 }

@@ -32,6 +32,8 @@ pub struct Counters {
     pub refused_renewals: Counter,
     /// Agents turned away because a newer one of the same identity is connected.
     pub duplicate_agents: Counter,
+    /// Sessions refused because the agent does not prove the epoch that it says it has accepted.
+    pub unproven_epochs: Counter,
     /// Clusters that the rollover of the CA waits for.
     pub rollover_awaits: Gauge,
     /// Seconds until the CA that signs ends.
@@ -70,6 +72,11 @@ impl Counters {
                 "duplicate_agents",
                 "Agents turned away because a newer one of the same identity is connected",
                 &self.duplicate_agents,
+            ),
+            (
+                "unproven_epochs",
+                "Sessions refused because the agent does not prove the epoch that it says it has accepted",
+                &self.unproven_epochs,
             ),
             ("upserts", "Objects sent to be applied", &self.upserts),
             ("tombstones", "Objects sent to be removed", &self.tombstones),

@@ -6,13 +6,15 @@ use jiff::{SignedDuration, Timestamp};
 use proto::v1;
 use tonic::{Request, Response, Status};
 
+use super::identified::{copied, dropped};
 use super::limits::Limits;
 use super::tls::Peer;
-use super::{Admission, Counters, Standing};
+use super::{Admission, Counters, Membership, PortError, Standing};
 use crate::audit::{Act, Action, Actor};
 use crate::fleet::ClusterName;
 use crate::pki::{
-    Authorities, AuthorityError, Family, JoinError, Secrets, SpokeCertificate, SpokeKey, Subject, Tokens,
+    Authorities, AuthorityError, Family, Issued, JoinError, Secrets, SpokeCertificate, SpokeKey, Subject,
+    TokenRefused, Tokens,
 };
 
 /// A spoke that waits for the admin asks again after this, seconds.
@@ -71,38 +73,61 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
         let cluster: ClusterName = request.cluster.parse().map_err(invalid)?;
         let key = SpokeKey::of_request(&request.csr_pem).map_err(invalid)?;
         let now = Timestamp::now();
-        let (standing, family, present) = if request.expired_certificate_pem.is_empty() {
-            self.tokens.redeem(&request.token, &cluster, &key, now).await.map_err(refused)?;
-            (self.admission.ask(&cluster, &request.cluster_uid).await, Family::new(rand::random()), None)
-        } else {
-            let expired = self.expired(&request.expired_certificate_pem, &cluster, &key, now)?;
-            let standing = self.admission.returning(&expired, &request.cluster_uid).await;
-            (standing, expired.family(), Some(expired))
-        };
-        match standing.map_err(|error| Status::unavailable(format!("the hub could not look: {error}")))? {
-            Standing::Pending => {
-                tracing::info!(%cluster, "a spoke that may ask waits for spec.accepted");
-                Ok(v1::enroll_response::Outcome::Pending(v1::Pending {
-                    message: format!(
-                        "cluster {cluster} waits for the fleet admin: kubectl patch gpucluster {cluster} --type=merge \
-                         -p '{{\"spec\":{{\"accepted\":true}}}}'"
-                    ),
-                    retry_after_seconds: RETRY_AFTER,
-                }))
-            }
-            Standing::Refused(message) | Standing::Revoked(message) => {
-                Err(Status::permission_denied(message))
-            }
-            Standing::Accepted => {
-                let subject = Subject { cluster: &cluster, cluster_uid: &request.cluster_uid, family };
-                let grounds = match &present {
-                    None => (Actor::Token, "by a join token"),
-                    Some(expired) => (Actor::Spoke(&expired.serial), "in place of one that has expired"),
-                };
-                let certificate = self.issue(&key, &subject, now, grounds)?;
-                Ok(v1::enroll_response::Outcome::Certificate(certificate))
-            }
+        if request.expired_certificate_pem.is_empty() {
+            return self.joined(request, &cluster, &key, now).await;
         }
+        let expired = self.expired(&request.expired_certificate_pem, &cluster, &key, now)?;
+        let standing = self.admission.returning(&expired, &request.cluster_uid).await;
+        let Some(membership) = accepted(&cluster, standing)? else { return Ok(pending(&cluster)) };
+        let grounds = (Actor::Spoke(&expired.serial), "in place of one that has expired");
+        let subject = subject(&cluster, &membership, &request.cluster_uid, expired.family());
+        let issued = self.issue(&key, &subject, now)?;
+        Ok(self.certified(&issued, grounds))
+    }
+
+    /// A certificate by a token, which is spent by it: whoever shows the token and the key again, because the answer was lost,
+    /// gets that certificate, as long as it is good, and never another.
+    async fn joined(
+        &self,
+        request: &v1::EnrollRequest,
+        cluster: &ClusterName,
+        key: &SpokeKey,
+        now: Timestamp,
+    ) -> Result<v1::enroll_response::Outcome, Status> {
+        let spent = self.tokens.redeem(&request.token, cluster, key, now).await.map_err(refused)?;
+        if let Some(certificate_pem) = spent {
+            return self.delivered_again(cluster, certificate_pem, now).await;
+        }
+        let standing = self.admission.ask(cluster, &request.cluster_uid).await;
+        let Some(membership) = accepted(cluster, standing)? else { return Ok(pending(cluster)) };
+        let family = Family::new(rand::random());
+        let subject = subject(cluster, &membership, &request.cluster_uid, family);
+        let issued = self.issue(key, &subject, now)?;
+        let pem = &issued.certificate_pem;
+        match self.tokens.spend(&request.token, cluster, key, pem, now).await.map_err(refused)? {
+            None => Ok(self.certified(&issued, (Actor::Token, "by a join token"))),
+            // The same spoke asked twice at once: what was made here is given to nobody.
+            Some(certificate_pem) => self.delivered_again(cluster, certificate_pem, now).await,
+        }
+    }
+
+    /// The certificate for which a token was spent, if it is still good.
+    async fn delivered_again(
+        &self,
+        cluster: &ClusterName,
+        certificate_pem: String,
+        now: Timestamp,
+    ) -> Result<v1::enroll_response::Outcome, Status> {
+        let trust = self.authorities.current();
+        let Some(certificate) = trust.once_issued(&certificate_pem).filter(|issued| issued.expires > now)
+        else {
+            let spent = TokenRefused::Spent { cluster: cluster.clone() };
+            return Err(Status::permission_denied(spent.to_string()));
+        };
+        let standing = self.admission.standing(&certificate).await;
+        let Some(_) = accepted(cluster, standing)? else { return Ok(pending(cluster)) };
+        let ca_pem = trust.bundle_pem();
+        Ok(v1::enroll_response::Outcome::Certificate(v1::Certificate { certificate_pem, ca_pem }))
     }
 
     /// The certificate that a spoke shows in place of a token, if it is one of ours, of that cluster and of that key.
@@ -144,41 +169,87 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
         if present.expires <= now {
             return Err(Status::unauthenticated("the certificate of this connection is over: dial again"));
         }
-        match self.admission.standing(present).await {
-            Ok(Standing::Accepted) => {}
-            Ok(Standing::Pending) => {
-                return Err(Status::permission_denied(format!(
-                    "GPUCluster {} is not accepted: set spec.accepted to true",
-                    present.cluster
-                )));
-            }
-            Ok(Standing::Refused(message) | Standing::Revoked(message)) => {
-                return Err(Status::permission_denied(message));
-            }
-            Err(error) => return Err(Status::unavailable(format!("the hub could not look: {error}"))),
+        if let Some(problem) = dropped(&self.authorities.current(), present) {
+            return Err(Status::permission_denied(problem));
         }
-        let cluster_uid = present.cluster_uid.as_deref().unwrap_or_default();
-        let subject = Subject { cluster: &present.cluster, cluster_uid, family: present.family() };
-        self.issue(&key, &subject, now, (Actor::Spoke(&present.serial), "in place of one that is valid"))
+        let cluster = &present.cluster;
+        let standing = self.admission.standing(present).await;
+        let Some(membership) = accepted(cluster, standing)? else {
+            return Err(Status::permission_denied(format!(
+                "GPUCluster {cluster} is not accepted: set spec.accepted to true"
+            )));
+        };
+        // An older agent does not say where it is.
+        if let Some(problem) =
+            Some(&request.cluster_uid).filter(|uid| !uid.is_empty()).and_then(|uid| copied(&membership, uid))
+        {
+            return Err(Status::permission_denied(problem));
+        }
+        let subject = subject(cluster, &membership, &request.cluster_uid, present.family());
+        let issued = self.issue(&key, &subject, now)?;
+        let grounds = (Actor::Spoke(&present.serial), "in place of one that is valid");
+        self.recorded(&issued, grounds);
+        Ok(self.with_bundle(issued.certificate_pem))
     }
 
-    fn issue(
-        &self,
-        key: &SpokeKey,
-        subject: &Subject<'_>,
-        now: Timestamp,
-        (actor, cause): (Actor<'_>, &str),
-    ) -> Result<v1::Certificate, Status> {
+    fn issue(&self, key: &SpokeKey, subject: &Subject<'_>, now: Timestamp) -> Result<Issued, Status> {
         let trust = self.authorities.current();
-        let issued = trust
-            .signer()
-            .issue(key, subject, rand::random(), now, self.certificate_life)
-            .map_err(|error| internal(&error))?;
-        self.counters.certificates.inc();
-        let (cluster, certificate) = (subject.cluster, &issued.certificate);
-        Act::new(Action::Certify, actor, cause).cluster(cluster).serial(&certificate.serial).record();
-        Ok(v1::Certificate { certificate_pem: issued.certificate_pem, ca_pem: trust.bundle_pem() })
+        let issued = trust.signer().issue(key, subject, rand::random(), now, self.certificate_life);
+        issued.map_err(|error| internal(&error))
     }
+
+    fn certified(&self, issued: &Issued, grounds: (Actor<'_>, &str)) -> v1::enroll_response::Outcome {
+        self.recorded(issued, grounds);
+        v1::enroll_response::Outcome::Certificate(self.with_bundle(issued.certificate_pem.clone()))
+    }
+
+    /// A certificate goes out.
+    fn recorded(&self, issued: &Issued, (actor, cause): (Actor<'_>, &str)) {
+        self.counters.certificates.inc();
+        let SpokeCertificate { cluster, serial, .. } = &issued.certificate;
+        Act::new(Action::Certify, actor, cause).cluster(cluster).serial(serial).record();
+    }
+
+    fn with_bundle(&self, certificate_pem: String) -> v1::Certificate {
+        v1::Certificate { certificate_pem, ca_pem: self.authorities.current().bundle_pem() }
+    }
+}
+
+/// Whom a certificate is for. A cluster of which nobody has said yet which it is is the one that asks.
+fn subject<'a>(
+    cluster: &'a ClusterName,
+    membership: &'a Membership,
+    cluster_uid: &'a str,
+    family: Family,
+) -> Subject<'a> {
+    let Membership { object_uid, cluster_uid: recorded } = membership;
+    let cluster_uid = if recorded.is_empty() { cluster_uid } else { recorded };
+    Subject { cluster, cluster_uid, object_uid, family }
+}
+
+/// What the cluster is held to; `None` while its admin is waited for.
+fn accepted(
+    cluster: &ClusterName,
+    standing: Result<Standing, PortError>,
+) -> Result<Option<Membership>, Status> {
+    match standing.map_err(|error| Status::unavailable(format!("the hub could not look: {error}")))? {
+        Standing::Accepted(membership) => Ok(Some(membership)),
+        Standing::Pending => {
+            tracing::info!(%cluster, "a spoke that may ask waits for spec.accepted");
+            Ok(None)
+        }
+        Standing::Refused(message) | Standing::Revoked(message) => Err(Status::permission_denied(message)),
+    }
+}
+
+fn pending(cluster: &ClusterName) -> v1::enroll_response::Outcome {
+    v1::enroll_response::Outcome::Pending(v1::Pending {
+        message: format!(
+            "cluster {cluster} waits for the fleet admin: kubectl patch gpucluster {cluster} --type=merge -p \
+             '{{\"spec\":{{\"accepted\":true}}}}'"
+        ),
+        retry_after_seconds: RETRY_AFTER,
+    })
 }
 
 fn invalid(error: impl std::fmt::Display) -> Status {

@@ -1,9 +1,34 @@
 //! What sessions tell the controllers.
 
+use std::fmt;
+
 use jiff::Timestamp;
 
 use crate::fleet::{Agent, Capacity, ClusterName, HeldObject, ObjectResult, ObjectStatus};
 use crate::pki::{CaHash, SpokeCertificate};
+
+/// An epoch that a spoke says it has accepted, that this hub's does not cover, and that the spoke cannot prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnprovenEpoch {
+    /// Its term.
+    pub theirs: u64,
+    /// The hub's own term.
+    pub ours: u64,
+    /// Whether there was a proof, which this hub did not make; else there was none.
+    pub has_proof: bool,
+}
+
+impl fmt::Display for UnprovenEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { theirs, ours, has_proof } = self;
+        let how = if *has_proof { "with a proof that this hub did not make" } else { "without a proof" };
+        write!(
+            f,
+            "the agent says, {how}, that it has accepted term {theirs} of this hub, which is at term {ours}: it is not let in, \
+             and no term was raised for it"
+        )
+    }
+}
 
 /// One thing that a session has to say. Sent over a bounded channel; while the receiver is slow, a session keeps the
 /// latest per object, so its memory is bounded by the number of distinct objects.
@@ -34,6 +59,13 @@ pub enum LinkEvent {
         cluster: ClusterName,
         /// What both agents say of themselves, in one sentence.
         message: String,
+    },
+    /// A spoke was turned away because it does not prove the epoch that it says it has accepted.
+    EpochUnproven {
+        /// Whose.
+        cluster: ClusterName,
+        /// What it says.
+        epoch: UnprovenEpoch,
     },
     /// The session ended; what the cluster holds is unknown from now on, not gone.
     Disconnected {
@@ -86,6 +118,7 @@ impl LinkEvent {
             | Self::Heard { cluster }
             | Self::Identified { cluster, .. }
             | Self::Duplicate { cluster, .. }
+            | Self::EpochUnproven { cluster, .. }
             | Self::Capacity { cluster, .. }
             | Self::Status { cluster, .. }
             | Self::Results { cluster, .. }

@@ -17,6 +17,7 @@ use super::terms::Terms;
 use super::{Counters, Fleetbox, bounds, wire};
 use crate::epoch::Epoch;
 use crate::fleet::{ClusterName, ObjectRef};
+use crate::pki::EpochKey;
 
 /// Bytes of what a message may hold of the hub's memory beside its own length: the rows are larger than they travel.
 const ROW: usize = 64;
@@ -71,17 +72,24 @@ impl<'a> Script<'a> {
         (byte % 3 > 0).then(|| v1::Fingerprint { sum: vec![byte; 16], count: u32::from(byte) })
     }
 
+    /// Proven or not.
+    fn epoch(&mut self) -> Option<v1::Epoch> {
+        let hub_id = if self.byte()?.is_multiple_of(4) { "other" } else { "hub" }.to_owned();
+        let byte = self.byte()?;
+        let epoch = Epoch { hub_id, term: u64::from(byte % 8), incarnation: "i".into() };
+        let is_proven = byte & 8 == 0;
+        let proof = is_proven.then(|| key().prove(&epoch, &"east".parse().unwrap(), "").to_vec());
+        let Epoch { hub_id, term, incarnation } = epoch;
+        Some(v1::Epoch { hub_id, term, incarnation, proof: proof.unwrap_or_default() })
+    }
+
     fn said(&mut self, op: u8) -> Option<v1::SpokeMessage> {
         let message = match op {
             0..4 => return v1::SpokeMessage::decode(self.bytes()?).ok(),
             4 => Message::Hello(v1::Hello {
                 cluster: "east".into(),
                 instance: self.name()?,
-                highest_epoch: Some(v1::Epoch {
-                    hub_id: if self.byte()?.is_multiple_of(4) { "other" } else { "hub" }.into(),
-                    term: u64::from(self.byte()? % 8),
-                    incarnation: "i".into(),
-                }),
+                highest_epoch: Some(self.epoch()?),
                 held: self.fingerprint(),
                 ..v1::Hello::default()
             }),
@@ -126,6 +134,10 @@ impl<'a> Script<'a> {
     }
 }
 
+fn key() -> EpochKey {
+    EpochKey::new([7; 32])
+}
+
 /// A session, and what its hub wants.
 struct Play {
     machine: Machine,
@@ -146,7 +158,7 @@ impl Play {
             ("east".parse().unwrap(), Fleetbox::default(), Instant::now());
         let terms = Terms::of(1, Duration::from_secs(10), [0.5; 2]);
         let (end, counters) = (Timestamp::MAX, Counters::default());
-        let machine = Machine::new(cluster.clone(), end, terms, fleetbox.clone(), counters, now);
+        let machine = Machine::new(cluster.clone(), end, terms, key(), fleetbox.clone(), counters, now);
         let epoch = Epoch { hub_id: "hub".into(), term: 3, incarnation: "i".into() };
         let (doomed, most) = (BTreeSet::new(), 10_000 + 1000 + 8 + 4 * (6 + input));
         Self { machine, fleetbox, cluster, epoch, now, doomed, closed: false, last: None, most }

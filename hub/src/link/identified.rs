@@ -8,7 +8,7 @@ use proto::v1::hub_message::Message as ToSpoke;
 use proto::v1::spoke_message::Message as FromSpoke;
 use tokio::sync::watch;
 
-use super::LinkEvent;
+use super::{LinkEvent, Membership};
 use crate::pki::{CaHash, SpokeCertificate, Trust};
 
 /// How long all spokes of a CA that retires have for their renewals: a fleet of ten thousand asks for 35 a second.
@@ -17,6 +17,7 @@ const RENEW_WITHIN: Duration = Duration::from_mins(5);
 /// What is known of the spoke at the other end.
 pub(super) struct Identified {
     certificate: SpokeCertificate,
+    membership: Membership,
     trust: watch::Receiver<Arc<Trust>>,
     /// What the spoke says it trusts; nothing until its Hello, and for ever if it knows no bundles.
     trusted: Vec<CaHash>,
@@ -33,8 +34,12 @@ pub(super) enum About {
 }
 
 impl Identified {
-    pub(super) fn new(certificate: SpokeCertificate, trust: watch::Receiver<Arc<Trust>>) -> Self {
-        Self { certificate, trust, trusted: Vec::new(), told: None }
+    pub(super) fn new(
+        certificate: SpokeCertificate,
+        membership: Membership,
+        trust: watch::Receiver<Arc<Trust>>,
+    ) -> Self {
+        Self { certificate, membership, trust, trusted: Vec::new(), told: None }
     }
 
     pub(super) fn certificate(&self) -> &SpokeCertificate {
@@ -47,15 +52,8 @@ impl Identified {
             |authorities: &[String]| authorities.iter().map(|hash| CaHash::told(hash)).collect::<Vec<_>>();
         match &message.message {
             Some(FromSpoke::Hello(hello)) => {
-                if let Some(uid) = &self.certificate.cluster_uid
-                    && *uid != hello.cluster_uid
-                {
-                    return Err(format!(
-                        "its cluster (kube-system uid {}) is not the one that its certificate was issued for ({uid}): an \
-                         identity is not to be copied; delete the Secret nimfleet-spoke-identity there and join with \
-                         a token and a name of its own",
-                        hello.cluster_uid
-                    ));
+                if let Some(problem) = copied(&self.membership, &hello.cluster_uid) {
+                    return Err(problem);
                 }
                 self.trusted = told(&hello.trusted_authorities);
                 Ok(About::Work)
@@ -78,14 +76,7 @@ impl Identified {
 
     /// Why this session has to end, if the hub's CAs are such.
     pub(super) fn goodbye(&self) -> Option<String> {
-        let trust = self.trust.borrow();
-        let SpokeCertificate { cluster, authority, .. } = &self.certificate;
-        (!trust.trusts(authority)).then(|| {
-            format!(
-                "the certificate is of CA {authority}, which this hub no longer trusts: get a new token with \
-                 `nimfleet-hub join-command {cluster}`"
-            )
-        })
+        dropped(&self.trust.borrow(), &self.certificate)
     }
 
     /// What the spoke has to be told about CAs now, if anything.
@@ -116,6 +107,30 @@ impl Identified {
         let (certificate, trusted) = (self.certificate.clone(), self.trusted.clone());
         LinkEvent::Identified { cluster: certificate.cluster.clone(), certificate, trusted }
     }
+}
+
+/// Why a certificate gives no right any more because of the CA that signed it, if so. A connection outlives its handshake, so
+/// every call that rests on a certificate asks.
+pub(super) fn dropped(trust: &Trust, certificate: &SpokeCertificate) -> Option<String> {
+    let SpokeCertificate { cluster, authority, .. } = certificate;
+    (!trust.trusts(authority)).then(|| {
+        format!(
+            "the certificate is of CA {authority}, which this hub no longer trusts: get a new token with `nimfleet-hub \
+             join-command {cluster}`"
+        )
+    })
+}
+
+/// Why a spoke that says it is in the cluster of that uid may not use the identity, if so.
+pub(super) fn copied(membership: &Membership, cluster_uid: &str) -> Option<String> {
+    let uid = &membership.cluster_uid;
+    (!uid.is_empty() && uid != cluster_uid).then(|| {
+        format!(
+            "its cluster (kube-system uid {cluster_uid}) is not the one that its certificate was issued for ({uid}): an \
+             identity is not to be copied; delete the Secret nimfleet-spoke-identity there and join with a token and a name \
+             of its own"
+        )
+    })
 }
 
 /// The same CAs, in whatever order.

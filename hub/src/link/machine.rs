@@ -21,6 +21,7 @@ use super::wire;
 use super::{Counters, Fleetbox, LinkEvent};
 use crate::epoch::Epoch;
 use crate::fleet::{Answer, ClusterName};
+use crate::pki::EpochKey;
 
 /// What happens to a session.
 #[derive(Debug)]
@@ -68,17 +69,19 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A session of the spoke whose certificate names `cluster` and ends at `certificate_expiry`.
+    /// A session of the spoke whose certificate names `cluster` and ends at `certificate_expiry`. `key` proves the hub's
+    /// epochs.
     #[must_use]
     pub fn new(
         cluster: ClusterName,
         certificate_expiry: Timestamp,
         terms: Terms,
+        key: EpochKey,
         mailboxes: Fleetbox,
         counters: Counters,
         now: Instant,
     ) -> Self {
-        let session = Session::new(cluster.clone(), certificate_expiry, terms, now);
+        let session = Session::new(cluster.clone(), certificate_expiry, terms, key, now);
         Self { cluster, session, mailboxes, seat: None, counters }
     }
 
@@ -210,6 +213,9 @@ impl Machine {
                 self.counters.tombstones.inc_by(tombstones.len() as u64);
             }
             ToSpoke::Compare(_) => drop(self.counters.comparisons.inc()),
+            ToSpoke::GoAway { reason: GoAwayReason::EpochUnproven, .. } => {
+                self.counters.unproven_epochs.inc();
+            }
             ToSpoke::Heartbeat | ToSpoke::GoAway { .. } => {}
         }
     }

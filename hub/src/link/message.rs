@@ -9,6 +9,7 @@ use proto::Fingerprint;
 use super::object::{DesiredObject, GoAwayReason, Removal};
 use crate::epoch::Epoch;
 use crate::fleet::{Agent, Capacity, HeldObject, ObjectResult, ObjectStatus};
+use crate::pki::EpochProof;
 
 /// One process of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub(super) struct Hello {
     pub(super) agent: Agent,
     pub(super) instance: Instance,
     pub(super) highest_epoch: Option<Epoch>,
+    /// What it returns as the proof of that epoch; empty from an agent that knows no proofs.
+    pub(super) epoch_proof: Vec<u8>,
     /// All that it holds of the hub whose epoch that is; none of an agent that does not compare by hash.
     pub(super) held: Option<Fingerprint>,
 }
@@ -55,6 +58,7 @@ pub(super) enum FromSpoke {
 pub(super) enum ToSpoke {
     Welcome {
         epoch: Epoch,
+        proof: EpochProof,
         heartbeat: Duration,
         longest_wait: Duration,
         in_sync: bool,
@@ -64,6 +68,7 @@ pub(super) enum ToSpoke {
     Delta {
         id: u64,
         epoch: Epoch,
+        proof: EpochProof,
         upserts: Vec<Arc<DesiredObject>>,
         tombstones: Vec<Arc<Removal>>,
     },

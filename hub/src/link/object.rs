@@ -118,6 +118,8 @@ pub enum GoAwayReason {
     NotAccepted,
     /// The spoke broke the protocol.
     ProtocolError,
+    /// The spoke has accepted an epoch that is above this hub's, and does not prove it.
+    EpochUnproven,
     /// The spoke's certificate is no longer taken: it needs a new token.
     Revoked,
 }

@@ -4,16 +4,25 @@ use std::future::Future;
 
 use crate::epoch::Epoch;
 use crate::fleet::ClusterName;
-use crate::pki::{Member, SpokeCertificate};
+use crate::pki::{EpochKey, Member, SpokeCertificate};
 
 /// A fault behind a port: the API server did not answer, for example. The call is tried again later.
 pub type PortError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What certificates of an accepted cluster are held to, beside its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// `metadata.uid` of its GPUCluster.
+    pub object_uid: String,
+    /// `metadata.uid` of its kube-system namespace. Empty where nobody has said it yet.
+    pub cluster_uid: String,
+}
 
 /// May a cluster be part of the fleet?
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// `GPUCluster.spec.accepted` is true.
-    Accepted,
+    Accepted(Membership),
     /// The admin has not accepted it yet.
     Pending,
     /// It cannot be: the sentence says why and what to do.
@@ -59,6 +68,9 @@ pub trait EpochStore: Send + Sync + 'static {
 
     /// The epoch in force.
     fn current(&self) -> Epoch;
+
+    /// Proves epochs of this hub.
+    fn key(&self) -> EpochKey;
 
     /// Makes and persists an epoch whose term is above `term`, unless the one in force is above it already. Until this
     /// has returned nothing is sent to the spoke that reported `term`.

@@ -67,6 +67,7 @@ mod tests {
             serial: "0a".into(),
             expires: Timestamp::UNIX_EPOCH,
             cluster_uid: None,
+            object_uid: None,
             authority: CaHash::told("sha256:00"),
             key_hash: [0; 32],
         };

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::allowance::Allowance;
-use super::connect::turned_away;
+use super::connect::membership;
 use super::identified::{About, Identified};
 use super::lanes::Lanes;
 use super::machine::{Act, Happening, Machine};
@@ -124,8 +124,7 @@ impl<A: Admission, E: EpochStore> Runner<A, E> {
         let mut acts = VecDeque::from(self.step(happening));
         if !had_seat
             && self.machine.seat().is_some()
-            && let Some((reason, message)) =
-                turned_away(&*self.admission, self.identified.certificate()).await
+            && let Err((reason, message)) = membership(&*self.admission, self.identified.certificate()).await
         {
             // Asked once more now that it has the seat: from here on whoever takes the right away ends the session, so
             // that no moment is left in between.

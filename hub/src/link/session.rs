@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! Greeting ──Hello──► Claiming ──seat──► Raising ──epoch──► Indexing ──last Index──► Live ◄─┐
-//!                                  └───── epoch is high enough ────┤                     ├───┘ comparing once more
-//!                                                                  └──── all in sync ────┘
+//!                                  ├───── epoch is high enough ────┤                     ├───┘ comparing once more
+//!                                  │                               └──── all in sync ────┘
+//!                                  └── spoke's epoch is higher, and not proven ──► closed
 //! ```
 
 mod delivery;
@@ -18,13 +19,14 @@ use proto::{Fingerprint, bucket};
 
 use self::delivery::{Acked, Compared, Delivery, Next};
 pub(super) use self::event::{Effect, Event, View};
-use super::event::LinkEvent;
+use super::event::{LinkEvent, UnprovenEpoch};
 use super::message::{FromSpoke, Hello, ToSpoke};
 use super::object::GoAwayReason;
 use super::terms::Terms;
 use super::wants::Wants;
 use crate::epoch::Epoch;
 use crate::fleet::{ClusterName, ObjectStatus};
+use crate::pki::{EpochKey, EpochProof};
 
 /// A spoke has this long for its Hello.
 const GREETING: Duration = Duration::from_secs(10);
@@ -62,6 +64,10 @@ pub(super) struct Session {
     cluster: ClusterName,
     certificate_expiry: Timestamp,
     terms: Terms,
+    /// Proves the hub's epochs to this cluster.
+    key: EpochKey,
+    /// What the spoke says of its kube-system namespace: epochs are proven to it.
+    cluster_uid: String,
     phase: Phase,
     delivery: Delivery,
     /// The latest statuses of what is held here and nobody wants yet, by uid.
@@ -78,12 +84,15 @@ impl Session {
         cluster: ClusterName,
         certificate_expiry: Timestamp,
         terms: Terms,
+        key: EpochKey,
         now: Instant,
     ) -> Self {
         Self {
             cluster,
             certificate_expiry,
             terms,
+            key,
+            cluster_uid: String::new(),
             phase: Phase::Greeting,
             delivery: Delivery::default(),
             unclaimed: BTreeMap::new(),
@@ -202,6 +211,7 @@ impl Session {
             );
             return self.broken(&problem, effects);
         }
+        self.cluster_uid.clone_from(&hello.agent.cluster_uid);
         effects.push(Effect::Claim(hello.instance.clone()));
         self.phase = Phase::Claiming(hello);
     }
@@ -215,11 +225,27 @@ impl Session {
         match &hello.highest_epoch {
             // What obeys another hub is welcomed like any other: the spoke itself refuses, and names the remedy.
             Some(known) if known.hub_id == view.epoch.hub_id && !covers(view.epoch, known) => {
-                effects.push(Effect::RaiseEpoch(known.term));
-                self.phase = Phase::Raising(hello);
+                if self.key.verifies(&hello.epoch_proof, known, &self.cluster, &self.cluster_uid) {
+                    effects.push(Effect::RaiseEpoch(known.term));
+                    self.phase = Phase::Raising(hello);
+                } else {
+                    let unproven = UnprovenEpoch {
+                        theirs: known.term,
+                        ours: view.epoch.term,
+                        has_proof: !hello.epoch_proof.is_empty(),
+                    };
+                    self.unproven(unproven, effects);
+                }
             }
             _ => self.welcome(hello, view, effects),
         }
+    }
+
+    /// One spoke's word raises nothing: it would be above every other spoke's epoch too.
+    fn unproven(&mut self, epoch: UnprovenEpoch, effects: &mut Vec<Effect>) {
+        let message = epoch.to_string();
+        effects.push(Effect::Tell(LinkEvent::EpochUnproven { cluster: self.cluster.clone(), epoch }));
+        self.goodbye(GoAwayReason::EpochUnproven, message, effects);
     }
 
     fn welcome(&mut self, hello: Hello, view: &mut View<'_>, effects: &mut Vec<Effect>) {
@@ -231,6 +257,7 @@ impl Session {
         let in_sync = is_ours && held == Some(view.wants.wanted().all());
         effects.push(Effect::Send(ToSpoke::Welcome {
             epoch: view.epoch.clone(),
+            proof: self.proof(view.epoch),
             heartbeat: self.terms.heartbeat,
             longest_wait: self.terms.longest_wait,
             in_sync,
@@ -296,7 +323,7 @@ impl Session {
             effects.push(Effect::Tell(LinkEvent::Results { cluster: self.cluster.clone(), results }));
         }
         if stale_epoch {
-            // It obeys a higher term by now. When it dials again it says which, and the hub rises above it.
+            // It obeys a higher term by now. When it dials again it proves which, and the hub rises above it.
             let message = "the spoke obeys a higher term: dial again".to_owned();
             return self.goodbye(GoAwayReason::Unavailable, message, effects);
         }
@@ -337,10 +364,14 @@ impl Session {
             }
             if !upserts.is_empty() || !tombstones.is_empty() {
                 self.sent = view.now;
-                let epoch = view.epoch.clone();
-                effects.push(Effect::Send(ToSpoke::Delta { id, epoch, upserts, tombstones }));
+                let (epoch, proof) = (view.epoch.clone(), self.proof(view.epoch));
+                effects.push(Effect::Send(ToSpoke::Delta { id, epoch, proof, upserts, tombstones }));
             }
         }
+    }
+
+    fn proof(&self, epoch: &Epoch) -> EpochProof {
+        self.key.prove(epoch, &self.cluster, &self.cluster_uid)
     }
 
     fn is_greeted(&self) -> bool {
@@ -384,6 +415,7 @@ impl Session {
             GoAwayReason::DuplicateInstance
             | GoAwayReason::NotAccepted
             | GoAwayReason::ProtocolError
+            | GoAwayReason::EpochUnproven
             | GoAwayReason::Revoked => LATER,
         };
         effects.push(Effect::Send(ToSpoke::GoAway { reason, message: message.clone(), retry_after }));

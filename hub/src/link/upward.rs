@@ -32,6 +32,7 @@ impl Upward {
             event @ (LinkEvent::Connected { .. }
             | LinkEvent::Identified { .. }
             | LinkEvent::Duplicate { .. }
+            | LinkEvent::EpochUnproven { .. }
             | LinkEvent::Disconnected { .. }) => return Some(event),
         }
         None

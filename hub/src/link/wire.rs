@@ -14,6 +14,7 @@ use crate::fleet::{
     Agent, Answer, HeldObject, HoldReason, ObjectCondition, ObjectRef, ObjectResult, ObjectStatus,
     RejectionClass, Truth, Unschedulable,
 };
+use crate::pki::EpochProof;
 
 /// Whether an agent looks for a gang's nodes before it takes it.
 pub(crate) fn looks_for_gangs(agent: &Agent) -> bool {
@@ -45,6 +46,7 @@ pub(super) fn from_spoke(message: v1::SpokeMessage, received_at: Timestamp) -> O
 }
 
 fn from_hello(hello: v1::Hello) -> Hello {
+    let v1::Epoch { hub_id, term, incarnation, proof } = hello.highest_epoch.clone().unwrap_or_default();
     Hello {
         cluster: hello.cluster,
         agent: Agent {
@@ -54,11 +56,8 @@ fn from_hello(hello: v1::Hello) -> Hello {
             limits: hello.limits,
         },
         instance: Instance { id: hello.instance, started_ms: hello.instance_started_ms },
-        highest_epoch: hello.highest_epoch.map(|epoch| Epoch {
-            hub_id: epoch.hub_id,
-            term: epoch.term,
-            incarnation: epoch.incarnation,
-        }),
+        highest_epoch: hello.highest_epoch.map(|_| Epoch { hub_id, term, incarnation }),
+        epoch_proof: proof,
         held: hello.held.as_ref().and_then(Fingerprint::from_wire),
     }
 }
@@ -141,19 +140,23 @@ fn from_ms(ms: i64) -> Timestamp {
 pub(super) fn to_spoke(message: ToSpoke, now: Timestamp) -> v1::HubMessage {
     use v1::hub_message::Message;
     let message = match message {
-        ToSpoke::Welcome { epoch, heartbeat, longest_wait, in_sync } => Message::Welcome(v1::Welcome {
-            epoch: Some(to_epoch(epoch)),
-            heartbeat_seconds: to_seconds(heartbeat),
-            server_time_ms: now.as_millisecond(),
-            capabilities: [capability::COMPARE_BY_HASH, capability::DELETION_BRAKE].map(str::to_owned).into(),
-            in_sync,
-            longest_wait_ms: to_ms(longest_wait),
-            max_message_bytes: u32::try_from(proto::MAX_MESSAGE_BYTES).unwrap_or(u32::MAX),
-        }),
+        ToSpoke::Welcome { epoch, proof, heartbeat, longest_wait, in_sync } => {
+            Message::Welcome(v1::Welcome {
+                epoch: Some(to_epoch(epoch, proof)),
+                heartbeat_seconds: to_seconds(heartbeat),
+                server_time_ms: now.as_millisecond(),
+                capabilities: [capability::COMPARE_BY_HASH, capability::DELETION_BRAKE]
+                    .map(str::to_owned)
+                    .into(),
+                in_sync,
+                longest_wait_ms: to_ms(longest_wait),
+                max_message_bytes: u32::try_from(proto::MAX_MESSAGE_BYTES).unwrap_or(u32::MAX),
+            })
+        }
         ToSpoke::Compare(buckets) => Message::Compare(v1::Compare { buckets }),
-        ToSpoke::Delta { id, epoch, upserts, tombstones } => Message::Desired(v1::DesiredDelta {
+        ToSpoke::Delta { id, epoch, proof, upserts, tombstones } => Message::Desired(v1::DesiredDelta {
             delta_id: id,
-            epoch: Some(to_epoch(epoch)),
+            epoch: Some(to_epoch(epoch, proof)),
             upserts: upserts.iter().map(|object| to_upsert(object)).collect(),
             tombstones: tombstones.iter().map(|removal| to_tombstone(removal)).collect(),
         }),
@@ -164,6 +167,7 @@ pub(super) fn to_spoke(message: ToSpoke, now: Timestamp) -> v1::HubMessage {
                 GoAwayReason::DuplicateInstance => v1::GoAwayReason::DuplicateInstance,
                 GoAwayReason::NotAccepted => v1::GoAwayReason::NotAccepted,
                 GoAwayReason::ProtocolError => v1::GoAwayReason::ProtocolError,
+                GoAwayReason::EpochUnproven => v1::GoAwayReason::EpochUnproven,
                 GoAwayReason::Revoked => v1::GoAwayReason::Revoked,
             }),
             message,
@@ -174,8 +178,9 @@ pub(super) fn to_spoke(message: ToSpoke, now: Timestamp) -> v1::HubMessage {
     v1::HubMessage { message: Some(message) }
 }
 
-fn to_epoch(epoch: Epoch) -> v1::Epoch {
-    v1::Epoch { hub_id: epoch.hub_id, term: epoch.term, incarnation: epoch.incarnation }
+fn to_epoch(epoch: Epoch, proof: EpochProof) -> v1::Epoch {
+    let Epoch { hub_id, term, incarnation } = epoch;
+    v1::Epoch { hub_id, term, incarnation, proof: proof.into() }
 }
 
 fn to_object(object: &ObjectRef) -> v1::ObjectRef {

@@ -37,6 +37,9 @@ pub enum Rotation {
 }
 
 impl<S: Secrets> Authorities<S> {
+    /// Name of the Secret that keeps them, in the hub's namespace.
+    pub const SECRET: &str = SECRET;
+
     /// The CAs in the Secret; a first one, which lives for `life`, where it is missing. Of two hubs that start at once,
     /// one makes it and both use it.
     pub async fn load_or_create(

@@ -10,7 +10,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use sha2::{Digest, Sha256};
 
-use super::certificate::{CaHash, Family, IDENTITY, SpokeCertificate, UID};
+use super::certificate::{CaHash, Family, IDENTITY, OBJECT_UID, SpokeCertificate, UID};
 use super::secrets::SecretError;
 use crate::fleet::ClusterName;
 
@@ -35,7 +35,8 @@ pub enum AuthorityError {
     Secret(#[from] SecretError),
     /// The Secret's content cannot be used.
     #[error(
-        "Secret {SECRET}: {problem}; restore it from a backup, or delete it and join every spoke again with a new token"
+        "Secret {SECRET}: {problem}; restore it from a backup, or delete it, start the hub with --begin-anew=ca and join \
+         every spoke again with a new token"
     )]
     Content {
         /// What is wrong.
@@ -81,6 +82,8 @@ pub struct Subject<'a> {
     pub cluster: &'a ClusterName,
     /// `metadata.uid` of the cluster's kube-system namespace.
     pub cluster_uid: &'a str,
+    /// `metadata.uid` of its GPUCluster: the certificate is void when another one has the name.
+    pub object_uid: &'a str,
     /// What all certificates share that follow from one another.
     pub family: Family,
 }
@@ -203,12 +206,15 @@ impl Authority {
         now: Timestamp,
         life: SignedDuration,
     ) -> Result<Issued, AuthorityError> {
-        let Subject { cluster, cluster_uid, family } = subject;
+        let Subject { cluster, cluster_uid, object_uid, family } = subject;
         let mut params = params(cluster.as_str(), now, (now + life).min(self.expires));
         params.serial_number = Some(SerialNumber::from_slice(&family.serial(number)));
         let uri = |text: String| text.try_into().map(SanType::URI).map_err(AuthorityError::Signing);
-        params.subject_alt_names =
-            vec![uri(format!("{IDENTITY}{cluster}"))?, uri(format!("{UID}{cluster_uid}"))?];
+        params.subject_alt_names = vec![
+            uri(format!("{IDENTITY}{cluster}"))?,
+            uri(format!("{UID}{cluster_uid}"))?,
+            uri(format!("{OBJECT_UID}{object_uid}"))?,
+        ];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let signed = params.signed_by(&key.key, &self.issuer).map_err(AuthorityError::Signing)?;

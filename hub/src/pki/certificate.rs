@@ -14,6 +14,8 @@ use crate::fleet::ClusterName;
 pub(super) const IDENTITY: &str = "nimfleet://cluster/";
 /// Before the uid of the cluster's kube-system namespace, as another one.
 pub(super) const UID: &str = "nimfleet://uid/";
+/// Before the uid of the GPUCluster that it was issued for, as a third.
+pub(super) const OBJECT_UID: &str = "nimfleet://gpucluster/";
 /// Bytes of a serial number: half the family, half the one.
 const HALF: usize = 8;
 
@@ -82,6 +84,8 @@ pub struct SpokeCertificate {
     pub cluster: ClusterName,
     /// `metadata.uid` of the cluster's kube-system namespace; `None` in one that was issued before these had it.
     pub cluster_uid: Option<String>,
+    /// `metadata.uid` of the GPUCluster that it was issued for; `None` in one that was issued before these had it.
+    pub object_uid: Option<String>,
     /// Serial number, lower-case hex.
     pub serial: String,
     /// The CA that signed it.
@@ -108,12 +112,20 @@ impl SpokeCertificate {
         };
         Some(Self {
             cluster: uri(IDENTITY)?.parse().ok()?,
-            cluster_uid: uri(UID),
+            cluster_uid: uri(UID).filter(|uid| !uid.is_empty()),
+            object_uid: uri(OBJECT_UID),
             serial: hex::encode(parsed.raw_serial()),
             authority: authorities.into_iter().find_map(|authority| signer(&parsed, authority))?,
             expires: Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()?,
             key_hash: Sha256::digest(parsed.public_key().raw).into(),
         })
+    }
+
+    /// Whether a certificate of that serial number follows from this one, or this one from it, by renewal.
+    #[must_use]
+    pub fn is_kin_of(&self, serial: &str) -> bool {
+        let have_families = self.serial.len() == 4 * HALF && serial.len() == 4 * HALF;
+        self.serial == serial || have_families && self.serial.get(..2 * HALF) == serial.get(..2 * HALF)
     }
 
     /// What its successors share with it. One that was issued before serial numbers had families founds one.
@@ -159,6 +171,7 @@ mod tests {
         SpokeCertificate {
             cluster: "east".parse().unwrap(),
             cluster_uid: None,
+            object_uid: None,
             serial: serial.to_owned(),
             authority: CaHash::of(b""),
             expires: Timestamp::UNIX_EPOCH,

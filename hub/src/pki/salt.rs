@@ -1,33 +1,23 @@
 //! What only this hub knows, so that hashes of Secrets tell nothing about what is in them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
+use super::own_secret;
 use super::secrets::{SecretError, Secrets};
 
-/// The Secret that keeps it, in the hub's namespace.
-const NAME: &str = "nimfleet-hub-salt";
 const KEY: &str = "salt";
-/// Bytes of a new one: as many as the hash has.
-const LENGTH: usize = 32;
 
 /// The hub's salt. Shows nothing of itself.
 #[derive(Clone)]
-pub struct Salt(Vec<u8>);
+pub struct Salt([u8; 32]);
 
 impl Salt {
-    /// Reads the salt; makes one at the first start of a hub.
+    /// Name of the Secret that keeps it, in the hub's namespace.
+    pub const SECRET: &str = "nimfleet-hub-salt";
+
+    /// Reads the salt; makes one where there is none.
     pub async fn load_or_create(secrets: &impl Secrets) -> Result<Self, SecretError> {
-        loop {
-            if let Some(mut stored) = secrets.get(NAME).await? {
-                return Ok(Self(stored.data.remove(KEY).unwrap_or_default()));
-            }
-            let fresh: [u8; LENGTH] = rand::random();
-            // Where another replica was faster, its salt is read.
-            if secrets.create(NAME, None, BTreeMap::from([(KEY.to_owned(), fresh.to_vec())])).await? {
-                return Ok(Self(fresh.to_vec()));
-            }
-        }
+        own_secret::load_or_create(secrets, Self::SECRET, KEY).await.map(Self)
     }
 
     /// The salt itself.

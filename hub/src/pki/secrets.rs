@@ -23,6 +23,21 @@ pub enum SecretError {
         #[source]
         source: kube::Error,
     },
+    /// What it holds cannot be used.
+    #[error(
+        "Secret {name}: {field} has {length} bytes instead of {expected}: restore it from a backup, or delete it and begin \
+         anew (`nimfleet-hub serve --help`, --begin-anew)"
+    )]
+    Content {
+        /// Name of the Secret.
+        name: String,
+        /// Key of its data.
+        field: &'static str,
+        /// Bytes that are there; 0 where the key is missing.
+        length: usize,
+        /// Bytes that it has to have.
+        expected: usize,
+    },
     /// It did not answer in time.
     #[error("Secret {name}: no answer from the API server within {} s", CALL_TIMEOUT.as_secs())]
     Timeout {

@@ -82,6 +82,8 @@ pub struct TokenRecord {
     pub expires: Timestamp,
     /// SHA-256 of the public key that used it first.
     pub used_by: Option<[u8; 32]>,
+    /// The certificate (PEM) that was issued for it: then it is spent.
+    pub issued: Option<String>,
 }
 
 /// Why a token does not let a spoke in.
@@ -98,6 +100,15 @@ pub enum TokenRefused {
          `nimfleet-hub join-command {cluster}`"
     )]
     Used {
+        /// The cluster it is for.
+        cluster: ClusterName,
+    },
+    /// What was issued for it is over.
+    #[error(
+        "the join token is spent, and the certificate that was issued for it is over: get a new one with `nimfleet-hub \
+         join-command {cluster}`"
+    )]
+    Spent {
         /// The cluster it is for.
         cluster: ClusterName,
     },
@@ -178,7 +189,13 @@ mod tests {
     }
 
     fn record(used_by: Option<[u8; 32]>) -> TokenRecord {
-        TokenRecord { digest: token(A).digest(), cluster: name("east"), expires: at(100), used_by }
+        TokenRecord {
+            digest: token(A).digest(),
+            cluster: name("east"),
+            expires: at(100),
+            used_by,
+            issued: None,
+        }
     }
 
     #[test]
@@ -234,6 +251,7 @@ mod tests {
         let refusals = [
             TokenRefused::Wrong,
             TokenRefused::Used { cluster: name("east") },
+            TokenRefused::Spent { cluster: name("east") },
             TokenRefused::Expired { cluster: name("east"), expired: at(0) },
             TokenRefused::ForeignCluster { cluster: name("west"), presented: name("east") },
         ];

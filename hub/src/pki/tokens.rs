@@ -18,6 +18,7 @@ const DIGEST: &str = "tokenSHA256";
 const CLUSTER: &str = "cluster";
 const EXPIRES: &str = "expires";
 const USED_BY: &str = "usedBy";
+const ISSUED: &str = "issued";
 
 /// A used token is kept this long after its end, so that a spoke that still waits for the admin can come again.
 const KEPT_AFTER_USE: SignedDuration = SignedDuration::from_hours(24 * 30);
@@ -75,8 +76,13 @@ impl<S: Secrets> Tokens<S> {
         let expires = now.checked_add(ttl).map_err(|_| JoinError::Ttl { ttl })?;
         loop {
             let token = Token::from_random(|| rand::random_range(0..36));
-            let record =
-                TokenRecord { digest: token.digest(), cluster: cluster.clone(), expires, used_by: None };
+            let record = TokenRecord {
+                digest: token.digest(),
+                cluster: cluster.clone(),
+                expires,
+                used_by: None,
+                issued: None,
+            };
             // An id that is taken is not an error, only a reason to draw again.
             if self.secrets.create(&secret_name(&token), Some(LABEL), data(&record)).await? {
                 return Ok(token);
@@ -84,26 +90,55 @@ impl<S: Secrets> Tokens<S> {
         }
     }
 
-    /// Uses a token: binds it to the spoke's key, or finds it bound to that key already.
+    /// Uses a token: binds it to the spoke's key, or finds it bound to that key already. Gives the certificate (PEM) for which
+    /// it is spent, if it is.
     pub async fn redeem(
         &self,
         token: &str,
         cluster: &ClusterName,
         key: &SpokeKey,
         now: Timestamp,
-    ) -> Result<(), JoinError> {
+    ) -> Result<Option<String>, JoinError> {
+        let bind = |record: &TokenRecord| record.used_by.is_none().then(|| record.clone());
+        self.change(token, cluster, key, now, bind).await
+    }
+
+    /// Spends a token for a certificate (PEM), which may be given out once this has returned `None`. One that is spent already
+    /// stays so for the certificate that is returned.
+    pub async fn spend(
+        &self,
+        token: &str,
+        cluster: &ClusterName,
+        key: &SpokeKey,
+        certificate_pem: &str,
+        now: Timestamp,
+    ) -> Result<Option<String>, JoinError> {
+        let spend = |record: &TokenRecord| {
+            let issued = Some(certificate_pem.to_owned());
+            record.issued.is_none().then(|| TokenRecord { issued, ..record.clone() })
+        };
+        self.change(token, cluster, key, now, spend).await
+    }
+
+    /// Stores what `change` makes of the record, bound to the key; where that is nothing, gives the certificate of the record.
+    async fn change(
+        &self,
+        token: &str,
+        cluster: &ClusterName,
+        key: &SpokeKey,
+        now: Timestamp,
+        change: impl Fn(&TokenRecord) -> Option<TokenRecord>,
+    ) -> Result<Option<String>, JoinError> {
         let token: Token = token.parse()?;
         let key = key.hash();
         for _ in 0..ATTEMPTS {
             let stored = self.secrets.get(&secret_name(&token)).await?.ok_or(TokenRefused::Wrong)?;
             let record = read(&stored).ok_or(TokenRefused::Wrong)?;
             check(&record, &token, cluster, &key, now)?;
-            if record.used_by.is_some() {
-                return Ok(());
-            }
-            let bound = data(&TokenRecord { used_by: Some(key), ..record });
-            if self.secrets.update(&stored, Some(LABEL), bound).await? {
-                return Ok(());
+            let Some(next) = change(&record) else { return Ok(record.issued) };
+            let next = data(&TokenRecord { used_by: Some(key), ..next });
+            if self.secrets.update(&stored, Some(LABEL), next).await? {
+                return Ok(None);
             }
         }
         Err(JoinError::Contended { id: token.id().to_owned() })
@@ -129,7 +164,7 @@ fn secret_name(token: &Token) -> String {
 }
 
 fn data(record: &TokenRecord) -> BTreeMap<String, Vec<u8>> {
-    let TokenRecord { digest, cluster, expires, used_by } = record;
+    let TokenRecord { digest, cluster, expires, used_by, issued } = record;
     let mut data = BTreeMap::from([
         (DIGEST.to_owned(), hex::encode(digest).into_bytes()),
         (CLUSTER.to_owned(), cluster.as_str().as_bytes().to_vec()),
@@ -137,6 +172,9 @@ fn data(record: &TokenRecord) -> BTreeMap<String, Vec<u8>> {
     ]);
     if let Some(key) = used_by {
         data.insert(USED_BY.to_owned(), hex::encode(key).into_bytes());
+    }
+    if let Some(certificate_pem) = issued {
+        data.insert(ISSUED.to_owned(), certificate_pem.as_bytes().to_vec());
     }
     data
 }
@@ -149,11 +187,13 @@ fn read(stored: &Stored) -> Option<TokenRecord> {
     };
     // Unreadable is not unused.
     let used_by = if stored.data.contains_key(USED_BY) { Some(hash(USED_BY)?) } else { None };
+    let issued = if stored.data.contains_key(ISSUED) { Some(text(ISSUED)?.to_owned()) } else { None };
     Some(TokenRecord {
         digest: hash(DIGEST)?,
         cluster: text(CLUSTER)?.parse().ok()?,
         expires: text(EXPIRES)?.parse().ok()?,
         used_by,
+        issued,
     })
 }
 

@@ -217,12 +217,15 @@ impl Deliver for ClusterDeliver {
             Known::Stored(epoch) => epoch.clone(),
             Known::Nothing => self.inner.state.read().await?,
         };
-        if epoch::judge(stored.as_ref(), offered)? == Accepted::Store {
-            // What is in the cluster is unknown until the write has been answered.
-            *known = Known::Nothing;
-            self.inner.state.write(offered).await?;
-        }
-        *known = Known::Stored(Some(offered.clone()));
+        *known = match epoch::judge(stored.as_ref(), offered)? {
+            Accepted::Known => Known::Stored(stored),
+            Accepted::Store => {
+                // What is in the cluster is unknown until the write has been answered.
+                *known = Known::Nothing;
+                self.inner.state.write(offered).await?;
+                Known::Stored(Some(offered.clone()))
+            }
+        };
         Ok(())
     }
 

@@ -7,10 +7,21 @@ use std::fmt;
 pub struct Epoch {
     /// Made once per hub, kept in the hub's cluster.
     pub hub_id: String,
-    /// Rises by one at every start of the hub, and above whatever a spoke reports.
+    /// Rises by one at every start of the hub, and above whatever epoch of its own a spoke proves.
     pub term: u64,
     /// Random, made anew with every term.
     pub incarnation: String,
+    /// By which the hub knows this epoch again when it is returned in a Hello; nothing that a spoke could check. Empty from a
+    /// hub that knows no proofs.
+    pub proof: Vec<u8>,
+}
+
+impl Epoch {
+    /// Whether it is the same right, however it is proven.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        (&self.hub_id, self.term, &self.incarnation) == (&other.hub_id, other.term, &other.incarnation)
+    }
 }
 
 impl fmt::Display for Epoch {
@@ -65,7 +76,7 @@ pub enum EpochRefused {
 pub enum Accepted {
     /// It is the stored one.
     Known,
-    /// It is higher, or the first: store it before it is used.
+    /// It is higher, the first, or comes with another proof: store it before it is used.
     Store,
 }
 
@@ -88,13 +99,15 @@ pub fn judge(stored: Option<&Epoch>, offered: &Epoch) -> Result<Accepted, EpochR
             theirs: offered.incarnation.clone(),
         });
     }
-    Ok(Accepted::Known)
+    // A hub that knows no proofs takes none away: the next one may need it.
+    let is_news = !offered.proof.is_empty() && offered.proof != stored.proof;
+    Ok(if is_news { Accepted::Store } else { Accepted::Known })
 }
 
 /// Why work of an offered epoch is refused, if it is: only the accepted epoch changes anything.
 #[must_use]
 pub fn check(accepted: Option<&Epoch>, offered: &Epoch) -> Option<String> {
-    if accepted == Some(offered) {
+    if accepted.is_some_and(|accepted| accepted.is(offered)) {
         return None;
     }
     Some(match judge(accepted, offered) {
@@ -108,7 +121,11 @@ mod tests {
     use super::*;
 
     fn epoch(hub: &str, term: u64, incarnation: &str) -> Epoch {
-        Epoch { hub_id: hub.to_owned(), term, incarnation: incarnation.to_owned() }
+        Epoch { hub_id: hub.to_owned(), term, incarnation: incarnation.to_owned(), proof: Vec::new() }
+    }
+
+    fn proven(proof: &[u8]) -> Epoch {
+        Epoch { proof: proof.to_vec(), ..epoch("hub", 5, "x") }
     }
 
     #[test]
@@ -133,6 +150,20 @@ mod tests {
         ];
         for (case, offered, expected) in table {
             assert_eq!(judge(Some(&stored), &offered), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_proof_is_stored_when_it_comes_and_stays_when_none_does() {
+        let table = [
+            (proven(b""), proven(b"p"), Accepted::Store),
+            (proven(b"p"), proven(b"p"), Accepted::Known),
+            (proven(b"p"), proven(b"q"), Accepted::Store),
+            (proven(b"p"), proven(b""), Accepted::Known),
+        ];
+        for (stored, offered, expected) in table {
+            assert_eq!(judge(Some(&stored), &offered), Ok(expected), "{stored:?} {offered:?}");
+            assert_eq!(check(Some(&stored), &offered), None, "the right is the same");
         }
     }
 

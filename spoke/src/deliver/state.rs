@@ -46,6 +46,7 @@ impl State {
                 "hubID": epoch.hub_id,
                 "term": epoch.term.to_string(),
                 "incarnation": epoch.incarnation,
+                "proof": hex::encode(&epoch.proof),
             },
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
@@ -62,7 +63,10 @@ fn parse(data: &BTreeMap<String, String>) -> Result<Option<Epoch>, String> {
     let read = |key: &str| data.get(key).cloned().ok_or_else(|| format!("the key {key} is missing"));
     let term = read("term")?;
     let term = term.parse().map_err(|_| format!("term {term:?} is not a whole number"))?;
-    Ok(Some(Epoch { hub_id: read("hubID")?, term, incarnation: read("incarnation")? }))
+    // Versions before kept none.
+    let proof = data.get("proof").map(String::as_str).unwrap_or_default();
+    let proof = hex::decode(proof).map_err(|_| format!("proof {proof:?} is not hexadecimal"))?;
+    Ok(Some(Epoch { hub_id: read("hubID")?, term, incarnation: read("incarnation")?, proof }))
 }
 
 #[cfg(test)]
@@ -75,8 +79,13 @@ mod tests {
 
     #[test]
     fn an_epoch_is_read_whole_or_not_at_all() {
-        let epoch = Epoch { hub_id: "hub".into(), term: 7, incarnation: "x".into() };
-        assert_eq!(parse(&data(&[("hubID", "hub"), ("term", "7"), ("incarnation", "x")])), Ok(Some(epoch)));
+        let epoch = Epoch { hub_id: "hub".into(), term: 7, incarnation: "x".into(), proof: vec![] };
+        let before = [("hubID", "hub"), ("term", "7"), ("incarnation", "x")];
+        assert_eq!(parse(&data(&before)), Ok(Some(epoch.clone())));
+        let proven = [&before[..], &[("proof", "0aff")]].concat();
+        assert_eq!(parse(&data(&proven)), Ok(Some(Epoch { proof: vec![10, 255], ..epoch })));
+        let damaged = [&before[..], &[("proof", "?")]].concat();
+        assert_eq!(parse(&data(&damaged)), Err("proof \"?\" is not hexadecimal".to_owned()));
         assert_eq!(parse(&data(&[])), Ok(None));
         assert_eq!(
             parse(&data(&[("term", "7"), ("incarnation", "x")])),

@@ -92,9 +92,10 @@ pub(super) async fn come_back(settings: &Settings, over: &Enrolled) -> Result<An
 }
 
 /// Asks once for the next certificate, with a new key, on a connection that the present certificate opened.
-pub(super) async fn renew(channel: Channel) -> Result<Enrolled, EnrollError> {
+pub(super) async fn renew(settings: &Settings, channel: Channel) -> Result<Enrolled, EnrollError> {
     let key_pem = new_key()?;
-    let request = v1::RenewRequest { csr_pem: csr(&key_pem)? };
+    let cluster_uid = settings.cluster_uid.clone();
+    let request = v1::RenewRequest { csr_pem: csr(&key_pem)?, cluster_uid };
     let answer = timeout(ANSWER, EnrollmentClient::new(channel).renew(request)).await;
     answered(answer)?
         .certificate

@@ -55,7 +55,7 @@ impl<'a> Script<'a> {
 
     fn epoch(&mut self) -> Option<v1::Epoch> {
         let term = u64::from(self.byte()? % 3);
-        Some(v1::Epoch { hub_id: "hub".into(), term, incarnation: "i".into() })
+        Some(v1::Epoch { hub_id: "hub".into(), term, incarnation: "i".into(), proof: Vec::new() })
     }
 
     fn said(&mut self, op: u8) -> Option<v1::HubMessage> {

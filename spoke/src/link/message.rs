@@ -96,6 +96,8 @@ pub enum GoAwayReason {
     NotAccepted,
     /// The hub did not understand us.
     ProtocolError,
+    /// The hub is behind the epoch that this spoke has accepted, and does not know it as its own.
+    EpochUnproven,
     /// The hub takes our certificate no longer: a new token is needed.
     Revoked,
 }

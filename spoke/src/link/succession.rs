@@ -108,7 +108,7 @@ impl<D: Deliver, S: IdentityStore> Link<D, S> {
     }
 
     async fn renew(&self, credentials: &Credentials<S>, channel: Channel) -> Result<Channel, Trouble> {
-        let renewed = renew(channel).await?;
+        let renewed = renew(&self.settings, channel).await?;
         let tls = renewed.mutual().map_err(EnrollError::from)?;
         // The certificate is kept once it has been seen to work: until then the last one is as good.
         let fresh = dial(&self.settings, tls, PATIENT).await.map_err(EnrollError::from)?;

@@ -41,6 +41,7 @@ pub(super) fn from_hub(message: v1::HubMessage) -> Option<FromHub> {
                 v1::GoAwayReason::DuplicateInstance => GoAwayReason::DuplicateInstance,
                 v1::GoAwayReason::NotAccepted => GoAwayReason::NotAccepted,
                 v1::GoAwayReason::ProtocolError => GoAwayReason::ProtocolError,
+                v1::GoAwayReason::EpochUnproven => GoAwayReason::EpochUnproven,
                 v1::GoAwayReason::Revoked => GoAwayReason::Revoked,
                 v1::GoAwayReason::Unavailable | v1::GoAwayReason::Unspecified => GoAwayReason::Unavailable,
             },
@@ -66,8 +67,8 @@ fn from_hub_itself(welcome: &v1::Welcome) -> Hub {
 }
 
 fn from_epoch(epoch: Option<v1::Epoch>) -> Epoch {
-    let v1::Epoch { hub_id, term, incarnation } = epoch.unwrap_or_default();
-    Epoch { hub_id, term, incarnation }
+    let v1::Epoch { hub_id, term, incarnation, proof } = epoch.unwrap_or_default();
+    Epoch { hub_id, term, incarnation, proof }
 }
 
 fn from_object(object: Option<v1::ObjectRef>) -> ObjectRef {
@@ -127,10 +128,11 @@ pub(super) fn to_hub(message: ToHub, settings: &Settings) -> v1::SpokeMessage {
                 .chain(settings.capabilities.iter().cloned())
                 .collect(),
             limits: settings.limits.clone(),
-            highest_epoch: highest_epoch.map(|Epoch { hub_id, term, incarnation }| v1::Epoch {
+            highest_epoch: highest_epoch.map(|Epoch { hub_id, term, incarnation, proof }| v1::Epoch {
                 hub_id,
                 term,
                 incarnation,
+                proof,
             }),
             held: Some(held.to_wire()),
             // Said by whoever opens the stream.

@@ -46,12 +46,17 @@ pub(super) struct Spoke {
     state: watch::Receiver<LinkState>,
 }
 
+/// Name of the spoke of that number, and of its cluster.
+pub(super) fn name(number: u32) -> String {
+    format!("spoke-{number}")
+}
+
 impl Crowd {
-    /// Makes so many, each with a key of its own and a certificate of the hub's CA; none is started.
+    /// Makes one for each GPUCluster (name and uid), with a key of its own and a certificate of the hub's CA; none is started.
     pub(super) async fn sign(
         client: kube::Client,
         hub: SocketAddr,
-        spokes: u32,
+        clusters: Vec<(String, String)>,
         board: &Arc<Board>,
     ) -> Result<Self, Failure> {
         let secrets = KubeSecrets::new(client, NAMESPACE);
@@ -59,13 +64,13 @@ impl Crowd {
         let trust = Authorities::load_or_create(secrets, now, AUTHORITY_LIFE).await?.current();
         let authority = trust.signer();
         let relay = Relay::start(hub).await?;
-        let sign = |number: u32| -> Result<Spoke, Failure> {
-            let name = format!("spoke-{number}");
+        let sign = |(number, (name, object_uid)): (usize, (String, String))| -> Result<Spoke, Failure> {
             let key = KeyPair::generate()?;
             let request = CertificateParams::default().serialize_request(&key)?.pem()?;
             let (cluster, cluster_uid) = (name.parse()?, uid_of(&name));
-            let family = Family::new(u64::from(number));
-            let subject = Subject { cluster: &cluster, cluster_uid: &cluster_uid, family };
+            let family = Family::new(number as u64);
+            let subject =
+                Subject { cluster: &cluster, cluster_uid: &cluster_uid, object_uid: &object_uid, family };
             let key_of_request = SpokeKey::of_request(&request)?;
             let issued = authority.issue(&key_of_request, &subject, 1, now, CERTIFICATE_LIFE)?;
             let enrolled = Enrolled {
@@ -78,12 +83,12 @@ impl Crowd {
                 name,
                 cluster: Arc::new(Light::new(board.clone())),
                 identity: Signed(identity),
-                address: if (number as usize) < COUNTED { relay.address } else { hub },
+                address: if number < COUNTED { relay.address } else { hub },
                 ca_hash: authority.hash().to_string(),
                 state: watch::channel(LinkState::Connecting { problem: String::new() }).1,
             })
         };
-        let spokes = (0..spokes).map(sign).collect::<Result<_, _>>()?;
+        let spokes = clusters.into_iter().enumerate().map(sign).collect::<Result<_, _>>()?;
         Ok(Self { spokes, relay, running: None, starts: 0 })
     }
 

@@ -10,7 +10,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::sleep;
 
 use super::board::Board;
-use super::crowd::{COUNTED, Crowd};
+use super::crowd::{self, COUNTED, Crowd};
 use super::light::status;
 use super::world::{self, Told};
 use super::{Args, Figures};
@@ -31,6 +31,8 @@ pub(super) struct Scale {
     fleet: Fleet,
     crowd: Crowd,
     board: Arc<Board>,
+    /// In which the GPUClusters were made.
+    accepting: Duration,
     /// Memory of this process before there were spokes, KiB.
     empty_kib: f64,
     /// Processor time of hubs that have ended, seconds.
@@ -46,20 +48,26 @@ impl Scale {
         let board = Arc::new(Board::default());
         let empty_kib = kib(process::resident_bytes(std::process::id())?);
         let client = fleet.hub().cluster().client();
-        let crowd = Crowd::sign(client, fleet.hub().link(), args.spokes, &board).await?;
-        Ok(Self { args: args.clone(), fleet, crowd, board, empty_kib, ended_cpu: 0.0, ended_peak: 0.0 })
+        let begun = Instant::now();
+        // A certificate names the GPUCluster that it is for.
+        let accepted = (0..args.spokes).map(async |number| {
+            let name = crowd::name(number);
+            world::accept(&client, &name).await.map(|uid| (name, uid))
+        });
+        let clusters: Vec<_> = stream::iter(accepted).buffered(AT_ONCE).try_collect().await?;
+        let accepting = begun.elapsed();
+        eprintln!("  {} GPUClusters made in {accepting:?}", args.spokes);
+        let crowd = Crowd::sign(client, fleet.hub().link(), clusters, &board).await?;
+        let (ended_cpu, ended_peak) = (0.0, 0.0);
+        Ok(Self { args: args.clone(), fleet, crowd, board, accepting, empty_kib, ended_cpu, ended_peak })
     }
 
-    /// GPUClusters are made and accepted; all spokes connect.
+    /// All spokes connect; the time in which their GPUClusters were made and accepted is counted too.
     pub(super) async fn join(&mut self, figures: &mut Figures) -> Result<(), Failure> {
-        let client = self.client();
         let begun = Instant::now();
-        let names = self.crowd.spokes.iter().map(|spoke| world::accept(&client, &spoke.name));
-        stream::iter(names).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-        eprintln!("  {} GPUClusters made in {:?}", self.args.spokes, begun.elapsed());
         self.crowd.start()?;
         let joined = self.crowd.connected().await?;
-        figures.add("join_all_s", (joined - begun).as_secs_f64());
+        figures.add("join_all_s", (self.accepting + (joined - begun)).as_secs_f64());
         sleep(SETTLED).await;
         let grown = kib(process::resident_bytes(std::process::id())?) - self.empty_kib;
         figures.add("spoke_rss_kib", grown / f64::from(self.args.spokes));

@@ -21,14 +21,15 @@ pub(super) fn services(client: &Client) -> Api<DynamicObject> {
     objects::services(client.clone(), NAMESPACE)
 }
 
-/// An accepted GPUCluster that has yet to connect.
-pub(super) async fn accept(client: &Client, name: &str) -> Result<(), Failure> {
+/// An accepted GPUCluster that has yet to connect; its uid.
+pub(super) async fn accept(client: &Client, name: &str) -> Result<String, Failure> {
     let object = json!({
         "apiVersion": "nimfleet.io/v1alpha1", "kind": "GPUCluster",
         "metadata": {"name": name}, "spec": {"accepted": true},
     });
-    Api::<GPUCluster>::all(client.clone()).create(&posted(), &serde_json::from_value(object)?).await?;
-    Ok(())
+    let api = Api::<GPUCluster>::all(client.clone());
+    let made = api.create(&posted(), &serde_json::from_value(object)?).await?;
+    Ok(made.metadata.uid.unwrap_or_default())
 }
 
 /// One NIMService of one GPU, and what places it on so many clusters.

@@ -85,7 +85,8 @@ impl HubSite {
             return;
         }
         self.life = stage.number();
-        self.store.epoch = self.store.epoch.next(0, stage.dice.word());
+        let Some(next) = self.store.epoch.next_above(0, stage.dice.word()) else { return };
+        self.store.epoch = next;
         let mut process = Process {
             epoch: self.store.epoch.clone(),
             fleetbox: Fleetbox::default(),

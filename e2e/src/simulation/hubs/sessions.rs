@@ -53,6 +53,7 @@ impl HubSite {
                 cluster.clone(),
                 jiff::Timestamp::MAX,
                 Terms::of(process.fleetbox.clusters(), HEARTBEAT, [0.5; 2]),
+                self.store.epoch_key.clone(),
                 process.fleetbox.clone(),
                 Counters::default(),
                 stage.instant(),
@@ -147,6 +148,7 @@ impl HubSite {
                         hub_id: epoch.hub_id.clone(),
                         term: epoch.term,
                         incarnation: epoch.incarnation.clone(),
+                        proof: epoch.proof.clone(),
                     };
                     let uid = tombstone.object.clone().unwrap_or_default().uid;
                     stage.facts.push(Fact::Tombstone { uid, epoch });
@@ -179,7 +181,10 @@ impl HubSite {
         }
         let Some(process) = &mut self.process else { return Happening::EpochFailed(String::new()) };
         if process.epoch.term <= term {
-            self.store.epoch = self.store.epoch.next(term.saturating_add(1), stage.dice.word());
+            let Some(next) = self.store.epoch.next_above(term, stage.dice.word()) else {
+                return Happening::EpochFailed("no term is left".to_owned());
+            };
+            self.store.epoch = next;
             process.epoch = self.store.epoch.clone();
             stage.note(|| format!("hub {} raises its term to {}", self.index, process.epoch.term));
         }

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use hub::decisions::Rows;
 use hub::epoch::Epoch;
 use hub::fleet::{ObjectRef, PlacementKey};
+use hub::pki::EpochKey;
 use hub::scheduler::Policy;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// One NIM object.
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub(in crate::simulation) struct Placement {
 #[derive(Clone, Debug)]
 pub(in crate::simulation) struct Store {
     pub(in crate::simulation) epoch: Epoch,
+    /// Proves epochs. A backup has it too.
+    pub(in crate::simulation) epoch_key: EpochKey,
     /// By uid.
     pub(in crate::simulation) objects: BTreeMap<String, Object>,
     /// By name.
@@ -45,6 +49,7 @@ impl Store {
     /// A hub that nothing has been asked of.
     pub(in crate::simulation) fn new(hub_id: String, clusters: BTreeSet<String>) -> Self {
         Self {
+            epoch_key: EpochKey::new(Sha256::digest(&hub_id).into()),
             epoch: Epoch { hub_id, term: 0, incarnation: String::new() },
             objects: BTreeMap::new(),
             placements: BTreeMap::new(),

@@ -199,10 +199,12 @@ fn what_an_agent_says_of_itself_and_what_a_cache_holds_is_bounded() {
         agent: Agent { cluster_uid: long.clone(), version: long.clone(), capabilities, limits: long.clone() },
         instance: Instance { id: long.clone(), started_ms: 1 },
         highest_epoch: None,
+        epoch_proof: vec![0; 1 << 20],
         held: None,
     });
     assert!(cut(&mut said) > 0);
     let FromSpoke::Hello(hello) = said else { panic!("{said:?}") };
+    assert!(hello.epoch_proof.is_empty(), "no such proof is right");
     assert_eq!((hello.cluster.as_str(), hello.agent.capabilities.len()), ("east", CAPABILITIES - 1));
     assert!(hello.agent.limits.len() < WORD + 64 && hello.instance.id.len() < NAME + 64);
     let tags: BTreeMap<_, _> = (0..1000).map(|number| (number.to_string(), String::new())).collect();

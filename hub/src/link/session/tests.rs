@@ -55,7 +55,11 @@ impl Bench {
 }
 
 fn session(now: Instant) -> Session {
-    Session::new("east".parse().unwrap(), Timestamp::UNIX_EPOCH, terms(), now)
+    Session::new("east".parse().unwrap(), Timestamp::UNIX_EPOCH, terms(), key(), now)
+}
+
+fn key() -> EpochKey {
+    EpochKey::new([7; 32])
 }
 
 fn terms() -> Terms {
@@ -72,6 +76,7 @@ fn hello(cluster: &str, highest_epoch: Option<Epoch>) -> FromSpoke {
         agent: Agent::default(),
         instance: Instance { id: "i".to_owned(), started_ms: 1 },
         highest_epoch,
+        epoch_proof: Vec::new(),
         held: None,
     })
 }
@@ -184,8 +189,17 @@ fn an_older_instance_is_told_that_it_is_a_duplicate() {
     assert_eq!(goodbye(&bench.on(Event::Claimed(false))), Some(GoAwayReason::DuplicateInstance));
 }
 
+/// First words with the epoch that was accepted, proven by this hub's key.
+fn proven(known: Epoch) -> FromSpoke {
+    let epoch_proof = key().prove(&known, &"east".parse().unwrap(), "").to_vec();
+    match hello("east", Some(known)) {
+        FromSpoke::Hello(hello) => FromSpoke::Hello(Hello { epoch_proof, ..hello }),
+        other => other,
+    }
+}
+
 #[test]
-fn the_term_rises_above_what_the_spoke_has_seen_before_anything_is_sent() {
+fn the_term_rises_above_what_the_spoke_proves_before_anything_is_sent() {
     let table = [
         ("never heard a hub", None, None),
         ("older", Some(epoch("hub", 4, "w")), None),
@@ -196,7 +210,7 @@ fn the_term_rises_above_what_the_spoke_has_seen_before_anything_is_sent() {
     ];
     for (case, known, raised) in table {
         let mut bench = Bench::new();
-        bench.said(hello("east", known));
+        bench.said(known.map_or_else(|| hello("east", None), proven));
         let effects = bench.on(Event::Claimed(true));
         let Some(term) = raised else {
             assert!(matches!(effects[0], Effect::Send(ToSpoke::Welcome { .. })), "{case}");
@@ -213,9 +227,51 @@ fn the_term_rises_above_what_the_spoke_has_seen_before_anything_is_sent() {
 }
 
 #[test]
+fn an_epoch_that_is_not_proven_raises_nothing_and_is_told() {
+    let foreign = EpochKey::new([8; 32]).prove(&epoch("hub", 9, "y"), &"east".parse().unwrap(), "").to_vec();
+    let of_another = key().prove(&epoch("hub", 9, "y"), &"west".parse().unwrap(), "").to_vec();
+    let of_a_lower = key().prove(&epoch("hub", 4, "y"), &"east".parse().unwrap(), "").to_vec();
+    let table = [
+        ("before proofs", 9, vec![]),
+        ("same term, other incarnation", 5, vec![]),
+        ("the last of all numbers", u64::MAX, vec![]),
+        ("a key of another hub", 9, foreign),
+        ("the proof of another cluster", 9, of_another),
+        ("the proof of a lower term", 9, of_a_lower),
+    ];
+    for (case, theirs, epoch_proof) in table {
+        let mut bench = Bench::new();
+        let FromSpoke::Hello(hello) = hello("east", Some(epoch("hub", theirs, "y"))) else { panic!() };
+        let has_proof = !epoch_proof.is_empty();
+        bench.said(FromSpoke::Hello(Hello { epoch_proof, ..hello }));
+        let effects = bench.on(Event::Claimed(true));
+        let unproven = UnprovenEpoch { theirs, ours: 5, has_proof };
+        let cluster = "east".parse().unwrap();
+        assert_eq!(effects[0], Effect::Tell(LinkEvent::EpochUnproven { cluster, epoch: unproven }), "{case}");
+        assert_eq!((effects.len(), goodbye(&effects)), (3, Some(GoAwayReason::EpochUnproven)), "{case}");
+        assert!(bench.on(Event::EpochRaised).is_empty(), "{case}: it is over");
+    }
+}
+
+#[test]
+fn a_spoke_without_proofs_is_let_in_while_its_epoch_is_not_above_the_hubs() {
+    for known in [None, Some(epoch("hub", 4, "w")), Some(epoch("hub", 5, "x")), Some(epoch("other", 9, "y"))]
+    {
+        let mut bench = Bench::new();
+        bench.said(hello("east", known.clone()));
+        let effects = bench.on(Event::Claimed(true));
+        let proof = key().prove(&bench.epoch, &"east".parse().unwrap(), "");
+        assert!(
+            matches!(&effects[0], Effect::Send(ToSpoke::Welcome { proof: given, .. }) if *given == proof),
+            "{known:?}: {effects:?}"
+        );
+    }
+}
+
+#[test]
 fn a_term_that_cannot_rise_ends_the_session() {
     let mut bench = Bench::new();
-    bench.said(hello("east", Some(epoch("hub", 9, "y"))));
+    bench.said(proven(epoch("hub", 9, "y")));
     bench.on(Event::Claimed(true));
     assert_eq!(goodbye(&bench.on(Event::EpochFailed("no API".into()))), Some(GoAwayReason::Unavailable));
 }

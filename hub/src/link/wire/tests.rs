@@ -10,6 +10,7 @@ use crate::fleet::ClusterName;
 use crate::link::session::{Effect, Event, Session, View};
 use crate::link::terms::Terms;
 use crate::link::wants::Wants;
+use crate::pki::EpochKey;
 
 /// What a spoke of 0.1 said in one session, recorded when that was the present: messages one after the other, each
 /// after its length.
@@ -30,7 +31,7 @@ fn a_spoke_of_0_1_is_served() {
     let now = std::time::Instant::now();
     let east: ClusterName = "east".parse().unwrap();
     let terms = Terms::of(1, Duration::from_secs(10), [0.0; 2]);
-    let mut session = Session::new(east, Timestamp::UNIX_EPOCH, terms, now);
+    let mut session = Session::new(east, Timestamp::UNIX_EPOCH, terms, EpochKey::new([7; 32]), now);
     let epoch =
         Epoch { hub_id: "8d6c2b54-0d8f-4b6c-9a2c-5a1f4a0f7f01".into(), term: 7, incarnation: "i".into() };
     let mut wants = Wants::default();

@@ -29,7 +29,8 @@ fn key() -> SpokeKey {
 
 fn issue(trust: &Trust, life: SignedDuration) -> Issued {
     let east = name("east");
-    let subject = Subject { cluster: &east, cluster_uid: "uid", family: Family::new(7) };
+    let subject =
+        Subject { cluster: &east, cluster_uid: "uid", object_uid: "object", family: Family::new(7) };
     trust.signer().issue(&key(), &subject, 1, at(0), life).unwrap()
 }
 
@@ -74,11 +75,12 @@ async fn the_hub_writes_the_name_and_the_spoke_only_gives_its_key() {
     let read = trust.read(&der).unwrap();
     assert_eq!(read, issued.certificate);
     assert_eq!((read.cluster, read.cluster_uid.as_deref()), (name("east"), Some("uid")));
+    assert_eq!(read.object_uid.as_deref(), Some("object"));
     assert_eq!(read.expires, at(72));
     assert_eq!(read.authority, *trust.signer().hash());
     let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
     let names = parsed.subject_alternative_name().unwrap().unwrap();
-    assert_eq!(names.value.general_names.len(), 2, "nothing that the request asked for");
+    assert_eq!(names.value.general_names.len(), 3, "nothing that the request asked for");
     let usage = parsed.extended_key_usage().unwrap().unwrap();
     assert!(usage.value.client_auth && !usage.value.server_auth);
 }

@@ -31,6 +31,25 @@ async fn a_token_joins_one_key_and_that_key_may_come_again() {
 }
 
 #[tokio::test]
+async fn a_token_is_spent_for_one_certificate() {
+    let tokens = Tokens::new(Memory::default());
+    let token = tokens.create(&name("east"), DEFAULT_TTL, at(0)).await.unwrap().to_string();
+    let (east, mine, other) = (name("east"), key(), key());
+    assert_eq!(tokens.redeem(&token, &east, &mine, at(0)).await.unwrap(), None);
+    assert_eq!(tokens.redeem(&token, &east, &mine, at(5)).await.unwrap(), None, "its admin is waited for");
+    assert_eq!(tokens.spend(&token, &east, &mine, "one", at(5)).await.unwrap(), None);
+    let again = tokens.spend(&token, &east, &mine, "two", at(5)).await.unwrap();
+    assert_eq!(again.as_deref(), Some("one"), "of two answers at once, one counts");
+    assert_eq!(tokens.redeem(&token, &east, &mine, at(6)).await.unwrap().as_deref(), Some("one"));
+    for refused in [
+        tokens.redeem(&token, &east, &other, at(0)).await,
+        tokens.spend(&token, &east, &other, "three", at(0)).await,
+    ] {
+        assert!(matches!(refused, Err(JoinError::Refused(TokenRefused::Used { .. }))), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_secret_does_not_hold_the_token() {
     let memory = Memory::default();
     let tokens = Tokens::new(memory.clone());

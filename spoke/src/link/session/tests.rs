@@ -58,7 +58,7 @@ impl Bench {
 }
 
 fn epoch(term: u64) -> Epoch {
-    Epoch { hub_id: "hub".to_owned(), term, incarnation: format!("i{term}") }
+    Epoch { hub_id: "hub".to_owned(), term, incarnation: format!("i{term}"), proof: Vec::new() }
 }
 
 fn welcome() -> FromHub {
@@ -262,6 +262,7 @@ fn goodbyes_and_who_has_to_act() {
         (GoAwayReason::DuplicateInstance, true),
         (GoAwayReason::NotAccepted, true),
         (GoAwayReason::ProtocolError, true),
+        (GoAwayReason::EpochUnproven, true),
     ];
     for (reason, needs_somebody) in table {
         let goodbye = GoAway { reason, message: "bye".to_owned(), retry_after: Duration::from_secs(3) };

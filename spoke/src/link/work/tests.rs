@@ -73,7 +73,8 @@ impl Bench {
             name: name.to_owned(),
         };
         let upsert = Upsert { object, generation: 1, hash: "1".to_owned(), payload: vec![], gang: None };
-        let epoch = Epoch { hub_id: "hub".to_owned(), term: 1, incarnation: String::new() };
+        let epoch =
+            Epoch { hub_id: "hub".to_owned(), term: 1, incarnation: String::new(), proof: Vec::new() };
         self.workers.start(Work::Upsert(upsert), epoch);
     }
 

@@ -7,6 +7,7 @@ pub mod condition;
 pub mod fleet;
 pub mod gpu_product;
 pub mod marks;
+pub mod names;
 pub mod nemo;
 pub mod nim;
 pub mod policy;

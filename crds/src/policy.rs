@@ -1,8 +1,8 @@
 //! ValidatingAdmissionPolicies: the API server itself refuses what cannot run, without a webhook server to keep alive.
 //!
 //! A rule has the number it has among the checks of the NIM Operator's own webhook: `S1` to `S46` for a NIMService, `K1`
-//! to `K18` for a NIMCache. Rules `A1` and on are additions: they refuse only what could never run. What CEL cannot know
-//! is in [`elsewhere`], with where it is refused instead.
+//! to `K18` for a NIMCache. Rules `A1` and on are additions: they refuse only what could never run. `P1` and on are about
+//! the fleet's own kinds: rights of who writes a NIMPlacement, and names. What CEL cannot know is in [`elsewhere`], with where it is refused instead.
 //!
 //! A policy looks only at a spec that is new or changes, so a finalizer can always be removed and a status written, also
 //! from an object that was stored before the policy.
@@ -11,7 +11,9 @@ mod build;
 mod cache;
 mod devices;
 pub mod elsewhere;
+mod names;
 mod pipeline;
+mod placement;
 mod rule;
 mod service;
 mod updates;
@@ -26,8 +28,11 @@ use serde::Serialize;
 use crate::schema::{HEADER, SchemaError};
 use rule::{Level, Rule, Words};
 
-/// The kinds that policies are for.
-const GROUP: &str = "apps.nvidia.com";
+/// NVIDIA's kinds.
+const NVIDIA: &str = "apps.nvidia.com";
+/// The fleet's own kinds.
+const FLEET: &str = "nimfleet.io";
+/// Version of both.
 const VERSION: &str = "v1alpha1";
 
 /// A policy and the binding that puts it in force for the whole cluster.
@@ -35,8 +40,8 @@ const VERSION: &str = "v1alpha1";
 pub struct Policy {
     /// The rules.
     pub policy: ValidatingAdmissionPolicy,
-    /// What happens to an object that breaks one.
-    pub binding: ValidatingAdmissionPolicyBinding,
+    /// What happens to an object that breaks one; none where a chart says for which namespaces it is.
+    pub binding: Option<ValidatingAdmissionPolicyBinding>,
     /// The numbers of the rules, in the order of the policy's validations.
     pub numbers: Vec<&'static str>,
 }
@@ -57,19 +62,44 @@ enum Occasion {
     Spec,
     /// Only when its spec changes.
     Change,
+    /// Only when it is made.
+    Creation,
+}
+
+/// For which namespaces a policy is in force.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// For all, by a binding of its own.
+    Everywhere,
+    /// For those that a chart's binding names.
+    Bound,
 }
 
 /// A policy before it is written out.
 struct Draft {
     name: &'static str,
-    plural: &'static str,
+    group: &'static str,
+    plurals: &'static [&'static str],
     action: Action,
     occasion: Occasion,
+    scope: Scope,
+    /// The reason of the API server's answer.
+    reason: &'static str,
     words: Words,
     /// Lists that all rules look into.
     within: &'static [Level],
     rules: &'static [Rule],
 }
+
+/// Kinds whose container and Service are named like the object.
+const MICROSERVICES: &[&str] = &[
+    "nimservices",
+    "nemocustomizers",
+    "nemodatastores",
+    "nemoentitystores",
+    "nemoevaluators",
+    "nemoguardrails",
+];
 
 /// All policies, always in the same order.
 #[must_use]
@@ -78,24 +108,40 @@ pub fn all() -> Vec<Policy> {
     let embedded = Words { spec: "service.?spec", words: service::WORDS };
     let service = |name, action, occasion, rules| Draft {
         name,
-        plural: "nimservices",
+        group: NVIDIA,
+        plurals: &["nimservices"],
         action,
         occasion,
+        scope: Scope::Everywhere,
+        reason: "Invalid",
         words: own(service::WORDS),
         within: &[],
         rules,
     };
     let cache = |name, action, occasion, rules| Draft {
         name,
-        plural: "nimcaches",
+        plurals: &["nimcaches"],
         words: own(cache::WORDS),
         ..service(name, action, occasion, rules)
     };
     let pipeline = |name, words, within, rules| Draft {
-        plural: "nimpipelines",
+        plurals: &["nimpipelines"],
         words,
         within,
         ..service(name, Action::Deny, Occasion::Spec, rules)
+    };
+    let placement = |name, scope, rules| Draft {
+        group: FLEET,
+        plurals: &["nimplacements"],
+        scope,
+        reason: "Forbidden",
+        words: own(placement::WORDS),
+        ..service(name, Action::Deny, Occasion::Spec, rules)
+    };
+    let named = |name, plurals, rules| Draft {
+        plurals,
+        words: own(&[]),
+        ..service(name, Action::Deny, Occasion::Creation, rules)
     };
     let drafts = [
         service("nimfleet-nimservice", Action::Deny, Occasion::Spec, service::RULES),
@@ -109,10 +155,21 @@ pub fn all() -> Vec<Policy> {
         pipeline("nimfleet-nimpipeline-services", embedded, pipeline::SERVICES, service::RULES),
         pipeline("nimfleet-nimpipeline-devices", embedded, pipeline::SERVICES, devices::RULES),
         Draft {
-            plural: "nimbuilds",
+            plurals: &["nimbuilds"],
             words: own(&[]),
             ..service("nimfleet-nimbuild", Action::Deny, Occasion::Spec, build::RULES)
         },
+        named("nimfleet-names-microservices", MICROSERVICES, names::MICROSERVICES),
+        named("nimfleet-names-nimcaches", &["nimcaches"], names::CACHES),
+        named("nimfleet-names-nimbuilds", &["nimbuilds"], names::BUILDS),
+        pipeline("nimfleet-names-nimpipelines", own(&[]), &[], names::PIPELINES),
+        Draft {
+            group: FLEET,
+            ..named("nimfleet-names-nimplacements", &["nimplacements"], names::PLACEMENTS)
+        },
+        Draft { group: FLEET, ..named("nimfleet-names-gpuclusters", &["gpuclusters"], names::CLUSTERS) },
+        placement("nimfleet-nimplacement-rights", Scope::Everywhere, placement::RIGHTS),
+        placement("nimfleet-nimplacement-own-namespace", Scope::Bound, placement::OWN_NAMESPACE),
     ];
     drafts.iter().map(Draft::write).collect()
 }
@@ -128,7 +185,10 @@ impl Draft {
             }),
             match_conditions: Some(conditions(self.occasion)),
             validations: Some(
-                self.rules.iter().map(|rule| rule.validation(self.within, &self.words)).collect(),
+                self.rules
+                    .iter()
+                    .map(|rule| rule.validation(self.within, &self.words, self.reason))
+                    .collect(),
             ),
             ..ValidatingAdmissionPolicySpec::default()
         };
@@ -147,7 +207,8 @@ impl Draft {
                 spec: Some(policy),
                 ..ValidatingAdmissionPolicy::default()
             },
-            binding: ValidatingAdmissionPolicyBinding { metadata, spec: Some(binding) },
+            binding: (self.scope == Scope::Everywhere)
+                .then_some(ValidatingAdmissionPolicyBinding { metadata, spec: Some(binding) }),
             numbers: self.rules.iter().map(|rule| rule.number).collect(),
         }
     }
@@ -156,13 +217,14 @@ impl Draft {
         let operations: &[&str] = match self.occasion {
             Occasion::Spec => &["CREATE", "UPDATE"],
             Occasion::Change => &["UPDATE"],
+            Occasion::Creation => &["CREATE"],
         };
         let words = |words: &[&str]| Some(words.iter().map(|&word| word.to_owned()).collect());
         NamedRuleWithOperations {
-            api_groups: words(&[GROUP]),
+            api_groups: words(&[self.group]),
             api_versions: words(&[VERSION]),
             operations: words(operations),
-            resources: words(&[self.plural]),
+            resources: words(self.plurals),
             ..NamedRuleWithOperations::default()
         }
     }
@@ -171,12 +233,16 @@ impl Draft {
 /// An object that is going away, or whose spec stays as it is, is nobody's business.
 fn conditions(occasion: Occasion) -> Vec<MatchCondition> {
     let changes = match occasion {
-        Occasion::Spec => "oldObject == null || object.?spec != oldObject.?spec",
-        Occasion::Change => "object.?spec != oldObject.?spec",
+        Occasion::Spec => Some("oldObject == null || object.?spec != oldObject.?spec"),
+        Occasion::Change => Some("object.?spec != oldObject.?spec"),
+        Occasion::Creation => None,
     };
-    [("stays", "!has(object.metadata.deletionTimestamp)"), ("changes", changes)]
+    let stays = [("stays", "!has(object.metadata.deletionTimestamp)")];
+    stays
+        .into_iter()
+        .chain(changes.map(|changes| ("changes", changes)))
         .map(|(name, expression)| MatchCondition { name: name.to_owned(), expression: expression.to_owned() })
-        .to_vec()
+        .collect()
 }
 
 impl Policy {
@@ -186,12 +252,13 @@ impl Policy {
         format!("{}.yaml", self.policy.metadata.name.as_deref().unwrap_or_default())
     }
 
-    /// Policy and binding as two YAML documents, with a comment on top and a line break at the end.
+    /// The policy and its binding, if it has one, as YAML documents, with a comment on top and a line break at the end.
     ///
     /// # Errors
     /// When one holds something that YAML cannot say.
     pub fn document(&self) -> Result<String, SchemaError> {
-        Ok(format!("{HEADER}{}---\n{}", self.yaml(&self.policy)?, self.yaml(&self.binding)?))
+        let binding = self.binding.as_ref().map(|binding| Ok(format!("---\n{}", self.yaml(binding)?)));
+        Ok(format!("{HEADER}{}{}", self.yaml(&self.policy)?, binding.transpose()?.unwrap_or_default()))
     }
 
     fn yaml(&self, object: &impl Serialize) -> Result<String, SchemaError> {

@@ -80,6 +80,13 @@ enum Spec {
     Optional,
 }
 
+/// Whose kind it is: of NVIDIA's, bounds are as NVIDIA's definitions have them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Nvidia,
+    Fleet,
+}
+
 /// All definitions, always in the same order: NVIDIA's kinds, then the fleet's own.
 ///
 /// # Errors
@@ -108,7 +115,8 @@ fn definition<K: CustomResourceExt + JsonSchema>(
 ) -> Result<CustomResourceDefinition, SchemaError> {
     let mut crd = K::crd();
     let kind = crd.spec.names.kind.clone();
-    let schema: JSONSchemaProps = serde_json::from_value(Value::Object(root::<K>(spec)?))
+    let owner = if crd.spec.group == FLEET_GROUP { Owner::Fleet } else { Owner::Nvidia };
+    let schema: JSONSchemaProps = serde_json::from_value(Value::Object(root::<K>(owner, spec)?))
         .map_err(|source| SchemaError::Shape { kind: kind.clone(), source })?;
     let names = &mut crd.spec.names;
     names.list_kind = Some(format!("{kind}List"));
@@ -125,8 +133,12 @@ fn definition<K: CustomResourceExt + JsonSchema>(
 }
 
 /// The structural schema of a whole object.
-fn root<K: JsonSchema>(spec: Spec) -> Result<Map<String, Value>, SchemaError> {
-    let mut root = structural(raw::schema::<K>())?;
+fn root<K: JsonSchema>(owner: Owner, spec: Spec) -> Result<Map<String, Value>, SchemaError> {
+    let facts: &[&str] = match owner {
+        Owner::Fleet => &[facts::KUBERNETES, facts::BOUNDS],
+        Owner::Nvidia => &[facts::KUBERNETES],
+    };
+    let mut root = structural(raw::schema::<K>(), facts)?;
     if spec == Spec::Optional {
         root.remove("required");
     }
@@ -140,17 +152,22 @@ fn root<K: JsonSchema>(spec: Spec) -> Result<Map<String, Value>, SchemaError> {
 
 /// A schema with named definitions as one without: the facts go to the definitions by name, then each takes the place
 /// of the references to it.
-fn structural(mut schema: Map<String, Value>) -> Result<Map<String, Value>, SchemaError> {
+fn structural(mut schema: Map<String, Value>, tables: &[&str]) -> Result<Map<String, Value>, SchemaError> {
     let mut definitions = match schema.remove("$defs") {
         Some(Value::Object(definitions)) => definitions,
         _ => Map::new(),
     };
     raw::drop_kubernetes_descriptions(&mut definitions);
-    facts::apply(&facts::table()?, &mut definitions)?;
+    for table in tables {
+        facts::apply(&facts::parse(table)?, &mut definitions)?;
+    }
     inline::inline(&mut schema, &definitions)?;
     transition::leave_out_of_lists(&mut schema);
     Ok(schema)
 }
+
+/// The group of the fleet's own kinds, whose bounds are ours to set.
+const FLEET_GROUP: &str = "nimfleet.io";
 
 const API_VERSION: &str = "The group and version of the schema that this object is written in.";
 const KIND: &str = "The kind of this object; clients that name it by its path may leave it out.";

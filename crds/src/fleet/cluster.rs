@@ -40,14 +40,15 @@ pub struct GPUClusterSpec {
     /// certificate, and taking it back ends a live connection. Default false.
     #[serde(default)]
     pub accepted: bool,
-    /// What keeps placements away that do not tolerate it. Default none.
+    /// What keeps placements away that do not tolerate it; at most 64. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
     pub taints: Vec<Taint>,
     /// Certificates of this cluster that are no longer taken: by serial number (`status.certificateSerial`), or by its
     /// first 16 digits, which all certificates share that were renewed from one another. A live connection ends at
     /// once; the cluster then joins with a new token. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100), inner(regex(pattern = r"^[0-9a-fA-F]{16,40}$")))]
+    #[schemars(length(max = 100), inner(length(max = 40), regex(pattern = r"^[0-9a-fA-F]{16,40}$")))]
     pub revoked_certificates: Vec<String>,
     /// Which namespaces of the hub may place here: those whose labels match. What a namespace has here already stays when
     /// it no longer matches. Default all.
@@ -78,7 +79,7 @@ fn is_false(value: &bool) -> bool {
 fn amounts(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
-        "additionalProperties": { "type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,3})?$" },
+        "additionalProperties": { "type": "string", "maxLength": 13, "pattern": r"^[0-9]{1,9}(\.[0-9]{1,3})?$" },
     })
 }
 
@@ -93,6 +94,7 @@ pub struct Taint {
     pub key: String,
     /// The taint's value. Default empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
     pub value: Option<String>,
     /// What the taint does to placements that do not tolerate it.
     pub effect: TaintEffect,

@@ -53,15 +53,17 @@ pub struct NIMPlacementSpec {
     #[serde(default = "yes")]
     pub propagate_dependencies: bool,
     /// Secrets of the placement's namespace, by name, that travel to the chosen clusters and leave with the objects. Default
-    /// none: objects name Secrets that their clusters have by themselves. A cluster takes only what its owner accepts.
+    /// none: objects name Secrets that their clusters have by themselves. A cluster takes only what its owner accepts. Who adds
+    /// a name must be allowed to `get` that Secret. None of the hub's own namespace travels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
     pub secrets: Vec<String>,
     /// Which clusters may be chosen. Default all accepted ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_affinity: Option<ClusterAffinity>,
-    /// Taints of clusters that do not keep this placement away, in the words of pods. Default none.
+    /// Taints of clusters that do not keep this placement away, in the words of pods; at most 64. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
     pub tolerations: Vec<Toleration>,
     /// What a GPU must be. Default: what the objects themselves ask for, on any product.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,7 +87,8 @@ pub struct NIMPlacementSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score_weights: Option<ScoreWeights>,
     /// Who gets scarce GPUs: of placements that wait, the higher one is served first, and it may take what a lower one was
-    /// promised and does not run yet. What runs is never taken from another placement. Default 0.
+    /// promised and does not run yet. What runs is never taken from another placement. Who raises it above 0 needs the verb
+    /// `use` on `nimplacements/priority` (group `nimfleet.io`). Default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1_000_000, max = 1_000_000))]
     pub priority: Option<i32>,

@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use schemars::JsonSchema;
+use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::InvalidDuration;
 
 /// A pool of nodes that an autoscaler can bring.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = (
+    "!has(self.memory) || (type(self.memory) == string ? (isQuantity(string(self.memory)) && quantity(string(self.memory)).isGreaterThan(quantity('0'))) : int(self.memory) > 0)",
+    "memory is to be more than 0: write it like 80Gi"
+))]
 #[serde(rename_all = "camelCase")]
 pub struct PotentialPool {
     /// The product as GPU feature discovery will label it, for example `NVIDIA-H100-80GB-HBM3`.
@@ -32,7 +36,7 @@ pub struct PotentialPool {
     /// How long a node takes to come, driver included: hours, minutes and seconds, for example `90s` or `1h30m`. For that
     /// long a pod that waits here is not pending for too long. Default `10m`.
     #[serde(default = "ten_minutes")]
-    #[schemars(regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"), length(min = 2))]
+    #[schemars(regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"), length(min = 2, max = 21))]
     pub delay: String,
 }
 

@@ -12,7 +12,7 @@ pub(super) struct Rule {
     pub(super) number: &'static str,
     /// Lists that it looks into, the outermost first; it holds for every item.
     pub(super) within: &'static [Level],
-    /// The field, from the spec on or from the item on.
+    /// The field, from the spec or from the item on, beginning with a dot; or `metadata.name`, which `says` names itself.
     pub(super) path: &'static str,
     /// CEL that is true of an object that may be stored.
     pub(super) holds: &'static str,
@@ -63,9 +63,13 @@ impl Rule {
     }
 
     /// The validation for an object that holds the rule's own subject in the items of `outer`.
-    pub(super) fn validation(&self, outer: &[Level], words: &Words) -> Validation {
+    pub(super) fn validation(&self, outer: &[Level], words: &Words, reason: &str) -> Validation {
         let levels: Vec<&Level> = outer.iter().chain(self.within).collect();
-        let message = joined(Piece::Text("spec".to_owned()), self.message(&levels));
+        let message = if self.is_on_name() {
+            pieces(self.says)
+        } else {
+            joined(Piece::Text("spec".to_owned()), self.message(&levels))
+        };
         let (message, computed) = match message.as_slice() {
             [Piece::Text(text)] => (Some(text.clone()), None),
             pieces => (None, Some(words.expand(&concatenated(pieces)))),
@@ -74,8 +78,13 @@ impl Rule {
             expression: words.expand(&self.holds(&levels)),
             message,
             message_expression: computed,
-            reason: Some("Invalid".to_owned()),
+            reason: Some(reason.to_owned()),
         }
+    }
+
+    /// Whether it is about `metadata.name`.
+    fn is_on_name(&self) -> bool {
+        self.path == "metadata.name"
     }
 
     fn holds(&self, levels: &[&Level]) -> String {

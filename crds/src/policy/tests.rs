@@ -70,7 +70,12 @@ fn an_object_that_goes_away_or_stays_as_it_is_is_left_alone() {
         let conditions: Vec<_> =
             spec.match_conditions.unwrap().into_iter().map(|condition| condition.expression).collect();
         assert_eq!(conditions[0], "!has(object.metadata.deletionTimestamp)");
-        assert!(conditions[1].ends_with("object.?spec != oldObject.?spec"), "{}", conditions[1]);
+        let rules = spec.match_constraints.unwrap().resource_rules.unwrap();
+        let is_new_only = rules.iter().all(|rule| rule.operations.as_deref() == Some(&["CREATE".to_owned()]));
+        match conditions.get(1) {
+            Some(changes) => assert!(changes.ends_with("object.?spec != oldObject.?spec"), "{changes}"),
+            None => assert!(is_new_only, "{rules:?}"),
+        }
         assert_eq!(spec.failure_policy.as_deref(), Some("Fail"));
     }
 }
@@ -78,11 +83,51 @@ fn an_object_that_goes_away_or_stays_as_it_is_is_left_alone() {
 #[test]
 fn policies_bind_what_they_name() {
     for policy in all() {
-        let binding = policy.binding.spec.unwrap();
+        assert_eq!(
+            policy.numbers.len(),
+            policy.policy.spec.as_ref().unwrap().validations.as_ref().unwrap().len()
+        );
+        let Some(binding) = policy.binding.map(|binding| binding.spec.unwrap()) else {
+            assert_eq!(policy.policy.metadata.name.as_deref(), Some("nimfleet-nimplacement-own-namespace"));
+            continue;
+        };
         assert_eq!(binding.policy_name, policy.policy.metadata.name);
         let warns = policy.policy.metadata.name.unwrap().ends_with("-warnings");
         assert_eq!(binding.validation_actions.unwrap(), [if warns { "Warn" } else { "Deny" }]);
-        assert_eq!(policy.numbers.len(), policy.policy.spec.unwrap().validations.unwrap().len());
+    }
+}
+
+/// What a placement may list is asked for name by name, and names are bounded by the same numbers everywhere.
+#[test]
+fn every_secret_that_fits_into_the_list_is_asked_for_and_every_name_by_its_number() {
+    let crds = crate::all().unwrap();
+    let placement = crds.iter().find(|crd| crd.spec.names.kind == "NIMPlacement").unwrap();
+    let schema = serde_json::to_value(&placement.spec.versions[0].schema).unwrap();
+    let most = &schema["openAPIV3Schema"]["properties"]["spec"]["properties"]["secrets"]["maxItems"];
+    let rights = policy("nimfleet-nimplacement-rights").validations.unwrap();
+    let asked = rights.iter().filter(|one| one.expression.contains("resource('secrets')")).count();
+    assert_eq!(most.as_u64(), Some(asked as u64));
+    for (index, one) in rights[..asked].iter().enumerate() {
+        assert!(one.expression.contains(&format!("[{index}]).check('get')")), "{}", one.expression);
+    }
+
+    let plural = |kind: &str| format!("{}s", kind.to_lowercase());
+    for rule in crate::names::RULES.iter() {
+        let of_kind = all().into_iter().filter(|policy| policy.file_name().starts_with("nimfleet-names-"));
+        let of_kind = of_kind.filter(|policy| {
+            let spec = policy.policy.spec.as_ref().unwrap();
+            let rules = spec.match_constraints.as_ref().unwrap().resource_rules.as_ref().unwrap();
+            rules[0].resources.as_ref().unwrap().contains(&plural(rule.kind))
+        });
+        let said: Vec<String> = of_kind.map(|policy| policy.document().unwrap()).collect();
+        let [said] = said.as_slice() else { panic!("{} policies for {}", said.len(), rule.kind) };
+        assert!(said.contains(&format!("size() <= {}", rule.longest)), "{}: {said}", rule.kind);
+        assert!(
+            said.contains(&format!("at most {}, {}", rule.longest, rule.because)),
+            "{}: {said}",
+            rule.kind
+        );
+        assert_eq!(said.contains("no dots"), rule.no_dots_because.is_some(), "{}", rule.kind);
     }
 }
 
@@ -94,7 +139,8 @@ fn every_message_begins_with_its_field() {
             let said = validation.message.iter().chain(&validation.message_expression);
             let said: Vec<_> = said.collect();
             let [said] = said.as_slice() else { panic!("{validation:?}") };
-            assert!(said.trim_start_matches('\'').starts_with("spec"), "{said}");
+            let said = said.trim_start_matches('\'');
+            assert!(said.starts_with("spec") || said.starts_with("metadata.name"), "{said}");
             assert!(!said.contains('\n') && !validation.expression.contains('\n'), "{said}");
         }
     }

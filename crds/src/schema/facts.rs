@@ -4,7 +4,11 @@ use serde_json::{Map, Value};
 
 use super::SchemaError;
 
-const TABLE: &str = include_str!("facts.txt");
+/// What an API server knows of Kubernetes' own types, wherever they are used.
+pub(super) const KUBERNETES: &str = include_str!("facts.txt");
+
+/// How much of Kubernetes' own types the fleet's kinds take.
+pub(super) const BOUNDS: &str = include_str!("bounds.txt");
 
 /// Something to add to the schema of a type or of one of its properties.
 #[derive(Clone, Debug)]
@@ -14,11 +18,6 @@ pub(super) struct Fact {
     /// `None`: the type itself.
     pub(super) property: Option<String>,
     pub(super) keywords: Map<String, Value>,
-}
-
-/// The facts of `facts.txt`.
-pub(super) fn table() -> Result<Vec<Fact>, SchemaError> {
-    parse(TABLE)
 }
 
 /// Reads a table. Blank lines and lines that begin with `#` say nothing.

@@ -56,7 +56,7 @@ fn object(value: Value) -> Map<String, Value> {
 
 #[test]
 fn a_type_becomes_a_schema_without_names_and_nulls_and_with_the_facts() {
-    let schema = structural(raw::schema::<Shelf>()).unwrap();
+    let schema = structural(raw::schema::<Shelf>(), &[facts::KUBERNETES]).unwrap();
     assert_eq!(
         schema["properties"]["label"]["description"],
         json!("Where the label hangs."),
@@ -135,17 +135,18 @@ fn a_line_that_is_no_fact_is_named() {
 
 #[test]
 fn what_cannot_be_inlined_is_an_error() {
-    let error = structural(raw::schema::<Nested>()).unwrap_err();
+    let error = structural(raw::schema::<Nested>(), &[facts::KUBERNETES]).unwrap_err();
     assert!(matches!(error, SchemaError::Recursive { .. } | SchemaError::Reference { .. }), "{error}");
 
     let circle = object(json!({
         "$ref": "#/$defs/A",
         "$defs": { "A": { "properties": { "b": { "$ref": "#/$defs/B" } } }, "B": { "items": { "$ref": "#/$defs/A" } } },
     }));
-    let error = structural(circle).unwrap_err();
+    let error = structural(circle, &[]).unwrap_err();
     assert!(matches!(&error, SchemaError::Recursive { type_name } if type_name == "A"), "{error}");
 
-    let error = structural(object(json!({ "properties": { "a": { "$ref": "#/$defs/A" } } }))).unwrap_err();
+    let error =
+        structural(object(json!({ "properties": { "a": { "$ref": "#/$defs/A" } } })), &[]).unwrap_err();
     assert!(matches!(&error, SchemaError::Reference { reference } if reference == "#/$defs/A"), "{error}");
 }
 
@@ -156,7 +157,7 @@ fn a_type_may_be_used_twice_and_a_property_may_be_called_title() {
         "properties": { "title": { "$ref": "#/$defs/A" }, "b": { "anyOf": [{ "$ref": "#/$defs/A" }] } },
         "$defs": { "A": { "title": "A", "type": "string" } },
     }));
-    schema = structural(schema).unwrap();
+    schema = structural(schema, &[]).unwrap();
     let expected =
         json!({ "properties": { "title": { "type": "string" }, "b": { "anyOf": [{ "type": "string" }] } } });
     assert_eq!(Value::Object(schema), expected);

@@ -35,11 +35,13 @@ pub struct ClusterAffinity {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 1024)))]
     pub expressions: Vec<String>,
-    /// Only these clusters. Default all.
+    /// Only these clusters, at most 1000 names: more of them have a label. Default all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 63)))]
     pub cluster_names: Vec<String>,
-    /// Never these clusters. Default none.
+    /// Never these clusters, at most 1000 names. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 63)))]
     pub exclude: Vec<String>,
 }
 
@@ -81,11 +83,16 @@ pub enum WhenUnsatisfiable {
 }
 
 /// What a GPU must be.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = (
+    "!has(self.minMemory) || (type(self.minMemory) == string ? (isQuantity(string(self.minMemory)) && quantity(string(self.minMemory)).isGreaterThan(quantity('0'))) : int(self.minMemory) > 0)",
+    "minMemory is to be more than 0: write it like 80Gi"
+))]
 #[serde(rename_all = "camelCase")]
 pub struct GPURequirement {
-    /// Products, as the clusters report them; any of them will do. Default all.
+    /// Products, as the clusters report them, at most 64; any of them will do. Default all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
     pub products: Vec<String>,
     /// Least memory of one GPU, for example `80Gi`. Default none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

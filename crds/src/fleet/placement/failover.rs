@@ -16,12 +16,12 @@ pub struct Failover {
     /// How long a cluster is unreachable before it counts as lost, from the end of its session: hours, minutes and
     /// seconds, for example `90s` or `1h30m`. Default `5m`.
     #[serde(default = "five_minutes")]
-    #[schemars(regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"), length(min = 2))]
+    #[schemars(regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"), length(min = 2, max = 21))]
     pub lost_after: String,
     /// How long replicas find no node in their cluster before these replicas go elsewhere, if another cluster can take
     /// them. What runs there stays. `0s`: they wait for ever. Default `2m`.
     #[serde(default = "two_minutes")]
-    #[schemars(regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"), length(min = 2))]
+    #[schemars(regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"), length(min = 2, max = 21))]
     pub unschedulable_after: String,
 }
 

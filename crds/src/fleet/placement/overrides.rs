@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct ClusterOverride {
     /// These clusters. With `clusterSelector`, a cluster that either names is meant.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 63)))]
     pub cluster_names: Vec<String>,
     /// Clusters with these labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use hub::failover::{Allowance, Limits};
+use hub::failover::{Limits, PerLane};
 use hub::fleet::{
     Admin, Agent, Capacity, ClusterName, Effect, Fleet, FleetEvent, ObjectRef, PlacementKey, Platform, Pool,
     Selector, Taint,
@@ -164,7 +164,7 @@ pub(crate) fn request(index: usize) -> Request {
         told: hub::scheduler::NAMED,
         now: at(1),
         limits: Limits::default(),
-        allowance: Allowance::FREE,
+        allowance: PerLane::FREE,
     }
 }
 

@@ -135,7 +135,8 @@ pub struct FailoverArgs {
     /// over until they are back or an admin confirms it; 100 never holds.
     #[arg(long, env = "NIMFLEET_FAILOVER_BRAKE", default_value = "30", value_parser = clap::value_parser!(u32).range(1..=100), value_name = "PERCENT")]
     pub failover_brake: u32,
-    /// At most so many lost clusters are replaced in any minute, counted over all placements.
+    /// At most so many lost clusters are replaced in any minute, and apart from them as many clusters left that run, counted
+    /// over all placements; namespaces share them fairly.
     #[arg(long, env = "NIMFLEET_FAILOVER_RATE", default_value = "10", value_parser = clap::value_parser!(u32).range(1..), value_name = "PER-MINUTE")]
     pub failover_rate: u32,
 }

@@ -37,7 +37,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use tokio::sync::{Notify, watch};
 
-use crate::failover::Limits;
+use crate::failover::{Limits, PerLane};
 use crate::fleet::{ClusterName, PlacementKey};
 use crate::link::Fleetbox;
 use crate::metrics::Metrics;
@@ -116,6 +116,7 @@ impl Hub {
         let mut live = self.live();
         live.wanting.remove(key);
         live.charged.remove(key);
+        live.pace.wait(key, &PerLane::default());
         drop(live);
         self.quotas.add_soon(key.namespace.clone());
     }

@@ -11,7 +11,7 @@ mod tests;
 use jiff::SignedDuration;
 
 pub use brake::{Held, Outages, TOGETHER};
-pub use pace::{Allowance, Pace};
+pub use pace::{Allowance, Lane, Pace, PerLane};
 
 /// How careful the whole fleet is with failovers; flags of the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub struct Limits {
     pub noticed_after: SignedDuration,
     /// More than this share of the clusters, in percent, vanishing together holds all their failovers. Default 30.
     pub brake_percent: u32,
-    /// Clusters that placements may leave in any minute, over the whole fleet: each costs the remaining clusters a
-    /// download and GPUs. Default 10.
+    /// Clusters that placements may leave in any minute, over the whole fleet, as many for being lost and as many for any
+    /// other cause: each costs the remaining clusters a download and GPUs. Namespaces share them fairly. Default 10.
     pub per_minute: u32,
 }
 

@@ -45,7 +45,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
-    failover::{Allowance, Limits},
+    failover::{Allowance, Limits, PerLane},
     fleet::{ClusterName, ObjectRef, PlacementKey},
     need::Need,
 };
@@ -86,8 +86,8 @@ pub struct Request {
     pub now: Timestamp,
     /// How careful the fleet is with failovers.
     pub limits: Limits,
-    /// How many clusters this placement may leave for others now.
-    pub allowance: Allowance,
+    /// How many clusters this placement may leave for others now, by why.
+    pub allowance: PerLane<Allowance>,
 }
 
 /// What a cluster's spoke has refused.
@@ -155,8 +155,10 @@ pub struct Decision {
     pub outcome: Outcome,
     /// Why a cluster that shall be left is not; none if nothing is held.
     pub hold: Option<Hold>,
-    /// How many clusters were given up for others by this very decision.
-    pub failovers: usize,
+    /// How many clusters were given up for others by this very decision, by why.
+    pub moves: PerLane<usize>,
+    /// Where the pace of the whole fleet holds a move back, when to ask again.
+    pub paced_until: PerLane<Option<Timestamp>>,
     /// The last wish to choose anew ([`Request::rebalance`]) that has been followed.
     pub rebalanced: Option<String>,
     /// When time alone may change the decision: the earliest end of a failover's patience, of a report's

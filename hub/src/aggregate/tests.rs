@@ -71,7 +71,8 @@ fn decision(complete: bool) -> Decision {
             given_replicas: 2,
         },
         hold: None,
-        failovers: 0,
+        moves: crate::failover::PerLane::default(),
+        paced_until: crate::failover::PerLane::default(),
         rebalanced: None,
         retry_at: None,
     }

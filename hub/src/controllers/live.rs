@@ -26,7 +26,7 @@ pub struct Live {
     pub wanting: BTreeSet<PlacementKey>,
     /// When each spoke was last heard and when its certificate ends.
     pub sessions: BTreeMap<ClusterName, Session>,
-    /// Failovers of the last minute.
+    /// Moves of the last minute, and who waits for one.
     pub pace: Pace,
     /// What clusters hold of this hub that it does not know, by cluster.
     pub orphans: BTreeMap<ClusterName, Vec<ObjectRef>>,

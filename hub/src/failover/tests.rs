@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fleet::{Admin, Agent, Cluster, ClusterName, Fleet, FleetEvent};
+use crate::fleet::{Admin, Agent, Cluster, ClusterName, Fleet, FleetEvent, PlacementKey};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()
@@ -102,33 +102,110 @@ fn a_percentage_of_a_hundred_never_holds() {
     assert_eq!(told.to_string(), "9 of 9 clusters went silent within 5 minutes of each other");
 }
 
+fn placement(namespace: &str, index: usize) -> PlacementKey {
+    PlacementKey { namespace: namespace.to_owned(), name: format!("p{index}") }
+}
+
+fn failovers(moves: usize) -> PerLane<usize> {
+    PerLane { failover: moves, relocation: 0 }
+}
+
 #[test]
 fn the_pace_says_when_there_will_be_more() {
+    let (mut pace, chat) = (Pace::default(), placement("a", 0));
+    let failover = |pace: &Pace, second| pace.allowance(&chat, 2, at(second)).failover;
+    assert_eq!(failover(&pace, 0), Allowance { now: 2, more_at: None });
+    pace.begin(&chat, &failovers(1), at(0));
+    pace.begin(&chat, &failovers(1), at(20));
+    assert_eq!(failover(&pace, 59), Allowance { now: 0, more_at: Some(at(60)) });
+    assert_eq!(failover(&pace, 60), Allowance { now: 1, more_at: Some(at(80)) });
+}
+
+#[test]
+fn wishes_never_take_the_pace_of_lost_clusters() {
+    let (mut pace, chat) = (Pace::default(), placement("a", 0));
+    pace.begin(&chat, &PerLane { failover: 0, relocation: 10 }, at(0));
+    let allowed = pace.allowance(&placement("b", 0), 10, at(1));
+    assert_eq!((allowed.failover.now, allowed.relocation.now), (10, 0));
+}
+
+/// Placements of some namespaces that all want to move at once, each asked whenever it was told to be, those of the first
+/// namespace always first. How many have moved by then, by namespace.
+fn race(counts: &[usize], per_minute: u32, seconds: i64) -> Vec<usize> {
     let mut pace = Pace::default();
-    assert_eq!(pace.allowance(2, at(0)), Allowance { now: 2, more_at: None });
-    pace.begin(1, at(0));
-    pace.begin(1, at(20));
-    assert_eq!(pace.allowance(2, at(59)), Allowance { now: 0, more_at: Some(at(60)) });
-    assert_eq!(pace.allowance(2, at(60)), Allowance { now: 1, more_at: Some(at(80)) });
+    let name = |index: usize| format!("n{index}");
+    let mut asks: Vec<(PlacementKey, i64)> = counts
+        .iter()
+        .enumerate()
+        .flat_map(|(index, count)| (0..*count).map(move |one| (placement(&name(index), one), 0)))
+        .collect();
+    let mut moved = vec![0; counts.len()];
+    for second in 0..seconds {
+        let now = at(second);
+        asks.retain_mut(|(key, due)| {
+            if *due > second {
+                return true;
+            }
+            let allowed = pace.allowance(key, per_minute, now).failover;
+            if allowed.now > 0 {
+                pace.begin(key, &failovers(1), now);
+                pace.wait(key, &PerLane::default());
+                let index: usize = key.namespace[1..].parse().unwrap();
+                moved[index] += 1;
+                return false;
+            }
+            pace.wait(key, &PerLane { failover: allowed.more_at, relocation: None });
+            *due = allowed.more_at.unwrap().duration_since(at(0)).as_secs();
+            true
+        });
+    }
+    moved
+}
+
+#[test]
+fn a_namespace_with_hundreds_of_moves_starves_no_other() {
+    // The first takes the first minute, since nobody else was there before it; from then on each gets its share.
+    assert_eq!(race(&[300, 1], 10, 62), [19, 1]);
+    assert_eq!(race(&[300, 30], 10, 241), [30, 20]);
+    // More namespaces than moves: each has its turn before any has a second one.
+    let moved = race(&[100; 25], 10, 181);
+    assert!(moved[0] == 11 && moved[1..].iter().all(|moved| (1..=2).contains(moved)), "{moved:?}");
+    assert_eq!(moved.iter().sum::<usize>(), 40, "what is free is used: {moved:?}");
+    // One that is alone has all of it.
+    assert_eq!(race(&[300], 10, 121), [30]);
+}
+
+#[test]
+fn who_does_not_come_when_told_loses_its_claim() {
+    let (mut pace, first, other) = (Pace::default(), placement("a", 0), placement("b", 0));
+    pace.begin(&first, &failovers(1), at(0));
+    pace.wait(&other, &PerLane { failover: Some(at(60)), relocation: None });
+    let allowed = pace.allowance(&first, 1, at(60)).failover;
+    assert_eq!(allowed, Allowance { now: 0, more_at: Some(at(65)) }, "the other one goes first");
+    assert_eq!(pace.allowance(&other, 1, at(60)).failover.now, 1);
+    assert_eq!(pace.allowance(&first, 1, at(71)).failover.now, 1, "and has not come");
 }
 
 proptest! {
-    /// Whoever takes no more than it is allowed never exceeds the pace in any minute.
+    /// Whoever takes no more than it is allowed never exceeds the pace in any minute, and what is free goes to somebody.
     #[test]
     fn no_minute_has_more_than_the_pace(
         per_minute in 0u32..8,
-        steps in prop::collection::vec((0i64..30, 0u32..6), 0..60),
+        steps in prop::collection::vec((0i64..30, 0usize..4, 0u32..6), 0..60),
     ) {
         let (mut pace, mut now, mut moves) = (Pace::default(), 0, Vec::new());
-        for (wait, wanted) in steps {
+        for (wait, namespace, wanted) in steps {
             now += wait;
-            let allowed = pace.allowance(per_minute, at(now));
+            let key = placement(&format!("n{namespace}"), 0);
+            let allowed = pace.allowance(&key, per_minute, at(now)).failover;
             let taken = wanted.min(allowed.now);
-            pace.begin(taken as usize, at(now));
+            pace.begin(&key, &failovers(taken as usize), at(now));
+            let until = (taken < wanted).then_some(allowed.more_at).flatten();
+            pace.wait(&key, &PerLane { failover: until, relocation: None });
             moves.extend(std::iter::repeat_n(now, taken as usize));
             if allowed.now == 0 && per_minute > 0 {
-                let more_at = allowed.more_at.expect("something is in use");
-                prop_assert!(more_at > at(now) && pace.allowance(per_minute, more_at).now > 0);
+                let more_at = allowed.more_at.expect("something is in use, or somebody else goes first");
+                prop_assert!(more_at > at(now));
             }
         }
         for first in &moves {

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 
 use super::{OnUnreachable, Reason, Request, Workload, filter};
+use crate::failover::Lane;
 use crate::fleet::{Cluster, Fleet, Heard, Link};
 
 /// Why others take the place of a cluster.
@@ -48,6 +49,15 @@ impl Cause {
     #[must_use]
     pub const fn is_voluntary(self) -> bool {
         matches!(self, Self::Drain | Self::Rebalance)
+    }
+
+    /// In which lane of the fleet's pace the move is counted.
+    #[must_use]
+    pub const fn lane(self) -> Lane {
+        match self {
+            Self::Lost => Lane::Failover,
+            Self::Drain | Self::Unschedulable | Self::NoLongerFits | Self::Rebalance => Lane::Relocation,
+        }
     }
 
     /// `is lost`, `drains`, …

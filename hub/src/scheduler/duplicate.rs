@@ -4,6 +4,7 @@ use super::{
     Cause, Granted, Workload,
     filter::free_block,
     keep::{self, Kept},
+    replace::Losses,
     run::{Candidate, Spread},
     score::Score,
     select::Choice,
@@ -18,6 +19,7 @@ pub(super) fn spread<'a>(
     fleet: &Fleet,
     mut kept: Vec<Kept<'a>>,
     candidates: &[Candidate<'a>],
+    losses: &mut Losses,
 ) -> Spread {
     let wanted_clusters = choice.request.policy.clusters.unwrap_or(1);
     let wanted = usize::try_from(wanted_clusters).unwrap_or(usize::MAX);
@@ -27,7 +29,7 @@ pub(super) fn spread<'a>(
     let taken = |kept: &[Kept<'a>]| -> Vec<(&'a Cluster, usize)> {
         kept.iter().filter(|kept| kept.leaving.is_none()).map(|kept| (kept.cluster, kept.tier)).collect()
     };
-    rebalance(choice, &mut kept, candidates, &mut spread);
+    rebalance(choice, &mut kept, candidates, &mut spread, losses);
     // Those that are left are replaced after what is missing has been found.
     let missing = wanted - kept.len();
     let leaving = kept.iter().filter(|kept| kept.leaving.is_some()).count();
@@ -87,6 +89,7 @@ fn rebalance<'a>(
     kept: &mut [Kept<'a>],
     candidates: &[Candidate<'a>],
     spread: &mut Spread,
+    losses: &mut Losses,
 ) {
     let request = choice.request;
     if request.rebalance.is_none() {
@@ -95,7 +98,8 @@ fn rebalance<'a>(
     let moving = request.previous.iter().filter(|row| row.replaced.is_some_and(Cause::is_voluntary)).count();
     let moving = moving + kept.iter().filter(|kept| kept.leaving.is_some_and(Cause::is_voluntary)).count();
     let budget = usize::try_from(request.policy.eviction_budget).unwrap_or(usize::MAX).saturating_sub(moving);
-    let allowed = budget.min(usize::try_from(request.allowance.now).unwrap_or(usize::MAX));
+    let paced = usize::try_from(losses.left(request, Cause::Rebalance.lane())).unwrap_or(usize::MAX);
+    let allowed = budget.min(paced);
     // As if it ran nowhere: of equal ones those stay that are there.
     let is_open = |kept: &Kept<'a>| kept.leaving.is_none() && !kept.is_silent();
     let anew = |kept: &Kept<'a>| {
@@ -124,6 +128,11 @@ fn rebalance<'a>(
         .collect();
     leaving.sort_by_key(|&i| std::cmp::Reverse(anew(&kept[i]).map(|here| worth(&here))));
     spread.rebalanced = leaving.len() <= allowed;
+    if paced < budget
+        && let Some(&waits) = leaving.get(paced)
+    {
+        losses.pace(&kept[waits].cluster.name, Cause::Rebalance);
+    }
     for i in leaving.into_iter().take(allowed) {
         kept[i].leaving = Some(Cause::Rebalance);
     }

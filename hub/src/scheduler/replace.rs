@@ -17,7 +17,7 @@ use super::{
     Cause, Chosen, Division, Granted, Hold, Previous, Reason, Request, Workload, cause, keep::Kept,
     run::Spread,
 };
-use crate::failover::{Held, Limits, Outages};
+use crate::failover::{Held, Lane, Limits, Outages, PerLane};
 use crate::fleet::{Cluster, ClusterName, Fleet, Link};
 
 /// A cluster whose place others have taken.
@@ -38,9 +38,9 @@ pub(super) struct Replaced<'a> {
 pub(super) struct Losses {
     /// The first that the brake holds.
     braked: Option<(String, Held)>,
-    /// The first that has to wait for its turn.
-    paced: Option<(String, Cause)>,
-    granted: u32,
+    /// The first of each lane that has to wait for its turn.
+    paced: PerLane<Option<(String, Cause)>>,
+    granted: PerLane<u32>,
     /// Clusters that run and are being left, those of this decision among them.
     moving: usize,
     /// The first that has to wait until another one has been left.
@@ -75,11 +75,12 @@ impl Losses {
             self.queued.get_or_insert((cluster.name.to_string(), cause));
             return false;
         }
-        if self.granted >= request.allowance.now {
-            self.paced.get_or_insert((cluster.name.to_string(), cause));
+        let lane = cause.lane();
+        if *self.granted.of(lane) >= request.allowance.of(lane).now {
+            self.paced.of_mut(lane).get_or_insert((cluster.name.to_string(), cause));
             return false;
         }
-        self.granted += 1;
+        *self.granted.of_mut(lane) += 1;
         self.moving += usize::from(cause.is_voluntary());
         true
     }
@@ -94,9 +95,15 @@ impl Losses {
             );
             return Some(Hold { reason: Reason::ManyClustersLost, message });
         }
-        if let Some((cluster, cause)) = &self.paced {
+        if let Some((cluster, cause)) = self.paced.failover.as_ref().or(self.paced.relocation.as_ref()) {
             let (why, most) = (cause.words(), request.limits.per_minute);
-            let message = format!("{cluster} {why}; in the whole fleet {most} moves begin a minute at most");
+            let what = match cause.lane() {
+                Lane::Failover => "failovers",
+                Lane::Relocation => "moves off clusters that run",
+            };
+            let message = format!(
+                "{cluster} {why}; in the whole fleet {most} {what} begin a minute at most, shared by namespaces"
+            );
             return Some(Hold { reason: Reason::FailoverPaced, message });
         }
         if let Some((cluster, cause)) = stuck {
@@ -110,9 +117,20 @@ impl Losses {
         Some(Hold { reason: Reason::FailoverPaced, message })
     }
 
-    /// When a wait for a turn is over.
-    pub(super) fn retry_at(&self, request: &Request) -> Option<Timestamp> {
-        self.paced.as_ref().and(request.allowance.more_at)
+    /// A move that rebalances has to wait for its turn.
+    pub(super) fn pace(&mut self, cluster: &ClusterName, cause: Cause) {
+        self.paced.of_mut(cause.lane()).get_or_insert((cluster.to_string(), cause));
+    }
+
+    /// How many more moves of a lane may begin.
+    pub(super) fn left(&self, request: &Request, lane: Lane) -> u32 {
+        request.allowance.of(lane).now.saturating_sub(*self.granted.of(lane))
+    }
+
+    /// In which lanes a turn is waited for, and when to ask again. With a pace of none at all nothing ever moves.
+    pub(super) fn paced_until(&self, request: &Request) -> PerLane<Option<Timestamp>> {
+        let of = |lane| self.paced.of(lane).as_ref().and(request.allowance.of(lane).more_at);
+        PerLane { failover: of(Lane::Failover), relocation: of(Lane::Relocation) }
     }
 }
 
@@ -243,7 +261,7 @@ impl Spread {
         let Kept { row, cluster, .. } = *left;
         self.replaced
             .push(Replaced { row, cluster, cause, available: false, settled: false }.chosen(request));
-        self.failovers += 1;
+        *self.moves.of_mut(cause.lane()) += 1;
     }
 }
 

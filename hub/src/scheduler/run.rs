@@ -15,6 +15,7 @@ use super::{
     select::Choice,
     share,
 };
+use crate::failover::PerLane;
 use crate::fleet::{Cluster, ClusterName, Fleet};
 
 /// A cluster that the placement is not in and could come to.
@@ -36,8 +37,8 @@ pub(super) struct Spread {
     pub(super) removed: Vec<Removed>,
     /// Lost clusters whose place others have taken.
     pub(super) replaced: Vec<Chosen>,
-    /// Those of them that were given up by this very decision.
-    pub(super) failovers: usize,
+    /// Those of them that were given up by this very decision, by why.
+    pub(super) moves: PerLane<usize>,
     /// The first cluster that shall be left and finds no replacement, and why it shall.
     pub(super) stuck: Option<(ClusterName, Cause)>,
     /// When time alone may change the shares.
@@ -58,20 +59,22 @@ pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
     }
     let workloads = request.narrowed();
     let scale = Scale::of(request, &workloads, fleet);
-    let Sorted { mut kept, replaced, mut removed, losses, due_at } =
+    let Sorted { mut kept, replaced, mut removed, mut losses, due_at } =
         keep::keep(request, &workloads, fleet, &scale);
     let (mut candidates, mut refusals, settling) = candidates(request, &workloads, fleet, &scale);
     let all = kept.iter_mut().map(|kept| (kept.cluster, &mut kept.points));
     let all = all.chain(candidates.iter_mut().map(|candidate| (candidate.cluster, &mut candidate.points)));
     scale.compare(&workloads, all);
     let back_at = replace::settles_at(request, fleet);
-    let retry_at = due_at.into_iter().chain(losses.retry_at(request)).chain(back_at);
+    let retry_at = due_at.into_iter().chain(back_at);
 
     let choice = Choice { request, scale: &scale };
     let mut spread = match request.policy.division {
-        Division::Duplicated => duplicate::spread(&choice, &workloads, fleet, kept, &candidates),
+        Division::Duplicated => duplicate::spread(&choice, &workloads, fleet, kept, &candidates, &mut losses),
         Division::Divided => share::spread(&choice, &workloads, fleet, kept, &candidates),
     };
+    let paced_until = losses.paced_until(request);
+    let retry_at = retry_at.chain(paced_until.failover).chain(paced_until.relocation);
     let retry_at = retry_at.chain(spread.due_at).min();
     let spare = spare(&choice, fleet, &candidates, &spread, &mut refusals);
     refusals.told.sort_by(|a, b| a.cluster.cmp(&b.cluster));
@@ -86,10 +89,21 @@ pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
     }
     let hold = losses.hold(request, spread.stuck.as_ref());
     let rebalanced = request.rebalance.clone().filter(|_| spread.rebalanced);
-    let (chosen, failovers) = (spread.chosen, spread.failovers);
+    let (chosen, moves) = (spread.chosen, spread.moves);
     let Refusals { told: refused, counts, .. } = refusals;
-    let mut decision =
-        Decision { chosen, removed, refused, counts, spare, outcome, hold, failovers, rebalanced, retry_at };
+    let mut decision = Decision {
+        chosen,
+        removed,
+        refused,
+        counts,
+        spare,
+        outcome,
+        hold,
+        moves,
+        paced_until,
+        rebalanced,
+        retry_at,
+    };
     let is_waiting = decision.is_waiting(request.rebalance.as_deref());
     let settled_at = settling.map(|settling| settling.asked_again(is_waiting));
     decision.retry_at = decision.retry_at.into_iter().chain(settled_at).min();
@@ -241,7 +255,8 @@ fn nothing_selected(request: &Request) -> Decision {
             given_replicas: 0,
         },
         hold: None,
-        failovers: 0,
+        moves: PerLane::default(),
+        paced_until: PerLane::default(),
         rebalanced: None,
         retry_at: None,
     }

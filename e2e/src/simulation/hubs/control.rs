@@ -52,7 +52,7 @@ pub(in crate::simulation) fn reconcile(site: &mut HubSite, name: &str, stage: &m
         over_quota: BTreeMap::new(),
         now,
         limits: Limits::default(),
-        allowance: process.live.pace.allowance(Limits::default().per_minute, now),
+        allowance: process.live.pace.allowance(&key(name), Limits::default().per_minute, now),
     };
     for object in &selected {
         if let Ok(need) = hub::need::need(&object.json, None) {
@@ -62,7 +62,8 @@ pub(in crate::simulation) fn reconcile(site: &mut HubSite, name: &str, stage: &m
     }
     request.previous = previous(&before);
     let decision = schedule(&request, &process.live.fleet);
-    process.live.pace.begin(decision.failovers, now);
+    process.live.pace.begin(&key(name), &decision.moves, now);
+    process.live.pace.wait(&key(name), &decision.paced_until);
     let rows = follow(&site.store, &before, &selected, &decision, now, &|cluster, uid| {
         process.live.is_gone(cluster, uid)
     });

@@ -133,7 +133,7 @@ pub(crate) async fn simulation(
     let quotas: Vec<Quota> =
         hub.stores.quotas_of(namespace).iter().map(|quota| quota.as_ref().into()).collect();
     let live = hub.live();
-    request.allowance = live.pace.allowance(hub.limits.per_minute, now);
+    request.allowance = live.pace.allowance(&key, hub.limits.per_minute, now);
     let smaller = without(&live.fleet, &spec.without_clusters)?;
     let fleet = smaller.as_ref().unwrap_or(&live.fleet);
     match quota::decide(&mut request, fleet, &quotas, &live.charged) {

@@ -16,7 +16,7 @@ use super::denied::{self, Asked, Followed, Shown};
 use super::observe::{Block, Observed};
 use super::rows::{self, Fate, Input, PlacedRow, Rows, SECRET};
 use crate::audit::{Act, Action, Actor};
-use crate::failover::Allowance;
+use crate::failover::{Lane, PerLane};
 use crate::fleet::{FleetEvent, Grant, GrantedObject, PlacementKey};
 use crate::need::{Need, need};
 use crate::quota::{self, Charge, Quota};
@@ -49,7 +49,7 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
     let quotas: Vec<Quota> =
         hub.stores.quotas_of(&observed.key.namespace).iter().map(|q| q.as_ref().into()).collect();
     let decided = asked.and_then(|mut request| {
-        request.allowance = live.pace.allowance(hub.limits.per_minute, now);
+        request.allowance = live.pace.allowance(&observed.key, hub.limits.per_minute, now);
         quota::decide(&mut request, &live.fleet, &quotas, &live.charged)
             .map_err(|exceeded| Block { reason: Reason::QuotaExceeded, message: exceeded.to_string() })
     });
@@ -62,12 +62,14 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
     let recharged = charges.is_some_and(|charges| live.charge(&observed.key, charges));
     book.rebalanced = decision.rebalanced.take().or(book.rebalanced.take());
     decision.rebalanced.clone_from(&book.rebalanced);
-    if decision.failovers > 0 {
-        live.pace.begin(decision.failovers, now);
-        hub.metrics.failed_over(decision.failovers);
+    live.pace.begin(&observed.key, &decision.moves, now);
+    live.pace.wait(&observed.key, &decision.paced_until);
+    let failovers = *decision.moves.of(Lane::Failover);
+    if failovers > 0 {
+        hub.metrics.failed_over(failovers);
         Act::new(Action::Failover, Actor::Hub, "others take the place of lost clusters")
             .placement(&observed.key)
-            .count(u64::try_from(decision.failovers).unwrap_or(u64::MAX))
+            .count(u64::try_from(failovers).unwrap_or(u64::MAX))
             .record();
     }
     let rows = follow(hub, &live, observed, book, &decision, is_blocked, now);
@@ -138,7 +140,7 @@ pub(super) fn request(
         now,
         told: NAMED,
         limits: hub.limits,
-        allowance: Allowance::FREE,
+        allowance: PerLane::FREE,
     })
 }
 
@@ -242,7 +244,8 @@ fn blocked(block: &Block, observed: &Observed, before: &Rows) -> Decision {
         spare: Vec::new(),
         outcome,
         hold: None,
-        failovers: 0,
+        moves: PerLane::default(),
+        paced_until: PerLane::default(),
         rebalanced: None,
         retry_at: None,
     }

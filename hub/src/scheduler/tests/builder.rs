@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
-    failover::{Allowance, Limits},
+    failover::{Limits, PerLane},
     fleet::{
         Admin, Agent, Capacity, ClusterName, Effect, Fleet, FleetEvent, Grant, ObjectCondition, ObjectRef,
         ObjectStatus, PlacementKey, Platform, Pool, Taint, Truth,
@@ -144,7 +144,7 @@ pub(crate) fn request(placement: &str, workloads: Vec<Workload>) -> Request {
         over_quota: std::collections::BTreeMap::new(),
         now: at(1),
         limits: Limits::default(),
-        allowance: Allowance::FREE,
+        allowance: PerLane::FREE,
     }
 }
 

@@ -4,6 +4,7 @@ use super::builder::{
     Build, H100, adopt, at, chosen, name, pool, report, request, row, service, shares, status,
 };
 use crate::{
+    failover::Allowance,
     fleet::{Fleet, FleetEvent, ObjectCondition, ObjectStatus, Potential, Truth, Unschedulable},
     need::GpuNeed,
     scheduler::{Cause, Decision, Division, Reason, Request, Tier, schedule},
@@ -252,6 +253,28 @@ fn to_rebalance_is_to_choose_anew_once() {
     let mut fleet = says(fleet, "home", vec![status("llm", 1, 30)], 30);
     let decision = step(&mut wants, &mut fleet, 30);
     assert_eq!((chosen(&decision), decision.removed[0].reason), (vec!["home"], Reason::Rebalanced));
+}
+
+/// A wish waits for the pace of the whole fleet, says so, and is asked again when there is more.
+#[test]
+fn to_rebalance_waits_for_its_turn() {
+    let mut fleet = fleet(&["east"]);
+    let mut wants = request("chat", vec![service("llm", 4, 1)]);
+    step(&mut wants, &mut fleet, 1);
+    let full = report(vec![pool(H100, 81_559, &[(1, 1)], 8)], 3);
+    let mut fleet = says(fleet, "east", vec![status("llm", 1, 2)], 2)
+        .reports("east", full)
+        .joined("west", vec![pool(H100, 81_559, &[(8, 4)], 32)]);
+    wants.rebalance = Some("now".into());
+    wants.allowance.relocation = Allowance { now: 0, more_at: Some(at(67)) };
+    let decision = step(&mut wants, &mut fleet, 20);
+    assert_eq!((states(&decision), &decision.rebalanced), (vec![("east", Reason::Sticky)], &None));
+    assert_eq!((decision.paced_until.relocation, decision.retry_at), (Some(at(67)), Some(at(67))));
+    assert_eq!(decision.hold.as_ref().map(|hold| hold.reason), Some(Reason::FailoverPaced), "{decision:?}");
+    wants.allowance.relocation = Allowance::FREE;
+    let decision = step(&mut wants, &mut fleet, 67);
+    assert_eq!(states(&decision), [("east", Reason::Rebalanced), ("west", Reason::Placed)]);
+    assert_eq!((decision.moves.relocation, decision.moves.failover), (1, 0));
 }
 
 #[test]

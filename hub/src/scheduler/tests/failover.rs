@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::builder::{Build, H100, adopt, at, chosen, name, pool, report, request, service, status};
 use crate::{
-    failover::Allowance,
+    failover::{Allowance, Lane, PerLane},
     fleet::{Agent, Fleet, FleetEvent},
     scheduler::{Chosen, Decision, Division, Failover, OnUnreachable, Reason, Request, schedule},
 };
@@ -75,7 +75,7 @@ fn replaced() -> (Fleet, Request) {
     assert_eq!(reason(&decision, "east"), Some(Reason::Replaced), "{decision:?}");
     assert_eq!(reason(&decision, "west"), Some(Reason::Placed));
     assert!(
-        decision.removed.is_empty() && decision.outcome.complete && decision.failovers == 1,
+        decision.removed.is_empty() && decision.outcome.complete && decision.moves.failover == 1,
         "{decision:?}"
     );
     (fleet, wants)
@@ -88,7 +88,7 @@ fn the_old_copy_goes_when_it_is_back_for_good_and_the_new_one_is_available() {
     for ready in [false, true] {
         let decision = decide(&wants, &fleet.clone().ready("west", ready, 400), 5000);
         assert_eq!(chosen(&decision), ["east", "west"]);
-        assert_eq!((decision.removed.len(), decision.failovers), (0, 0));
+        assert_eq!((decision.removed.len(), decision.moves.failover), (0, 0));
     }
     let fleet = fleet.ready("west", true, 400).back("east", 1000).ready("east", true, 1001);
     let early = decide(&wants, &fleet, 1059);
@@ -154,16 +154,30 @@ fn what_is_held_keeps_the_old_decision_and_says_why() {
     ] {
         let decision = decide(&wants, &fleet, lost);
         assert_eq!((chosen(&decision), held(&decision)), (vec!["east"], Some(expected)), "{what}");
-        assert!(decision.removed.is_empty() && decision.failovers == 0, "{what}");
+        assert!(decision.removed.is_empty() && decision.moves.failover == 0, "{what}");
     }
     let mut paced = wants.clone();
-    paced.allowance = Allowance { now: 0, more_at: Some(at(lost + 7)) };
+    let spent = Allowance { now: 0, more_at: Some(at(lost + 7)) };
     let drained = fleet.clone().admin("east", |admin| admin.drain = true);
-    for (fleet, why) in [(fleet.silent("east", 10), "east is lost; "), (drained, "east drains; ")] {
+    for (fleet, lane, why) in [
+        (fleet.silent("east", 10), Lane::Failover, "east is lost; "),
+        (drained, Lane::Relocation, "east drains; "),
+    ] {
+        paced.allowance = PerLane::FREE;
+        *paced.allowance.of_mut(lane) = spent;
         let decision = decide(&paced, &fleet, lost);
         assert_eq!((chosen(&decision), held(&decision)), (vec!["east"], Some(Reason::FailoverPaced)));
-        assert_eq!(decision.retry_at, Some(at(lost + 7)));
+        assert_eq!(
+            (decision.retry_at, *decision.paced_until.of(lane)),
+            (Some(at(lost + 7)), Some(at(lost + 7)))
+        );
         assert!(decision.hold.as_ref().unwrap().message.starts_with(why), "{decision:?}");
+        // What the other lane has spent is no matter here.
+        paced.allowance = PerLane { failover: spent, relocation: spent };
+        *paced.allowance.of_mut(lane) = Allowance::FREE;
+        let decision = decide(&paced, &fleet, lost);
+        assert_eq!(*decision.moves.of(lane), 1, "{decision:?}");
+        assert_eq!(decision.paced_until, PerLane::default());
     }
 }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::builder::{Build, H100, adopt, at, chosen, name, pool, report, request, service, shares};
 use crate::{
+    failover::PerLane,
     fleet::{Fleet, FleetEvent, Selector, properties},
     scheduler::{Decision, Division, OnUnreachable, Request, ShareBy, SpreadConstraint, schedule},
 };
@@ -75,7 +76,7 @@ proptest! {
         adopt(&mut fleet, &mut wants, &first);
         let again = schedule(&wants, &fleet);
         prop_assert_eq!(placed(&again), placed(&first));
-        prop_assert!(again.removed.is_empty() && again.failovers == 0, "{again:?}");
+        prop_assert!(again.removed.is_empty() && again.moves == PerLane::default(), "{again:?}");
     }
 
     /// A cluster that comes or goes moves nothing of a placement that is not in it.

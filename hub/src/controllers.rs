@@ -15,6 +15,7 @@
 mod admission;
 mod cluster;
 mod events;
+mod failures;
 mod fault;
 pub(crate) mod live;
 mod marks;
@@ -78,6 +79,7 @@ pub(crate) struct Hub {
     cluster_memory: Mutex<HashMap<ClusterName, cluster::Memory>>,
     metrics: Metrics,
     events: Events,
+    failures: failures::Failures,
     salt: Salt,
     started: Timestamp,
     /// Told when a cluster has said what it can run.

@@ -8,6 +8,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
+use super::failures::without;
 use super::fault::{Fault, call};
 use super::{Hub, time_until};
 use crate::aggregate::{
@@ -152,11 +153,12 @@ fn status(
     Some(next)
 }
 
-/// The status as it was written last.
+/// The status as it was written last, but for the condition that is written apart.
 pub(super) fn status_as_written(hub: &Hub, name: &ClusterName, stored: &GPUCluster) -> GPUClusterStatus {
     let memory = hub.cluster_memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let written = memory.get(name).and_then(|memory| memory.of(stored));
-    written.or_else(|| stored.status.clone()).unwrap_or_default()
+    let status = written.or_else(|| stored.status.clone()).unwrap_or_default();
+    GPUClusterStatus { conditions: without(status.conditions), ..status }
 }
 
 /// Conditions whose changes are told as events.

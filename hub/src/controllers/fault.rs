@@ -56,6 +56,14 @@ impl Fault {
         }
     }
 
+    /// What was tried and what the API server said to it, for conditions and events.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Api { what, source: kube::Error::Api(status) } => format!("{what}: {}", status.message),
+            other => chain(other),
+        }
+    }
+
     /// Whether nobody answered: the API server is away or starts, or this hub may not write at this moment.
     pub(crate) fn is_away(&self) -> bool {
         match self {

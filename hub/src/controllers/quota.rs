@@ -7,6 +7,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use super::Hub;
+use super::failures::{Subject, without};
 use super::fault::{Fault, call};
 use crate::quota::{Quota, Use, status, used};
 
@@ -14,10 +15,14 @@ const FIELD_MANAGER: &str = "nimfleet-hub-status";
 
 /// One turn on the quotas of one namespace.
 pub(super) async fn reconcile(hub: &Hub, namespace: &str) -> Result<(), Fault> {
+    let mut first = Ok(());
     for stored in hub.stores.quotas_of(namespace) {
-        write(hub, namespace, &stored).await?;
+        let outcome = write(hub, namespace, &stored).await;
+        let subject = || Subject::Quota { namespace: namespace.to_owned(), name: stored.name_any() };
+        hub.conclude("quota", subject, &outcome);
+        first = first.and(outcome);
     }
-    Ok(())
+    first
 }
 
 async fn write(hub: &Hub, namespace: &str, stored: &GPUQuota) -> Result<(), Fault> {
@@ -29,6 +34,11 @@ async fn write(hub: &Hub, namespace: &str, stored: &GPUQuota) -> Result<(), Faul
         };
         Quota::from(stored).limits.into_iter().map(use_of).collect()
     };
+    let mut ours = stored.clone();
+    if let Some(status) = &mut ours.status {
+        status.conditions = without(std::mem::take(&mut status.conditions));
+    }
+    let stored = &ours;
     let next = status(stored, &uses, Timestamp::now());
     if stored.status.as_ref() == Some(&next) {
         return Ok(());

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::events::Events;
+use super::failures::{self, Subject};
 use super::fault::{Fault, chain};
 use super::live::Live;
 use super::placement::grants;
@@ -88,6 +89,7 @@ pub(crate) fn run(
         metrics: setup.metrics,
         salt: setup.salt,
         events,
+        failures: failures::Failures::default(),
         started: Timestamp::now(),
         spoken: Notify::new(),
         unreachable_after: setup.unreachable_after,
@@ -162,6 +164,8 @@ async fn work(
         let telling = hub.clone();
         workers.spawn(async move { standards::keep(&telling).await });
     }
+    let telling = hub.clone();
+    workers.spawn(async move { failures::keep(&telling).await });
     let watching = hub.clone();
     workers.spawn(async move { outages::watch(&watching).await });
     let settling = hub.clone();
@@ -203,6 +207,7 @@ async fn placements(hub: &Hub) {
         let started = Instant::now();
         let outcome = placement::reconcile(hub, &key).await;
         finish(hub, "placement", &key.to_string(), started, &outcome);
+        hub.conclude("placement", || Subject::Placement(key.clone()), &outcome);
         let wait = pause_of(hub, &key);
         if outcome.is_ok() && !wait.is_zero() {
             hub.placements.rest(key, wait);
@@ -235,6 +240,7 @@ async fn reports(hub: &Hub) {
         let started = Instant::now();
         let outcome = placement::report(hub, &key).await;
         finish(hub, "report", &key.to_string(), started, &outcome);
+        hub.conclude("report", || Subject::Placement(key.clone()), &outcome);
         match outcome {
             Ok(()) => hub.reports.rest(key, REPORT_EVERY),
             Err(_) => hub.reports.done(&key, ending(&outcome)),
@@ -248,6 +254,7 @@ async fn clusters(hub: &Hub) {
         let started = Instant::now();
         let outcome = cluster::reconcile(hub, &name).await;
         finish(hub, "cluster", name.as_str(), started, &outcome);
+        hub.conclude("cluster", || Subject::Cluster(name.to_string()), &outcome);
         hub.clusters.done(&name, ending(&outcome));
     }
 }

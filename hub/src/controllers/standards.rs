@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Hub;
+use super::failures;
 use super::fault::{Fault, call, chain};
 use super::run::ending;
 use crate::fleet::{ClusterName, PlacementKey};
@@ -58,9 +59,18 @@ pub(super) async fn keep(hub: &Hub) {
                     hub.metrics.fault("standards", fault.category());
                     tracing::warn!(?subject, fault = fault.category(), error = chain(fault), "not written; trying again");
                 }
+                hub.conclude("standards", || failing(&subject), &outcome);
                 hub.standards.done(&subject, ending(&outcome));
             }
         }
+    }
+}
+
+/// The object on which a failure is told.
+fn failing(subject: &Subject) -> failures::Subject {
+    match subject {
+        Subject::Cluster(name) => failures::Subject::Cluster(name.to_string()),
+        Subject::Placement(key) => failures::Subject::Placement(key.clone()),
     }
 }
 

@@ -14,6 +14,7 @@ use kube::core::PartialObjectMeta;
 
 use super::Hub;
 use super::admission::void;
+use super::failures::Subject;
 use super::placement::Rows;
 use super::stores::owner;
 use crate::audit::{self, Act, Action, Actor};
@@ -155,9 +156,14 @@ impl Hub {
             return self.cluster_changed(None, Some(new));
         }
         let Some(cluster) = after.or(before) else { return };
-        let Ok(name) = cluster.name_any().parse::<ClusterName>() else {
-            tracing::warn!(cluster = cluster.name_any(), "GPUCluster is ignored: its name is no DNS label");
-            return;
+        let name = match cluster.name_any().parse::<ClusterName>() {
+            Ok(name) => name,
+            Err(error) => {
+                let why = format!("{error}: no spoke can join under it: delete it, and make another one");
+                tracing::warn!(cluster = cluster.name_any(), why, "GPUCluster is ignored");
+                self.refuse("cluster", Subject::Cluster(cluster.name_any()), "InvalidName", why);
+                return;
+            }
         };
         let mut concerned = self.live().placements_in(&name);
         if let Some(cluster) = after {

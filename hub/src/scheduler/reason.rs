@@ -109,6 +109,10 @@ pub enum Reason {
     InvalidPlacement,
     /// An object asks for something that means nothing.
     InvalidObject,
+    /// The placement's or an object's name is none that what is made from it can have.
+    InvalidName,
+    /// The placement lists Secrets of the hub's own namespace.
+    SecretNotAllowed,
 }
 
 impl Reason {
@@ -167,6 +171,8 @@ impl Reason {
             Self::ObjectTaken => "ObjectTaken",
             Self::InvalidPlacement => "InvalidPlacement",
             Self::InvalidObject => "InvalidObject",
+            Self::InvalidName => "InvalidName",
+            Self::SecretNotAllowed => "SecretNotAllowed",
         }
     }
 }

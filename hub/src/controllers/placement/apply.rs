@@ -11,6 +11,7 @@ use serde_json::json;
 use super::super::Hub;
 use super::super::fault::{Fault, call};
 use super::super::marks;
+use super::super::stores::nim_resource;
 use super::Book;
 use super::observe::{Observed, Selected};
 use super::plan::Planned;
@@ -128,8 +129,15 @@ pub(super) async fn release(hub: &Hub, observed: &Observed, rows: &Rows) -> Resu
 /// Gives free everything that carries the label of a placement that is not there.
 pub(super) async fn release_all(hub: &Hub, key: &PlacementKey) -> Result<(), Fault> {
     for (kind, object) in hub.stores.taken_by(&key.namespace, &key.name) {
-        if marks::release(&hub.client, kind, &object).await? {
-            hub.metrics.wrote();
+        match marks::release(&hub.client, kind, &object).await {
+            Ok(true) => hub.metrics.wrote(),
+            Ok(false) => {}
+            Err(fault) => {
+                // There is no placement to say it on.
+                let about = object.object_ref(&nim_resource(kind));
+                hub.events.publish(about, true, "Release", fault.category(), &fault.words());
+                return Err(fault);
+            }
         }
     }
     Ok(())

@@ -95,6 +95,11 @@ pub(super) fn look(
     if observed.is_leaving() {
         return observed;
     }
+    if let Some(problem) = crds::names::refusal("NIMPlacement", &key.name) {
+        let message = format!("{problem}: make it again under a shorter name");
+        observed.block = Some(Block { reason: Reason::InvalidName, message });
+        return observed;
+    }
     let mut found = BTreeMap::new();
     for (index, selector) in placement.spec.resource_selectors.iter().enumerate() {
         match matching(catalog, key, selector) {
@@ -120,7 +125,23 @@ pub(super) fn look(
         observed.block = Some(Block { reason: Reason::NothingSelected, message });
     }
     observed.claim(hub, found, claims);
+    observed.block = own_secrets(hub, placement).or(observed.block);
     observed
+}
+
+/// Secrets of the hub's own namespace, its CA among them, go to no cluster, whoever lists them.
+fn own_secrets(hub: &Hub, placement: &NIMPlacement) -> Option<Block> {
+    let names = &placement.spec.secrets;
+    let is_own = placement.metadata.namespace.as_deref() == Some(hub.namespace.as_str());
+    (is_own && !names.is_empty()).then(|| Block {
+        reason: Reason::SecretNotAllowed,
+        message: format!(
+            "spec.secrets: {}: Secrets of {}, the hub's own namespace, travel nowhere: put the placement, its objects and \
+             their Secrets into another namespace",
+            names.join(", "),
+            hub.namespace
+        ),
+    })
 }
 
 impl Catalog<'_> {

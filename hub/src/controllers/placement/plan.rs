@@ -17,7 +17,7 @@ use super::observe::{Block, Observed};
 use super::rows::{self, Fate, Input, PlacedRow, Rows, SECRET};
 use crate::audit::{Act, Action, Actor};
 use crate::failover::{Lane, PerLane};
-use crate::fleet::{FleetEvent, Grant, GrantedObject, PlacementKey};
+use crate::fleet::{FleetEvent, Grant, GrantedObject, ObjectRef, PlacementKey};
 use crate::need::{Need, need};
 use crate::quota::{self, Charge, Quota};
 use crate::scheduler::{
@@ -112,6 +112,11 @@ pub(super) fn request(
         .map_err(|error| Block { reason: Reason::InvalidPlacement, message: error.to_string() })?;
     let mut workloads = Vec::new();
     for one in &observed.selected {
+        let ObjectRef { kind, name, .. } = &one.object;
+        if let Some(problem) = crds::names::refusal(kind, name) {
+            let message = format!("{kind} {name}: {problem}: make it again under another name");
+            return Err(Block { reason: Reason::InvalidName, message });
+        }
         let need = need(&one.json, observed.cache_of(&one.json))
             .map_err(|error| Block { reason: Reason::InvalidObject, message: error.to_string() })?;
         needs.insert(one.object.uid.clone(), policy.narrow(&need));

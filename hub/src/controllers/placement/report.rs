@@ -12,6 +12,7 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 
+use super::super::failures::without;
 use super::super::fault::{Fault, call};
 use super::super::stores::{NIM_API_VERSION, nim_resource};
 use super::super::{Hub, time_until};
@@ -192,7 +193,10 @@ async fn leaving(hub: &Hub, turn: &Turn, told: &mut Told, now: Timestamp) -> Res
 fn stored_status(turn: &Turn, told: &Told) -> Option<NIMPlacementStatus> {
     match told.statuses.get(&turn.placement.uid().unwrap_or_default()) {
         Some(written) => serde_json::from_value(written.clone()).ok(),
-        None => turn.placement.status.clone(),
+        None => {
+            let status = turn.placement.status.clone();
+            status.map(|status| NIMPlacementStatus { conditions: without(status.conditions), ..status })
+        }
     }
 }
 

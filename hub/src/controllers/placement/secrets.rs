@@ -54,6 +54,9 @@ async fn listed(hub: &Hub, key: &PlacementKey, name: &str, known: Option<Listed>
         object: reference(key, name, format!("secret/{name}")),
         payload: Err(format!("spec.secrets: {problem}")),
     };
+    if key.namespace == hub.namespace {
+        return none(format!("Secret {name} is of the hub's own namespace, and travels nowhere"));
+    }
     match call(|| format!("reading Secret {name}"), api.get_opt(name)).await {
         Ok(Some(stored)) => {
             let object = reference(key, name, stored.metadata.uid.clone().unwrap_or_default());

@@ -13,8 +13,9 @@ const LONGEST_FILE: usize = 700;
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("crds", &[]),
     ("proto", &[]),
-    ("hub", &["crds", "proto"]),
-    ("spoke", &["crds", "proto"]),
+    ("runtime", &[]),
+    ("hub", &["crds", "proto", "runtime"]),
+    ("spoke", &["crds", "proto", "runtime"]),
     ("e2e", &["crds", "hub", "proto", "spoke"]),
 ];
 

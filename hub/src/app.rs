@@ -117,6 +117,7 @@ fn line(error: &dyn std::error::Error) -> String {
 /// Runs the command.
 pub async fn run(args: Args) -> Result<(), AppError> {
     telemetry::start(args.common.log_format);
+    runtime::panics::install();
     // Only the first call in a process can succeed; the others find it done.
     drop(rustls::crypto::ring::default_provider().install_default());
     match args.command {

@@ -22,7 +22,6 @@ mod marks;
 mod outages;
 mod pace;
 mod placement;
-mod queue;
 mod quota;
 mod run;
 mod settling;
@@ -36,6 +35,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
+use runtime::{Health, Queue};
 use tokio::sync::{Notify, watch};
 
 use crate::failover::{Limits, PerLane};
@@ -54,7 +54,6 @@ pub(crate) use run::{Setup, run};
 use events::Events;
 use live::Live;
 use placement::{Book, Desk};
-use queue::Queue;
 use stores::Stores;
 pub(crate) use stores::{NIM_API_VERSION, NIM_KINDS, nim_resource};
 
@@ -87,9 +86,10 @@ pub(crate) struct Hub {
     unreachable_after: SignedDuration,
     limits: Limits,
     /// Asked for when connections come and go: whose failovers are held may have changed.
-    outages: Queue<()>,
+    outages: Queue<&'static str>,
     trust: watch::Receiver<Arc<Trust>>,
     return_within: SignedDuration,
+    health: Health,
 }
 
 /// How long it is until then; zero if that has passed.
@@ -98,6 +98,14 @@ fn time_until(at: Timestamp, now: Timestamp) -> Duration {
 }
 
 impl Hub {
+    /// Takes in what a watch or a session says. A panic is the failure of what was said, and of nothing else.
+    fn isolated(&self, what: &str, about: &str, take: impl FnOnce()) {
+        if let Err(panic) = runtime::panics::caught_call(take) {
+            self.metrics.fault("events", "Panic");
+            tracing::error!(what, about, %panic, "what was said could not be taken in, and is passed over");
+        }
+    }
+
     fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,7 +5,6 @@
 //! API server ◄──status── controllers ◄──counts, conditions── aggregate ◄──LinkEvent── link ◄───────────────── spokes
 //! ```
 
-pub mod admin;
 pub mod aggregate;
 pub mod app;
 pub mod args;

@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use runtime::panics;
 
 use crate::link::Counters;
 
@@ -55,6 +56,7 @@ impl Families {
     fn new(link: &Counters) -> Self {
         let mut registry = Registry::with_prefix("nimfleet_hub");
         link.register(&mut registry);
+        registry.register_collector(Box::new(panics::Panics));
         let leading = Gauge::default();
         registry.register("leading", "Whether this replica leads (1) or stands by (0)", leading.clone());
         let connected_clusters = Gauge::default();
@@ -193,6 +195,8 @@ mod tests {
         assert!(text.contains("nimfleet_hub_placements{reason=\"NoFit\"} 0"), "{text}");
         assert!(text.contains("nimfleet_hub_placements{reason=\"Scheduled\"} 1"), "{text}");
         metrics.placement_reason(Some("Scheduled"), None);
-        assert!(metrics.encode().unwrap().contains("reason=\"Scheduled\"} 0"));
+        let text = metrics.encode().unwrap();
+        assert!(text.contains("reason=\"Scheduled\"} 0"));
+        assert!(text.contains("nimfleet_hub_panics_total 0"), "{text}");
     }
 }

@@ -23,6 +23,8 @@ pub use epoch_key::{EpochKey, EpochProof};
 pub use join::JoinLine;
 pub use rollover::{Member, Stage, awaited};
 pub use salt::Salt;
+#[cfg(test)]
+pub(crate) use secrets::memory;
 pub use secrets::{KubeSecrets, SecretError, Secrets, Stored};
 pub use token::{Token, TokenRecord, TokenRefused, check};
 pub use tokens::{DEFAULT_TTL, JoinError, Tokens};

@@ -106,8 +106,8 @@ fn verdict(word: &str, problems: &[String]) -> Response {
     if problems.is_empty() {
         return (StatusCode::OK, "ok\n").into_response();
     }
-    let lines: String = problems.iter().map(|problem| format!("{word}: {problem}\n")).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
+    let lines: Vec<String> = problems.iter().map(|problem| format!("{word}: {problem}\n")).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines.concat()).into_response()
 }
 
 async fn exposition(State(page): State<Page>) -> Response {

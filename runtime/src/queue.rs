@@ -185,7 +185,7 @@ impl<K: Key> Queue<K> {
         entry.failures = 0;
         if let Some(failed_at) = entry.failed_at.take() {
             entry.not_before = Some(failed_at + FASTEST);
-            state.place(key);
+            state.place(key.clone());
         }
     }
 
@@ -334,7 +334,7 @@ impl<K: Key> State<K> {
         let entry = self.keys.entry(key.clone()).or_default();
         if entry.deadline.is_none_or(|known| wish.0 < known.0) {
             entry.deadline = Some(wish);
-            self.place(&key);
+            self.place(key);
         }
     }
 
@@ -391,18 +391,15 @@ impl<K: Key> State<K> {
                 Some(FASTEST.mul_f64(rand::random_range(1.0..2.0)))
             }
         };
-        match retry {
-            Some(retry) => {
-                self.ask(key.clone(), retry);
-                self.place(key);
-            }
-            None => self.place(key),
+        if let Some(retry) = retry {
+            self.ask(key.clone(), retry);
         }
+        self.place(key.clone());
     }
 
     /// Puts a key where it belongs in the line, or forgets it.
-    fn place(&mut self, key: &K) {
-        let Some(entry) = self.keys.get_mut(key) else { return };
+    fn place(&mut self, key: K) {
+        let Some(entry) = self.keys.get_mut(&key) else { return };
         if entry.is_working {
             return;
         }
@@ -416,12 +413,12 @@ impl<K: Key> State<K> {
                 (rest, self.asked)
             }
             (None, None) => {
-                self.keys.remove(key);
+                self.keys.remove(&key);
                 return;
             }
         };
         entry.place = Some(place);
-        self.line.insert(place, key.clone());
+        self.line.insert(place, key);
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use runtime::{Ended, Endings, Health, Tasks, admin};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -16,7 +16,6 @@ use uuid::Uuid;
 use super::connect::{check_kinds, connect};
 use super::identity::{self, HubIdentity};
 use super::{AppError, join};
-use crate::admin::{self, Stage};
 use crate::args::{CommonArgs, ServeArgs};
 use crate::audit;
 use crate::controllers::{self, Doorkeeper, Setup};
@@ -36,49 +35,75 @@ const HANG_UP: Duration = Duration::from_secs(3);
 
 /// Runs the hub until it is told to stop: as a standby, and as the leader once it holds the lease.
 pub(super) async fn serve(common: &CommonArgs, args: &ServeArgs) -> Result<(), AppError> {
+    let broken = |error: std::io::Error| AppError::Process(error.to_string());
     let names = common.advertise.as_deref().map(join::host).transpose()?.into_iter().collect();
     let (client, url) = connect(common.kubeconfig.as_deref()).await?;
     check_kinds(&client, &url).await?;
     let admins = listen("--metrics-addr", args.metrics_addr).await?;
     let asked = asked_to_stop()?;
     let counters = Counters::default();
-    let metrics = Metrics::new(&counters);
-    let (stage, shown) = watch::channel(Stage::Standby);
-    let stop = CancellationToken::new();
-    let admin = tokio::spawn(admin::serve(admins, shown, metrics.clone(), stop.clone()));
+    let (metrics, health) = (Metrics::new(&counters), Health::default());
+    let shown = metrics.clone();
+    let admins = admins.into_std().map_err(broken)?;
+    let mut admin = admin::serve(admins, health.clone(), move || shown.encode()).map_err(broken)?;
     tracing::info!(metrics = %args.metrics_addr, version = env!("CARGO_PKG_VERSION"), "hub started");
 
-    let identity = Identity::new(args.pod_name.as_deref(), &Uuid::new_v4().to_string());
-    let name = identity.to_string();
-    let held = leadership::acquire(client.clone(), &common.namespace, identity, &asked).await;
-    let ended = match held {
-        Ok(None) => Ok(()),
-        Err(error) => Err(AppError::Lease(error)),
-        Ok(Some(held)) => {
-            audit::hub_is(&name);
-            let (fence, leaving) = (held.fence(), CancellationToken::new());
-            let mut keeping = tokio::spawn(held.keep(leaving.clone()));
-            metrics.set_leading(true);
-            stage.send_replace(Stage::Syncing);
-            let leader = Leader { client: fence.guard(client), fence, names, counters, metrics, stage };
-            let lost = async {
-                match (&mut keeping).await {
-                    Ok(Ok(())) => AppError::Process("the lease is not kept any more".to_owned()),
-                    Ok(Err(lost)) => AppError::Lease(lost),
-                    Err(error) => AppError::Process(error.to_string()),
-                }
-            };
-            let ended = leader.lead(common, args, &asked, lost).await;
-            leaving.cancel();
-            if !keeping.is_finished() {
-                drop(keeping.await);
-            }
-            ended
-        }
+    let process = Process { client, names, counters, metrics, health };
+    let ended = tokio::select! {
+        ended = process.run(common, args, &asked) => ended,
+        ended = admin.ended() => Err(AppError::Process(ended)),
     };
-    stop.cancel();
-    drop(admin.await);
+    admin.stop().await;
     ended
+}
+
+/// What the process starts with, whether it leads or stands by.
+struct Process {
+    client: kube::Client,
+    names: Vec<String>,
+    counters: Counters,
+    metrics: Metrics,
+    health: Health,
+}
+
+impl Process {
+    /// Stands by until this process holds the lease, then leads. A standby is ready: to take over is all that it is for.
+    async fn run(
+        self,
+        common: &CommonArgs,
+        args: &ServeArgs,
+        asked: &CancellationToken,
+    ) -> Result<(), AppError> {
+        let (tasks, mut endings) = Tasks::new(self.health.clone());
+        let identity = Identity::new(args.pod_name.as_deref(), &Uuid::new_v4().to_string());
+        let name = identity.to_string();
+        let held = tokio::select! {
+            held = leadership::acquire(self.client.clone(), &common.namespace, identity, asked) => held,
+            ended = endings.next() => return Err(ended_unasked(&ended)),
+        };
+        let Some(held) = held.map_err(AppError::Lease)? else { return Ok(()) };
+        audit::hub_is(&name);
+        let (fence, leaving) = (held.fence(), CancellationToken::new());
+        let mut keeping = tokio::spawn(self.health.watched("task lease", held.keep(leaving.clone())));
+        self.metrics.set_leading(true);
+        let leader =
+            Leader { client: fence.guard(self.client.clone()), fence, process: self, tasks, endings };
+        let lost = async {
+            match (&mut keeping).await {
+                Ok(Ok(())) => {
+                    AppError::Process("task lease has ended: the lease is not kept any more".to_owned())
+                }
+                Ok(Err(lost)) => AppError::Lease(lost),
+                Err(error) => AppError::Process(format!("task lease has ended: {error}")),
+            }
+        };
+        let ended = leader.lead(common, args, asked, lost).await;
+        leaving.cancel();
+        if !keeping.is_finished() {
+            drop(keeping.await);
+        }
+        ended
+    }
 }
 
 /// What a leader starts with.
@@ -86,10 +111,9 @@ struct Leader {
     /// Its writes ask the fence.
     client: kube::Client,
     fence: Fence,
-    names: Vec<String>,
-    counters: Counters,
-    metrics: Metrics,
-    stage: watch::Sender<Stage>,
+    process: Process,
+    tasks: Tasks,
+    endings: Endings,
 }
 
 impl Leader {
@@ -101,7 +125,9 @@ impl Leader {
         asked: &CancellationToken,
         lost: impl Future<Output = AppError>,
     ) -> Result<(), AppError> {
-        let Self { client, fence, names, counters, metrics, stage } = self;
+        let Self { client, fence, process, tasks, mut endings } = self;
+        let Process { names, counters, metrics, health, .. } = process;
+        health.lacks("state", "the hub has not read its CAs and its epoch yet");
         let spokes = listen("--listen", args.listen).await?;
         let secrets = KubeSecrets::new(client.clone(), &common.namespace);
         let HubIdentity { authorities, salt, epoch_key } =
@@ -112,9 +138,8 @@ impl Leader {
         let epochs = Arc::new(epochs);
 
         let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
         let (following, stopped) = (epochs.clone(), stop.clone());
-        tasks.spawn(async move { following.follow(stopped).await });
+        tasks.spawn("term", async move { following.follow(stopped).await });
         let (events, heard) = mpsc::channel(HEARD);
         let fleetbox = Fleetbox::default();
         let unreachable_after =
@@ -133,8 +158,10 @@ impl Leader {
             return_within,
             namespace: common.namespace.clone(),
             standards: args.standards,
+            health: health.clone(),
         };
-        let hub = controllers::run(setup, heard, stage, &mut tasks, &stop);
+        let hub = controllers::run(setup, heard, &tasks, &stop);
+        health.has("state");
         if let Some(address) = args.query_listen {
             let name = format!("{}.{}.svc", args.query_service, common.namespace);
             let endpoint = args.pod_ip.map(|pod| Endpoint {
@@ -145,7 +172,7 @@ impl Leader {
             });
             let query =
                 Query { hub: hub.clone(), client: asking, trust: authorities.subscribe(), name, endpoint };
-            tasks.spawn(query::serve(query, listen("--query-listen", address).await?, stop.clone()));
+            tasks.spawn("query", query::serve(query, listen("--query-listen", address).await?, stop.clone()));
         }
         let link = Server {
             fleetbox,
@@ -160,26 +187,24 @@ impl Leader {
             heartbeat: HEARTBEAT,
             counters,
         };
-        let mut link = tokio::spawn(link.serve(spokes, stop.clone()));
+        let mut link = tokio::spawn(health.watched("task link", link.serve(spokes, stop.clone())));
         tracing::info!(listen = %args.listen, "leading");
 
         let ended = tokio::select! {
             () = asked.cancelled() => Ok(()),
             lost = lost => Err(lost),
             outcome = &mut link => match outcome {
-                Ok(Ok(())) => Err(AppError::Process("the link has ended".to_owned())),
+                Ok(Ok(())) => Err(AppError::Process("task link has ended".to_owned())),
                 Ok(Err(error)) => Err(AppError::Link(error)),
-                Err(error) => Err(AppError::Process(error.to_string())),
+                Err(error) => Err(AppError::Process(format!("task link has ended: {error}"))),
             },
-            // A watch or the worker ends only when it is told to, or by a bug: then a fresh start is the remedy.
-            Some(task) = tasks.join_next() => Err(AppError::Process(match task {
-                Ok(()) => "a controller has ended".to_owned(),
-                Err(error) => error.to_string(),
-            })),
+            // A watch or a worker ends only when it is told to, or by a fault: then a fresh start is the remedy.
+            ended = endings.next() => Err(ended_unasked(&ended)),
         };
         tracing::info!("stopping");
+        health.lacks("process", "the hub stops");
         stop.cancel();
-        while tasks.join_next().await.is_some() {}
+        tasks.shutdown(HANG_UP).await;
         if !link.is_finished() {
             // A spoke that does not hang up must not keep the lease from the next hub.
             if timeout(HANG_UP, &mut link).await.is_err() {
@@ -188,6 +213,16 @@ impl Leader {
         }
         ended
     }
+}
+
+/// A task has ended by itself.
+fn ended_unasked(ended: &Ended) -> AppError {
+    tracing::error!(
+        task = ended.task,
+        panic = ended.panic.as_ref().map(ToString::to_string),
+        "a task has ended unasked: the hub ends"
+    );
+    AppError::Process(ended.to_string())
 }
 
 fn limits(args: &ServeArgs, noticed_after: SignedDuration) -> Limits {

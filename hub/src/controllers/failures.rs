@@ -4,7 +4,8 @@
 //! The condition has a field manager of its own, so that it is written also where the rest of the status cannot be.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crds::condition::{self, Finding};
 use jiff::Timestamp;
@@ -12,11 +13,11 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
+use runtime::{Broken, Health, Queue};
 use serde_json::json;
 
 use super::Hub;
 use super::fault::{Fault, call, chain};
-use super::queue::Queue;
 use super::run::ending;
 use crate::fleet::PlacementKey;
 
@@ -40,8 +41,18 @@ pub(super) enum Subject {
     },
 }
 
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Placement(key) => write!(f, "NIMPlacement {key}"),
+            Self::Cluster(name) => write!(f, "GPUCluster {name}"),
+            Self::Quota { namespace, name } => write!(f, "GPUQuota {namespace}/{name}"),
+        }
+    }
+}
+
 /// What fails of each object, by controller.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Failures {
     known: Mutex<HashMap<Subject, BTreeMap<&'static str, Failure>>>,
     /// Objects whose condition is to be written.
@@ -68,6 +79,11 @@ struct Stored {
 }
 
 impl Failures {
+    /// Nothing fails yet.
+    pub(super) fn new(health: &Health) -> Self {
+        Self { known: Mutex::default(), waiting: Queue::new("failures").followed(health) }
+    }
+
     fn known(&self) -> MutexGuard<'_, HashMap<Subject, BTreeMap<&'static str, Failure>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -154,21 +170,27 @@ impl Hub {
 }
 
 /// Writes the conditions that are to be written, until it is stopped.
-pub(super) async fn keep(hub: &Hub) {
-    loop {
-        let subject = hub.failures.waiting.take().await;
-        let outcome = write(hub, &subject).await;
+pub(super) async fn keep(hub: &Arc<Hub>) {
+    let work = |subject: Subject| {
+        let hub = hub.clone();
+        async move { write(&hub, &subject).await }
+    };
+    let judge = |subject: &Subject, outcome: Result<_, Broken>, _| {
+        let broken =
+            |broken| Err(Fault::Broken { what: format!("condition {RECONCILED} of {subject}"), broken });
+        let outcome = outcome.unwrap_or_else(broken);
         if let Err(fault) = &outcome {
             hub.metrics.fault("failures", fault.category());
             tracing::warn!(
-                ?subject,
+                %subject,
                 fault = fault.category(),
                 error = chain(fault),
                 "condition Reconciled not written; trying again"
             );
         }
-        hub.failures.waiting.done(&subject, ending(&outcome));
-    }
+        ending(&outcome)
+    };
+    hub.failures.waiting.run(1, work, judge).await;
 }
 
 async fn write(hub: &Hub, subject: &Subject) -> Result<(), Fault> {

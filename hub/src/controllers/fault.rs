@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use runtime::Broken;
 use tokio::time::timeout;
 
 use crate::leadership::Fenced;
@@ -36,6 +37,15 @@ pub(crate) enum Fault {
         #[source]
         source: serde_json::Error,
     },
+    /// The hub's own work came to no end: a fault of the hub.
+    #[error("{what}: a fault of the hub, to be reported with this line")]
+    Broken {
+        /// What was worked on.
+        what: String,
+        /// How it broke.
+        #[source]
+        broken: Broken,
+    },
 }
 
 impl Fault {
@@ -53,6 +63,8 @@ impl Fault {
             Self::Api { .. } => "Unreachable",
             Self::Timeout { .. } => "Timeout",
             Self::Json { .. } => "Json",
+            Self::Broken { broken: Broken::Panic(_), .. } => "Panic",
+            Self::Broken { broken: Broken::Overdue(_), .. } => "Overdue",
         }
     }
 
@@ -64,12 +76,14 @@ impl Fault {
         }
     }
 
-    /// Whether nobody answered: the API server is away or starts, or this hub may not write at this moment.
+    /// Whether nobody answered: the API server is away or starts, or this hub may not write at this moment. An answer that
+    /// blames what was asked, such as a webhook that fails for one object (500), is a refusal: it is asked less and less.
     pub(crate) fn is_away(&self) -> bool {
         match self {
-            Self::Api { source, .. } => !matches!(source, kube::Error::Api(status) if status.code < 500),
+            Self::Api { source: kube::Error::Api(status), .. } => [429, 502, 503, 504].contains(&status.code),
+            Self::Api { .. } => true,
             Self::Timeout { .. } => true,
-            Self::Json { .. } => false,
+            Self::Json { .. } | Self::Broken { .. } => false,
         }
     }
 

@@ -4,21 +4,14 @@
 use std::collections::BTreeSet;
 
 use super::Hub;
-use super::queue::Ending;
 use crate::failover::Outages;
 use crate::fleet::ClusterName;
 
-/// Looks whenever it is asked to.
-pub(super) async fn watch(hub: &Hub) {
-    loop {
-        hub.outages.take().await;
-        look(hub);
-        hub.outages.done(&(), Ending::Done);
-    }
-}
+/// The one key of its queue: whoever asks for a look asks for one at the whole fleet.
+pub(super) const FLEET: &str = "fleet";
 
 /// Wakes the clusters that are held or released now, and what is placed there.
-fn look(hub: &Hub) {
+pub(super) fn look(hub: &Hub) {
     let (turned, placements, count) = {
         let mut live = hub.live();
         let outages = Outages::of(&live.fleet);

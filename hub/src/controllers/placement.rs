@@ -25,6 +25,7 @@ use crate::need::Need;
 use secrets::Listed;
 
 use desk::Turn;
+use observe::Observed;
 
 pub(crate) use ask::{Assignment, assignments, explanation, simulation};
 pub(super) use desk::Desk;
@@ -53,13 +54,20 @@ pub(super) struct Book {
     denials: denied::Denials,
     /// The Secrets that are listed, as they were read last, by name.
     secrets: BTreeMap<String, (Instant, Listed)>,
-    /// When the Secrets are looked at next, whatever happens.
-    next_look: Option<Instant>,
-    timer: Option<Timestamp>,
     /// The last wish to choose anew that was followed.
     rebalanced: Option<String>,
     /// Why a failover is held.
     held: Option<&'static str>,
+}
+
+impl Book {
+    /// Forgets the needs of objects that the placement neither selects nor has anywhere any more.
+    fn forget_needs(&mut self, observed: &Observed) {
+        let placed = self.rows.objects().map(|(_, object)| &object.uid);
+        let kept: HashSet<&String> =
+            observed.selected.iter().map(|one| &one.object.uid).chain(placed).collect();
+        self.needs.retain(|uid, _| kept.contains(uid));
+    }
 }
 
 /// One turn on one placement.
@@ -89,7 +97,11 @@ pub(super) async fn reconcile(hub: &Hub, key: &PlacementKey) -> Result<(), Fault
     if observed.is_leaving() && book.rows.is_empty() {
         apply::release_placement(hub, &observed).await?;
     }
-    later(hub, key, &mut book, planned.decision.retry_at);
+    if let Some(at) = planned.decision.retry_at {
+        // Time alone may change the decision then.
+        hub.placements.add_after(key.clone(), time_until(at, Timestamp::now()));
+    }
+    book.forget_needs(&observed);
     hub.desk(key).put(Turn::new(observed, planned, sent));
     hub.reports.add_soon(key.clone());
     hub.placement_decided(key);
@@ -122,14 +134,4 @@ fn touch_clusters(hub: &Hub, before: &Rows, after: &Rows) {
             hub.clusters.add(name);
         }
     }
-}
-
-/// Comes back when time alone may change the decision; once per moment.
-fn later(hub: &Hub, key: &PlacementKey, book: &mut Book, at: Option<Timestamp>) {
-    if let Some(at) = at
-        && book.timer != Some(at)
-    {
-        hub.placements.add_after(key.clone(), time_until(at, Timestamp::now()));
-    }
-    book.timer = at;
 }

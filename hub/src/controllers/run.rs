@@ -1,14 +1,20 @@
 //! The order of start: watch, read what was decided, decide once, then let spokes in.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Display;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
-use kube::{Api, Client, ResourceExt};
+use kube::api::DynamicObject;
+use kube::runtime::reflector::store::Writer;
+use kube::{Api, Client, Resource, ResourceExt};
+use runtime::health::TURN;
+use runtime::{Broken, Ending, Health, Queue, Tasks};
 use tokio::sync::{Notify, mpsc, watch as signal};
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::events::Events;
@@ -16,13 +22,11 @@ use super::failures::{self, Subject};
 use super::fault::{Fault, chain};
 use super::live::Live;
 use super::placement::grants;
-use super::queue::{Ending, Queue};
-use super::stores::{NIM_KINDS, Stores, Writers, everywhere, nim_resource, owner, watch};
+use super::stores::{NIM_KINDS, Stores, Watched, Writers, everywhere, nim_resource, owner, watch};
 use super::triggers::key_of;
 use super::{Hub, cluster, events, outages, placement, quota, settling, standards};
-use crate::admin::Stage;
 use crate::failover::Limits;
-use crate::fleet::{FleetEvent, PlacementKey};
+use crate::fleet::{ClusterName, FleetEvent, PlacementKey};
 use crate::link::{Fleetbox, LinkEvent};
 use crate::metrics::Metrics;
 use crate::need;
@@ -59,18 +63,23 @@ pub(crate) struct Setup {
     pub(crate) namespace: String,
     /// Whether objects of SIG Multicluster are written.
     pub(crate) standards: bool,
+    /// Told what is missing and what turns.
+    pub(crate) health: Health,
 }
 
-/// Starts everything; returns at once. `stage` becomes Ready when spokes are let in.
+/// What is missing until every placement has had its first turn.
+const FIRST_DECISIONS: &str = "first decisions";
+
+/// Starts everything; returns at once. The hub is ready when spokes are let in.
 pub(crate) fn run(
     setup: Setup,
     heard: mpsc::Receiver<LinkEvent>,
-    stage: signal::Sender<Stage>,
-    tasks: &mut JoinSet<()>,
+    tasks: &Tasks,
     stop: &CancellationToken,
 ) -> Arc<Hub> {
     let (stores, writers) = Stores::new();
     let (events, waiting) = Events::new();
+    let health = &setup.health;
     let hub = Arc::new(Hub {
         client: setup.client.clone(),
         stores,
@@ -78,68 +87,78 @@ pub(crate) fn run(
         books: Mutex::new(HashMap::new()),
         desks: Mutex::new(HashMap::new()),
         fleetbox: setup.fleetbox,
-        placements: Queue::default(),
-        reports: Queue::default(),
-        clusters: Queue::default(),
-        quotas: Queue::default(),
-        standards: Queue::default(),
+        placements: Queue::new("placements").followed(health),
+        reports: Queue::new("reports").followed(health),
+        clusters: Queue::new("clusters").followed(health),
+        quotas: Queue::new("quotas").followed(health),
+        standards: Queue::new("standards").followed(health),
         standards_wanted: setup.standards,
         namespace: setup.namespace,
         cluster_memory: Mutex::new(HashMap::new()),
         metrics: setup.metrics,
         salt: setup.salt,
         events,
-        failures: failures::Failures::default(),
+        failures: failures::Failures::new(health),
         started: Timestamp::now(),
         spoken: Notify::new(),
         unreachable_after: setup.unreachable_after,
         limits: setup.limits,
-        outages: Queue::default(),
+        outages: Queue::new("outages").followed(health),
         trust: setup.trust,
         return_within: setup.return_within,
+        health: setup.health,
     });
-    tasks.spawn(events::write(setup.client, waiting, stop.clone()));
+    hub.health.lacks(FIRST_DECISIONS, "no placement is decided before everything has been read");
+    tasks.spawn("events", events::write(setup.client, waiting, stop.clone()));
     watches(&hub, writers, tasks, stop);
-    tasks.spawn(work(hub.clone(), heard, stage, stop.clone()));
+    tasks.spawn("controllers", work(hub.clone(), heard, tasks.clone(), stop.clone()));
     hub
 }
 
-fn watches(hub: &Arc<Hub>, writers: Writers, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+fn watches(hub: &Arc<Hub>, writers: Writers, tasks: &Tasks, stop: &CancellationToken) {
     let Writers { placements, decisions, clusters, quotas, namespaces, nim } = writers;
-    let (h, s) = (hub.clone(), stop.clone());
-    let api = everywhere(&hub.client);
-    tasks.spawn(async move { watch(api, clusters, (), |b, a| h.cluster_changed(b, a), s).await });
-    let (h, s) = (hub.clone(), stop.clone());
-    let api = everywhere(&hub.client);
-    tasks.spawn(async move { watch(api, placements, (), |b, a| h.placement_changed(b, a), s).await });
-    let (h, s) = (hub.clone(), stop.clone());
-    let api = everywhere(&hub.client);
-    tasks.spawn(async move { watch(api, decisions, (), |b, a| h.slice_changed(b, a), s).await });
-    let (h, s) = (hub.clone(), stop.clone());
-    let api = everywhere(&hub.client);
-    tasks.spawn(async move { watch(api, quotas, (), |b, a| h.quota_changed(b, a), s).await });
-    let (h, s) = (hub.clone(), stop.clone());
-    let api = everywhere(&hub.client);
+    begin_watch(hub, clusters, Hub::cluster_changed, tasks, stop);
+    begin_watch(hub, placements, Hub::placement_changed, tasks, stop);
+    begin_watch(hub, decisions, Hub::slice_changed, tasks, stop);
+    begin_watch(hub, quotas, Hub::quota_changed, tasks, stop);
     // Of namespaces the labels are asked for, and nothing else.
-    tasks.spawn(async move { watch(api, namespaces, (), |b, a| h.namespace_changed(b, a), s).await });
+    begin_watch(hub, namespaces, Hub::namespace_changed, tasks, stop);
     for (kind, writer) in NIM_KINDS.into_iter().zip(nim) {
         let (h, s) = (hub.clone(), stop.clone());
         let api = Api::all_with(hub.client.clone(), &nim_resource(kind));
-        tasks.spawn(async move {
-            watch(api, writer, nim_resource(kind), |b, a| h.object_changed(kind, b, a), s).await;
+        tasks.spawn(format!("watch {kind}"), async move {
+            let changed = |before: Option<&DynamicObject>, after: Option<&DynamicObject>| {
+                let name = after.or(before).map(ResourceExt::name_any).unwrap_or_default();
+                h.isolated(kind, &name, || h.object_changed(kind, before, after));
+            };
+            watch(api, writer, nim_resource(kind), changed, s).await;
         });
     }
 }
 
+fn begin_watch<K>(
+    hub: &Arc<Hub>,
+    writer: Writer<K>,
+    changed: impl Fn(&Hub, Option<&K>, Option<&K>) + Send + Sync + 'static,
+    tasks: &Tasks,
+    stop: &CancellationToken,
+) where
+    K: Watched + Resource<DynamicType = ()>,
+{
+    let (hub, stop, api) = (hub.clone(), stop.clone(), everywhere(&hub.client));
+    tasks.spawn(format!("watch {}", K::kind(&())), async move {
+        let changed = |before: Option<&K>, after: Option<&K>| {
+            let name = after.or(before).map(ResourceExt::name_any).unwrap_or_default();
+            hub.isolated(&K::kind(&()), &name, || changed(&hub, before, after));
+        };
+        watch(api, writer, (), changed, stop).await;
+    });
+}
+
 /// Reads back what was decided, works through every placement once, and lets spokes in.
-async fn work(
-    hub: Arc<Hub>,
-    mut heard: mpsc::Receiver<LinkEvent>,
-    stage: signal::Sender<Stage>,
-    stop: CancellationToken,
-) {
+async fn work(hub: Arc<Hub>, mut heard: mpsc::Receiver<LinkEvent>, tasks: Tasks, stop: CancellationToken) {
     let synced = tokio::select! {
-        synced = hub.stores.synced() => synced,
+        synced = hub.stores.synced(&hub.health) => synced,
         () = stop.cancelled() => return,
     };
     if !synced {
@@ -149,72 +168,80 @@ async fn work(
     for placement in hub.stores.placements.state() {
         hub.placements.add(key_of(placement.as_ref(), placement.name_any()));
     }
-    let mut workers = JoinSet::new();
-    for _ in 0..WORKERS {
-        let hub = hub.clone();
-        workers.spawn(async move { placements(&hub).await });
-    }
-    for _ in 0..CLUSTER_WORKERS {
-        let hub = hub.clone();
-        workers.spawn(async move { clusters(&hub).await });
-    }
-    let counting = hub.clone();
-    workers.spawn(async move { quotas(&counting).await });
-    if hub.standards_wanted {
-        let telling = hub.clone();
-        workers.spawn(async move { standards::keep(&telling).await });
-    }
-    let telling = hub.clone();
-    workers.spawn(async move { failures::keep(&telling).await });
-    let watching = hub.clone();
-    workers.spawn(async move { outages::watch(&watching).await });
-    let settling = hub.clone();
-    workers.spawn(async move { settling::end(&settling).await });
-    for _ in 0..REPORT_WORKERS {
-        let hub = hub.clone();
-        workers.spawn(async move { reports(&hub).await });
-    }
+    begin_work(&hub, &tasks, &stop);
     while !hub.placements.is_idle() && !stop.is_cancelled() {
         // Start only: one look every few milliseconds until everything has had its first turn.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let mut trust = hub.trust.clone();
     hub.fleetbox.open();
-    stage.send_replace(Stage::Ready);
+    hub.health.has(FIRST_DECISIONS);
     tracing::info!(
         placements = hub.stores.placements.len(),
         clusters = hub.stores.clusters.len(),
         "ready; spokes are let in"
     );
+    let beat = hub.health.beat("the loop that takes in what spokes say");
+    let mut ticks = interval(TURN);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        beat.turned();
         tokio::select! {
             () = stop.cancelled() => break,
             event = heard.recv() => match event {
-                Some(event) => hub.heard(event),
+                Some(event) => {
+                    let cluster = event.cluster().to_string();
+                    hub.isolated("a session", &cluster, || hub.heard(event));
+                }
                 None => break,
             },
             // What clusters have to do changes with the hub's CAs.
             Ok(()) = trust.changed() => hub.look_at_all_clusters(),
+            _ = ticks.tick() => {}
         }
     }
-    stage.send_replace(Stage::Stopping);
-    workers.shutdown().await;
+    hub.health.lacks("process", "the hub stops");
 }
 
-async fn placements(hub: &Hub) {
-    loop {
-        let key = hub.placements.take().await;
-        let started = Instant::now();
-        let outcome = placement::reconcile(hub, &key).await;
-        finish(hub, "placement", &key.to_string(), started, &outcome);
-        hub.conclude("placement", || Subject::Placement(key.clone()), &outcome);
-        let wait = pause_of(hub, &key);
-        if outcome.is_ok() && !wait.is_zero() {
-            hub.placements.rest(key, wait);
-        } else {
-            hub.placements.done(&key, ending(&outcome));
-        }
+/// Starts the workers of all queues. They are dropped where they are when the hub stops.
+fn begin_work(hub: &Arc<Hub>, tasks: &Tasks, stop: &CancellationToken) {
+    let begin = |name: &str, work: BoxFuture<'static, ()>| {
+        let stop = stop.clone();
+        tasks.spawn(name, stop.run_until_cancelled_owned(work).map(|_| ()));
+    };
+    let h = hub.clone();
+    begin("queue placements", Box::pin(async move { placements(&h).await }));
+    let h = hub.clone();
+    begin("queue clusters", Box::pin(async move { clusters(&h).await }));
+    let h = hub.clone();
+    begin("queue quotas", Box::pin(async move { quotas(&h).await }));
+    let h = hub.clone();
+    begin("queue reports", Box::pin(async move { reports(&h).await }));
+    let h = hub.clone();
+    begin("queue failures", Box::pin(async move { failures::keep(&h).await }));
+    let h = hub.clone();
+    begin("queue outages", Box::pin(async move { outages(&h).await }));
+    if hub.standards_wanted {
+        let h = hub.clone();
+        begin("queue standards", Box::pin(async move { standards::keep(&h).await }));
     }
+    let h = hub.clone();
+    // It ends once, and the task does not.
+    begin("settling", Box::pin(async move { settling::end(&h).then(|()| std::future::pending()).await }));
+}
+
+async fn placements(hub: &Arc<Hub>) {
+    let work = |key: PlacementKey| {
+        let hub = hub.clone();
+        async move { placement::reconcile(&hub, &key).await }
+    };
+    let judge = |key: &PlacementKey, outcome: Result<_, Broken>, took| {
+        let outcome = finish(hub, "placement", key, outcome, took);
+        hub.conclude("placement", || Subject::Placement(key.clone()), &outcome);
+        let wait = pause_of(hub, key);
+        if outcome.is_ok() && !wait.is_zero() { Ending::Rest(wait) } else { ending(&outcome) }
+    };
+    hub.placements.run(WORKERS, work, judge).await;
 }
 
 /// How long a placement is left alone after its turn.
@@ -234,29 +261,55 @@ fn pause(waiting: usize, clusters: usize) -> Duration {
     LOOK.saturating_mul(looks).saturating_mul(2).min(LONGEST_PAUSE)
 }
 
-async fn reports(hub: &Hub) {
-    loop {
-        let key = hub.reports.take().await;
-        let started = Instant::now();
-        let outcome = placement::report(hub, &key).await;
-        finish(hub, "report", &key.to_string(), started, &outcome);
+async fn reports(hub: &Arc<Hub>) {
+    let work = |key: PlacementKey| {
+        let hub = hub.clone();
+        async move { placement::report(&hub, &key).await }
+    };
+    let judge = |key: &PlacementKey, outcome: Result<_, Broken>, took| {
+        let outcome = finish(hub, "report", key, outcome, took);
         hub.conclude("report", || Subject::Placement(key.clone()), &outcome);
-        match outcome {
-            Ok(()) => hub.reports.rest(key, REPORT_EVERY),
-            Err(_) => hub.reports.done(&key, ending(&outcome)),
-        }
-    }
+        if outcome.is_ok() { Ending::Rest(REPORT_EVERY) } else { ending(&outcome) }
+    };
+    hub.reports.run(REPORT_WORKERS, work, judge).await;
 }
 
-async fn clusters(hub: &Hub) {
-    loop {
-        let name = hub.clusters.take().await;
-        let started = Instant::now();
-        let outcome = cluster::reconcile(hub, &name).await;
-        finish(hub, "cluster", name.as_str(), started, &outcome);
+async fn clusters(hub: &Arc<Hub>) {
+    let work = |name: ClusterName| {
+        let hub = hub.clone();
+        async move { cluster::reconcile(&hub, &name).await }
+    };
+    let judge = |name: &ClusterName, outcome: Result<_, Broken>, took| {
+        let outcome = finish(hub, "cluster", name, outcome, took);
         hub.conclude("cluster", || Subject::Cluster(name.to_string()), &outcome);
-        hub.clusters.done(&name, ending(&outcome));
-    }
+        ending(&outcome)
+    };
+    hub.clusters.run(CLUSTER_WORKERS, work, judge).await;
+}
+
+async fn quotas(hub: &Arc<Hub>) {
+    let work = |namespace: String| {
+        let hub = hub.clone();
+        async move { quota::reconcile(&hub, &namespace).await }
+    };
+    let judge = |namespace: &String, outcome: Result<_, Broken>, took| {
+        ending(&finish(hub, "quota", namespace, outcome, took))
+    };
+    hub.quotas.run(1, work, judge).await;
+}
+
+async fn outages(hub: &Arc<Hub>) {
+    let work = |_| {
+        let hub = hub.clone();
+        async move {
+            outages::look(&hub);
+            Ok(())
+        }
+    };
+    let judge = |fleet: &&'static str, outcome: Result<_, Broken>, took| {
+        ending(&finish(hub, "outages", fleet, outcome, took))
+    };
+    hub.outages.run(1, work, judge).await;
 }
 
 pub(super) fn ending(outcome: &Result<(), Fault>) -> Ending {
@@ -267,28 +320,28 @@ pub(super) fn ending(outcome: &Result<(), Fault>) -> Ending {
     }
 }
 
-async fn quotas(hub: &Hub) {
-    loop {
-        let namespace = hub.quotas.take().await;
-        let started = Instant::now();
-        let outcome = quota::reconcile(hub, &namespace).await;
-        finish(hub, "quota", &namespace, started, &outcome);
-        hub.quotas.done(&namespace, ending(&outcome));
-    }
-}
-
-fn finish(hub: &Hub, controller: &'static str, key: &str, started: Instant, outcome: &Result<(), Fault>) {
-    hub.metrics.reconciled(controller, started.elapsed());
-    if let Err(fault) = outcome {
+/// Counts how a turn ended, and logs why it failed.
+fn finish(
+    hub: &Hub,
+    controller: &'static str,
+    key: &impl Display,
+    outcome: Result<Result<(), Fault>, Broken>,
+    took: Duration,
+) -> Result<(), Fault> {
+    hub.metrics.reconciled(controller, took);
+    let broken = |broken| Err(Fault::Broken { what: format!("{controller} {key}"), broken });
+    let outcome = outcome.unwrap_or_else(broken);
+    if let Err(fault) = &outcome {
         hub.metrics.fault(controller, fault.category());
         let (fault, error, away) = (fault.category(), chain(fault), fault.is_away());
         if away {
-            // What is away is told by whoever watches it.
-            tracing::debug!(controller, key, fault, error, "reconcile failed; trying again");
+            // The watch tasks log an outage of the API server; it is not logged again for each object.
+            tracing::debug!(controller, %key, fault, error, "reconcile failed; trying again");
         } else {
-            tracing::warn!(controller, key, fault, error, "reconcile failed; trying again");
+            tracing::warn!(controller, %key, fault, error, "reconcile failed; trying again");
         }
     }
+    outcome
 }
 
 /// What the slices say is in force again: as memory, as reservations, and as claims of objects.
@@ -346,14 +399,4 @@ fn restore_object(hub: &Hub, kind: &str, namespace: &str, object: &kube::api::Dy
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_more_there_is_to_look_at_the_longer_nobody_looks() {
-        let table = [(1, 4, 12), (100, 1000, 300_000), (100, 10_000, 3_000_000), (1000, 10_000, 5_000_000)];
-        for (waiting, clusters, micros) in table {
-            assert_eq!(pause(waiting, clusters), Duration::from_micros(micros), "{waiting} × {clusters}");
-        }
-    }
-}
+mod tests;

@@ -3,9 +3,9 @@
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use runtime::Queue;
 use tokio::time::{Instant, sleep_until};
 
-use super::queue::Queue;
 use super::triggers::key_of;
 use super::{Hub, time_until};
 use crate::fleet::{Cluster, Link, PlacementKey};

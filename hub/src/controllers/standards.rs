@@ -1,6 +1,7 @@
 //! Keeps the objects of SIG Multicluster as `standards` renders them, where the hub's API server knows their kinds.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::time::Duration;
 
 use crds::fleet::GPUCluster;
@@ -8,6 +9,7 @@ use kube::api::{
     ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, Preconditions,
 };
 use kube::{Api, ResourceExt};
+use runtime::{Broken, panics::caught};
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -27,6 +29,15 @@ const EVERY: Duration = Duration::from_mins(1);
 pub(super) enum Subject {
     Cluster(ClusterName),
     Placement(PlacementKey),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cluster(name) => write!(f, "ClusterProfile of {name}"),
+            Self::Placement(key) => write!(f, "PlacementDecision of {key}"),
+        }
+    }
 }
 
 /// What the API server is known to hold, by kind, namespace and name.
@@ -50,14 +61,20 @@ pub(super) async fn keep(hub: &Hub) {
                 Err(error) => tracing::debug!(error = %chain(&error), "the kinds of SIG Multicluster could not be asked for"),
             },
             subject = hub.standards.take() => {
-                let outcome = match &subject {
-                    Subject::Cluster(name) if known.contains("ClusterProfile") => profile(hub, name, &mut written).await,
-                    Subject::Placement(key) if known.contains("PlacementDecision") => decisions(hub, key, &mut written).await,
-                    _ => Ok(()),
+                let work = async {
+                    match &subject {
+                        Subject::Cluster(name) if known.contains("ClusterProfile") => profile(hub, name, &mut written).await,
+                        Subject::Placement(key) if known.contains("PlacementDecision") => decisions(hub, key, &mut written).await,
+                        _ => Ok(()),
+                    }
+                };
+                let outcome = match caught(work).await {
+                    Ok(outcome) => outcome,
+                    Err(panic) => Err(Fault::Broken { what: subject.to_string(), broken: Broken::Panic(panic) }),
                 };
                 if let Err(fault) = &outcome {
                     hub.metrics.fault("standards", fault.category());
-                    tracing::warn!(?subject, fault = fault.category(), error = chain(fault), "not written; trying again");
+                    tracing::warn!(%subject, fault = fault.category(), error = chain(fault), "not written; trying again");
                 }
                 hub.conclude("standards", || failing(&subject), &outcome);
                 hub.standards.done(&subject, ending(&outcome));

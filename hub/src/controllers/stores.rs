@@ -16,6 +16,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{Config, Event};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
+use runtime::Health;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
@@ -85,18 +86,29 @@ impl Stores {
         (stores, writers)
     }
 
-    /// Waits until everything has been read once. `false` if a watch has ended.
-    pub(crate) async fn synced(&self) -> bool {
-        for store in &self.nim {
-            if store.wait_until_ready().await.is_err() {
-                return false;
-            }
+    /// Waits until everything has been read once, and tells `health` what is missing. `false` if a watch has ended.
+    pub(crate) async fn synced(&self, health: &Health) -> bool {
+        async fn filled<K>(kind: &str, store: &Store<K>, health: &Health) -> bool
+        where
+            K: Resource + Clone + 'static,
+            K::DynamicType: Eq + std::hash::Hash + Clone,
+        {
+            let cache = format!("cache of {kind}");
+            health.lacks(cache.as_str(), "it has not been read from the API server yet");
+            let is_filled = store.wait_until_ready().await.is_ok();
+            health.has(&cache);
+            is_filled
         }
-        self.placements.wait_until_ready().await.is_ok()
-            && self.decisions.wait_until_ready().await.is_ok()
-            && self.clusters.wait_until_ready().await.is_ok()
-            && self.quotas.wait_until_ready().await.is_ok()
-            && self.namespaces.wait_until_ready().await.is_ok()
+        let nim = NIM_KINDS.iter().zip(&self.nim).map(|(kind, store)| filled(kind, store, health));
+        let (nim, placements, decisions, clusters, quotas, namespaces) = tokio::join!(
+            futures::future::join_all(nim),
+            filled("NIMPlacement", &self.placements, health),
+            filled("NIMPlacementDecision", &self.decisions, health),
+            filled("GPUCluster", &self.clusters, health),
+            filled("GPUQuota", &self.quotas, health),
+            filled("Namespace", &self.namespaces, health),
+        );
+        nim.into_iter().all(|filled| filled) && placements && decisions && clusters && quotas && namespaces
     }
 
     /// A placement.

@@ -15,6 +15,7 @@ use kube::core::PartialObjectMeta;
 use super::Hub;
 use super::admission::void;
 use super::failures::Subject;
+use super::outages::FLEET;
 use super::placement::Rows;
 use super::stores::owner;
 use crate::audit::{self, Act, Action, Actor};
@@ -28,7 +29,7 @@ impl Hub {
     /// A placement is new, gone or changed.
     pub(super) fn placement_changed(&self, before: Option<&NIMPlacement>, after: Option<&NIMPlacement>) {
         if let Some(placement) = after.or(before) {
-            self.placements.add(key_of(placement, placement.name_any()));
+            self.wake(key_of(placement, placement.name_any()), is_edited(before, after));
         }
     }
 
@@ -82,15 +83,25 @@ impl Hub {
             self.placements.add(key);
         }
         let sides = || [before, after].into_iter().flatten();
+        let is_edited = is_edited(before, after);
         for name in sides().filter_map(|one| owner(one)) {
-            self.placements.add(owned_by(name));
+            self.wake(owned_by(name), is_edited);
         }
         for placement in self.stores.placements.state() {
             if placement.namespace().as_deref() == Some(&namespace)
                 && sides().any(|one| may_concern(&placement, kind, one))
             {
-                self.placements.add(key_of(placement.as_ref(), placement.name_any()));
+                self.wake(key_of(placement.as_ref(), placement.name_any()), is_edited);
             }
+        }
+    }
+
+    /// Has a placement decided anew. What somebody has edited is looked at soon, however often it has failed.
+    fn wake(&self, key: PlacementKey, is_edited: bool) {
+        if is_edited {
+            self.placements.add_anew(key);
+        } else {
+            self.placements.add(key);
         }
     }
 
@@ -209,8 +220,12 @@ impl Hub {
             );
             Act::new(Action::Leave, Actor::Admin(None), "the GPUCluster was deleted").cluster(&name).record();
         }
-        self.clusters.add(name);
-        self.outages.add_soon(());
+        if is_edited(before, after) {
+            self.clusters.add_anew(name);
+        } else {
+            self.clusters.add(name);
+        }
+        self.outages.add_soon(FLEET);
         // What is placed in full, and not here, is no matter of this cluster: only what waits may find its place now. The
         // hub's own status of the cluster is nobody's matter at all.
         let is_same =
@@ -250,7 +265,7 @@ impl Hub {
         let comes_or_goes = goes || matches!(event, LinkEvent::Connected { .. });
         let is_answer = matches!(event, LinkEvent::Results { .. });
         if comes_or_goes {
-            self.outages.add_soon(());
+            self.outages.add_soon(FLEET);
         }
         let identified = matches!(event, LinkEvent::Identified { .. });
         let (touched, wanting) = {
@@ -314,6 +329,14 @@ impl Hub {
 
 pub(super) fn key_of(object: &impl ResourceExt, name: String) -> PlacementKey {
     PlacementKey { namespace: object.namespace().unwrap_or_default(), name }
+}
+
+/// Whether somebody has made, edited or deleted the object, or a list that says so has just been read. What the hub itself
+/// writes is metadata and status, and counts no generation.
+fn is_edited<K: ResourceExt>(before: Option<&K>, after: Option<&K>) -> bool {
+    let (Some(before), Some(after)) = (before, after) else { return true };
+    let (old, new) = (before.meta(), after.meta());
+    old.uid != new.uid || old.generation != new.generation || old.deletion_timestamp != new.deletion_timestamp
 }
 
 /// Whether nothing changed but the status, and nothing that is placed by it: profiles say what a cache holds.

@@ -9,6 +9,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use prost::Message as _;
 use proto::v1;
+use runtime::panics::caught;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -53,7 +54,10 @@ impl<A: Admission, E: EpochStore> Runner<A, E> {
         stop: CancellationToken,
     ) {
         let mut upward = Upward::default();
-        let end = self.talk(&mut inbound, &mut upward, stop).await;
+        let end = match caught(self.talk(&mut inbound, &mut upward, stop)).await {
+            Ok(end) => end,
+            Err(panic) => format!("a fault of the hub: {panic}"),
+        };
         let cluster = self.machine.cluster().clone();
         tracing::info!(%cluster, end, "session ended");
         if let Some(seat) = self.machine.seat() {

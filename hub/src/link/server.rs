@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use proto::v1::enrollment_server::EnrollmentServer;
 use proto::v1::fleet_sync_server::FleetSyncServer;
@@ -45,6 +46,9 @@ pub enum ServeError {
     /// The TLS library refuses what it was given.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
+    /// A part of the server has ended by itself.
+    #[error("{0} has ended")]
+    Ended(&'static str),
     /// The HTTP/2 server ended.
     #[error("the link's server ended")]
     Transport(#[from] tonic::transport::Error),
@@ -111,7 +115,7 @@ impl<A: Admission, E: EpochStore, S: Secrets> Server<A, E, S> {
             limits,
             counters: counters.clone(),
         };
-        let stopped = stop.clone();
+        let (stopped, asked) = (stop.clone(), stop.clone());
         let sync = FleetSync {
             fleetbox,
             events,
@@ -130,8 +134,22 @@ impl<A: Admission, E: EpochStore, S: Secrets> Server<A, E, S> {
             .add_service(EnrollmentServer::new(enrollment).max_decoding_message_size(ENROLL_BYTES))
             .add_service(FleetSyncServer::new(sync).max_decoding_message_size(proto::MAX_MESSAGE_BYTES))
             .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped.cancelled_owned());
-        let ((), (), (), (), served) = tokio::join!(accepting, leading, opening, clearing, serving);
-        Ok(served?)
+        // Each runs until it is told to stop: one that ends before takes the others with it.
+        let part = |name: &'static str, part: BoxFuture<'static, ()>| {
+            let stop = asked.clone();
+            async move {
+                part.await;
+                if stop.is_cancelled() { Ok(()) } else { Err(ServeError::Ended(name)) }
+            }
+        };
+        tokio::try_join!(
+            part("accepting connections", Box::pin(accepting)),
+            part("leading the rollover of CAs", Box::pin(leading)),
+            part("renewing the listener's certificate", Box::pin(opening)),
+            part("clearing join tokens", Box::pin(clearing)),
+            async { Ok(serving.await?) },
+        )?;
+        Ok(())
     }
 }
 

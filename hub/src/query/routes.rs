@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use axum::{Json, body::Bytes};
 use kube::Client;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use super::access::{self, Asked};
@@ -205,16 +205,27 @@ async fn simulated(
         Asked { verb: "create", resource: "placementsimulations", namespace: Some(&namespace), name: None };
     here.admit(&headers, asked).await?;
     let unread = |error: serde_json::Error| Refusal::bad_request(format!("PlacementSimulation: {error}"));
-    let mut answer: Value = serde_json::from_slice(&body).map_err(unread)?;
+    let sent: Map<String, Value> = serde_json::from_slice(&body).map_err(unread)?;
+    let mut answer = simulated_in(&namespace, sent)?;
     let sent = Simulation::deserialize(&answer).map_err(unread)?;
     let explanation = simulation(&here.hub, &namespace, sent.spec).await?;
-    if let Some(fields) = answer.as_object_mut() {
-        fields.insert("apiVersion".to_owned(), Value::from(API_VERSION));
-        fields.insert("kind".to_owned(), Value::from("PlacementSimulation"));
-        fields.insert("status".to_owned(), serde_json::to_value(&explanation).unwrap_or_default());
-    }
-    answer["metadata"]["namespace"] = Value::from(namespace);
+    answer["status"] = serde_json::to_value(&explanation).unwrap_or_default();
     Ok((StatusCode::CREATED, Json(answer)).into_response())
+}
+
+/// What was sent, as an object of its namespace.
+fn simulated_in(namespace: &str, mut sent: Map<String, Value>) -> Result<Value, Refusal> {
+    let metadata = sent.entry("metadata").or_insert_with(|| json!({}));
+    let Some(metadata) = metadata.as_object_mut() else {
+        let words = format!(
+            "PlacementSimulation: metadata: {metadata} is no object: leave it out, or give name and labels"
+        );
+        return Err(Refusal::bad_request(words));
+    };
+    metadata.insert("namespace".to_owned(), Value::from(namespace));
+    sent.insert("apiVersion".to_owned(), Value::from(API_VERSION));
+    sent.insert("kind".to_owned(), Value::from("PlacementSimulation"));
+    Ok(Value::Object(sent))
 }
 
 fn is_table(headers: &HeaderMap) -> bool {
@@ -239,4 +250,25 @@ fn object(assignment: &Assignment) -> Value {
             "message": row.message,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_simulation_whose_metadata_is_no_object_is_refused_with_the_field() {
+        for metadata in ["\"x\"", "[]", "null", "7"] {
+            let sent = serde_json::from_str(&format!("{{\"metadata\": {metadata}}}")).unwrap();
+            let refusal = format!("{:?}", simulated_in("ns", sent).unwrap_err());
+            assert!(refusal.contains("metadata") && refusal.contains("no object"), "{refusal}");
+        }
+        for (sent, name) in [(json!({}), Value::Null), (json!({"metadata": {"name": "a"}}), json!("a"))] {
+            let answer = simulated_in("ns", sent.as_object().cloned().unwrap()).unwrap();
+            assert_eq!(
+                (&answer["metadata"]["namespace"], &answer["metadata"]["name"]),
+                (&json!("ns"), &name)
+            );
+        }
+    }
 }

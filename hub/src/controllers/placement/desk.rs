@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crds::fleet::NIMPlacement;
-use jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
@@ -42,8 +41,6 @@ pub(in super::super) struct Turn {
 pub(super) struct Told {
     /// Status as written, by uid: the watch may still show what was there before.
     pub(super) statuses: HashMap<String, Value>,
-    /// When a silence that nobody is told of yet has to be told.
-    pub(super) next_look: Option<Timestamp>,
     /// The reason that the placement is counted under.
     pub(super) reason: Option<String>,
 }

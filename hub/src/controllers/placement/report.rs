@@ -1,6 +1,6 @@
 //! Report: status of the placement and of its objects, written where it differs, and events where a reason turns.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crds::condition::{self, Finding};
 use crds::fleet::{NIMPlacement, NIMPlacementStatus};
@@ -47,7 +47,7 @@ pub(in super::super) async fn report(hub: &Hub, key: &PlacementKey) -> Result<()
         return Ok(());
     }
     let links = links(hub, &turn, now);
-    look_again(hub, &turn, &links, &mut told, now);
+    look_again(hub, &turn, &links, now);
     let heard = heard(hub, &turn);
     let view = view(&turn, &links, &heard, now);
     let stored = stored_status(&turn, &told);
@@ -61,6 +61,10 @@ pub(in super::super) async fn report(hub: &Hub, key: &PlacementKey) -> Result<()
     let objects: Result<Vec<_>, Fault> = objects.into_iter().collect();
     placement?;
     told.statuses.extend(objects?);
+    // Nothing is remembered of objects that the placement no longer runs.
+    let uids = turn.objects.iter().map(|(object, _)| object.uid.clone());
+    let known: HashSet<String> = uids.chain(turn.placement.uid()).collect();
+    told.statuses.retain(|uid, _| known.contains(uid));
     Ok(())
 }
 
@@ -93,14 +97,10 @@ fn is_held_back(hub: &Hub, turn: &Turn, now: Timestamp) -> bool {
 }
 
 /// Comes back when the silence of a chosen cluster has lasted for so long that it has to be told.
-fn look_again(hub: &Hub, turn: &Turn, links: &[ToldLink], told: &mut Told, now: Timestamp) {
-    let due = links.iter().filter_map(|(_, changes_at)| *changes_at).min();
-    if let Some(at) = due
-        && told.next_look != due
-    {
+fn look_again(hub: &Hub, turn: &Turn, links: &[ToldLink], now: Timestamp) {
+    if let Some(at) = links.iter().filter_map(|(_, changes_at)| *changes_at).min() {
         hub.reports.add_after(turn.key.clone(), time_until(at, now));
     }
-    told.next_look = due;
 }
 
 /// The links of the chosen clusters, in their order.

@@ -41,9 +41,8 @@ pub(super) async fn read(hub: &Hub, observed: &mut Observed, book: &mut Book) {
         }
     }
     observed.secrets = book.secrets.values().map(|(_, listed)| listed.clone()).collect();
-    if !names.is_empty() && book.next_look.is_none_or(|at| at <= Instant::now()) {
+    if !names.is_empty() {
         hub.placements.add_after(observed.key.clone(), EVERY);
-        book.next_look = Some(Instant::now() + EVERY);
     }
 }
 

@@ -9,13 +9,13 @@ mod tenure;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
 
-use tokio::net::TcpListener;
+use runtime::{Ended, Health, Tasks, admin, panics};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, Stage};
 use crate::args::{Args, Mode};
 use crate::lease::LeaseError;
 use crate::link::Counters;
@@ -25,6 +25,10 @@ use crate::telemetry;
 
 pub use cluster::ConfigError;
 pub use limits::LimitsError;
+
+/// How long what has begun may take to end when the spoke stops: a call to the API server, and less than Kubernetes gives
+/// a pod (30 s).
+const GRACE: Duration = Duration::from_secs(12);
 
 /// Why the spoke does not run.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +53,9 @@ pub enum AppError {
     /// This instance may not work in this cluster.
     #[error(transparent)]
     Lease(#[from] LeaseError),
+    /// A part of the spoke has ended by itself.
+    #[error("process: {0}: restart the spoke; if it happens again, its log says more")]
+    Task(Ended),
     /// Signals cannot be listened to.
     #[error("signals: {0}: run on a system with SIGTERM")]
     Signals(io::Error),
@@ -57,41 +64,56 @@ pub enum AppError {
 /// Runs the spoke until SIGTERM or SIGINT.
 pub async fn run(args: Args) -> Result<(), AppError> {
     telemetry::start(args.log_format);
+    panics::install();
     let client = cluster::connect(args.kubeconfig.as_deref()).await?;
     let hub = hub::wanted(&args).map_err(AppError::Hub)?;
     let limits = limits::read(args.limits.as_deref())?;
     let address = args.metrics_addr;
-    let listener = TcpListener::bind(address).await.map_err(|source| AppError::Admin { address, source })?;
+    let unusable = |source| AppError::Admin { address, source };
+    let listener = std::net::TcpListener::bind(address).map_err(unusable)?;
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone()).map_err(AppError::Signals)?;
     let operator = (args.mode == Mode::Native).then(|| Operator::new(client.clone()));
     let counters = Counters::default();
     let metrics = Metrics::new(operator.as_ref().map(Operator::gauges), hub.is_some().then_some(&counters));
-    let (stage, staged) = watch::channel(Stage::Waiting);
+    let health = Health::default();
+    health.lacks("lease", "another instance has it, or it has not been asked for yet");
     // The admin port answers until everything else has ended.
-    let ended = CancellationToken::new();
-    let admin = admin::serve(listener, staged, metrics, ended.clone());
+    let mut admin = admin::serve(listener, health.clone(), move || metrics.encode()).map_err(unusable)?;
     let work = async {
-        let tenure = tenure::acquire(&client, &args, &stop).await;
-        let outcome = match tenure {
-            Ok(Some(tenure)) => {
-                stage.send_replace(Stage::Syncing);
-                let (kept, (), ()) = tokio::join!(
-                    tenure.keep(&stop),
-                    hub::run(hub, client, &args.namespace, limits, counters, stop.clone()),
-                    operation::run(operator, &stage, &stop),
-                );
-                kept
+        let Some(tenure) = tenure::acquire(&client, &args, &stop).await? else { return Ok(()) };
+        let (tasks, mut endings) = Tasks::new(health.clone());
+        operation::start(operator, &health, &tasks, &stop);
+        hub::start(hub, client, &args.namespace, limits, counters, &tasks, &stop);
+        health.has("lease");
+        let mut keeping = pin!(tenure.keep(&stop));
+        let ended = tokio::select! {
+            // First, since everything ends when it is told to.
+            biased;
+            kept = &mut keeping => kept.map_err(AppError::from),
+            ended = endings.next(), if !stop.is_cancelled() => {
+                let unasked = !stop.is_cancelled();
+                stop.cancel();
+                let kept = keeping.await;
+                if unasked {
+                    let panic = ended.panic.as_ref().map(ToString::to_string);
+                    tracing::error!(task = ended.task, panic, "a task has ended unasked: the spoke ends");
+                    Err(AppError::Task(ended))
+                } else {
+                    kept.map_err(AppError::from)
+                }
             }
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
         };
-        ended.cancel();
-        outcome
+        health.lacks("process", "the spoke stops");
+        tasks.shutdown(GRACE).await;
+        ended
     };
-    let (served, worked) = tokio::join!(admin, work);
-    worked?;
-    served.map_err(|source| AppError::Admin { address, source })
+    let ended = tokio::select! {
+        ended = work => ended,
+        ended = admin.ended() => Err(AppError::Admin { address, source: io::Error::other(ended) }),
+    };
+    admin.stop().await;
+    ended
 }
 
 fn stop_on_signal(stop: CancellationToken) -> io::Result<()> {

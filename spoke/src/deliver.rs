@@ -25,6 +25,8 @@ mod turns;
 
 use std::future::Future;
 
+use runtime::Panic;
+
 pub use cluster::ClusterDeliver;
 pub use epoch::{Epoch, EpochRefused};
 pub use gang::Gang;
@@ -89,6 +91,9 @@ pub enum DeliverError {
         /// What is wrong with its content.
         problem: String,
     },
+    /// A fault of the spoke.
+    #[error("a fault of the spoke, to be reported with this line: {0}")]
+    Panic(Panic),
 }
 
 impl DeliverError {
@@ -98,7 +103,7 @@ impl DeliverError {
         match self {
             Self::Api { source, .. } => !matches!(source, kube::Error::Api(_)),
             Self::Timeout { .. } => true,
-            Self::StillThere { .. } | Self::Unseen { .. } | Self::State { .. } => false,
+            Self::StillThere { .. } | Self::Unseen { .. } | Self::State { .. } | Self::Panic(_) => false,
         }
     }
 }

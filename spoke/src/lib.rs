@@ -1,6 +1,5 @@
 //! The agent and NIM operator of one GPU cluster.
 
-pub mod admin;
 pub mod app;
 pub mod args;
 pub mod deliver;

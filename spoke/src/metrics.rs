@@ -6,6 +6,7 @@ use std::sync::Arc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
+use runtime::panics;
 
 use crate::link::Counters;
 
@@ -16,15 +17,18 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The operator's gauges, asked when the metrics are, and what the link counts: of each if there is one.
+    /// The panics of this process, the operator's gauges, asked when the metrics are, and what the link counts: of these if
+    /// there is one.
     #[must_use]
     pub fn new(operator: Option<impl Collector>, link: Option<&Counters>) -> Self {
         let mut registry = Registry::default();
         if let Some(operator) = operator {
             registry.register_collector(Box::new(operator));
         }
+        let own = registry.sub_registry_with_prefix("nimfleet_spoke");
+        own.register_collector(Box::new(panics::Panics));
         if let Some(link) = link {
-            link.register(registry.sub_registry_with_prefix("nimfleet_spoke"));
+            link.register(own);
         }
         Self { registry: Arc::new(registry) }
     }

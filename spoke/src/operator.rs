@@ -29,12 +29,13 @@ mod router;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::resource::v1::ResourceClaim;
 use kube::Client;
 use kube::core::{ApiResource, DynamicObject};
+use runtime::{Health, Tasks, panics};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use cluster::ClusterFacts;
@@ -112,7 +113,7 @@ impl Operator {
     #[must_use]
     pub fn new(client: Client) -> Self {
         let kinds = kinds();
-        let (waker, mut queues) = Waker::new(kinds.iter().map(|kind| (kind.kind, kind.resource.clone())));
+        let (waker, mut queues) = Waker::new(kinds.iter().map(|kind| kind.kind));
         let (mut watches, mut optional) = (Vec::new(), Vec::new());
         let mut subjects = BTreeMap::new();
         for kind in &kinds {
@@ -172,56 +173,65 @@ impl Operator {
         self.world.rival.clone()
     }
 
-    /// Resolves when everything has been seen once.
-    pub fn synced(&self) -> impl Future<Output = ()> + Send + use<> {
+    /// Resolves when everything has been seen once; `health` is told what is missing until then.
+    pub fn synced(&self, health: Health) -> impl Future<Output = ()> + Send + use<> {
         let world = self.world.clone();
-        async move { world.synced().await }
+        async move { world.filled(&health).await }
     }
 
-    /// Runs until stopped.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Starts everything; it runs until stopped.
+    pub fn start(self, health: &Health, tasks: &Tasks, stop: &CancellationToken) {
         let Self { world, facts, rival, watches, optional, shells } = self;
         let client = world.client.clone();
         let references_client = client.clone();
         let router = Router { world: world.clone() };
         let (served, seen) = watch::channel(Served::default());
         let wanted = optional.iter().map(|one| one.definition().to_owned()).collect();
-        let mut tasks = JoinSet::new();
+        let begin = |name: String, work: BoxFuture<'static, ()>| {
+            let stop = stop.clone();
+            tasks.spawn(name, stop.run_until_cancelled_owned(work).map(|_| ()));
+        };
         for mut watch in watches {
             let (client, router, filled) = (client.clone(), router.clone(), watch.filled());
+            let name = format!("watch {}", watch.kind());
             let told = move |told: Told<'_>| match told {
-                Told::Object(object) => router.route(object),
+                Told::Object(object) => isolated(object, || router.route(object)),
+                Told::Edited(object) => isolated(object, || router.edited(object)),
                 // Nothing is there of a kind that is not defined yet, and the others go on without it.
                 Told::Filled | Told::NotFound => filled.cancel(),
             };
-            tasks
-                .spawn(stop.clone().run_until_cancelled_owned(async move { watch.run(client, &told).await }));
+            begin(name, Box::pin(async move { watch.run(client, &told).await }));
         }
         for one in optional {
             let router = router.clone();
-            let route = move |object: &DynamicObject| router.route(object);
-            let run = one.run(client.clone(), seen.clone(), facts.clone(), route);
-            tasks.spawn(stop.clone().run_until_cancelled_owned(run));
+            let name = format!("watch {}", one.definition());
+            let route = move |object: &DynamicObject| isolated(object, || router.route(object));
+            begin(name, Box::pin(one.run(client.clone(), seen.clone(), facts.clone(), route)));
         }
-        let forever: [BoxFuture<'static, ()>; 6] = [
-            Box::pin(served::definitions(client.clone(), wanted, served.clone())),
-            Box::pin(served::built_in(client.clone(), served, facts.clone())),
-            Box::pin(rival::observe(client.clone(), rival)),
-            Box::pin(cluster::observe(client, facts, world.nodes_seen.clone())),
-            Box::pin(router.follow(world.facts.clone(), world.rival.clone())),
-            Box::pin(world.references.clone().follow(references_client)),
+        let forever: [(&str, BoxFuture<'static, ()>); 6] = [
+            ("definitions of kinds", Box::pin(served::definitions(client.clone(), wanted, served.clone()))),
+            ("built-in kinds", Box::pin(served::built_in(client.clone(), served, facts.clone()))),
+            ("conflicting operators", Box::pin(rival::observe(client.clone(), rival))),
+            ("cluster facts", Box::pin(cluster::observe(client, facts, world.nodes_seen.clone()))),
+            ("router", Box::pin(router.follow(world.facts.clone(), world.rival.clone()))),
+            ("references", Box::pin(world.references.clone().follow(references_client))),
         ];
-        for task in forever {
-            tasks.spawn(stop.clone().run_until_cancelled_owned(task));
+        for (name, task) in forever {
+            begin(name.to_owned(), task);
         }
         for (kind, queue) in shells {
-            let shell = (kind.run)(world.clone(), queue, stop.clone());
-            // It ends by itself, when what it has begun is done.
-            tasks.spawn(async move {
-                shell.await;
-                Some(())
-            });
+            // Graceful drain: begins no new reconcile, finishes those that have begun, then ends.
+            let shell = (kind.run)(world.clone(), queue.followed(health), stop.clone());
+            tasks.spawn(format!("operator {}", kind.kind), shell);
         }
-        while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// A panic about one object stays with it.
+fn isolated(object: &DynamicObject, take: impl FnOnce()) {
+    if let Err(panic) = panics::caught_call(take) {
+        let kind = object.types.as_ref().map(|types| types.kind.as_str());
+        let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
+        tracing::error!(kind, namespace, name, %panic, "a change of the object could not be taken in");
     }
 }

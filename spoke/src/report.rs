@@ -13,6 +13,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, ResourceExt};
+use runtime::panics;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use fold::profiles;
@@ -45,7 +46,7 @@ async fn watch_pods(client: &kube::Client, board: &Board) {
     let events = events(pods, Config::default().fields(WITHOUT_NODE), "pods without a node");
     events
         .for_each(|event| {
-            match event {
+            isolated("pods", || match event {
                 Event::Init => listed.clear(),
                 Event::InitApply(pod) => {
                     listed.extend(pod.uid());
@@ -55,7 +56,7 @@ async fn watch_pods(client: &kube::Client, board: &Board) {
                 Event::Apply(pod) => board.pods(|waiting| waiting.see(&pod)),
                 // It has a node now, or is gone.
                 Event::Delete(pod) => board.pods(|waiting| waiting.forget(&pod)),
-            }
+            });
             std::future::ready(())
         })
         .await;
@@ -66,7 +67,7 @@ async fn watch(client: &kube::Client, kind: DeliverableKind, board: &Board) {
     let events = events(everywhere(client, &kind.resource()), config, "delivered objects");
     events
         .for_each(|event| {
-            match event {
+            isolated(kind.kind, || match event {
                 Event::Apply(object) | Event::InitApply(object) => {
                     let now = jiff::Timestamp::now().as_millisecond();
                     if let Some(status) = fold::status(kind, &object, now) {
@@ -81,8 +82,15 @@ async fn watch(client: &kube::Client, kind: DeliverableKind, board: &Board) {
                 }
                 // What is missing from a new list is gone from the hub's view by its own tombstone.
                 Event::Init | Event::InitDone => {}
-            }
+            });
             std::future::ready(())
         })
         .await;
+}
+
+/// What one object says is that object's failure.
+fn isolated(kind: &str, take: impl FnOnce()) {
+    if let Err(panic) = panics::caught_call(take) {
+        tracing::error!(kind, %panic, "what an object says of itself could not be taken in, and is not reported");
+    }
 }

@@ -7,6 +7,7 @@ use backon::{ExponentialBuilder, Retryable};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 use proto::capability;
+use runtime::Tasks;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -54,7 +55,7 @@ pub struct Agent {
 
 impl Agent {
     /// Runs until `stop` is cancelled. Whatever fails is logged and tried again.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(self, tasks: Tasks, stop: CancellationToken) {
         let started_ms = jiff::Timestamp::now().as_millisecond();
         let Some(Some(cluster_uid)) = stop.run_until_cancelled(cluster_uid(&self.client)).await else {
             return;
@@ -89,13 +90,13 @@ impl Agent {
             state: self.state,
             counters: self.counters,
         };
-        // None of these ends before it is told to; each goes on whatever becomes of the others.
-        tokio::join!(
-            link.run(stop.clone()),
-            deliver::heal(deliver, stop.clone()),
-            facts::observe(self.client.clone(), statuses.clone(), looks, capacity_sender, stop.clone()),
-            report::report(self.client, statuses, stop),
-        );
+        // None of these ends before it is told to.
+        tasks.spawn("drift correction", deliver::heal(deliver, stop.clone()));
+        let facts =
+            facts::observe(self.client.clone(), statuses.clone(), looks, capacity_sender, stop.clone());
+        tasks.spawn("facts", facts);
+        tasks.spawn("report", report::report(self.client, statuses, stop.clone()));
+        link.run(stop).await;
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use kube::Client;
+use runtime::Tasks;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -40,14 +41,15 @@ fn read<T: FromStr<Err: Display>>(flag: Option<&str>) -> Result<T, String> {
     flag.unwrap_or_default().parse().map_err(|error: T::Err| error.to_string())
 }
 
-/// Runs the agent until stopped; without a hub there is nothing to run.
-pub(super) async fn run(
+/// Starts the agent, which runs until stopped; without a hub there is nothing to run.
+pub(super) fn start(
     hub: Option<Hub>,
     client: Client,
     namespace: &str,
     limits: Limits,
     counters: Counters,
-    stop: CancellationToken,
+    tasks: &Tasks,
+    stop: &CancellationToken,
 ) {
     let Some(hub) = hub else { return };
     let (state, _) = watch::channel(LinkState::Connecting { problem: String::new() });
@@ -64,5 +66,5 @@ pub(super) async fn run(
         counters,
         limits,
     };
-    Box::pin(agent.run(stop)).await;
+    tasks.spawn("agent", agent.run(tasks.clone(), stop.clone()));
 }

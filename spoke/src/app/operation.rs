@@ -1,44 +1,36 @@
 //! The operator, if this process is one, and how far it has come.
 
-use tokio::sync::watch;
+use futures::FutureExt;
+use runtime::{Health, Tasks};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::Stage;
-use crate::operator::{Operator, Rival};
+use crate::operator::Operator;
 
-/// Runs the operator until stopped, and tells the admin port how far it has come. Without one the process is ready at
-/// once: NVIDIA's operator does the work here.
-pub(super) async fn run(operator: Option<Operator>, stage: &watch::Sender<Stage>, stop: &CancellationToken) {
+/// What is missing while another operator is at work.
+const OPERATOR: &str = "operator";
+
+/// Starts the operator, which runs until stopped, and tells `health` how far it has come. Without one nothing is missing:
+/// NVIDIA's operator does the work here.
+pub(super) fn start(operator: Option<Operator>, health: &Health, tasks: &Tasks, stop: &CancellationToken) {
     let Some(operator) = operator else {
         tracing::info!("the NIM objects of this cluster are left to NVIDIA's operator");
-        stage.send_replace(Stage::Ready);
-        stop.cancelled().await;
-        stage.send_replace(Stage::Stopping);
         return;
     };
-    let (synced, rival) = (operator.synced(), operator.rival());
-    tokio::join!(tell_stage(synced, rival, stage, stop), operator.run(stop.clone()));
-}
-
-async fn tell_stage(
-    synced: impl Future<Output = ()>,
-    mut rival: watch::Receiver<Rival>,
-    stage: &watch::Sender<Stage>,
-    stop: &CancellationToken,
-) {
-    let follow = async {
+    health.lacks(OPERATOR, "its caches are not filled yet");
+    let (synced, mut rival, told) = (operator.synced(health.clone()), operator.rival(), health.clone());
+    let follow = async move {
         synced.await;
         tracing::info!("the caches are filled");
         loop {
-            let refusal = rival.borrow_and_update().refusal();
-            stage.send_replace(refusal.map_or(Stage::Ready, Stage::Refused));
+            match rival.borrow_and_update().refusal() {
+                Some(why) => told.lacks(OPERATOR, why),
+                None => told.has(OPERATOR),
+            }
             if rival.changed().await.is_err() {
                 return;
             }
         }
     };
-    // Whatever it says, it is told only until the process is asked to stop.
-    let _ = stop.run_until_cancelled(follow).await;
-    stop.cancelled().await;
-    stage.send_replace(Stage::Stopping);
+    tasks.spawn("readiness", stop.clone().run_until_cancelled_owned(follow).map(|_| ()));
+    operator.start(health, tasks, stop);
 }

@@ -4,92 +4,154 @@
 //! was changed, an object that was deleted and a mark that was lost are put back; fields that others add beside the
 //! payload are theirs. Only a removal that the hub asked for is let through.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use backon::BackoffBuilder;
 use futures::StreamExt;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::{Config, Event};
+use runtime::{Broken, Ending, Queue, panics};
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::{ClusterDeliver, is_unmodified};
 use super::kinds::{DeliverableKind, KINDS};
 use super::{DeliverError, ObjectRef, Outcome, call, manifest, marks_of, namespace};
 
-/// First and longest pause after a failed healing.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
+/// Objects healed at once.
+const AT_ONCE: usize = 16;
 
-/// Attempts at one healing, about six minutes in all. Later events, and the hub's own comparison, start anew.
-const ATTEMPTS: usize = 12;
+/// An object of one of the kinds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key {
+    kind: &'static str,
+    namespace: String,
+    name: String,
+}
 
-/// Watches the delivered objects of every kind and heals them until cancelled.
-pub async fn heal(deliver: ClusterDeliver, cancel: CancellationToken) {
-    let watches = KINDS.into_iter().map(|kind| watch(&deliver, kind));
-    tokio::select! {
-        () = cancel.cancelled() => {}
-        _ = futures::future::join_all(watches) => {}
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
     }
 }
 
-async fn watch(deliver: &ClusterDeliver, kind: DeliverableKind) {
+/// An object that differs from what the hub wants.
+#[derive(Clone)]
+struct Drifted {
+    kind: DeliverableKind,
+    last: DynamicObject,
+    /// Counts what is seen.
+    number: u64,
+}
+
+/// What is to be healed: the latest of each object, which is tried again until it is healed or beyond healing.
+struct Drift {
+    queue: Queue<Key>,
+    drifted: Mutex<HashMap<Key, Drifted>>,
+    seen: AtomicU64,
+}
+
+impl Drift {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Drifted>> {
+        // A panic elsewhere does not make the map wrong.
+        self.drifted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of an object as a watch shows it.
+    fn see(&self, kind: DeliverableKind, last: DynamicObject, deleted: bool) {
+        let (Some(namespace), Some(name)) = (last.metadata.namespace.clone(), last.metadata.name.clone())
+        else {
+            return;
+        };
+        let key = Key { kind: kind.kind, namespace, name };
+        // A quick look before anybody is made to wait: the usual event shows what was applied.
+        if !deleted && wanted(kind, &last).is_none_or(|(_, manifest)| is_unmodified(&last, manifest)) {
+            return;
+        }
+        let number = self.seen.fetch_add(1, Ordering::Relaxed);
+        self.lock().insert(key.clone(), Drifted { kind, last, number });
+        self.queue.add_anew(key);
+    }
+
+    /// Heals an object, and forgets it unless it was seen anew meanwhile.
+    async fn heal(&self, deliver: &ClusterDeliver, key: &Key) -> Healed {
+        let Some(Drifted { kind, last, number }) = self.lock().get(key).cloned() else { return Ok(None) };
+        let healed = heal_one(deliver, kind, &last).await?;
+        let mut drifted = self.lock();
+        if drifted.get(key).is_some_and(|latest| latest.number == number) {
+            drifted.remove(key);
+        }
+        Ok(healed)
+    }
+
+    /// How healing has ended.
+    fn judge(&self, key: &Key, outcome: Result<Healed, Broken>) -> Ending {
+        match outcome {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some((object, Outcome::Rejected { message, .. })))) => {
+                tracing::warn!(%object, message, "a local edit cannot be undone");
+            }
+            Ok(Ok(Some((object, _)))) => {
+                tracing::info!(%object, "a local edit was undone: change this object on the hub");
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(%key, %error, "healing is tried again");
+                return if error.is_away() { Ending::Away } else { Ending::Refused };
+            }
+            Err(broken) => {
+                tracing::error!(%key, %broken, "a fault of the spoke: a local edit is not undone yet");
+                return Ending::Refused;
+            }
+        }
+        Ending::Done
+    }
+}
+
+/// What healing one object has come to; no outcome where there was nothing to heal.
+type Healed = Result<Option<(ObjectRef, Outcome)>, DeliverError>;
+
+/// Watches the delivered objects of every kind and heals them until cancelled.
+pub async fn heal(deliver: ClusterDeliver, cancel: CancellationToken) {
+    let drift =
+        Arc::new(Drift { queue: Queue::new("drift"), drifted: Mutex::default(), seen: AtomicU64::default() });
+    let watches = KINDS.into_iter().map(|kind| watch(&deliver, kind, &drift));
+    let work = |key: Key| {
+        let (deliver, drift) = (deliver.clone(), drift.clone());
+        async move { drift.heal(&deliver, &key).await }
+    };
+    let judge = |key: &Key, outcome: Result<Healed, Broken>, _| drift.judge(key, outcome);
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        _ = futures::future::join_all(watches) => {}
+        () = drift.queue.run(AT_ONCE, work, judge) => {}
+    }
+}
+
+async fn watch(deliver: &ClusterDeliver, kind: DeliverableKind, drift: &Drift) {
     let objects = crate::watch::everywhere(deliver.client(), &kind.resource());
     let config = Config::default().labels(&manifest::delivered());
     crate::watch::events(objects, config, "delivered objects")
-        .for_each_concurrent(None, |event| async {
+        .for_each(|event| {
             let (object, deleted) = match event {
                 Event::Apply(object) | Event::InitApply(object) => (object, false),
                 Event::Delete(object) => (object, true),
-                Event::Init | Event::InitDone => return,
+                Event::Init | Event::InitDone => return std::future::ready(()),
             };
-            persist(deliver, kind, &object, deleted).await;
+            let name = object.metadata.name.clone();
+            if let Err(panic) = panics::caught_call(|| drift.see(kind, object, deleted)) {
+                tracing::error!(kind = kind.kind, name, %panic, "a local edit could not be looked at");
+            }
+            std::future::ready(())
         })
         .await;
 }
 
-/// Heals one object, with pauses, until it is healed or beyond healing.
-async fn persist(deliver: &ClusterDeliver, kind: DeliverableKind, last: &DynamicObject, deleted: bool) {
-    let mut pauses = backon::ExponentialBuilder::default()
-        .with_min_delay(RETRY.0)
-        .with_max_delay(RETRY.1)
-        .with_jitter()
-        .with_max_times(ATTEMPTS)
-        .build();
-    loop {
-        match heal_one(deliver, kind, last, deleted).await {
-            Ok(None) => return,
-            Ok(Some((object, Outcome::Rejected { message, .. }))) => {
-                tracing::warn!(%object, message, "a local edit cannot be undone");
-                return;
-            }
-            Ok(Some((object, _))) => {
-                tracing::info!(%object, "a local edit was undone: change this object on the hub");
-                return;
-            }
-            Err(error) => tracing::debug!(%error, "healing is tried again"),
-        }
-        let Some(pause) = pauses.next() else {
-            let (namespace, name) = (&last.metadata.namespace, &last.metadata.name);
-            tracing::warn!(kind = kind.kind, ?namespace, ?name, "a local edit could not be undone");
-            return;
-        };
-        tokio::time::sleep(pause).await;
-    }
-}
-
 /// `None` when there was nothing to heal.
-async fn heal_one(
-    deliver: &ClusterDeliver,
-    kind: DeliverableKind,
-    last: &DynamicObject,
-    deleted: bool,
-) -> Result<Option<(ObjectRef, Outcome)>, DeliverError> {
+async fn heal_one(deliver: &ClusterDeliver, kind: DeliverableKind, last: &DynamicObject) -> Healed {
     let (Some(namespace), Some(name)) = (&last.metadata.namespace, &last.metadata.name) else {
         return Ok(None);
     };
-    // A quick look before anybody is made to wait: the usual event shows what was applied.
-    if !deleted && wanted(kind, last).is_none_or(|(_, manifest)| is_unmodified(last, manifest)) {
-        return Ok(None);
-    }
     let _turn = deliver.turns().of(kind.kind, namespace, name).await;
     let objects = deliver.objects(kind, namespace);
     let live = call::carried_out("read a delivered object", objects.get_opt(name)).await?;

@@ -10,6 +10,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::Api;
 use kube::core::{ApiResource, GroupVersionKind, PartialObjectMeta};
 use kube::runtime::watcher::{Config, Event};
+use runtime::panics::caught_call;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -70,7 +71,12 @@ pub async fn observe(
                 tell(&picture, &delivered, &report);
             }
             Some(news) = news.next() => {
-                if picture.fold(news) {
+                // What one object says is that object's failure.
+                let folded = caught_call(|| picture.fold(news));
+                if let Err(panic) = &folded {
+                    tracing::error!(%panic, "a fact of the cluster could not be taken in, and is passed over");
+                }
+                if folded == Ok(true) {
                     publish_at.get_or_insert_with(|| Instant::now() + GATHER);
                 }
             }

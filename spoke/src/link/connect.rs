@@ -10,6 +10,7 @@ use proto::v1;
 use proto::v1::fleet_sync_client::FleetSyncClient;
 use proto::v1::hub_message::Message as FromHub;
 use proto::v1::spoke_message::Message as ToHub;
+use runtime::panics::caught;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -215,7 +216,8 @@ impl<D: Deliver, S: IdentityStore> Connection<'_, D, S> {
                     // Many objects may take a while to list; the hub's signs of life are read meanwhile.
                     let (deliver, done) = (self.deliver.clone(), desk.done.clone());
                     tokio::spawn(async move {
-                        let held = deliver.held().await;
+                        let held = caught(deliver.held()).await;
+                        let held = held.unwrap_or_else(|panic| Err(DeliverError::Panic(panic)));
                         if let Err(error) = &held {
                             tracing::debug!(%error, "what is held could not be read; it is read again later");
                         }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use runtime::panics::caught;
 use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -17,11 +18,11 @@ use crate::deliver::{Deliver, DeliverError, Epoch, Outcome};
 
 /// Calls to the API server at once: enough to fill a local link, few enough to leave it to others.
 const AT_ONCE: u32 = 16;
-/// Ceilings of the waits between two tries of one object.
-const BASE: Duration = Duration::from_millis(200);
-const CAP: Duration = Duration::from_secs(30);
+/// Ceilings of the waits between two tries of one object; a wait is at least half of its ceiling.
+const BASE: Duration = Duration::from_secs(2);
+const CAP: Duration = Duration::from_mins(5);
 /// The longest wait while the API server does not answer at all, as long as it may be away.
-const AWAY: Duration = Duration::from_millis(800);
+const AWAY: Duration = Duration::from_secs(2);
 /// An object that has not come to an outcome by then is told of, even if it has been tried once only.
 const LONG: Duration = Duration::from_secs(5);
 
@@ -110,7 +111,8 @@ impl<D: Deliver> Shared<D> {
             };
             let answered = self.answered.load(Ordering::Relaxed);
             // A call is never dropped midway: it might still arrive, after a newer one of the next session.
-            let error = match attempt(&*self.deliver, work, epoch).await {
+            let tried = caught(attempt(&*self.deliver, work, epoch)).await;
+            let error = match tried.unwrap_or_else(|panic| Err(DeliverError::Panic(panic))) {
                 Ok(outcome) => {
                     self.answered.fetch_add(1, Ordering::Relaxed);
                     count(&self.counters, &outcome);

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use runtime::panics::caught;
 use tokio::sync::Semaphore;
 
 pub(super) use fetch::root;
@@ -104,9 +105,11 @@ impl Models {
         let answer = {
             let _slot = self.slots.0.acquire().await.ok()?;
             self.rows().get(uid).filter(|row| row.asking == asking)?;
-            match fetch::name(url).await {
-                Ok(name) => Answer::Served(name),
-                Err(problem) => Answer::Unreachable(problem.to_string()),
+            // Whatever the endpoint answers is its own failure.
+            match caught(fetch::name(url)).await {
+                Ok(Ok(name)) => Answer::Served(name),
+                Ok(Err(problem)) => Answer::Unreachable(problem.to_string()),
+                Err(panic) => Answer::Unreachable(panic.to_string()),
             }
         };
         let mut rows = self.rows();

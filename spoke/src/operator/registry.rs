@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use runtime::panics::caught;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -133,10 +134,12 @@ impl Images {
         let answer = {
             // Slots are never closed.
             let _slot = self.slots.0.acquire().await;
-            match tokio::time::timeout(LIMIT, inspect::is_native(&key.1, &credentials)).await {
-                Ok(Ok(true)) => Layout::Native,
-                Ok(Ok(false)) => Layout::Legacy,
-                Ok(Err(problem)) => Layout::Unknown(problem.to_string()),
+            // Whatever the registry answers is its own failure.
+            match tokio::time::timeout(LIMIT, caught(inspect::is_native(&key.1, &credentials))).await {
+                Ok(Ok(Ok(true))) => Layout::Native,
+                Ok(Ok(Ok(false))) => Layout::Legacy,
+                Ok(Ok(Err(problem))) => Layout::Unknown(problem.to_string()),
+                Ok(Err(panic)) => Layout::Unknown(panic.to_string()),
                 Err(_) => Layout::Unknown(format!("no answer within {} s", LIMIT.as_secs())),
             }
         };

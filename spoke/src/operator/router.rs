@@ -22,6 +22,19 @@ pub(super) struct Router {
 }
 
 impl Router {
+    /// Takes an object that somebody has made, edited or deleted.
+    pub(super) fn edited(&self, object: &DynamicObject) {
+        if let Some(types) = object.types.as_ref().filter(|types| in_group(&types.api_version)) {
+            let (namespace, name) = (object.metadata.namespace.as_deref(), object.metadata.name.as_deref());
+            self.world.waker.wake_edited(
+                &types.kind,
+                namespace.unwrap_or_default(),
+                name.unwrap_or_default(),
+            );
+        }
+        self.route(object);
+    }
+
     /// Takes an object that came, changed or went.
     pub(super) fn route(&self, object: &DynamicObject) {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();

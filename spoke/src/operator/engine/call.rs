@@ -23,6 +23,11 @@ impl CallError {
         self.code() == Some(409)
     }
 
+    /// True when nobody answered, or a server that starts or is too busy.
+    pub(crate) fn is_away(&self) -> bool {
+        self.code().is_none_or(|code| [429, 502, 503, 504].contains(&code))
+    }
+
     /// True when a field was to be changed that may not change.
     pub(crate) fn is_immutable(&self) -> bool {
         self.code() == Some(422) && self.to_string().contains("immutable")

@@ -40,7 +40,7 @@ impl Optional {
         let filled = self.watch.filled();
         let note = |installed| facts.send_if_modified(|facts| facts.note(kind, installed));
         let told = |told: Told<'_>| match told {
-            Told::Object(object) => changed(object),
+            Told::Object(object) | Told::Edited(object) => changed(object),
             Told::Filled => {
                 note(true);
                 filled.cancel();

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crds::marks::{DELIVERED_LABEL, PLACEMENT_LABEL};
-use futures::StreamExt;
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::DynamicObject;
-use kube::runtime::controller::{Action, Config, applier};
+use kube::runtime::reflector::ObjectRef;
+use runtime::panics::caught;
+use runtime::{Broken, Ending};
 use serde_json::{Value, json};
-use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{Applier, MANAGER, by_uid};
@@ -21,23 +21,36 @@ use super::condition::status_patch;
 use super::events::Announcer;
 use super::kind::{Again, GROUP, Kind, Report, Subject, VERSION};
 use super::pace::Pace;
-use super::retry::{Retries, Settled, key};
+use super::retry::{Settled, key};
 use super::turns::{Turn, Turns};
-use super::wake::Queue;
+use super::wake::{ObjectKey, Queue};
 use super::world::World;
 use crate::operator::rival::Rival;
 
-/// Changes within this time are one reconcile. Every reconcile waits for it, so it only gathers what one write of the
-/// API server sets off.
-const DEBOUNCE: Duration = Duration::from_millis(10);
 /// Objects of one kind worked on at the same time. Twice as many take 4 MiB more and win nothing: the API server is busy.
-const CONCURRENCY: u16 = 16;
+const CONCURRENCY: usize = 16;
+
+/// What follows a turn.
+struct Next {
+    ending: Ending,
+    /// When to come again, whatever happens.
+    after: Option<Duration>,
+}
+
+impl Next {
+    fn done() -> Self {
+        Self { ending: Ending::Done, after: None }
+    }
+
+    fn after(delay: Duration) -> Self {
+        Self { ending: Ending::Done, after: Some(delay) }
+    }
+}
 
 /// Runs one kind.
 pub(crate) struct Shell<K: Kind> {
     world: World,
     settled: Settled,
-    retries: Retries,
     pace: Pace,
     turns: Turns,
     announcer: Announcer,
@@ -50,7 +63,6 @@ impl<K: Kind> Shell<K> {
         Self {
             world,
             settled: Settled::default(),
-            retries: Retries::default(),
             pace: Pace::default(),
             turns: Turns::default(),
             announcer,
@@ -60,47 +72,83 @@ impl<K: Kind> Shell<K> {
 
     /// Works off the queue until stopped. Begins when every cache has been filled.
     pub(crate) async fn run(self, queue: Queue, stop: CancellationToken) {
-        let Some(store) = self.world.subjects.get(K::KIND).map(|cache| cache.store.clone()) else { return };
         tokio::select! {
             () = stop.cancelled() => return,
             () = self.world.synced() => {}
         }
-        let queue = UnboundedReceiverStream::new(queue)
-            .take_until(stop.cancelled_owned())
-            .map(Ok::<_, std::convert::Infallible>);
-        let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
-        let reconcile = |object: Arc<DynamicObject>, shell: Arc<Self>| {
-            Box::pin(async move { shell.reconcile(&object).await })
+        let shell = Arc::new(self);
+        let work = |key: ObjectKey| {
+            let shell = shell.clone();
+            async move { shell.turn(&key).await }
         };
-        let failed = |object: Arc<DynamicObject>, error: &CallError, shell: Arc<Self>| {
-            let key = key(&object);
-            let delay = shell.retries.next(&key);
-            if error.is_conflict() {
-                tracing::debug!(kind = K::KIND, namespace = key.0, name = key.1, %error, "changed meanwhile");
-            } else {
-                tracing::warn!(kind = K::KIND, namespace = key.0, name = key.1, %error, retry_in = ?delay, "not carried out");
+        let judge = |key: &ObjectKey, outcome: Result<Result<Next, CallError>, Broken>, _| {
+            let ObjectKey { namespace, name } = key;
+            match outcome {
+                Ok(Ok(next)) => {
+                    if let Some(after) = next.after {
+                        queue.add_after(key.clone(), after);
+                    }
+                    next.ending
+                }
+                Ok(Err(error)) if error.is_away() => {
+                    tracing::debug!(kind = K::KIND, namespace, name, %error, "not carried out; trying again");
+                    Ending::Away
+                }
+                Ok(Err(error)) if error.is_conflict() => {
+                    tracing::debug!(kind = K::KIND, namespace, name, %error, "changed meanwhile");
+                    Ending::Refused
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(kind = K::KIND, namespace, name, %error, "not carried out; trying again");
+                    Ending::Refused
+                }
+                Err(broken) => {
+                    tracing::error!(kind = K::KIND, namespace, name, %broken, "a fault of the operator; trying again");
+                    Ending::Refused
+                }
             }
-            Action::requeue(delay)
         };
-        let mut results = applier(reconcile, failed, Arc::new(self), store, queue, config).boxed();
-        while results.next().await.is_some() {}
+        let closing = async {
+            stop.cancelled().await;
+            queue.close();
+        };
+        tokio::join!(queue.run(CONCURRENCY, work, judge), closing);
     }
 
-    async fn reconcile(&self, object: &DynamicObject) -> Result<Action, CallError> {
+    /// One turn of one object. A panic is told on the object, and its failure alone.
+    async fn turn(&self, key: &ObjectKey) -> Result<Next, CallError> {
+        let reference = ObjectRef::new_with(&key.name, K::resource()).within(&key.namespace);
+        let cache = self.world.subjects.get(K::KIND);
+        let Some(object) = cache.and_then(|cache| cache.store.get(&reference)) else {
+            return Ok(Next::done());
+        };
+        let panic = match caught(self.reconcile(&object)).await {
+            Ok(outcome) => return outcome,
+            Err(panic) => panic,
+        };
+        let (namespace, name) = (&key.namespace, &key.name);
+        tracing::error!(kind = K::KIND, namespace, name, %panic, "a fault of the operator; trying again");
+        let message = format!("a fault of the operator, to be reported with this line: {panic}");
+        let subject = subject::<K>(&object);
+        let report = K::unreadable(&subject, "InternalError", &message);
+        self.publish(&object, &subject, &report).await?;
+        Ok(Next { ending: Ending::Refused, after: None })
+    }
+
+    async fn reconcile(&self, object: &DynamicObject) -> Result<Next, CallError> {
         let key = key(object);
         // All are woken when it has gone.
         if matches!(*self.world.rival.borrow(), Rival::Seen(_)) {
-            return Ok(Action::await_change());
+            return Ok(Next::done());
         }
         let intent =
             object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(PLACEMENT_LABEL));
         if object.metadata.deletion_timestamp.is_some() {
-            self.retries.reset(&key);
             if object.metadata.finalizers.iter().flatten().any(|one| one == K::FINALIZER) {
                 let subject = subject::<K>(object);
                 if let Some(why) = K::held_by(&subject, &self.world) {
                     let unwritten = self.publish(object, &subject, &Report::held(&subject, &why)).await?;
-                    return Ok(unwritten.map_or_else(Action::await_change, Action::requeue));
+                    return Ok(Next { ending: Ending::Done, after: unwritten });
                 }
                 self.clear_shared(&key.0).await;
             }
@@ -108,14 +156,14 @@ impl<K: Kind> Shell<K> {
             self.turns.forget(&key);
             self.world.references.release(&subject::<K>(object).owner);
             self.set_finalizer(object, false).await?;
-            return Ok(Action::await_change());
+            return Ok(Next::done());
         }
         if intent {
-            return Ok(Action::await_change());
+            return Ok(Next::done());
         }
         let turn = self.turns.of(&key, object.data.get("status").is_none());
         if let Turn::Wait(left) = turn {
-            return Ok(Action::requeue(left));
+            return Ok(Next::after(left));
         }
         let fresh = self.set_finalizer(object, true).await?;
         let object = fresh.as_ref().unwrap_or(object);
@@ -125,26 +173,19 @@ impl<K: Kind> Shell<K> {
                 let Some(report) = self.carry_out(&typed, &mut subject, object).await? else {
                     drop(turn);
                     self.turns.started(&key);
-                    return Ok(Action::requeue(Duration::ZERO));
+                    return Ok(Next::after(Duration::ZERO));
                 };
                 report
             }
             Err(error) => K::unreadable(&subject, "InvalidSpec", &error),
         };
         let unwritten = self.publish(object, &subject, &report).await?;
-        let again = match report.again {
-            Again::Backoff => Some(self.retries.next(&key)),
-            Again::After(delay) => {
-                self.retries.reset(&key);
-                Some(delay)
-            }
-            Again::No => {
-                self.retries.reset(&key);
-                None
-            }
+        let (ending, again) = match report.again {
+            Again::Backoff => (Ending::Waiting, None),
+            Again::After(delay) => (Ending::Done, Some(delay)),
+            Again::No => (Ending::Done, None),
         };
-        let soonest = again.into_iter().chain(unwritten).min();
-        Ok(soonest.map_or_else(Action::await_change, Action::requeue))
+        Ok(Next { ending, after: again.into_iter().chain(unwritten).min() })
     }
 
     /// What there is to report, once all is applied.
@@ -300,3 +341,6 @@ pub(crate) fn parse<K: Kind>(object: &DynamicObject) -> Result<K::Object, String
     let value = serde_json::to_value(whole).map_err(|error| error.to_string())?;
     serde_json::from_value(value).map_err(|error| format!("the spec cannot be read: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use futures::StreamExt;
 use kube::core::{ApiResource, DynamicObject};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher as watch_objects;
 use kube::runtime::watcher::{self, Event};
@@ -25,6 +26,8 @@ pub(crate) struct Watch {
 pub(crate) enum Told<'a> {
     /// An object came, changed or went; of a packed one only the metadata can be looked at.
     Object(&'a DynamicObject),
+    /// The same, and somebody has made, edited or deleted it, or a list that says so has just been read.
+    Edited(&'a DynamicObject),
     /// The cache holds everything there is.
     Filled,
     /// The API server does not know the kind.
@@ -43,6 +46,11 @@ impl Watch {
     pub(crate) fn packed(mut self) -> Self {
         self.packed = true;
         self
+    }
+
+    /// The kind that is watched.
+    pub(crate) fn kind(&self) -> &str {
+        &self.cache.resource.kind
     }
 
     /// To be cancelled once the cache has been filled.
@@ -96,28 +104,47 @@ impl Watch {
     fn take(&mut self, event: &Event<DynamicObject>, told: &impl Fn(Told<'_>)) {
         // What went away while the watch was down is seen only by comparing before and after.
         let before = if matches!(event, Event::InitDone) { self.cache.store.state() } else { Vec::new() };
+        let is_edited = match event {
+            Event::Apply(object) => self.is_edited(object),
+            _ => true,
+        };
         self.writer.apply_watcher_event(event);
         match event {
             Event::Apply(object) | Event::Delete(object) => {
                 self.cache.fresh.forget(&key(object));
-                told(Told::Object(object));
+                told(if is_edited { Told::Edited(object) } else { Told::Object(object) });
             }
             Event::InitDone => {
                 self.cache.fresh.clear();
                 told(Told::Filled);
                 for object in &self.cache.store.state() {
-                    told(Told::Object(object));
+                    told(Told::Edited(object));
                 }
                 for gone in before {
                     let (namespace, name) =
                         (gone.metadata.namespace.as_deref(), gone.metadata.name.as_deref());
                     if self.cache.get(namespace.unwrap_or_default(), name.unwrap_or_default()).is_none() {
-                        told(Told::Object(&gone));
+                        told(Told::Edited(&gone));
                     }
                 }
             }
             Event::Init | Event::InitApply(_) => {}
         }
+    }
+}
+
+impl Watch {
+    /// Whether more of an object has changed than its status and metadata.
+    fn is_edited(&self, object: &DynamicObject) -> bool {
+        let (namespace, name) = key(object);
+        let known =
+            self.cache.store.get(&ObjectRef::new_with(&name, self.cache.resource.clone()).within(&namespace));
+        known.is_none_or(|known| {
+            let (old, new) = (&known.metadata, &object.metadata);
+            old.uid != new.uid
+                || old.generation != new.generation
+                || old.deletion_timestamp != new.deletion_timestamp
+        })
     }
 }
 

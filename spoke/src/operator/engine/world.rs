@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kube::core::{ApiResource, DynamicObject};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client};
+use runtime::Health;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -95,6 +96,23 @@ impl World {
     /// Direct access to objects of a kind.
     pub(crate) fn api(&self, namespace: &str, resource: &ApiResource) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), namespace, resource)
+    }
+
+    /// The same as [`World::synced`]; `health` is told what is missing until then.
+    pub(crate) async fn filled(&self, health: &Health) {
+        let filled = |cache: &Cache| {
+            let (name, filled) = (format!("cache of {}", cache.resource.kind), cache.filled.clone());
+            async move {
+                health.lacks(name.as_str(), "it has not been read from the API server yet");
+                filled.cancelled().await;
+                health.has(&name);
+            }
+        };
+        let caches = self.children.values().chain(self.subjects.values()).chain([&self.claims]);
+        futures::future::join_all(caches.map(filled)).await;
+        health.lacks("cluster facts", "nodes, or other NIM operators, have not been looked at yet");
+        self.synced().await;
+        health.has("cluster facts");
     }
 
     /// Waits until every cache of a kind that the cluster has was filled once, and the cluster is known.

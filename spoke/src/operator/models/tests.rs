@@ -69,9 +69,8 @@ async fn what_is_wrong_is_told() {
 #[tokio::test]
 async fn nobody_waits_and_an_answer_wakes() {
     let at = serve("127.0.0.1:0", listing(r#"{"object": "list", "data": [{"id": "m"}]}"#)).await;
-    let resource = kube::core::ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
-    let (waker, mut queues) = Waker::new([("NIMService", resource)].into_iter());
-    let mut woken = queues.remove("NIMService").unwrap();
+    let (waker, mut queues) = Waker::new(["NIMService"].into_iter());
+    let woken = queues.remove("NIMService").unwrap();
     let models = Models::new(waker);
     let owner = Owner {
         api_version: "apps.nvidia.com/v1alpha1".into(),
@@ -89,7 +88,7 @@ async fn nobody_waits_and_an_answer_wakes() {
         now,
     };
     assert_eq!(models.ask(&subject, &at.to_string()), Answer::Asking);
-    assert_eq!(woken.recv().await.unwrap().name, "llama");
+    assert_eq!(woken.take().await.name, "llama");
     assert_eq!(models.ask(&subject, &at.to_string()), Answer::Served("m".into()));
     models.forget("u");
     assert_eq!(models.ask(&subject, &at.to_string()), Answer::Asking, "what it serves next may be another");

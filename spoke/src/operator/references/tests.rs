@@ -1,6 +1,7 @@
 //! Who is woken when something that is referred to changes.
 
 use std::sync::Mutex as Lock;
+use std::time::Duration;
 
 use axum::http::{Request, Response};
 use kube::Client;
@@ -29,29 +30,33 @@ fn reference(thing: Thing, name: &str) -> Reference {
 }
 
 fn references() -> (References, Queue) {
-    let resource = ApiResource::erase::<ConfigMap>(&());
-    let (waker, mut queues) = Waker::new([(KIND, resource)].into_iter());
+    let (waker, mut queues) = Waker::new([KIND].into_iter());
     (References::new(waker), queues.remove(KIND).unwrap())
 }
 
-fn woken(queue: &mut Queue) -> Vec<String> {
-    std::iter::from_fn(|| queue.try_recv().ok()).map(|object| object.name).collect()
+async fn woken(queue: &Queue) -> Vec<String> {
+    let mut names = Vec::new();
+    while let Ok(key) = tokio::time::timeout(Duration::from_millis(100), queue.take()).await {
+        queue.done(&key, runtime::Ending::Done);
+        names.push(key.name);
+    }
+    names
 }
 
-#[test]
-fn those_are_woken_who_were_rendered_from_another_version() {
-    let (references, mut queue) = references();
+#[tokio::test(start_paused = true)]
+async fn those_are_woken_who_were_rendered_from_another_version() {
+    let (references, queue) = references();
     let secret = reference(Thing::Secret, "s");
     references.hold(&owner("old"), [(secret.clone(), Some("1".into()))]);
     references.hold(&owner("new"), [(secret.clone(), Some("2".into()))]);
     references.noticed(&secret, &Some("2".into()));
-    assert_eq!(woken(&mut queue), ["old"]);
+    assert_eq!(woken(&queue).await, ["old"]);
     references.noticed(&secret, &Some("2".into()));
-    assert_eq!(woken(&mut queue), Vec::<String>::new(), "once is enough");
+    assert_eq!(woken(&queue).await, Vec::<String>::new(), "once is enough");
     references.noticed(&secret, &None);
-    assert_eq!(woken(&mut queue), ["new", "old"], "it has gone");
+    assert_eq!(woken(&queue).await, ["new", "old"], "it has gone");
     references.noticed(&reference(Thing::ConfigMap, "s"), &Some("3".into()));
-    assert_eq!(woken(&mut queue), Vec::<String>::new());
+    assert_eq!(woken(&queue).await, Vec::<String>::new());
 }
 
 #[test]
@@ -110,22 +115,22 @@ fn server(secrets: &Arc<Lock<BTreeMap<String, String>>>) -> (Client, Arc<Lock<Ve
 
 #[tokio::test(start_paused = true)]
 async fn a_changed_secret_is_noticed_within_a_minute_and_a_missing_one_within_ten_seconds() {
-    let (references, mut queue) = references();
+    let (references, queue) = references();
     let secrets = Arc::new(Lock::new(BTreeMap::from([("there".to_owned(), "1".to_owned())])));
     let (client, asked) = server(&secrets);
     references.hold(&owner("a"), [(reference(Thing::Secret, "there"), Some("1".into()))]);
     references.hold(&owner("b"), [(reference(Thing::Secret, "missing"), None)]);
     tokio::spawn(references.clone().follow(client));
     tokio::time::sleep(TICK * 12 + TICK / 2).await;
-    assert_eq!(woken(&mut queue), Vec::<String>::new());
+    assert_eq!(woken(&queue).await, Vec::<String>::new());
     let of_there = asked.lock().unwrap().iter().filter(|path| path.ends_with("/secrets/there")).count();
     assert!((2..=3).contains(&of_there), "asked {of_there} times in two minutes");
     assert!(asked.lock().unwrap().iter().all(|path| path.starts_with("/api/v1/namespaces/ns/secrets/")));
 
     secrets.lock().unwrap().insert("missing".into(), "5".into());
     tokio::time::sleep(TICK).await;
-    assert_eq!(woken(&mut queue), ["b"]);
+    assert_eq!(woken(&queue).await, ["b"]);
     secrets.lock().unwrap().insert("there".into(), "2".into());
     tokio::time::sleep(TICK * 6).await;
-    assert_eq!(woken(&mut queue), ["a"]);
+    assert_eq!(woken(&queue).await, ["a"]);
 }

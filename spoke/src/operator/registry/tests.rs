@@ -103,8 +103,7 @@ fn subject() -> Subject {
 }
 
 fn images() -> (Images, crate::operator::engine::wake::Queue) {
-    let resource = kube::core::ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
-    let (waker, mut queues) = Waker::new([("NIMService", resource)].into_iter());
+    let (waker, mut queues) = Waker::new(["NIMService"].into_iter());
     (Images::new(waker), queues.remove("NIMService").unwrap())
 }
 
@@ -140,20 +139,20 @@ async fn what_refuses_is_told_without_what_is_secret() {
 #[tokio::test]
 async fn nobody_waits_for_a_registry_and_an_answer_wakes() {
     let at = registry(["native-v1"; 2]).await;
-    let ((images, mut woken), image) = (images(), format!("{at}/nim/m:1"));
+    let ((images, woken), image) = (images(), format!("{at}/nim/m:1"));
     assert_eq!(images.known(&subject(), &image), None, "the Secrets are wanted");
     assert_eq!(images.layout(&subject(), &image, &login(at)), Layout::Asking);
     assert_eq!(images.known(&subject(), &image), Some(Layout::Asking), "they are wanted once");
-    assert_eq!(woken.recv().await.unwrap().name, "llama");
+    assert_eq!(woken.take().await.name, "llama");
     assert_eq!(images.layout(&subject(), &image, &[]), Layout::Native);
 }
 
 #[tokio::test]
 async fn d4_a_registry_that_is_down_changes_nothing() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let ((images, mut woken), image) = (images(), format!("{closed}/nim/m:1"));
+    let ((images, woken), image) = (images(), format!("{closed}/nim/m:1"));
     assert_eq!(images.layout(&subject(), &image, &[]), Layout::Asking);
-    woken.recv().await.unwrap();
+    woken.take().await;
     let known = images.known(&subject(), &image).unwrap();
     assert!(matches!(&known, Layout::Unknown(problem) if problem.contains("refused")), "{known:?}");
 

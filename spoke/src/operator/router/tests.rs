@@ -1,5 +1,7 @@
 //! Whom a change wakes.
 
+use std::time::Duration;
+
 use kube::Client;
 use kube::client::Body;
 use serde_json::json;
@@ -13,13 +15,13 @@ use super::*;
 type Stored<'a> = (&'static str, &'a [(&'a str, Value)]);
 
 /// What is woken, as `Kind name`, when `changed` has changed.
-fn woken(stored: &[Stored<'_>], changed: Value) -> Vec<String> {
+async fn woken(stored: &[Stored<'_>], changed: Value) -> Vec<String> {
     let resource = |kind: &str| {
         let gvk = kube::core::GroupVersionKind::gvk(GROUP, "v1alpha1", kind);
         kube::core::ApiResource::from_gvk(&gvk)
     };
     let kinds = ["NIMService", "NIMCache", "NIMPipeline", "NIMBuild"];
-    let (waker, mut queues) = Waker::new(kinds.into_iter().map(|kind| (kind, resource(kind))));
+    let (waker, queues) = Waker::new(kinds.into_iter());
     let cache = |kind: &'static str| {
         let mut writer = kube::runtime::reflector::store::Writer::new(resource(kind));
         for (name, data) in stored.iter().filter(|s| s.0 == kind).flat_map(|s| s.1) {
@@ -52,9 +54,10 @@ fn woken(stored: &[Stored<'_>], changed: Value) -> Vec<String> {
     let object: DynamicObject = serde_json::from_value(changed).unwrap();
     Router { world }.route(&object);
     let mut woken = Vec::new();
-    for (kind, queue) in &mut queues {
-        while let Ok(one) = queue.try_recv() {
-            woken.push(format!("{kind} {}", one.name));
+    for (kind, queue) in &queues {
+        while let Ok(key) = tokio::time::timeout(Duration::from_millis(100), queue.take()).await {
+            queue.done(&key, runtime::Ending::Done);
+            woken.push(format!("{kind} {}", key.name));
         }
     }
     woken
@@ -65,38 +68,39 @@ fn nim(kind: &str, name: &str, owners: &[Value]) -> Value {
         "metadata": {"name": name, "namespace": "ns", "ownerReferences": owners}})
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cache_wakes_those_who_use_it() {
     let uses = |name: &str| json!({"spec": {"storage": {"nimCache": {"name": name}}}});
     let services = [("a", uses("c")), ("b", uses("other"))];
     let builds = [("d", json!({"spec": {"nimCache": {"name": "c"}}}))];
     let stored = [("NIMService", services.as_slice()), ("NIMBuild", builds.as_slice())];
-    assert_eq!(woken(&stored, nim("NIMCache", "c", &[])), ["NIMBuild d", "NIMCache c", "NIMService a"]);
+    assert_eq!(woken(&stored, nim("NIMCache", "c", &[])).await, ["NIMBuild d", "NIMCache c", "NIMService a"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_service_wakes_its_pipeline_and_the_caches_that_wait_to_go() {
     let caches =
         [("stays", json!({})), ("goes", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}))];
     let owner =
         json!({"apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMPipeline", "name": "p", "uid": "u"});
     let changed = nim("NIMService", "a", &[owner]);
-    assert_eq!(woken(&[("NIMCache", &caches)], changed), ["NIMCache goes", "NIMPipeline p", "NIMService a"]);
+    let woken = woken(&[("NIMCache", &caches)], changed).await;
+    assert_eq!(woken, ["NIMCache goes", "NIMPipeline p", "NIMService a"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn children_wake_their_owner_and_claims_those_who_claim() {
     let child = |kind: &str, owner: Value| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "namespace": "ns", "ownerReferences": [owner]}});
     let service =
         json!({"apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMService", "name": "a", "uid": "u"});
-    assert_eq!(woken(&[], child("Service", service)), ["NIMService a"]);
+    assert_eq!(woken(&[], child("Service", service)).await, ["NIMService a"]);
     let job = json!({"apiVersion": "batch/v1", "kind": "Job", "name": "c-job", "uid": "u"});
-    assert_eq!(woken(&[], child("Pod", job)), ["NIMCache c"]);
+    assert_eq!(woken(&[], child("Pod", job)).await, ["NIMCache c"]);
     let foreign =
         json!({"apiVersion": "apps.nvidia.community/v1", "kind": "NIMService", "name": "a", "uid": "u"});
-    assert!(woken(&[], child("Service", foreign)).is_empty());
+    assert!(woken(&[], child("Service", foreign)).await.is_empty());
     let services =
         [("claims", json!({"spec": {"draResources": [{"resourceClaimName": "r"}]}})), ("not", json!({}))];
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"});
-    assert_eq!(woken(&[("NIMService", &services)], child("ResourceClaim", pod)), ["NIMService claims"]);
+    assert_eq!(woken(&[("NIMService", &services)], child("ResourceClaim", pod)).await, ["NIMService claims"]);
 }

@@ -153,6 +153,11 @@ impl Daemon {
         self.get("/readyz").await.map(drop)
     }
 
+    /// Succeeds when it says that all in it turns.
+    pub async fn alive(&self) -> Result<(), DaemonError> {
+        self.get("/livez").await.map(drop)
+    }
+
     /// Its metrics, as text.
     pub async fn metrics(&self) -> Result<String, DaemonError> {
         self.get("/metrics").await

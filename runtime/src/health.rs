@@ -62,6 +62,7 @@ impl Health {
     }
 
     /// `work`, whose every step has to return in time: one that blocks its thread is stuck.
+    #[must_use]
     pub fn watched<F: Future>(&self, name: impl Into<String>, work: F) -> Watched<F> {
         let steps = Arc::new(Steps { name: name.into(), clock: Clock::new() });
         self.follow(&steps);

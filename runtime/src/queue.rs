@@ -149,6 +149,7 @@ impl<K: Key> Queue<K> {
     }
 
     /// Has `health` look at it.
+    #[must_use]
     pub fn followed(self, health: &Health) -> Self {
         health.follow(&self.inner);
         self

@@ -86,7 +86,7 @@ pub async fn run(args: Args) -> Result<(), AppError> {
         operation::start(operator, &health, &tasks, &stop);
         hub::start(hub, client, &args.namespace, limits, counters, &tasks, &stop);
         health.has("lease");
-        let mut keeping = pin!(tenure.keep(&stop));
+        let mut keeping = pin!(health.watched("task lease", tenure.keep(&stop)));
         let ended = tokio::select! {
             // First, since everything ends when it is told to.
             biased;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use runtime::panics::caught;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -85,7 +86,13 @@ impl<D: Deliver, S: IdentityStore + Clone> Link<D, S> {
             async { dial(&self.settings, enrolled.mutual()?, patience).await.map_err(EnrollError::from) };
         let error = match stop.run_until_cancelled(dialled).await? {
             Ok(channel) => {
-                let (end, lived) = self.serve(credentials, lasting, channel, stop).await;
+                let served = caught(self.serve(credentials, lasting, channel, stop)).await;
+                let (end, lived) = served.unwrap_or_else(|panic| {
+                    (
+                        End::Lost(format!("a fault of the spoke, to be reported with this line: {panic}")),
+                        Duration::ZERO,
+                    )
+                });
                 if stop.is_cancelled() {
                     return None;
                 }

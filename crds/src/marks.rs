@@ -35,6 +35,10 @@ pub const GANG_ANNOTATION: &str = "nimfleet.io/gang";
 /// Annotation on an object that a hub gave up and left running: the identity of that hub. Only it may take it again.
 pub const RETAINED_BY_ANNOTATION: &str = "nimfleet.io/retained-by";
 
+/// Annotation on what a spoke's operator makes for a NIM object of its cluster's own people: `true`. Only the operator
+/// writes it; the limits of the cluster's owner are about what it makes for a hub, which never has it.
+pub const LOCAL_ANNOTATION: &str = "nimfleet.io/local";
+
 /// Annotation on a GPUCluster, by its admin: `true` confirms that the cluster is lost, so that placements fail over
 /// although it vanished together with many others. The hub takes it off when the cluster is back.
 pub const CONFIRM_FAILOVER_ANNOTATION: &str = "nimfleet.io/confirm-failover";

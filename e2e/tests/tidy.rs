@@ -58,6 +58,8 @@ const PURE: &[&str] = &[
     "spoke/src/operator/engine/compare",
     "spoke/src/operator/engine/condition",
     "spoke/src/operator/engine/decide",
+    "spoke/src/operator/engine/origin",
+    "spoke/src/operator/engine/pod_security",
     "spoke/src/operator/env",
     "spoke/src/operator/microservice",
     "spoke/src/operator/nemo/claim",

@@ -73,7 +73,8 @@ pub async fn run(args: Args) -> Result<(), AppError> {
     let listener = std::net::TcpListener::bind(address).map_err(unusable)?;
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone()).map_err(AppError::Signals)?;
-    let operator = (args.mode == Mode::Native).then(|| Operator::new(client.clone()));
+    let operator =
+        (args.mode == Mode::Native).then(|| Operator::new(client.clone(), operation::settings(&args)));
     let counters = Counters::default();
     let metrics = Metrics::new(operator.as_ref().map(Operator::gauges), hub.is_some().then_some(&counters));
     let health = Health::default();

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
+
+use crate::operator::WAIT_FOR_POSTGRES_IMAGE;
 
 /// The agent and NIM operator of one cluster.
 #[derive(Clone, Debug, Parser)]
@@ -24,6 +27,18 @@ pub struct Args {
     /// Who operates the NIM objects of this cluster.
     #[arg(long, env = "NIMFLEET_MODE", value_enum, default_value_t = Mode::Native)]
     pub mode: Mode,
+    /// Image whose `sh` and `nc` wait for the database of a NeMo microservice.
+    #[arg(
+        long,
+        env = "NIMFLEET_WAIT_FOR_POSTGRES_IMAGE",
+        value_name = "IMAGE",
+        default_value = WAIT_FOR_POSTGRES_IMAGE,
+        value_parser = NonEmptyStringValueParser::new()
+    )]
+    pub wait_for_postgres_image: String,
+    /// File with the CAs, PEM, that https endpoints of models are known by [default: public ones].
+    #[arg(long, env = "NIMFLEET_MODEL_CA", value_name = "FILE")]
+    pub model_ca: Option<PathBuf>,
     /// Run the NIM operator alone, without a hub.
     #[arg(long, env = "NIMFLEET_NO_HUB", conflicts_with_all = ["hub_address", "hub_ca_hash", "hub_token", "cluster_name"])]
     pub no_hub: bool,

@@ -11,6 +11,7 @@ mod env;
 mod gauges;
 mod microservice;
 mod models;
+mod namespaces;
 mod nemo;
 mod nemocustomizer;
 mod nemodatastore;
@@ -25,6 +26,7 @@ mod references;
 mod registry;
 mod rival;
 mod router;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,7 +50,8 @@ use engine::wake::{Queue, Waker};
 use engine::watch::{Told, Watch};
 use engine::world::World;
 pub use gauges::StateGauges;
-use models::Models;
+use models::{Models, Tokens};
+use namespaces::{Filler, Namespaces};
 use nemo::Nemo;
 use nemocustomizer::Customizers;
 use nemodatastore::Datastores;
@@ -63,6 +66,7 @@ use references::References;
 use registry::Images;
 pub(crate) use rival::Rival;
 use router::Router;
+pub use settings::{Settings, WAIT_FOR_POSTGRES_IMAGE};
 
 /// The operator, ready to be run.
 pub struct Operator {
@@ -72,6 +76,7 @@ pub struct Operator {
     watches: Vec<Watch>,
     optional: Vec<Optional>,
     shells: Vec<(Registration, Queue)>,
+    namespaces: Filler,
 }
 
 /// What the operator has to know of a kind of NIM object.
@@ -111,7 +116,8 @@ fn kinds() -> Vec<Registration> {
 impl Operator {
     /// An operator that talks to one cluster.
     #[must_use]
-    pub fn new(client: Client) -> Self {
+    pub fn new(client: Client, settings: Settings) -> Self {
+        let authority = settings.model_ca.clone();
         let kinds = kinds();
         let (waker, mut queues) = Waker::new(kinds.iter().map(|kind| kind.kind));
         let (mut watches, mut optional) = (Vec::new(), Vec::new());
@@ -141,24 +147,27 @@ impl Operator {
         let resource = ApiResource::erase::<ResourceClaim>(&());
         let (watch, claims) = Watch::new(resource.clone(), None);
         optional.push(Optional::new(None, &resource, watch));
-        let (facts, seen) = watch::channel(ClusterFacts::default());
+        let (facts, seen) = watch::channel(ClusterFacts { settings, ..ClusterFacts::default() });
         let (rival, rival_seen) = watch::channel(Rival::default());
+        let (namespaces, filler) = Namespaces::new();
+        let tokens = Tokens::new(client.clone());
         let world = World {
             client,
             children: Arc::new(children),
             claims,
             subjects: Arc::new(subjects),
             facts: seen,
+            namespaces,
             nodes_seen: CancellationToken::new(),
             rival: rival_seen,
-            models: Models::new(waker.clone()),
+            models: Models::new(waker.clone(), tokens, authority),
             images: Images::new(waker.clone()),
             references: References::new(waker.clone()),
             waker,
         };
         let shells =
             kinds.into_iter().filter_map(|kind| Some((queues.remove(kind.kind)?, kind))).map(|(q, k)| (k, q));
-        Self { world, facts, rival, watches, optional, shells: shells.collect() }
+        Self { world, facts, rival, watches, optional, shells: shells.collect(), namespaces: filler }
     }
 
     /// Counts of objects by state, for the metrics.
@@ -181,7 +190,7 @@ impl Operator {
 
     /// Starts everything; it runs until stopped.
     pub fn start(self, health: &Health, tasks: &Tasks, stop: &CancellationToken) {
-        let Self { world, facts, rival, watches, optional, shells } = self;
+        let Self { world, facts, rival, watches, optional, shells, namespaces } = self;
         let client = world.client.clone();
         let references_client = client.clone();
         let router = Router { world: world.clone() };
@@ -208,7 +217,8 @@ impl Operator {
             let route = move |object: &DynamicObject| isolated(object, || router.route(object));
             begin(name, Box::pin(one.run(client.clone(), seen.clone(), facts.clone(), route)));
         }
-        let forever: [(&str, BoxFuture<'static, ()>); 6] = [
+        let forever: [(&str, BoxFuture<'static, ()>); 7] = [
+            ("namespaces", Box::pin(namespaces.observe(client.clone()))),
             ("definitions of kinds", Box::pin(served::definitions(client.clone(), wanted, served.clone()))),
             ("built-in kinds", Box::pin(served::built_in(client.clone(), served, facts.clone()))),
             ("conflicting operators", Box::pin(rival::observe(client.clone(), rival))),

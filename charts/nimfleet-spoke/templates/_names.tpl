@@ -7,6 +7,20 @@
 {{- .Values.serviceAccount.name | default (include "nimfleet.name" .) -}}
 {{- end -}}
 
+{{/* Whether the cluster assigns the users of pods by its security context constraints. */}}
+{{- define "nimfleet.openshift" -}}
+{{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}true{{- end -}}
+{{- end -}}
+
+{{/* ConfigMap with the CAs of models' endpoints; empty where the public ones count. */}}
+{{- define "nimfleet.modelCA" -}}
+{{- if .Values.operator.modelCA.configMap -}}
+{{- .Values.operator.modelCA.configMap -}}
+{{- else if include "nimfleet.openshift" . -}}
+{{- include "nimfleet.name" . }}-service-ca
+{{- end -}}
+{{- end -}}
+
 {{- define "nimfleet.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -4,7 +4,16 @@ use futures::FutureExt;
 use runtime::{Health, Tasks};
 use tokio_util::sync::CancellationToken;
 
-use crate::operator::Operator;
+use crate::args::Args;
+use crate::operator::{Operator, Settings};
+
+/// What the flags say of the operator.
+pub(super) fn settings(args: &Args) -> Settings {
+    Settings {
+        wait_for_postgres_image: args.wait_for_postgres_image.clone(),
+        model_ca: args.model_ca.clone(),
+    }
+}
 
 /// What is missing while another operator is at work.
 const OPERATOR: &str = "operator";

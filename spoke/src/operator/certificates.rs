@@ -1,6 +1,7 @@
 //! The init container that makes a container image trust certificates of a ConfigMap.
 
 use k8s_openapi::api::core::v1::{Container, SecurityContext, VolumeMount};
+use serde_json::{Value, json};
 
 /// Its name.
 const NAME: &str = "update-ca-certificates";
@@ -14,6 +15,28 @@ for file in /custom/*.pem; do if [ -f \"$file\" ]; then cp \"$file\" \"$store/$(
 update-ca-certificates
 cp -r /etc/ssl/certs /ca-certs/
 ";
+
+/// The same without a right of root: the image's certificates are copied, and those of `/custom` are added to the copy.
+const SCRIPT_WITHOUT_ROOT: &str = "\
+set -e
+cp -r /etc/ssl/certs /ca-certs/
+for file in /custom/*.crt /custom/*.pem; do
+  if [ -f \"$file\" ]; then
+    name=$(basename \"$file\")
+    cp \"$file\" \"/ca-certs/certs/${name%.*}.pem\"
+    { echo; cat \"$file\"; } >> /ca-certs/certs/ca-certificates.crt
+  fi
+done
+if command -v openssl >/dev/null; then openssl rehash /ca-certs/certs >/dev/null 2>&1 || true; fi
+";
+
+/// Turns that container, if it is it, into one that needs no root; other containers stay as they are.
+pub(crate) fn without_root(container: &mut Value) {
+    if container["name"] == NAME && container["securityContext"]["runAsUser"] == 0 {
+        container["command"] = json!(["/bin/sh", "-c", SCRIPT_WITHOUT_ROOT]);
+        container["securityContext"] = json!({});
+    }
+}
 
 /// The container. It runs as root, for the image's own certificate store is root's.
 pub(crate) fn update_certificates(image: String, mounts: Vec<VolumeMount>) -> Container {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::child::ChildKind;
+use super::settings::Settings;
 
 /// GPU Feature Discovery's name of a node's GPU.
 const PRODUCT: &str = "nvidia.com/gpu.product";
@@ -56,6 +57,8 @@ pub(crate) struct ClusterFacts {
     pub(crate) installed: BTreeSet<ChildKind>,
     /// The API server's version as it says it, such as `v1.34.1`; empty until it is known.
     pub(crate) kubernetes: String,
+    /// What the owner of the cluster says.
+    pub(crate) settings: Settings,
 }
 
 impl ClusterFacts {

@@ -5,8 +5,10 @@
 
 mod answer;
 mod fetch;
+mod token;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +17,9 @@ use runtime::panics::caught;
 use tokio::sync::Semaphore;
 
 pub(super) use fetch::root;
+pub(super) use token::Tokens;
 
+use super::engine::child::Owner;
 use super::engine::kind::Subject;
 use super::engine::wake::Waker;
 
@@ -43,6 +47,9 @@ pub(crate) struct Models {
     slots: Slots,
     count: Arc<AtomicU64>,
     waker: Waker,
+    /// File with the CAs that https endpoints are known by; the public ones where there is none.
+    authority: Option<PathBuf>,
+    tokens: Tokens,
 }
 
 #[derive(Clone)]
@@ -63,9 +70,9 @@ struct Row {
 }
 
 impl Models {
-    /// Endpoints whose answers wake by `waker`.
-    pub(crate) fn new(waker: Waker) -> Self {
-        Self { waker, ..Self::default() }
+    /// Endpoints whose answers wake by `waker`; those of https are known by the CAs of the file `authority`.
+    pub(crate) fn new(waker: Waker, tokens: Tokens, authority: Option<PathBuf>) -> Self {
+        Self { waker, tokens, authority, ..Self::default() }
     }
 
     /// What is known of the NIMService's endpoint; asks it where nothing is. `endpoint` is `host:port` or a URL.
@@ -81,7 +88,7 @@ impl Models {
         let models = self.clone();
         tokio::spawn(async move {
             let mut pause = FIRST_PAUSE;
-            while let Some(changed) = models.ask_once(&owner.uid, asking, &url).await {
+            while let Some(changed) = models.ask_once(&owner, asking, &url).await {
                 if changed {
                     models.waker.wake(&owner.kind, &owner.namespace, &owner.name);
                 }
@@ -101,19 +108,20 @@ impl Models {
     }
 
     /// Asks and keeps the answer. True when it is another than before; none when nobody waits for it any more.
-    async fn ask_once(&self, uid: &str, asking: u64, url: &str) -> Option<bool> {
+    async fn ask_once(&self, owner: &Owner, asking: u64, url: &str) -> Option<bool> {
         let answer = {
             let _slot = self.slots.0.acquire().await.ok()?;
+            let uid = &owner.uid;
             self.rows().get(uid).filter(|row| row.asking == asking)?;
             // Whatever the endpoint answers is its own failure.
-            match caught(fetch::name(url)).await {
+            match caught(fetch::name(url, self.authority.as_deref(), || self.tokens.of(owner, url))).await {
                 Ok(Ok(name)) => Answer::Served(name),
                 Ok(Err(problem)) => Answer::Unreachable(problem.to_string()),
                 Err(panic) => Answer::Unreachable(panic.to_string()),
             }
         };
         let mut rows = self.rows();
-        let row = rows.get_mut(uid).filter(|row| row.asking == asking)?;
+        let row = rows.get_mut(&owner.uid).filter(|row| row.asking == asking)?;
         // One failure is like another: words that vary would be written again and again.
         let same = match (&row.answer, &answer) {
             (Answer::Unreachable(_), Answer::Unreachable(_)) => true,

@@ -94,6 +94,7 @@ pub(crate) struct Scene<'a, S: NemoService> {
     pub(crate) subject: &'a Subject,
     pub(crate) object: &'a S::Object,
     pub(crate) found: &'a Found,
+    pub(crate) facts: &'a ClusterFacts,
 }
 
 impl<'a, S: NemoService> Scene<'a, S> {
@@ -167,9 +168,9 @@ impl<S: NemoService> Kind for Nemo<S> {
         object: &S::Object,
         subject: &Subject,
         found: &Found,
-        _facts: &ClusterFacts,
+        facts: &ClusterFacts,
     ) -> Rendered<Verdict> {
-        render::render(&Scene::<S> { subject, object, found })
+        render::render(&Scene::<S> { subject, object, found, facts })
     }
 
     fn report(

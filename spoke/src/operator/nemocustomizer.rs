@@ -132,6 +132,7 @@ impl NemoService for Customizers {
 
     fn plan(scene: &Scene<'_, Self>) -> Result<Plan, Failure> {
         let spec = &scene.object.spec;
+        database::check(&spec.database_config)?;
         let text = config::text(scene)?;
         let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&text));
         let mut children = vec![configuration(scene, text)];

@@ -74,6 +74,7 @@ impl NemoService for Datastores {
     }
 
     fn plan(scene: &Scene<'_, Self>) -> Result<Plan, Failure> {
+        database::check(&scene.object.spec.database_config)?;
         for (name, field, _) in secrets(scene.object) {
             if name.is_empty() {
                 let message = format!("{field} is empty: name the Secret that the data store is set up by");

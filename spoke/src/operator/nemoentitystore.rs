@@ -50,6 +50,7 @@ impl NemoService for Entitystores {
 
     fn plan(scene: &Scene<'_, Self>) -> Result<Plan, Failure> {
         let database = &scene.object.spec.database_config;
+        database::check(database)?;
         let mut env = vec![
             var("APP_VERSION", scene.spec().image.tag.as_str()),
             var("BASE_URL_DATASTORE", scene.object.spec.datastore.endpoint.as_str()),
@@ -57,7 +58,7 @@ impl NemoService for Entitystores {
         env.extend(connection(database));
         Ok(Plan {
             env,
-            init: vec![database::wait(scene, database, "done;"), migration(scene, database)],
+            init: vec![database::wait(scene, database), migration(scene, database)],
             ..Plan::default()
         })
     }

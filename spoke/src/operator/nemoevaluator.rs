@@ -69,10 +69,11 @@ impl NemoService for Evaluators {
 
     fn plan(scene: &Scene<'_, Self>) -> Result<Plan, Failure> {
         let database = &scene.object.spec.database_config;
+        database::check(database)?;
         Ok(Plan {
             children: vec![database::secret(scene, URI, database)?],
             env: env(scene),
-            init: vec![database::wait(scene, database, "done"), migration(scene)],
+            init: vec![database::wait(scene, database), migration(scene)],
             ..Plan::default()
         })
     }

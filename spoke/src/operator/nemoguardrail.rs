@@ -92,8 +92,9 @@ impl NemoService for Guardrails {
         let mut plan =
             Plan { env: env(scene), volumes: vec![volume], mounts: vec![mount], ..Plan::default() };
         if let Some(database) = &spec.database_config {
+            database::check(database)?;
             plan.children.push(database::secret(scene, URI, database)?);
-            plan.init = vec![database::wait(scene, database, "done"), migration(scene, database)];
+            plan.init = vec![database::wait(scene, database), migration(scene, database)];
         }
         Ok(plan)
     }

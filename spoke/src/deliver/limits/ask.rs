@@ -71,8 +71,6 @@ const MARKS: [&str; 7] = [
     marks::GANG_ANNOTATION,
     PAYLOAD_ANNOTATION,
 ];
-/// On a NeMo object: the image that waits for its database.
-const WAIT_IMAGE_ANNOTATION: &str = "nimfleet.io/wait-for-postgres-image";
 /// The beginning of all that nimfleet alone sets.
 const RESERVED: &str = "nimfleet.io/";
 /// The host of a rule that names none.
@@ -111,10 +109,8 @@ impl Walk<'_> {
         for part in ["annotations", "labels"] {
             let field = format!("metadata.{part}");
             let all = object.pointer(&format!("/metadata/{part}")).and_then(Value::as_object);
-            for (key, value) in all.into_iter().flatten().filter(|(key, _)| key.starts_with(RESERVED)) {
-                if key == WAIT_IMAGE_ANNOTATION && part == "annotations" {
-                    self.image(value, &format!("{field}[{key}]"));
-                } else if !MARKS.contains(&key.as_str()) && key != marks::DELIVERED_LABEL {
+            for (key, _) in all.into_iter().flatten().filter(|(key, _)| key.starts_with(RESERVED)) {
+                if !MARKS.contains(&key.as_str()) && key != marks::DELIVERED_LABEL {
                     self.add(&field, Ask::Reserved(key.clone()));
                 }
             }

@@ -1,5 +1,6 @@
 //! The one shell of all kinds: observe, render, apply, report.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,15 +17,16 @@ use tokio_util::sync::CancellationToken;
 use super::apply::{Applier, MANAGER, by_uid};
 use super::call::{CallError, call, call_opt};
 use super::canonical;
-use super::child::Owner;
+use super::child::{Child, Owner};
 use super::condition::status_patch;
 use super::events::Announcer;
-use super::kind::{Again, GROUP, Kind, Report, Subject, VERSION};
+use super::kind::{Again, Failure, GROUP, Kind, Outcome, Report, Subject, VERSION};
 use super::pace::Pace;
 use super::retry::{Settled, key};
 use super::turns::{Turn, Turns};
 use super::wake::{ObjectKey, Queue};
 use super::world::World;
+use super::{origin, pod_security};
 use crate::operator::rival::Rival;
 
 /// Objects of one kind worked on at the same time. Twice as many take 4 MiB more and win nothing: the API server is busy.
@@ -197,13 +199,41 @@ impl<K: Kind> Shell<K> {
     ) -> Result<Option<Report>, CallError> {
         let refs = K::observe(typed, subject, &self.world).await?;
         let facts = self.world.facts.borrow().clone();
-        let rendered = K::render(typed, subject, &refs, &facts);
+        let mut rendered = K::render(typed, subject, &refs, &facts);
         if let Some((annotation, value)) = &rendered.note {
             self.annotate(object, annotation, value.as_deref()).await?;
         }
         let applier = Applier { world: &self.world, settled: &self.settled, owner: &subject.owner };
-        let outcome = applier.apply(&rendered, K::PRUNED).await;
+        let outcome = match self.shape(&mut rendered.children, &subject.owner, origin::is_local(object)).await
+        {
+            Ok(()) => applier.apply(&rendered, K::PRUNED).await,
+            Err(why) => Outcome { failure: Some(why), ..Outcome::default() },
+        };
         Ok((!outcome.unfinished).then(|| K::report(typed, subject, &refs, &rendered, &outcome)))
+    }
+
+    /// Marks the children of an object that is local, and gives pods the form that their namespace takes. An error is
+    /// about a pod that no form of it will do.
+    async fn shape(&self, children: &mut [Child], owner: &Owner, local: bool) -> Result<(), Failure> {
+        let (world, namespace) = (&self.world, &owner.namespace);
+        for child in &mut *children {
+            let live = world.child(child.kind, namespace, &child.name);
+            origin::mark(child, local, live.as_deref());
+        }
+        if !children.iter().any(|child| pod_security::has_pods(child.kind)) {
+            return Ok(());
+        }
+        let failed = |error: CallError| Failure::new("NamespaceFailed", error.to_string());
+        let enforced = world.namespaces.is_restricted(&world.client, namespace).await.map_err(failed)?;
+        for child in children {
+            let live = world.child(child.kind, namespace, &child.name);
+            match pod_security::shaped(child, owner, live.as_deref(), enforced) {
+                Ok(Cow::Owned(shaped)) => *child = shaped,
+                Ok(Cow::Borrowed(_)) => {}
+                Err(refused) => return Err(pod_security::failure(child, namespace, &refused)),
+            }
+        }
+        Ok(())
     }
 
     /// Removes what the objects of a namespace share when none of them stays. It never holds up a deletion.

@@ -16,6 +16,7 @@ use super::packed::unpack;
 use super::wake::Waker;
 use crate::operator::cluster::ClusterFacts;
 use crate::operator::models::Models;
+use crate::operator::namespaces::Namespaces;
 use crate::operator::references::References;
 use crate::operator::registry::Images;
 use crate::operator::rival::Rival;
@@ -68,6 +69,8 @@ pub(crate) struct World {
     /// NIM objects by kind.
     pub(crate) subjects: Arc<BTreeMap<&'static str, Cache>>,
     pub(crate) facts: watch::Receiver<ClusterFacts>,
+    /// Which namespaces take restricted pods only.
+    pub(crate) namespaces: Namespaces,
     /// Cancelled once `facts` tells what the nodes are.
     pub(crate) nodes_seen: CancellationToken,
     /// Another operator in this cluster: nothing is written while there is one.

@@ -15,10 +15,6 @@ use super::answer;
 const LIMIT: Duration = Duration::from_secs(5);
 /// Longest answer, bytes; those of today are some KiB.
 const LONGEST: u64 = 1024 * 1024;
-/// Authority of endpoints that the cluster serves by https (OpenShift mounts it).
-const AUTHORITY: &str = "/etc/pki/tls/service-ca/service-ca.crt";
-/// Token that such endpoints know us by.
-const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// An endpoint did not say what it serves.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +25,12 @@ pub(super) enum FetchError {
     /// Not reached, or it answered with an error.
     #[error("GET {url}: {problem}")]
     Refused { url: String, problem: String },
+    /// It answers nobody whom it does not know.
+    #[error("GET {url}: HTTP {code}")]
+    Unauthorized { url: String, code: u16 },
+    /// The same, and there is no token for it.
+    #[error("GET {url}: HTTP {code}, the model wants a token: {problem}")]
+    NoToken { url: String, code: u16, problem: String },
     /// No answer in time.
     #[error("GET {url}: no answer within {} s", LIMIT.as_secs())]
     Late { url: String },
@@ -37,9 +39,29 @@ pub(super) enum FetchError {
     Garbled { url: String },
 }
 
-/// The name of the model that is served; empty when the endpoint names none.
-pub(super) async fn name(base: &str) -> Result<String, FetchError> {
-    let client = client(base)?;
+/// The name of the model that is served; empty when the endpoint names none. It is asked without a credential at first,
+/// and where it wants one over https, once more with a token made for it.
+///
+/// `authority` is a file with the CAs that https endpoints are known by; none leaves it to the public ones.
+pub(super) async fn name<T>(
+    base: &str,
+    authority: Option<&Path>,
+    token: impl FnOnce() -> T,
+) -> Result<String, FetchError>
+where
+    T: Future<Output = Result<String, String>>,
+{
+    match name_as(base, authority, None).await {
+        Err(FetchError::Unauthorized { url, code }) if base.starts_with("https://") => match token().await {
+            Ok(token) => name_as(base, authority, Some(token)).await,
+            Err(problem) => Err(FetchError::NoToken { url, code, problem }),
+        },
+        asked => asked,
+    }
+}
+
+async fn name_as(base: &str, authority: Option<&Path>, token: Option<String>) -> Result<String, FetchError> {
+    let client = client(base, authority, token)?;
     let url = format!("{}/v1/models", base.trim_end_matches('/'));
     let late = || FetchError::Late { url: url.clone() };
     let listed = tokio::time::timeout(LIMIT, get(&client, "/v1/models", &url)).await.map_err(|_| late())?;
@@ -55,22 +77,19 @@ pub(super) async fn name(base: &str) -> Result<String, FetchError> {
     }
 }
 
-fn client(base: &str) -> Result<Client, FetchError> {
+/// A client that has nothing of this process's own: no credential of the cluster, and no proxy.
+fn client(base: &str, authority: Option<&Path>, token: Option<String>) -> Result<Client, FetchError> {
     let wrong = |problem: &dyn std::fmt::Display| FetchError::Url {
         url: base.to_owned(),
         problem: problem.to_string(),
     };
     let uri: Uri = base.parse().map_err(|error| wrong(&error))?;
-    let secure = uri.scheme_str() == Some("https");
     let mut config = Config::new(uri);
     config.default_retry = false;
     config.connect_timeout = Some(LIMIT);
-    if secure {
-        config.root_cert_file = Some(AUTHORITY.into()).filter(|path: &std::path::PathBuf| path.exists());
-        let token = Some(TOKEN.to_owned()).filter(|path| Path::new(path).exists());
-        config.auth_info = AuthInfo { token_file: token, ..AuthInfo::default() };
-    }
-    Client::try_from(config).map_err(|error| wrong(&error))
+    config.root_cert_file = authority.map(Path::to_owned);
+    config.auth_info = AuthInfo { token: token.map(Into::into), ..AuthInfo::default() };
+    Client::try_from(config).map_err(|error| wrong(&super::root(&error)))
 }
 
 /// The answer as JSON; none when there is no such page.
@@ -80,6 +99,9 @@ async fn get(client: &Client, path: &str, url: &str) -> Result<Option<Value>, Fe
     let stream = match client.request_stream(request).await {
         Ok(stream) => stream,
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+        Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
+            return Err(FetchError::Unauthorized { url: url.to_owned(), code: status.code });
+        }
         Err(kube::Error::Api(status)) => return Err(refused(format!("HTTP {}", status.code))),
         Err(error) => return Err(refused(root(&error))),
     };

@@ -10,6 +10,7 @@ use super::pod::secret_key;
 use super::{NemoService, Scene, dependency};
 use crate::operator::engine::child::{Child, ChildKind, Keep};
 use crate::operator::engine::kind::{Failure, Subject};
+use crate::operator::env::var;
 use crate::operator::microservice::metadata::Map;
 use crate::operator::microservice::pod::pull_policy;
 
@@ -17,11 +18,11 @@ use crate::operator::microservice::pod::pull_policy;
 const SECRET: &str = "spec.databaseConfig.credentials.secretName";
 /// Where the server is named.
 const HOST: &str = "spec.databaseConfig.host";
-/// The image that waits for the database.
-const WAITING_IMAGE: &str = "busybox";
-/// On an object: the image that waits for its database instead, for clusters that do not reach Docker Hub. It needs `sh`
-/// and `nc`.
-const WAITING_IMAGE_INSTEAD: &str = "nimfleet.io/wait-for-postgres-image";
+/// Waits until the server takes connections. The server is read from the environment, so that no text of the spec is
+/// ever a part of the script.
+const WAIT: &str = "\
+until nc -z -- \"$DATABASE_HOST\" \"$DATABASE_PORT\"; do echo \"Waiting for Postgres to start \"; sleep 5; done
+";
 /// What stays as it is in a part of a connection string.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -64,23 +65,44 @@ pub(crate) fn secret<S: NemoService>(
 fn connection(database: &DatabaseConfig, password: &str) -> String {
     let plain = |part: &str| utf8_percent_encode(part, PLAIN).to_string();
     let (user, password) = (plain(&database.credentials.user), plain(password));
-    let bare = database.host.trim_start_matches('[').trim_end_matches(']');
+    let bare = bare_host(database);
     let host = if bare.contains(':') { format!("[{bare}]") } else { bare.to_owned() };
     format!("postgresql://{user}:{password}@{host}:{}/{}", database.port(), plain(&database.database_name))
 }
 
-/// The container that waits until the server takes connections. `end` closes its loop: some kinds write it with a
-/// semicolon, and another word would replace their pods.
-pub(crate) fn wait<S: NemoService>(scene: &Scene<'_, S>, database: &DatabaseConfig, end: &str) -> Container {
-    let instead = scene.subject.annotations.get(WAITING_IMAGE_INSTEAD).filter(|image| !image.is_empty());
-    let (host, port) = (&database.host, database.port());
-    let script =
-        format!("until nc -z {host} {port}; do echo \"Waiting for Postgres to start \"; sleep 5; {end}");
+/// The host without the brackets of an IPv6 address.
+fn bare_host(database: &DatabaseConfig) -> &str {
+    database.host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Refuses a host that is neither a DNS name nor an IP address: programs, connection strings and configuration files
+/// would take other signs for syntax.
+pub(crate) fn check(database: &DatabaseConfig) -> Result<(), Failure> {
+    let bare = bare_host(database);
+    let is_sign = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '.' | '-' | '_' | ':' | '%');
+    if bare.starts_with(|sign: char| sign.is_ascii_alphanumeric() || sign == ':') && bare.chars().all(is_sign)
+    {
+        return Ok(());
+    }
+    let message = format!(
+        "{HOST} is {:?}, which is neither a DNS name nor an IP address: name the server alone, and its port in \
+         spec.databaseConfig.port",
+        database.host
+    );
+    Err(Failure::new("InvalidSpec", message))
+}
+
+/// The container that waits until the server takes connections.
+pub(crate) fn wait<S: NemoService>(scene: &Scene<'_, S>, database: &DatabaseConfig) -> Container {
     Container {
         name: "wait-for-postgres".into(),
-        image: Some(instead.map_or(WAITING_IMAGE, String::as_str).to_owned()),
+        image: Some(scene.facts.settings.wait_for_postgres_image.clone()),
         image_pull_policy: pull_policy(&scene.spec().image),
-        command: Some(vec!["sh".into(), "-c".into(), script]),
+        command: Some(vec!["sh".into(), "-c".into(), WAIT.into()]),
+        env: Some(vec![
+            var("DATABASE_HOST", bare_host(database)),
+            var("DATABASE_PORT", database.port().to_string()),
+        ]),
         ..Container::default()
     }
 }

@@ -3,6 +3,7 @@
 mod failures;
 mod front;
 mod granted;
+mod scripts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -55,8 +55,11 @@ fn the_database_reaches_the_server_and_its_migration_alike() {
     };
     assert_eq!(of("containers", 0), of("initContainers", 1));
     assert_eq!(of("containers", 0).len(), 5);
-    let wait = pod["initContainers"][0]["command"][2].as_str().unwrap();
-    assert!(wait.starts_with("until nc -z pg.nemo.svc 5433;") && wait.ends_with("done;"), "{wait}");
+    let wait = &pod["initContainers"][0];
+    let server = json!([{"name": "DATABASE_HOST", "value": "pg.nemo.svc"}, {"name": "DATABASE_PORT", "value": "5433"}]);
+    assert_eq!(wait["env"], server);
+    let script = wait["command"][2].as_str().unwrap();
+    assert!(script.starts_with("until nc -z -- \"$DATABASE_HOST\" \"$DATABASE_PORT\";"), "{script}");
 }
 
 #[test]

@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::operator::cluster::ClusterFacts;
 use crate::operator::engine::child::ChildKind;
 use crate::operator::engine::kind::Rendered;
 use crate::operator::nemo::Verdict;
 use crate::operator::nemo::need::Found;
 use crate::operator::nemo::tests::{bodies, child, found, rendered, sample, template, variable};
+use crate::operator::{Settings, WAIT_FOR_POSTGRES_IMAGE};
 
 fn guardrail(spec: &Value) -> NemoGuardrail {
     let mut whole = json!({"image": {"repository": "guardrails", "tag": "25.10"}});
@@ -86,14 +88,25 @@ fn nemo_b22_the_image_that_waits_for_the_database_can_be_another() {
     let object = guardrail(&json!({"databaseConfig": database}));
     let here = found(&[(Thing::Secret, "pg", &[("password", "word")])]);
     let mut subject = crate::operator::nemo::tests::subject::<Guardrails>("sample");
-    let image = |subject: &Subject| {
-        let scene = Scene::<Guardrails> { subject, object: &object, found: &here };
+    let image = |subject: &Subject, facts: &ClusterFacts| {
+        let scene = Scene::<Guardrails> { subject, object: &object, found: &here, facts };
         Guardrails::plan(&scene).unwrap().init[0].image.clone().unwrap()
     };
-    assert_eq!(image(&subject), "busybox");
+    let pinned = ClusterFacts::default();
+    assert_eq!(image(&subject, &pinned), WAIT_FOR_POSTGRES_IMAGE);
+    assert!(
+        WAIT_FOR_POSTGRES_IMAGE.rsplit_once(':').is_some_and(|(_, tag)| tag != "latest"),
+        "no tag that moves"
+    );
     let mirror = "registry.example/busybox:1.37".to_owned();
-    subject.annotations.insert("nimfleet.io/wait-for-postgres-image".into(), mirror.clone());
-    assert_eq!(image(&subject), mirror);
+    let facts = ClusterFacts {
+        settings: Settings { wait_for_postgres_image: mirror.clone(), ..Settings::default() },
+        ..ClusterFacts::default()
+    };
+    assert_eq!(image(&subject, &facts), mirror);
+    // Whoever writes the object does not choose the image.
+    subject.annotations.insert("nimfleet.io/wait-for-postgres-image".into(), "evil.example/miner:1".into());
+    assert_eq!(image(&subject, &facts), mirror);
 }
 
 #[test]

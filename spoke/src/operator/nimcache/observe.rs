@@ -23,7 +23,7 @@ use crate::operator::registry::{self, Layout};
 const LONGEST: i64 = 16 * 1024 * 1024;
 
 /// On the NIMCache: profiles that a user chose by hand, as a JSON list.
-const CHOSEN: &str = "nvidia.com/selected-profiles";
+pub(super) const CHOSEN: &str = "nvidia.com/selected-profiles";
 
 /// Everything observed.
 #[allow(clippy::struct_excessive_bools, reason = "each is a finding of its own")]

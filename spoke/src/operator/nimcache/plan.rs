@@ -114,7 +114,10 @@ impl Plan<'_> {
     fn select_profiles(&self, ngc: &NGCSource, manifest: Option<&Manifest>) -> Result<Selection, Failure> {
         let listed =
             ngc.model.as_ref().and_then(|model| model.profiles.clone()).filter(|list| !list.is_empty());
-        if let Some(listed) = listed.or_else(|| observe::selected_by_user(self.subject)) {
+        let chosen = || observe::selected_by_user(self.subject).map(|ids| (observe::CHOSEN, ids));
+        let listed = listed.map(|ids| ("spec.source.ngc.model.profiles", ids)).or_else(chosen);
+        if let Some((field, listed)) = listed {
+            validate::profile_ids(field, &listed)?;
             return Ok(Selection::of_ids(listed));
         }
         let Some(manifest) = manifest else {

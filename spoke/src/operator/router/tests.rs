@@ -44,6 +44,7 @@ async fn woken(stored: &[Stored<'_>], changed: Value) -> Vec<String> {
         claims: cache("NIMService"),
         subjects: std::sync::Arc::new(kinds.map(|kind| (kind, cache(kind))).into()),
         facts: watch::channel(ClusterFacts::default()).1,
+        namespaces: crate::operator::namespaces::Namespaces::of(&[]),
         nodes_seen: CancellationToken::new(),
         rival: watch::channel(Rival::None).1,
         models: crate::operator::models::Models::default(),

@@ -75,6 +75,7 @@ fn world(client: Client, live: &[(ChildKind, Value)]) -> World {
         claims,
         subjects: Arc::default(),
         facts: seen,
+        namespaces: crate::operator::namespaces::Namespaces::of(&[("ns", "baseline")]),
         nodes_seen: CancellationToken::new(),
         rival: watch::channel(Rival::None).1,
         models: crate::operator::models::Models::default(),

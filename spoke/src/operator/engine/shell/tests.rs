@@ -64,6 +64,7 @@ async fn a_panic_over_one_object_is_its_own_failure_and_is_told_on_it() {
         claims: cache.clone(),
         subjects: Arc::new(BTreeMap::from([(NimPipelines::KIND, cache)])),
         facts: watch::channel(ClusterFacts::default()).1,
+        namespaces: crate::operator::namespaces::Namespaces::of(&[]),
         nodes_seen,
         rival: watch::channel(Rival::None).1,
         models: crate::operator::models::Models::default(),

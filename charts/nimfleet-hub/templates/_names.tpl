@@ -7,6 +7,11 @@
 {{- .Values.serviceAccount.name | default (include "nimfleet.name" .) -}}
 {{- end -}}
 
+{{/* Whether the cluster assigns the users of pods by its security context constraints. */}}
+{{- define "nimfleet.openshift" -}}
+{{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}true{{- end -}}
+{{- end -}}
+
 {{- define "nimfleet.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -18,6 +18,8 @@ const SPOKE_VALUES: [&str; 4] = [
 ];
 /// The templates that say what a program may do.
 const ROLES: [&str; 3] = ["templates/serviceaccount.yaml", "templates/roles.yaml", "templates/bindings.yaml"];
+/// The template that holds the spoke to the limits of its cluster's owner.
+const POLICIES: &str = "templates/admission-policy.yaml";
 /// How long the identity lasts: longer than any test, and than a demo that is left running overnight.
 const TOKEN_LASTS: &str = "24h";
 
@@ -48,7 +50,7 @@ pub(crate) async fn another_token(
     Ok(cluster.kubeconfig_for(name, token.trim())?)
 }
 
-/// Installs the roles of `chart`, as they are with these limits in its values.
+/// Installs the roles of `chart`, and with limits in its values the admission policies that hold it to them.
 pub(crate) async fn roles(
     ground: &Ground,
     cluster: &Cluster,
@@ -57,7 +59,9 @@ pub(crate) async fn roles(
 ) -> Result<(), FleetError> {
     let limits = limits.map(|limits| format!("limits={limits}"));
     let set: Vec<&str> = limits.iter().flat_map(|limits| ["--set-json", limits]).collect();
-    let manifests = helm(ground, chart, &[&set[..], &only(&ROLES)].concat()).await?;
+    let policies = if limits.is_some() { &[POLICIES][..] } else { &[] };
+    let templates = [&only(&ROLES)[..], &only(policies)].concat();
+    let manifests = helm(ground, chart, &[&set[..], &templates].concat()).await?;
     cluster.kubectl(&["apply", "--server-side", "-f", "-"], Some(&manifests)).await?;
     Ok(())
 }

@@ -98,6 +98,8 @@ async fn is_taken(site: &Site, namespace: &str, spec: &Value) -> Result<(), Fail
         "deploymentStrategy",
         "scaleMetric",
         "scaleTarget",
+        "serviceAccount",
+        "serviceAccountName",
     ] {
         spec.as_object_mut().into_iter().for_each(|fields| drop(fields.remove(field)));
     }

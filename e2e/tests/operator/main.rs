@@ -1,6 +1,7 @@
 //! The spoke as a NIM operator, one promise per module, each proved on a real Kubernetes API server.
 
 mod drift;
+mod gitops;
 mod late;
 mod many;
 mod nemo;

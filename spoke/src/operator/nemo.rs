@@ -186,7 +186,7 @@ impl<S: NemoService> Kind for Nemo<S> {
         report::report(subject, &missing, &rendered.verdict, outcome, again)
     }
 
-    fn stored(spec: &Value) -> Value {
+    fn canonical(spec: &Value) -> Value {
         canonical_of_nemo(spec)
     }
 

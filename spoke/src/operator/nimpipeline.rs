@@ -94,7 +94,7 @@ impl Kind for NimPipelines {
         status::report(subject, &Standing::Applied { states, failure: outcome.failure.clone() }, again)
     }
 
-    fn stored(spec: &Value) -> Value {
+    fn canonical(spec: &Value) -> Value {
         canonical(spec)
     }
 

@@ -178,7 +178,7 @@ impl Kind for NimServices {
         report
     }
 
-    fn stored(spec: &Value) -> Value {
+    fn canonical(spec: &Value) -> Value {
         canonical(spec)
     }
 

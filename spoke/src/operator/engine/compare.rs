@@ -5,13 +5,14 @@ use serde_json::Value;
 /// Keys that identify an item of a list, most telling first: the merge keys of the Kubernetes API.
 const ITEM_KEYS: &[&str] = &["name", "mountPath", "containerPort", "port", "type", "uid", "key"];
 
-/// Maps below which every value is a quantity.
-const QUANTITY_MAPS: &[&str] = &["limits", "requests", "capacity"];
+/// Maps below which every value that is one is a quantity; `target` is that of an autoscaler's metric.
+const QUANTITY_MAPS: &[&str] = &["limits", "requests", "capacity", "target"];
 
 /// True when everything that `desired` says is so in `live`.
 ///
 /// Empty maps, lists and strings are equal to absence, since the API server drops them; quantities are compared by
-/// amount; list items are found by their merge key where they have one, by position otherwise.
+/// amount; list items are found by their merge key where they have one, by position otherwise. Items that share a key, as
+/// two metrics of type `Resource` do, each need an item of their own, in any order.
 pub(crate) fn holds(desired: &Value, live: &Value) -> bool {
     covers(desired, Some(live), false)
 }
@@ -36,10 +37,14 @@ fn covers_list(wanted: &[Value], found: &[Value]) -> bool {
         .iter()
         .find(|key| !wanted.is_empty() && wanted.iter().all(|item| item.get(**key).is_some()));
     match key {
-        Some(key) => wanted.iter().all(|item| {
-            let twin = found.iter().find(|other| other.get(*key) == item.get(*key));
-            twin.is_some_and(|twin| covers(item, Some(twin), false))
-        }),
+        Some(key) => {
+            let mut left: Vec<&Value> = found.iter().collect();
+            wanted.iter().all(|item| {
+                let is_twin =
+                    |other: &&Value| other.get(*key) == item.get(*key) && covers(item, Some(other), false);
+                left.iter().position(is_twin).map(|twin| left.remove(twin)).is_some()
+            })
+        }
         None => {
             wanted.len() == found.len()
                 && wanted.iter().zip(found).all(|(item, other)| covers(item, Some(other), false))
@@ -135,6 +140,23 @@ mod tests {
         assert!(holds(&json!([{"name": "main", "image": "y"}]), &live));
         assert!(!holds(&json!([{"name": "main", "image": "z"}]), &live));
         assert!(!holds(&json!([{"name": "gone"}]), &live));
+    }
+
+    #[test]
+    fn metrics_of_one_type_are_compared_each_with_its_own_in_any_order() {
+        let resource = |name: &str, target: Value| json!({"type": "Resource", "resource": {"name": name, "target": target}});
+        let pods = |amount: &str| json!({"type": "Pods", "pods": {"metric": {"name": "queue"}, "target": {"type": "AverageValue", "averageValue": amount}}});
+        let cpu = resource("cpu", json!({"type": "Utilization", "averageUtilization": 70}));
+        let memory =
+            |amount: &str| resource("memory", json!({"type": "AverageValue", "averageValue": amount}));
+        let desired = json!({"metrics": [cpu, memory("0.5Gi"), pods("0.75"), pods("1")]});
+        let live = |memory: Value| json!({"metrics": [pods("750m"), pods("1"), cpu, memory]});
+        assert!(holds(&desired, &live(memory("512Mi"))));
+        assert!(!holds(&desired, &live(memory("9Gi"))), "the second metric of the type was changed");
+        assert!(!holds(
+            &json!({"metrics": [pods("1"), pods("1")]}),
+            &json!({"metrics": [pods("1"), pods("2")]})
+        ));
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

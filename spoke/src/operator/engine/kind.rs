@@ -80,8 +80,8 @@ pub(crate) trait Kind: Send + Sync + Sized + 'static {
         None
     }
 
-    /// The spec as it is stored from when the object is taken on. Pure.
-    fn stored(spec: &Value) -> Value {
+    /// The spec in the one form that is rendered from. It lives in memory alone: a stored spec belongs to its author. Pure.
+    fn canonical(spec: &Value) -> Value {
         spec.clone()
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crds::marks::{DELIVERED_LABEL, PLACEMENT_LABEL};
+use crds::marks::PLACEMENT_LABEL;
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::DynamicObject;
@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{Applier, MANAGER, by_uid};
 use super::call::{CallError, call, call_opt};
-use super::canonical;
 use super::child::{Child, Owner};
 use super::condition::status_patch;
 use super::events::Announcer;
@@ -291,20 +290,12 @@ impl<K: Kind> Shell<K> {
         if all.iter().any(|one| one == K::FINALIZER) == wanted {
             return Ok(None);
         }
-        if !wanted {
+        if wanted {
+            all.push(K::FINALIZER.to_owned());
+        } else {
             all.retain(|one| one != K::FINALIZER);
-            return self.patch_metadata(object, json!({ "finalizers": all })).await;
         }
-        all.push(K::FINALIZER.to_owned());
-        let mut patch = json!({ "metadata": { "finalizers": all } });
-        // What a hub delivered stays as it was sent: it compares.
-        let delivered =
-            object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(DELIVERED_LABEL));
-        let spec = &object.data["spec"];
-        if !delivered && let Some(change) = canonical::change(spec, &K::stored(spec)) {
-            patch["spec"] = change;
-        }
-        self.patch(object, patch).await
+        self.patch_metadata(object, json!({ "finalizers": all })).await
     }
 
     async fn annotate(
@@ -320,22 +311,16 @@ impl<K: Kind> Shell<K> {
         self.patch_metadata(object, json!({ "annotations": { annotation: value } })).await.map(drop)
     }
 
+    /// Changes metadata of the object that was seen, not of one that was changed since. Nothing else of a user's object
+    /// is ever written beside its status: a field that this manager owned would conflict with its author's next apply.
     async fn patch_metadata(
         &self,
         object: &DynamicObject,
-        metadata: Value,
-    ) -> Result<Option<DynamicObject>, CallError> {
-        self.patch(object, json!({ "metadata": metadata })).await
-    }
-
-    /// Changes the object that was seen, not one that was changed since.
-    async fn patch(
-        &self,
-        object: &DynamicObject,
-        mut change: Value,
+        mut metadata: Value,
     ) -> Result<Option<DynamicObject>, CallError> {
         let (namespace, name) = key(object);
-        change["metadata"]["resourceVersion"] = json!(object.metadata.resource_version);
+        metadata["resourceVersion"] = json!(object.metadata.resource_version);
+        let change = json!({ "metadata": metadata });
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let api = self.world.api(&namespace, &K::resource());
         let what = || format!("write the metadata of {} {name}", K::KIND);
@@ -366,6 +351,9 @@ pub(crate) fn parse<K: Kind>(object: &DynamicObject) -> Result<K::Object, String
     let mut data = object.data.clone();
     if let Value::Object(fields) = &mut data {
         fields.remove("status");
+        if let Some(spec) = fields.get_mut("spec") {
+            *spec = K::canonical(spec);
+        }
     }
     let whole = DynamicObject { types: object.types.clone(), metadata: object.metadata.clone(), data };
     let value = serde_json::to_value(whole).map_err(|error| error.to_string())?;

@@ -22,8 +22,6 @@ pub use secret::secret;
 
 /// Labels and annotations under this prefix are the fleet's own and stay on the hub.
 const OWN_PREFIX: &str = "nimfleet.io/";
-/// What kubectl keeps of the manifest it applied last: a second copy of the object, true on the hub only.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// What a cluster is sent for one object.
 #[derive(Clone, PartialEq, Eq)]
@@ -165,8 +163,40 @@ const IDENTITY: [(&str, &str); 4] = [
     ("/metadata/name", "metadata.name"),
 ];
 
-/// The part of an object that is its user's: neither what the API server keeps, nor status, nor our own
-/// marks.
+/// Prefixes of labels and annotations by which tools on the hub know their own objects. A copy in a member would be
+/// taken for a resource of the same application there, and pruned; and it changes with every sync.
+const TOOL_PREFIXES: [&str; 18] = [
+    "applyset.kubernetes.io/",
+    "argocd.argoproj.io/",
+    "config.k8s.io/",
+    "config.kubernetes.io/",
+    "configmanagement.gke.io/",
+    "configsync.gke.io/",
+    "fleet.cattle.io/",
+    "fluxcd.io/",
+    "helm.sh/",
+    "helm.toolkit.fluxcd.io/",
+    "internal.config.kubernetes.io/",
+    "kapp.k14s.io/",
+    "kubectl.kubernetes.io/",
+    "kustomize.toolkit.fluxcd.io/",
+    "meta.helm.sh/",
+    "objectset.rio.cattle.io/",
+    "pulumi.com/",
+    "reconcile.fluxcd.io/",
+];
+/// Labels by which Helm and Argo CD know their objects. `app.kubernetes.io/instance` is Argo CD's default tracking label.
+const TOOL_LABELS: [&str; 2] = ["app.kubernetes.io/instance", "app.kubernetes.io/managed-by"];
+
+/// Whether a label or annotation is the user's: not a mark of the fleet's, nor of a tool that applies objects on the hub.
+fn travels(key: &str) -> bool {
+    !key.starts_with(OWN_PREFIX)
+        && !TOOL_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+        && !TOOL_LABELS.contains(&key)
+}
+
+/// The part of an object that is its user's: neither what the API server keeps, nor status, nor marks of the fleet or of
+/// GitOps tools.
 fn forwarded(object: &Value) -> Result<Value, ResolveError> {
     let mut forwarded = Map::new();
     for field in ["apiVersion", "kind"] {
@@ -182,7 +212,7 @@ fn forwarded(object: &Value) -> Result<Value, ResolveError> {
     }
     for field in ["labels", "annotations"] {
         let Some(all) = metadata.and_then(|metadata| metadata.get(field)?.as_object()) else { continue };
-        let of_user = all.iter().filter(|(key, _)| !key.starts_with(OWN_PREFIX) && *key != LAST_APPLIED);
+        let of_user = all.iter().filter(|(key, _)| travels(key));
         let of_user: Map<_, _> = of_user.map(|(key, value)| (key.clone(), value.clone())).collect();
         if !of_user.is_empty() {
             kept.insert(field.to_owned(), Value::Object(of_user));

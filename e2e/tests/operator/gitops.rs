@@ -32,6 +32,7 @@ async fn with_managers(site: &Site, kind: &str, name: &str) -> Result<Value, Fai
 #[tokio::test]
 async fn a_spec_belongs_to_its_author_and_applying_it_again_never_conflicts() -> Result<(), Failure> {
     let site = Site::new().gpus(H100, 8, 1).start().await?;
+    site.cluster().kubectl(&["create", "namespace", NAMESPACE], None).await?;
     let limits = json!({"nvidia.com/gpu": 1, "cpu": 40, "memory": "65536Mi"});
     let embed = service(
         "embed",
@@ -99,6 +100,7 @@ async fn a_spec_belongs_to_its_author_and_applying_it_again_never_conflicts() ->
 #[tokio::test]
 async fn an_autoscaler_whose_status_changes_is_left_alone() -> Result<(), Failure> {
     let site = Site::new().gpus(H100, 8, 1).audited().start().await?;
+    site.cluster().kubectl(&["create", "namespace", NAMESPACE], None).await?;
     let resource =
         |name: &str, target: Value| json!({"type": "Resource", "resource": {"name": name, "target": target}});
     let pods = |metric: &str, amount: &str| json!({"type": "Pods", "pods": {"metric": {"name": metric}, "target": {"type": "AverageValue", "averageValue": amount}}});

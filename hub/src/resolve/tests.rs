@@ -52,6 +52,35 @@ fn only_what_is_the_users_travels() {
 }
 
 #[test]
+fn marks_of_gitops_tools_stay_on_the_hub_and_change_no_hash() {
+    let east = cluster("east", json!({}));
+    let payload = |labels: Value, annotations: Value| {
+        let mut object = stored();
+        object["metadata"]["labels"] = labels;
+        object["metadata"]["annotations"] = annotations;
+        resolve(&placement(), &object, &east, None, &[]).unwrap()
+    };
+    let plain = payload(json!({"team": "search"}), json!({"cost-center": "7"}));
+    let labels = json!({
+        "team": "search", "app.kubernetes.io/managed-by": "Helm", "app.kubernetes.io/instance": "nim-apps",
+        "argocd.argoproj.io/instance": "nim-apps", "kustomize.toolkit.fluxcd.io/name": "nim",
+        "helm.toolkit.fluxcd.io/name": "nim", "applyset.kubernetes.io/part-of": "x",
+    });
+    let annotations = json!({
+        "cost-center": "7", "argocd.argoproj.io/tracking-id": "nim-apps:apps.nvidia.com/NIMService:nim/chat",
+        "argocd.argoproj.io/sync-wave": "2", "meta.helm.sh/release-name": "nim", "helm.sh/resource-policy": "keep",
+        "kubectl.kubernetes.io/foo": "bar", "config.kubernetes.io/x": "y", "config.k8s.io/owning-inventory": "i",
+        "fleet.cattle.io/z": "1", "objectset.rio.cattle.io/id": "1", "kapp.k14s.io/identity": "v1",
+    });
+    let marked = payload(labels, annotations);
+    assert_eq!(String::from_utf8_lossy(&marked.bytes), String::from_utf8_lossy(&plain.bytes));
+    assert_eq!(marked.hash, plain.hash);
+    let sent: Value = serde_json::from_slice(&plain.bytes).unwrap();
+    assert_eq!(sent["metadata"]["labels"], json!({"team": "search"}));
+    assert_eq!(sent["metadata"]["annotations"], json!({"cost-center": "7"}));
+}
+
+#[test]
 fn same_content_same_hash_whatever_the_server_added() {
     let east = cluster("east", json!({}));
     let mut later = stored();

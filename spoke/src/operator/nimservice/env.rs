@@ -72,11 +72,14 @@ pub(super) fn serving(
 }
 
 /// Models that do not come from NGC need a token of Hugging Face; the key of NGC becomes optional. Both come first, as
-/// they do in pods that NVIDIA's operator made: another order would restart them.
+/// they do in pods that NVIDIA's operator made: another order would restart them. A key that the user gives in `spec.env`
+/// stays as it is given.
 fn hf_keys(spec: &NIMServiceSpec, all: &mut Vec<EnvVar>, token_optional: bool) {
-    all.retain(|var| var.name != "NGC_API_KEY");
+    let is_users = |name: &str| spec.env.iter().flatten().any(|var| var.name == name);
+    all.retain(|var| var.name != "NGC_API_KEY" || is_users(&var.name));
     if let Some(secret) = spec.auth_secret() {
         let keys = [secret_var("NGC_API_KEY", secret, true), secret_var("HF_TOKEN", secret, token_optional)];
-        *all = merge(all, &keys);
+        let missing: Vec<_> = keys.into_iter().filter(|key| !is_users(&key.name)).collect();
+        *all = merge(all, &missing);
     }
 }

@@ -26,7 +26,7 @@ pub fn is_named(product: &str, named: &str) -> bool {
     }
     while rest.clone().next().is_some() {
         let longest = rest.clone().count();
-        let Some(taken) = (1..=longest).find(|taken| has_run(product, rest.clone().take(*taken))) else {
+        let Some(taken) = (1..=longest).find(|taken| has_run(product, &rest.clone().take(*taken))) else {
             return false;
         };
         rest.nth(taken - 1);
@@ -35,7 +35,7 @@ pub fn is_named(product: &str, named: &str) -> bool {
 }
 
 /// Whether the words, written together, are words of the product that follow each other.
-fn has_run<'a>(product: &str, named: impl Iterator<Item = &'a str> + Clone) -> bool {
+fn has_run<'a>(product: &str, named: &(impl Iterator<Item = &'a str> + Clone)) -> bool {
     let mut alone = named.clone();
     if let (Some(word), None) = (alone.next(), alone.next())
         && let Some((_, long)) = SHORT_FORMS.iter().find(|(short, _)| word.eq_ignore_ascii_case(short))

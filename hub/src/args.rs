@@ -42,7 +42,7 @@ pub struct CommonArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run the hub.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Make a single-use token for one cluster and print the command that installs its spoke.
     JoinCommand(JoinArgs),
     /// Begin to replace the hub's CA by a new one, or say what that waits for.

@@ -112,7 +112,7 @@ fn every_secret_that_fits_into_the_list_is_asked_for_and_every_name_by_its_numbe
     }
 
     let plural = |kind: &str| format!("{}s", kind.to_lowercase());
-    for rule in crate::names::RULES.iter() {
+    for rule in &crate::names::RULES {
         let of_kind = all().into_iter().filter(|policy| policy.file_name().starts_with("nimfleet-names-"));
         let of_kind = of_kind.filter(|policy| {
             let spec = policy.policy.spec.as_ref().unwrap();

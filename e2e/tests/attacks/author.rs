@@ -10,7 +10,7 @@ use e2e::{objects, sample};
 use serde_json::{Value, json};
 
 /// How long an API server may take to put a policy in force, and the hub to say what came of it.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 /// A user who may write placements and read one Secret.
 const ALICE: &str = "alice";
 /// The user that the hub is for its API server.

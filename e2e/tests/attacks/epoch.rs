@@ -105,7 +105,7 @@ async fn an_epoch_that_is_not_proven_raises_nothing_and_is_shown() -> Result<(),
         .eventually("east has accepted the term, and keeps its proof", SOON, || async {
             let state = objects::get(east, "ConfigMap", NAMESPACE, "nimfleet-spoke-state").await?;
             let proof = state["data"]["proof"].as_str().unwrap_or_default();
-            let is_kept = state["data"]["term"] == term.to_string() && proof.len() == 64;
+            let is_kept = state["data"]["term"].as_str() == Some(&term.to_string()) && proof.len() == 64;
             if is_kept { Ok(()) } else { Err(Failure::new(state["data"].to_string())) }
         })
         .await?;

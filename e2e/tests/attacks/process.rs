@@ -134,8 +134,7 @@ impl Victim {
         // Open for reading as well, so that it is a pipe with room, and never waits.
         let pipe = OpenOptions::new().read(true).write(true).custom_flags(nonblocking()).open(&log)?;
         let admin = SocketAddr::from(([127, 0, 0, 1], port::free()?));
-        let program =
-            arguments.iter().fold(Program::new(program, log), |program, argument| program.arg(argument));
+        let program = arguments.iter().fold(Program::new(program, log), Program::arg);
         let program = program
             .flag("kubeconfig", kubeconfig.display())
             .flag("namespace", NAMESPACE)
@@ -169,18 +168,14 @@ impl Victim {
         self.daemon.alive().await?;
         fill(&self.pipe);
         let parts = ["stuck: task ", "stuck: queue ", "stuck: the loop "];
-        let stuck = self
-            .eventually("it names the part that is stuck", STUCK + SOON, || async {
-                match self.daemon.alive().await {
-                    Ok(()) => Err(Failure::new("it says that it is alive")),
-                    Err(error) if parts.iter().any(|part| error.to_string().contains(part)) => {
-                        Ok(error.to_string())
-                    }
-                    Err(error) => Err(error.into()),
-                }
-            })
-            .await?;
-        println!("{stuck}");
+        self.eventually("it names the part that is stuck", STUCK + SOON, || async {
+            match self.daemon.alive().await {
+                Ok(()) => Err(Failure::new("it says that it is alive")),
+                Err(error) if parts.iter().any(|part| error.to_string().contains(part)) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await?;
         self.eventually("it is alive again", SOON, || async {
             drain(&self.pipe);
             Ok(self.daemon.alive().await?)

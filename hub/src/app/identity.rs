@@ -117,10 +117,9 @@ impl Found<'_> {
     /// What a hub that has worked before has, and this one lacks.
     fn missing(&self) -> Vec<Keepsake> {
         let known_key = match (self.state, self.epoch_key) {
-            // A version before such keys wrote it.
-            (Some(State { epoch_key: None, .. }), _) => true,
+            // A state without a key's name was written by a version before such keys.
+            (Some(State { epoch_key: None, .. }), _) | (None, Some(_)) => true,
             (Some(State { epoch_key: Some(id), .. }), Some(key)) => key.id() == *id,
-            (None, Some(_)) => true,
             (_, None) => false,
         };
         let all = [

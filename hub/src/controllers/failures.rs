@@ -128,19 +128,13 @@ impl Hub {
                     Fault::Api { source, .. } if !matches!(source, kube::Error::Api(_)) => return,
                     _ => REFUSED,
                 };
-                self.fails(controller, subject(), fault.category(), fault.words(), enough);
+                self.fails(controller, subject(), fault.category(), &fault.words(), enough);
             }
         }
     }
 
     /// Tells at once what keeps an object from being worked on at all.
-    pub(super) fn refuse(
-        &self,
-        controller: &'static str,
-        subject: Subject,
-        reason: &'static str,
-        why: String,
-    ) {
+    pub(super) fn refuse(&self, controller: &'static str, subject: Subject, reason: &'static str, why: &str) {
         self.metrics.fault(controller, reason);
         self.fails(controller, subject, reason, why, 1);
     }
@@ -150,7 +144,7 @@ impl Hub {
         controller: &'static str,
         subject: Subject,
         reason: &'static str,
-        message: String,
+        message: &str,
         enough: u32,
     ) {
         let mut known = self.failures.known();
@@ -160,10 +154,10 @@ impl Hub {
         if failure.times < enough || !is_news {
             return;
         }
-        *failure = Failure { reason, message: message.clone(), times: failure.times, told: true };
+        *failure = Failure { reason, message: message.to_owned(), times: failure.times, told: true };
         drop(known);
         if let Some(stored) = stored(self, &subject) {
-            self.events.publish(stored.about, true, "Reconcile", reason, &message);
+            self.events.publish(stored.about, true, "Reconcile", reason, message);
         }
         self.failures.waiting.add(subject);
     }

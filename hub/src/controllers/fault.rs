@@ -81,8 +81,7 @@ impl Fault {
     pub(crate) fn is_away(&self) -> bool {
         match self {
             Self::Api { source: kube::Error::Api(status), .. } => [429, 502, 503, 504].contains(&status.code),
-            Self::Api { .. } => true,
-            Self::Timeout { .. } => true,
+            Self::Api { .. } | Self::Timeout { .. } => true,
             Self::Json { .. } | Self::Broken { .. } => false,
         }
     }

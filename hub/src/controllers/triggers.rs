@@ -172,7 +172,7 @@ impl Hub {
             Err(error) => {
                 let why = format!("{error}: no spoke can join under it: delete it, and make another one");
                 tracing::warn!(cluster = cluster.name_any(), why, "GPUCluster is ignored");
-                self.refuse("cluster", Subject::Cluster(cluster.name_any()), "InvalidName", why);
+                self.refuse("cluster", Subject::Cluster(cluster.name_any()), "InvalidName", &why);
                 return;
             }
         };

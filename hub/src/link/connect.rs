@@ -106,8 +106,10 @@ impl<A: Admission, E: EpochStore> FleetSync<A, E> {
 
     /// What the spoke is held to if it may come in now; else why not.
     async fn gate(&self, certificate: &SpokeCertificate) -> Result<Membership, ToSpoke> {
-        let goodbye = |reason, message, seconds| {
-            Err(ToSpoke::GoAway { reason, message, retry_after: Duration::from_secs(seconds) })
+        let goodbye = |reason, message, seconds| ToSpoke::GoAway {
+            reason,
+            message,
+            retry_after: Duration::from_secs(seconds),
         };
         let now = Instant::now().into_std();
         // First the one, so that a spoke that dials without end takes no turn of others.
@@ -124,15 +126,15 @@ impl<A: Admission, E: EpochStore> FleetSync<A, E> {
         }
         if !self.epochs.is_in_force() {
             let message = "this hub does not hold its lease at this moment".to_owned();
-            return goodbye(GoAwayReason::Unavailable, message, 1);
+            return Err(goodbye(GoAwayReason::Unavailable, message, 1));
         }
         if !self.fleetbox.is_open() {
             let message = "the hub is starting: it has not read its own state yet".to_owned();
-            return goodbye(GoAwayReason::Unavailable, message, 1);
+            return Err(goodbye(GoAwayReason::Unavailable, message, 1));
         }
         let dropped = dropped(&self.trust.borrow(), certificate);
         if let Some(message) = dropped {
-            return goodbye(GoAwayReason::Revoked, message, 15);
+            return Err(goodbye(GoAwayReason::Revoked, message, 15));
         }
         match membership(&*self.admission, certificate).await {
             Ok(membership) => Ok(membership),
@@ -142,7 +144,7 @@ impl<A: Admission, E: EpochStore> FleetSync<A, E> {
                     GoAwayReason::Unavailable => 2,
                     _ => 15,
                 };
-                goodbye(reason, message, seconds)
+                Err(goodbye(reason, message, seconds))
             }
         }
     }

@@ -86,7 +86,7 @@ impl Drift {
     }
 
     /// How healing has ended.
-    fn judge(&self, key: &Key, outcome: Result<Healed, Broken>) -> Ending {
+    fn judge(key: &Key, outcome: Result<Healed, Broken>) -> Ending {
         match outcome {
             Ok(Ok(None)) => {}
             Ok(Ok(Some((object, Outcome::Rejected { message, .. })))) => {
@@ -120,7 +120,7 @@ pub async fn heal(deliver: ClusterDeliver, cancel: CancellationToken) {
         let (deliver, drift) = (deliver.clone(), drift.clone());
         async move { drift.heal(&deliver, &key).await }
     };
-    let judge = |key: &Key, outcome: Result<Healed, Broken>, _| drift.judge(key, outcome);
+    let judge = |key: &Key, outcome: Result<Healed, Broken>, _| Drift::judge(key, outcome);
     tokio::select! {
         () = cancel.cancelled() => {}
         _ = futures::future::join_all(watches) => {}

@@ -111,8 +111,8 @@ impl<D: Deliver> Shared<D> {
             };
             let answered = self.answered.load(Ordering::Relaxed);
             // A call is never dropped midway: it might still arrive, after a newer one of the next session.
-            let tried = caught(attempt(&*self.deliver, work, epoch)).await;
-            let error = match tried.unwrap_or_else(|panic| Err(DeliverError::Panic(panic))) {
+            let outcome = caught(attempt(&*self.deliver, work, epoch)).await;
+            let error = match outcome.unwrap_or_else(|panic| Err(DeliverError::Panic(panic))) {
                 Ok(outcome) => {
                     self.answered.fetch_add(1, Ordering::Relaxed);
                     count(&self.counters, &outcome);

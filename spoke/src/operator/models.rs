@@ -72,7 +72,7 @@ struct Row {
 impl Models {
     /// Endpoints whose answers wake by `waker`; those of https are known by the CAs of the file `authority`.
     pub(crate) fn new(waker: Waker, tokens: Tokens, authority: Option<PathBuf>) -> Self {
-        Self { waker, tokens, authority, ..Self::default() }
+        Self { waker, authority, tokens, ..Self::default() }
     }
 
     /// What is known of the NIMService's endpoint; asks it where nothing is. `endpoint` is `host:port` or a URL.

@@ -191,13 +191,11 @@ async fn leaving(hub: &Hub, turn: &Turn, told: &mut Told, now: Timestamp) -> Res
 }
 
 fn stored_status(turn: &Turn, told: &Told) -> Option<NIMPlacementStatus> {
-    match told.statuses.get(&turn.placement.uid().unwrap_or_default()) {
-        Some(written) => serde_json::from_value(written.clone()).ok(),
-        None => {
-            let status = turn.placement.status.clone();
-            status.map(|status| NIMPlacementStatus { conditions: without(status.conditions), ..status })
-        }
+    if let Some(written) = told.statuses.get(&turn.placement.uid().unwrap_or_default()) {
+        return serde_json::from_value(written.clone()).ok();
     }
+    let status = turn.placement.status.clone();
+    status.map(|status| NIMPlacementStatus { conditions: without(status.conditions), ..status })
 }
 
 async fn write(

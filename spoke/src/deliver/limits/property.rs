@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// What a property can do.
+#[allow(clippy::enum_variant_names, reason = "RuntimeClass and StorageClass are Kubernetes' own names")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     /// Nothing by itself; the properties in it are judged.

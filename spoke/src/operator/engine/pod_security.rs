@@ -67,7 +67,7 @@ pub(crate) fn shaped<'a>(
     if !enforced || has(child) {
         return Ok(Cow::Borrowed(child));
     }
-    let refused = pods.iter().filter_map(|at| violation(strict.body.pointer(at)?)).next();
+    let refused = pods.iter().find_map(|at| violation(strict.body.pointer(at)?));
     refused.map_or(Ok(Cow::Owned(strict)), Err)
 }
 

@@ -49,11 +49,11 @@ fn pipeline(name: &str) -> Value {
 #[tokio::test(start_paused = true)]
 async fn a_panic_over_one_object_is_its_own_failure_and_is_told_on_it() {
     let resource: ApiResource = NimPipelines::resource();
-    let mut writer = Writer::new(resource.clone());
+    let mut stored = Writer::new(resource.clone());
     for name in ["good", "bad"] {
-        writer.apply_watcher_event(&Event::Apply(serde_json::from_value(pipeline(name)).unwrap()));
+        stored.apply_watcher_event(&Event::Apply(serde_json::from_value(pipeline(name)).unwrap()));
     }
-    let cache = Cache::new(resource, writer.as_reader());
+    let cache = Cache::new(resource, stored.as_reader());
     cache.filled.cancel();
     let (waker, mut queues) = super::super::wake::Waker::new([NimPipelines::KIND].into_iter());
     let (writes, nodes_seen) = (Writes::default(), CancellationToken::new());

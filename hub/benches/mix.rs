@@ -13,7 +13,8 @@ use hub::fleet::{
 };
 use hub::need::{GpuNeed, Need};
 use hub::scheduler::{
-    Cause, Decision, Expression, Policy, Previous, Request, SpreadConstraint, Toleration, Workload,
+    Cause, Decision, Expression, Policy, Previous, Request, SpreadConstraint, Toleration, Variants, Verdicts,
+    Workload,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -157,6 +158,8 @@ pub(crate) fn request(index: usize) -> Request {
         placement: PlacementKey { namespace: "nim".to_owned(), name: format!("placement-{index:06}") },
         policy,
         workloads: vec![Workload { object, need }],
+        variants: Variants::default(),
+        verdicts: Verdicts::default(),
         previous: Vec::new(),
         denied: BTreeMap::new(),
         over_quota: BTreeMap::new(),

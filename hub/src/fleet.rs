@@ -45,7 +45,8 @@ pub use statuses::{Heard, Statuses};
 /// Snapshot of everything the scheduler and the aggregation read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fleet {
-    clusters: BTreeMap<ClusterName, Cluster>,
+    /// Shared with those who look at it without holding up who changes it ([`Fleet::shared`]).
+    clusters: BTreeMap<ClusterName, Arc<Cluster>>,
     /// By cluster, because the scheduler asks cluster by cluster.
     grants: BTreeMap<ClusterName, BTreeMap<PlacementKey, Grant>>,
     /// Where each placement has grants.
@@ -132,7 +133,9 @@ impl Fleet {
     pub fn apply(&mut self, event: FleetEvent) {
         match event {
             FleetEvent::Admin { cluster, admin } => {
-                let known = self.clusters.entry(cluster.clone()).or_insert_with(|| Cluster::new(cluster));
+                let known =
+                    self.clusters.entry(cluster.clone()).or_insert_with(|| Arc::new(Cluster::new(cluster)));
+                let known = Arc::make_mut(known);
                 known.labels = admin.labels;
                 known.taints = admin.taints;
                 known.accepted = admin.accepted;
@@ -149,7 +152,7 @@ impl Fleet {
                 self.statuses.forget_cluster(&cluster);
             }
             FleetEvent::Connected { cluster, agent, at } => {
-                if let Some(known) = self.clusters.get_mut(&cluster) {
+                if let Some(known) = self.clusters.get_mut(&cluster).map(Arc::make_mut) {
                     if let Link::Unreachable { since } = known.link {
                         known.comeback = Some(Comeback::new(since, at, known.comeback));
                     }
@@ -158,7 +161,7 @@ impl Fleet {
                 }
             }
             FleetEvent::Disconnected { cluster, at } => {
-                if let Some(known) = self.clusters.get_mut(&cluster) {
+                if let Some(known) = self.clusters.get_mut(&cluster).map(Arc::make_mut) {
                     // The first loss counts: a second word about it must not restart the clock.
                     if !matches!(known.link, Link::Unreachable { .. }) {
                         known.link = Link::Unreachable { since: at };
@@ -167,7 +170,7 @@ impl Fleet {
             }
             FleetEvent::Capacity { cluster, capacity } => {
                 self.promises.forget(&cluster);
-                if let Some(known) = self.clusters.get_mut(&cluster) {
+                if let Some(known) = self.clusters.get_mut(&cluster).map(Arc::make_mut) {
                     known.grown = potential::grown(Some(&capacity), &known.potential);
                     known.capacity = Some(capacity);
                 }
@@ -237,13 +240,28 @@ impl Fleet {
 
     /// All clusters, by name.
     pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
-        self.clusters.values()
+        self.clusters.values().map(Arc::as_ref)
+    }
+
+    /// All clusters as they are now, by name: what is asked of them need not hold up who changes them.
+    #[must_use]
+    pub fn shared(&self) -> Vec<Arc<Cluster>> {
+        self.clusters.values().cloned().collect()
+    }
+
+    /// Whether these are all clusters, by name, with the labels that they have now.
+    #[must_use]
+    pub fn has_labels_of(&self, clusters: &[Arc<Cluster>]) -> bool {
+        let is_alike = |(now, then): (&Arc<Cluster>, &Arc<Cluster>)| {
+            Arc::ptr_eq(now, then) || now.name == then.name && now.labels == then.labels
+        };
+        self.clusters.len() == clusters.len() && self.clusters.values().zip(clusters).all(is_alike)
     }
 
     /// One cluster.
     #[must_use]
     pub fn cluster(&self, name: &str) -> Option<&Cluster> {
-        self.clusters.get(name)
+        self.clusters.get(name).map(Arc::as_ref)
     }
 
     /// Labels of a namespace of the hub; none where it is not known.

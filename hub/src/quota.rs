@@ -9,12 +9,12 @@ mod product;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::fleet::{ClusterName, Fleet, PlacementKey};
-use crate::need::Need;
-use crate::scheduler::{Decision, Request, schedule, suits};
+use crate::need::{GpuNeed, Need};
+use crate::scheduler::{Decision, Division, Request, Workload, schedule, suits};
 
 pub use custom_resource::{Use, status};
 
@@ -61,19 +61,29 @@ pub struct Exceeded {
     pub needs: u32,
     /// GPUs that are left.
     pub left: u32,
+    /// Where it is already and would take more, the cluster that would take most, and all that it would take there.
+    pub growing: Option<(ClusterName, u32)>,
 }
 
 impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { quota, limit, needs, left } = self;
+        let Self { quota, limit, needs, left, growing } = self;
         let gpus = if limit.product == "*" { "GPUs".to_owned() } else { format!("GPUs ({})", limit.product) };
         write!(
             f,
             "needs {needs} {gpus}, {left} of {} left in GPUQuota {quota}; ask its owner for more, or free some",
             limit.gpus
-        )
+        )?;
+        match growing {
+            Some((cluster, gpus)) => write!(f, "; it runs in {cluster}, where it would take {gpus}"),
+            None => Ok(()),
+        }
     }
 }
+
+/// Most times that a decision is tried anew with only those clusters refused in which the placement takes most: after these all
+/// are refused for which the limit counts.
+const TRIES: u32 = 8;
 
 /// Decides like [`schedule`], within the quotas of the placement's namespace: clusters where it would exceed one are
 /// refused, and others asked. Gives what the decision is charged; or the limit that it cannot keep where it is already.
@@ -83,26 +93,57 @@ pub fn decide(
     quotas: &[Quota],
     ledger: &Charged,
 ) -> Result<(Decision, Vec<Charge>), Exceeded> {
+    let mut tries = 0;
     loop {
         let decision = schedule(request, fleet);
         let charges = charges(request, &decision);
         let Some(exceeded) = exceeded(request, fleet, quotas, ledger, &charges) else {
             return Ok((decision, charges));
         };
-        // All of these, not only the ones that were chosen now: the next best would exceed it as well.
+        // All of these, not only the ones that were chosen now: the next best would exceed it as well. Where overrides make it
+        // take more in some clusters than in others, those first that take most.
         let fits = fleet.clusters().filter(|cluster| !request.is_in(&cluster.name));
-        let counted: Vec<_> = fits
+        let counted: Vec<(&ClusterName, u32)> = fits
             .filter(|cluster| !request.over_quota.contains_key(cluster.name.as_str()))
-            .filter(|cluster| request.may_count(fleet, &cluster.name, &exceeded.limit))
-            .map(|cluster| cluster.name.to_string())
+            .filter_map(|cluster| {
+                Some((&cluster.name, request.takes(fleet, &cluster.name, &exceeded.limit)?))
+            })
             .collect();
-        let chosen = |name: &String| decision.chosen.iter().any(|chosen| chosen.cluster.as_str() == name);
-        if !counted.iter().any(chosen) {
-            return Err(exceeded);
-        }
-        let message = exceeded.to_string();
-        request.over_quota.extend(counted.into_iter().map(|name| (name, message.clone())));
+        let new: BTreeSet<&ClusterName> = decision.chosen.iter().map(|chosen| &chosen.cluster).collect();
+        let chosen = counted.iter().filter(|(name, _)| new.contains(name));
+        let Some(most) = chosen.map(|(_, takes)| *takes).max() else {
+            let growing = growing(request, ledger, &charges);
+            return Err(Exceeded { growing, ..exceeded });
+        };
+        tries += 1;
+        let is_alike = request.variants.is_empty() || tries > TRIES;
+        let refused =
+            counted.into_iter().filter(|(_, takes)| is_alike || *takes >= most).map(|(name, takes)| {
+                // In place of the one that takes most.
+                let needs = if request.policy.division == Division::Divided || request.variants.is_empty() {
+                    exceeded.needs
+                } else {
+                    exceeded.needs.saturating_sub(most).saturating_add(takes)
+                };
+                (name.to_string(), Exceeded { needs, ..exceeded.clone() }.to_string())
+            });
+        let refused: Vec<(String, String)> = refused.collect();
+        request.over_quota.extend(refused);
     }
+}
+
+/// The cluster in which a placement is and would take most of what it takes more than it has, and all that it would take there.
+fn growing(request: &Request, ledger: &Charged, charges: &[Charge]) -> Option<(ClusterName, u32)> {
+    let own = ledger.get(&request.placement).map(Vec::as_slice).unwrap_or_default();
+    let of = |charges: &[Charge], cluster: &ClusterName| {
+        let here = charges.iter().filter(|charge| charge.cluster == *cluster);
+        here.map(|charge| charge.gpus).fold(0, u32::saturating_add)
+    };
+    let there = request.previous.iter().map(|row| &row.cluster);
+    let grown = there.map(|cluster| (of(charges, cluster), of(own, cluster), cluster));
+    let grown = grown.filter(|(takes, has, _)| takes > has);
+    let (takes, _, cluster) = grown.max_by_key(|(takes, has, _)| takes - has)?;
+    Some((cluster.clone(), takes))
 }
 
 /// The first limit that the placement would exceed by growing.
@@ -119,7 +160,13 @@ fn exceeded(
             let has = total(own, limit, fleet);
             let needs = total(charges, limit, fleet).saturating_sub(has);
             let left = limit.gpus.saturating_sub(used(&request.placement.namespace, limit, fleet, ledger));
-            (needs > left).then(|| Exceeded { quota: quota.name.clone(), limit: limit.clone(), needs, left })
+            (needs > left).then(|| Exceeded {
+                quota: quota.name.clone(),
+                limit: limit.clone(),
+                needs,
+                left,
+                growing: None,
+            })
         },
     )
 }
@@ -152,9 +199,8 @@ fn counts(need: &Need, cluster: &ClusterName, limit: &Limit, fleet: &Fleet) -> b
 fn charges(request: &Request, decision: &Decision) -> Vec<Charge> {
     let mut charges = Vec::new();
     for chosen in decision.chosen.iter().filter(|chosen| !chosen.is_replaced()) {
-        for workload in &request.workloads {
-            let need = request.policy.narrow(&workload.need);
-            let granted = chosen.replicas.iter().find(|granted| granted.uid == workload.object.uid);
+        for Workload { object, need } in request.workloads_in(&chosen.cluster) {
+            let granted = chosen.replicas.iter().find(|granted| granted.uid == object.uid);
             let replicas = match granted {
                 Some(granted) if granted.divided => granted.replicas,
                 Some(granted) => granted.replicas.max(need.replicas),
@@ -180,9 +226,13 @@ impl Request {
         self.previous.iter().any(|row| row.cluster == *cluster)
     }
 
-    /// Whether anything of the placement would count under the limit in that cluster.
-    fn may_count(&self, fleet: &Fleet, cluster: &ClusterName, limit: &Limit) -> bool {
-        let needs = self.workloads.iter().map(|workload| self.policy.narrow(&workload.need));
-        needs.into_iter().any(|need| counts(&need, cluster, limit, fleet))
+    /// GPUs that count under the limit if all of the placement runs in that cluster; none if nothing of it would count there.
+    fn takes(&self, fleet: &Fleet, cluster: &ClusterName, limit: &Limit) -> Option<u32> {
+        let counted = self.workloads_in(cluster).filter(|one| counts(&one.need, cluster, limit, fleet));
+        let gpus = counted.map(|Workload { need, .. }| {
+            let replicas = if need.replicated { need.replicas.max(need.most_replicas) } else { 1 };
+            need.gpu.as_ref().map_or(0, GpuNeed::total).saturating_mul(replicas)
+        });
+        gpus.reduce(u32::saturating_add)
     }
 }

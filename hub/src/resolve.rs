@@ -11,25 +11,37 @@ mod secret;
 mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::fleet::{Cluster, ClusterName, PlacementKey};
 
-pub use overrides::{Override, read};
+pub use overrides::{Concerned, MOST_OPERATIONS, Override, read};
+use overrides::{SCHEDULED, Size, Why};
 pub use secret::secret;
 
+/// The largest object that a cluster is sent, bytes: etcd takes no larger request (1.5 MiB), and it fits into one message.
+pub const MOST_BYTES: usize = 3 << 19;
 /// Labels and annotations under this prefix are the fleet's own and stay on the hub.
 const OWN_PREFIX: &str = "nimfleet.io/";
 
 /// What a cluster is sent for one object.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload {
-    /// `{apiVersion, kind, metadata{name, namespace, labels, annotations}, spec}` as canonical JSON.
-    pub bytes: Vec<u8>,
+    /// `{apiVersion, kind, metadata{name, namespace, labels, annotations}, spec}` as canonical JSON, shared by all clusters that
+    /// are sent it.
+    pub bytes: Arc<[u8]>,
     /// SHA-256 of the bytes, hex.
     pub hash: String,
+}
+
+impl Payload {
+    fn new(bytes: Vec<u8>) -> Self {
+        let hash = hex::encode(Sha256::digest(&bytes));
+        Self { bytes: bytes.into(), hash }
+    }
 }
 
 impl fmt::Debug for Payload {
@@ -70,6 +82,17 @@ pub enum ResolveError {
         /// What is wrong.
         reason: String,
     },
+    /// More operations than a placement may have.
+    #[error(
+        "{placement}: spec.overrides: {count} operations in all of them together, at most {MOST_OPERATIONS}: change what all \
+         clusters need in the object itself, or split the placement"
+    )]
+    Operations {
+        /// The placement.
+        placement: PlacementKey,
+        /// How many.
+        count: usize,
+    },
     /// An operation that does not work on this object.
     #[error(
         "{}: spec.overrides[{index}].jsonPatch[{operation}] at {path}: {reason} in {subject}",
@@ -86,6 +109,34 @@ pub enum ResolveError {
         path: String,
         /// What is wrong.
         reason: String,
+    },
+    /// An operation that makes an object larger than a cluster takes.
+    #[error(
+        "{}: spec.overrides[{index}].jsonPatch[{operation}]: {subject}: as it would be sent it has {bytes} bytes, more than the \
+         {MOST_BYTES} that a cluster's API server takes: make {} smaller",
+        subject.placement, subject.kind
+    )]
+    TooLarge {
+        /// What was resolved.
+        subject: Box<Subject>,
+        /// Which override.
+        index: usize,
+        /// Which operation.
+        operation: usize,
+        /// Bytes after it.
+        bytes: usize,
+    },
+    /// An override of what the scheduler decides.
+    #[error(
+        "{}: spec.overrides changes {field} of {subject}: it is the scheduler's: use replicaScheduling, or change the object \
+         itself",
+        subject.placement
+    )]
+    Scheduled {
+        /// What was resolved.
+        subject: Box<Subject>,
+        /// What it changes.
+        field: &'static str,
     },
     /// An override that makes another object of it.
     #[error("{}: spec.overrides changes {field} of {subject}: it must stay", subject.placement)]
@@ -124,19 +175,42 @@ pub fn resolve(
     replicas: Option<u32>,
     overrides: &[Override],
 ) -> Result<Payload, ResolveError> {
+    let concerned = Concerned::of(overrides, cluster);
+    let mut resolved = overridden(placement, object, &cluster.name, overrides, concerned)?;
+    if let (Some(replicas), Some(spec)) = (replicas, resolved.get_mut("spec").and_then(Value::as_object_mut))
+    {
+        spec.insert("replicas".to_owned(), Value::from(replicas));
+    }
+    Ok(Payload::new(canonical::bytes(&resolved)))
+}
+
+/// What of `object`, as stored on the hub, is its user's, changed by those overrides that concern `cluster`.
+pub fn overridden(
+    placement: &PlacementKey,
+    object: &Value,
+    cluster: &ClusterName,
+    overrides: &[Override],
+    concerned: Concerned,
+) -> Result<Value, ResolveError> {
     let original = forwarded(object)?;
+    if concerned.is_empty() {
+        return Ok(original);
+    }
     let subject = || {
         let (kind, name) = (text(&original, "/kind"), text(&original, "/metadata/name"));
-        Box::new(Subject { placement: placement.clone(), kind, name, cluster: cluster.name.clone() })
+        Box::new(Subject { placement: placement.clone(), kind, name, cluster: cluster.clone() })
     };
     let mut resolved = original.clone();
-    for (index, one) in overrides.iter().enumerate().filter(|(_, one)| one.concerns(cluster)) {
-        one.apply(&mut resolved).map_err(|failed| ResolveError::Patch {
-            subject: subject(),
-            index,
-            operation: failed.operation,
-            path: failed.path,
-            reason: failed.reason,
+    let mut size = Size::of(&resolved);
+    for (index, one) in overrides.iter().enumerate().filter(|(index, _)| concerned.has(*index)) {
+        one.apply(&mut resolved, &mut size).map_err(|failed| {
+            let (subject, operation) = (subject(), failed.operation);
+            match failed.why {
+                Why::Patch { path, reason } => {
+                    ResolveError::Patch { subject, index, operation, path, reason }
+                }
+                Why::TooLarge(bytes) => ResolveError::TooLarge { subject, index, operation, bytes },
+            }
         })?;
     }
     for (pointer, field) in IDENTITY {
@@ -144,15 +218,19 @@ pub fn resolve(
             return Err(ResolveError::Identity { subject: subject(), field });
         }
     }
-    // After the overrides, which may have put a status or an owner in.
-    let mut resolved = forwarded(&resolved)?;
-    if let (Some(replicas), Some(spec)) = (replicas, resolved.get_mut("spec").and_then(Value::as_object_mut))
-    {
-        spec.insert("replicas".to_owned(), Value::from(replicas));
+    for (pointer, field) in SCHEDULED {
+        if resolved.pointer(pointer) != original.pointer(pointer) {
+            return Err(ResolveError::Scheduled { subject: subject(), field });
+        }
     }
-    let bytes = canonical::bytes(&resolved);
-    let hash = hex::encode(Sha256::digest(&bytes));
-    Ok(Payload { bytes, hash })
+    // After the overrides, which may have put a status or an owner in.
+    forwarded(&resolved)
+}
+
+/// Bytes of a stored object as it would be sent without overrides.
+#[must_use]
+pub fn size(object: &Value) -> usize {
+    forwarded(object).map_or(0, |forwarded| canonical::size(&forwarded))
 }
 
 /// What an override must not change.

@@ -38,6 +38,7 @@ mod select;
 mod share;
 #[cfg(test)]
 pub(crate) mod tests;
+mod variants;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -55,12 +56,13 @@ pub use explain::{NAMED, RefusalSummary, Sentence};
 pub use policy::{
     Affinity, CacheLocality, CapacityStrategy, ClusterSet, Division, Expression, Failover, GpuRequirement,
     InvalidPolicy, OnUnreachable, Policy, Preferred, ShareBy, Shares, SpreadConstraint, Tier, Toleration,
-    Weights,
+    Verdicts, Weights,
 };
 pub use reason::Reason;
 pub(crate) use room::{seats, suits};
 pub use run::schedule;
 pub use score::{Part, Score};
+pub use variants::Variants;
 
 /// One placement that wants clusters.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,8 +71,12 @@ pub struct Request {
     pub placement: PlacementKey,
     /// What its user wants.
     pub policy: Policy,
-    /// The objects that go together.
+    /// The objects that go together, as they are stored.
     pub workloads: Vec<Workload>,
+    /// What they take where overrides change them.
+    pub variants: Variants,
+    /// What the expressions of the policy say of clusters, where that was asked before the decision.
+    pub verdicts: Verdicts,
     /// Where it is placed now.
     pub previous: Vec<Previous>,
     /// Clusters whose spokes have refused it, by name.

@@ -8,8 +8,7 @@ mod score;
 mod selected;
 
 use k8s_openapi::api::core::v1::Toleration;
-use kube::CustomResource;
-use schemars::JsonSchema;
+use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::NIMPlacementStatus;
@@ -24,7 +23,7 @@ pub use score::{CacheLocality, CapacityStrategy, ScoreWeights};
 pub use selected::{ResourceSelector, SelectedKind};
 
 /// What shall run where. All selected objects go together to the same clusters.
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "nimfleet.io",
     version = "v1alpha1",
@@ -43,6 +42,11 @@ pub use selected::{ResourceSelector, SelectedKind};
     printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.reason"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
+#[x_kube(validation = (
+    "!has(self.overrides) || self.overrides.map(o, size(o.jsonPatch)).sum() <= 64",
+    "spec.overrides: at most 64 operations in all of them together: change what all clusters need in the object itself, or split \
+     the placement"
+))]
 #[serde(rename_all = "camelCase")]
 pub struct NIMPlacementSpec {
     /// The objects, by name or by labels, in the placement's namespace. At least one selector.
@@ -99,7 +103,7 @@ pub struct NIMPlacementSpec {
     /// How replicas spread over the chosen clusters. Default `Duplicated`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_scheduling: Option<ReplicaScheduling>,
-    /// Changes to the objects for some clusters, in order. Default none.
+    /// Changes to the objects for some clusters, in order, of at most 64 operations together. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub overrides: Vec<ClusterOverride>,

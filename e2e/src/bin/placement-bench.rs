@@ -1,5 +1,6 @@
 //! `placement-bench`: how fast the scheduler decides, what one changed cluster costs, and what clusters and assignments take
-//! in memory. One core, no clusters: the scheduler and the model of the fleet as they are in the hub.
+//! in memory. One core, no clusters: the scheduler and the model of the fleet as they are in the hub. `--worst`: what an author can
+//! make a single decision cost.
 //!
 //! A changed cluster wakes what the hub wakes: placements that wait for something. What is placed in full is not asked again.
 
@@ -7,6 +8,8 @@
 
 #[path = "../../../hub/benches/mix.rs"]
 mod mix;
+#[path = "placement-bench/worst.rs"]
+mod worst;
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +26,9 @@ struct Args {
     /// Placements, of which one in ten is a gang, one has a CEL expression, and one is spread over three regions.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     placements: u32,
+    /// Instead, the inputs that a single decision takes longest for.
+    #[arg(long)]
+    worst: bool,
     /// Prints the result on one line.
     #[arg(long)]
     json: bool,
@@ -34,6 +40,15 @@ const CHANGES: usize = 50;
 fn main() {
     let args = Args::parse();
     let clusters = usize::try_from(args.clusters).unwrap_or(usize::MAX);
+    if args.worst {
+        for worst::Took { case, asking, deciding, chosen } in worst::cases(clusters) {
+            let (asking, deciding) = (asking.as_secs_f64() * 1e3, deciding.as_secs_f64() * 1e3);
+            println!(
+                "{deciding:9.1} ms under the lock, {asking:7.1} ms before it, {chosen:5} clusters: {case}"
+            );
+        }
+        return;
+    }
     let before = resident();
     let mut fleet = mix::fleet(clusters);
     let bytes_per_cluster = resident().saturating_sub(before) / u64::from(args.clusters);

@@ -11,17 +11,19 @@ mod push;
 mod report;
 pub(crate) mod rows;
 mod secrets;
+pub(crate) mod variants;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
-use crds::fleet::Decision;
+use crds::fleet::{Decision, NIMPlacement};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::fault::Fault;
 use super::{Hub, time_until};
 use crate::fleet::{FleetEvent, PlacementKey};
-use crate::need::Need;
+use crate::scheduler::Policy;
 use secrets::Listed;
 
 use desk::Turn;
@@ -30,10 +32,11 @@ use observe::Observed;
 pub(crate) use ask::{Assignment, assignments, explanation, simulation};
 pub(super) use desk::Desk;
 pub(super) use observe::plain;
-pub(super) use plan::charges_of;
 pub use plan::grants;
+pub(super) use plan::{charges_of, narrowed};
 pub(super) use report::{report, turned};
 pub(super) use rows::{Rows, SECRET};
+pub(super) use variants::Needs;
 
 /// What the hub remembers of one placement between reconciles.
 #[derive(Debug, Default)]
@@ -42,8 +45,10 @@ pub(super) struct Book {
     pub(super) rows: Rows,
     /// Content of each slice as written, by name.
     pub(super) slices: BTreeMap<String, Vec<Decision>>,
-    /// What a replica of every object that was seen takes: one that is gone still holds it while it leaves.
-    pub(super) needs: HashMap<String, Need>,
+    /// What a replica of every object that was seen takes, in every cluster.
+    pub(super) needs: Needs,
+    /// What the placement's spec asks for, as it was read last.
+    pub(super) policy: Option<(Arc<NIMPlacement>, Policy)>,
     /// Hash sent, by cluster and uid.
     sent: HashMap<(String, String), String>,
     /// Objects given to the link, so that what no row names any longer is taken out of it.
@@ -63,10 +68,10 @@ pub(super) struct Book {
 impl Book {
     /// Forgets the needs of objects that the placement neither selects nor has anywhere any more.
     fn forget_needs(&mut self, observed: &Observed) {
-        let placed = self.rows.objects().map(|(_, object)| &object.uid);
-        let kept: HashSet<&String> =
-            observed.selected.iter().map(|one| &one.object.uid).chain(placed).collect();
-        self.needs.retain(|uid, _| kept.contains(uid));
+        let placed = self.rows.objects().map(|(_, object)| object.uid.as_str());
+        let kept: HashSet<&str> =
+            observed.selected.iter().map(|one| one.object.uid.as_str()).chain(placed).collect();
+        self.needs.retain(|uid| kept.contains(uid));
     }
 }
 

@@ -13,6 +13,7 @@ use kube::runtime::reflector::store::Writer;
 use kube::{Api, Client, Resource, ResourceExt};
 use runtime::health::TURN;
 use runtime::{Broken, Ending, Health, Queue, Tasks};
+use serde_json::Value;
 use tokio::sync::{Notify, mpsc, watch as signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -29,9 +30,7 @@ use crate::failover::Limits;
 use crate::fleet::{ClusterName, FleetEvent, PlacementKey};
 use crate::link::{Fleetbox, LinkEvent};
 use crate::metrics::Metrics;
-use crate::need;
 use crate::pki::{Salt, Trust};
-use crate::scheduler::Policy;
 
 /// Placements worked on at once: their turns mostly wait for the API server.
 const WORKERS: usize = 16;
@@ -354,25 +353,30 @@ fn restore(hub: &Hub) {
             book.rows.add(&slice);
         }
     }
+    let mut objects: HashMap<PlacementKey, Vec<(String, Value)>> = HashMap::new();
     let placements = hub.stores.placements.state();
     let namespaces: BTreeSet<String> =
         placements.iter().filter_map(|placement| placement.namespace()).collect();
     for kind in NIM_KINDS {
         for namespace in &namespaces {
             for object in hub.stores.objects_of(kind, namespace) {
-                restore_object(hub, kind, namespace, &object);
+                restore_object(hub, kind, namespace, &object, &mut objects);
             }
         }
     }
+    let clusters = hub.live().fleet.shared();
     let books: Vec<_> = {
         let books = hub.books.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         books.iter().map(|(key, book)| (key.clone(), book.clone())).collect()
     };
     for (placement, book) in books {
-        if let Ok(book) = book.try_lock() {
+        if let Ok(mut book) = book.try_lock() {
             let known = hub.stores.placement(&placement.namespace, &placement.name);
-            let priority = known.and_then(|known| known.spec.priority).unwrap_or_default();
-            let grants = grants(&book.rows, &book.needs, priority);
+            let priority = known.as_ref().and_then(|known| known.spec.priority).unwrap_or_default();
+            let objects = objects.remove(&placement).unwrap_or_default();
+            let known = known.as_deref();
+            book.needs = placement::narrowed(&placement, known, &objects, &book.rows, &clusters);
+            let grants = grants(&book.rows, |cluster, uid| book.needs.get(cluster, uid), priority);
             let charges = placement::charges_of(&book.rows, &book.needs);
             hub.live().charged.insert(placement.clone(), charges);
             hub.live().lists_secrets(&placement, &book.rows);
@@ -381,21 +385,18 @@ fn restore(hub: &Hub) {
     }
 }
 
-fn restore_object(hub: &Hub, kind: &str, namespace: &str, object: &kube::api::DynamicObject) {
+fn restore_object(
+    hub: &Hub,
+    kind: &str,
+    namespace: &str,
+    object: &kube::api::DynamicObject,
+    objects: &mut HashMap<PlacementKey, Vec<(String, Value)>>,
+) {
     let (Some(name), Some(uid)) = (owner(object), object.uid()) else { return };
     let owner = PlacementKey { namespace: namespace.to_owned(), name: name.to_owned() };
-    let book = hub.book(&owner);
-    hub.live().claims.insert(uid.clone(), owner);
-    let cache = need::cache_name(&object.data);
-    let cache = cache.and_then(|cache| hub.stores.object("NIMCache", namespace, cache));
-    let cache = cache.map(|cache| placement::plain(&cache, "NIMCache"));
-    let policy =
-        hub.stores.placement(namespace, name).and_then(|placement| Policy::try_from(&placement.spec).ok());
-    if let (Ok(need), Ok(mut book)) =
-        (need::need(&placement::plain(object, kind), cache.as_ref()), book.try_lock())
-    {
-        book.needs.insert(uid, policy.unwrap_or_default().narrow(&need));
-    }
+    hub.book(&owner);
+    hub.live().claims.insert(uid.clone(), owner.clone());
+    objects.entry(owner).or_default().push((uid, placement::plain(object, kind)));
 }
 
 #[cfg(test)]

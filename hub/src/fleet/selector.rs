@@ -1,5 +1,7 @@
 //! Label selectors, parsed once and then asked.
 
+use std::collections::HashSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::Labelled;
@@ -12,10 +14,38 @@ pub struct Selector {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Requirement {
-    In(String, Vec<String>),
-    NotIn(String, Vec<String>),
+    In(String, Values),
+    NotIn(String, Values),
     Exists(String),
     Absent(String),
+}
+
+/// What a requirement compares with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Values {
+    /// As they were given.
+    given: Vec<String>,
+    /// The same, where looking through them takes long.
+    known: Option<HashSet<String>>,
+}
+
+/// Values that are looked through; more are looked up.
+const FEW: usize = 16;
+/// Most requirements of one selector: every decision asks every cluster.
+const MOST: usize = 64;
+
+impl Values {
+    fn new(given: Vec<String>) -> Self {
+        let known = (given.len() > FEW).then(|| given.iter().cloned().collect());
+        Self { given, known }
+    }
+
+    fn has(&self, value: &str) -> bool {
+        match &self.known {
+            Some(known) => known.contains(value),
+            None => self.given.iter().any(|one| one == value),
+        }
+    }
 }
 
 /// A selector that cannot be understood.
@@ -28,6 +58,12 @@ pub enum InvalidSelector {
         key: String,
         /// What was given.
         operator: String,
+    },
+    /// More requirements than are asked of every cluster.
+    #[error("label selector: {count} requirements, at most {MOST}")]
+    TooMany {
+        /// How many.
+        count: usize,
     },
     /// `In` and `NotIn` compare with something.
     #[error("label selector: key {key:?}: operator {operator} needs at least one value")]
@@ -64,9 +100,11 @@ impl std::fmt::Display for Selector {
                 f.write_str(",")?;
             }
             match requirement {
-                Requirement::In(key, values) if values.len() == 1 => write!(f, "{key}={}", values[0])?,
-                Requirement::In(key, values) => write!(f, "{key} in ({})", values.join(","))?,
-                Requirement::NotIn(key, values) => write!(f, "{key} notin ({})", values.join(","))?,
+                Requirement::In(key, Values { given, .. }) if given.len() == 1 => {
+                    write!(f, "{key}={}", given[0])?;
+                }
+                Requirement::In(key, values) => write!(f, "{key} in ({})", values.given.join(","))?,
+                Requirement::NotIn(key, values) => write!(f, "{key} notin ({})", values.given.join(","))?,
                 Requirement::Exists(key) => f.write_str(key)?,
                 Requirement::Absent(key) => write!(f, "!{key}")?,
             }
@@ -84,34 +122,37 @@ impl Requirement {
 
     fn holds(&self, labels: &impl Labelled) -> bool {
         match self {
-            Self::In(key, values) => labels.any(key, &mut |value| is_of(values, value)) == Some(true),
-            Self::NotIn(key, values) => labels.any(key, &mut |value| is_of(values, value)) != Some(true),
+            Self::In(key, values) => labels.any(key, &mut |value| values.has(value)) == Some(true),
+            Self::NotIn(key, values) => labels.any(key, &mut |value| values.has(value)) != Some(true),
             Self::Exists(key) => labels.any(key, &mut |_| true).is_some(),
             Self::Absent(key) => labels.any(key, &mut |_| true).is_none(),
         }
     }
 }
 
-fn is_of(values: &[String], value: &str) -> bool {
-    values.iter().any(|one| one == value)
-}
-
 impl TryFrom<&LabelSelector> for Selector {
     type Error = InvalidSelector;
 
     fn try_from(selector: &LabelSelector) -> Result<Self, Self::Error> {
+        let expressions = selector.match_expressions.iter().flatten();
+        let count = selector.match_labels.as_ref().map_or(0, std::collections::BTreeMap::len)
+            + expressions.clone().count();
+        if count > MOST {
+            return Err(InvalidSelector::TooMany { count });
+        }
         let labels = selector.match_labels.iter().flatten();
-        let mut requirements: Vec<_> =
-            labels.map(|(key, value)| Requirement::In(key.clone(), vec![value.clone()])).collect();
-        for expression in selector.match_expressions.iter().flatten() {
+        let mut requirements: Vec<_> = labels
+            .map(|(key, value)| Requirement::In(key.clone(), Values::new(vec![value.clone()])))
+            .collect();
+        for expression in expressions {
             let key = expression.key.clone();
             let values = expression.values.clone().unwrap_or_default();
             let empty = values.is_empty();
             requirements.push(match expression.operator.as_str() {
                 "In" if empty => return Err(InvalidSelector::NoValues { key, operator: "In" }),
                 "NotIn" if empty => return Err(InvalidSelector::NoValues { key, operator: "NotIn" }),
-                "In" => Requirement::In(key, values),
-                "NotIn" => Requirement::NotIn(key, values),
+                "In" => Requirement::In(key, Values::new(values)),
+                "NotIn" => Requirement::NotIn(key, Values::new(values)),
                 "Exists" => Requirement::Exists(key),
                 "DoesNotExist" => Requirement::Absent(key),
                 other => return Err(InvalidSelector::Operator { key, operator: other.to_owned() }),
@@ -167,6 +208,21 @@ mod tests {
             {"key": "zone", "operator": "NotIn", "values": ["a", "b"]}, {"key": "batch", "operator": "DoesNotExist"}]}));
         assert_eq!(selector.unwrap().to_string(), "team=ml,zone notin (a,b),!batch");
         assert_eq!(parse(&serde_json::json!({})).unwrap().to_string(), "any");
+    }
+
+    #[test]
+    fn long_lists_mean_what_short_ones_mean_and_too_many_requirements_are_refused() {
+        let values: Vec<String> = (0..100).map(|index| format!("v{index}")).collect();
+        let labels = BTreeMap::from([("a".to_owned(), "v99".to_owned())]);
+        for (operator, matches) in [("In", true), ("NotIn", false)] {
+            let json = serde_json::json!({"matchExpressions": [{"key": "a", "operator": operator, "values": values}]});
+            assert_eq!(parse(&json).unwrap().matches(&labels), matches);
+        }
+        let many: Vec<_> = (0..65)
+            .map(|index| serde_json::json!({"key": format!("k{index}"), "operator": "DoesNotExist"}))
+            .collect();
+        let error = parse(&serde_json::json!({"matchExpressions": many})).unwrap_err().to_string();
+        assert!(error.contains("65 requirements, at most 64"), "{error}");
     }
 
     #[test]

@@ -192,3 +192,17 @@ fn promises_follow_every_event() {
     fleet.apply(FleetEvent::Granted { placement: placement.clone(), grants: vec![] });
     assert_eq!(owed(&fleet), 0, "nothing is granted any more");
 }
+
+#[test]
+fn who_looks_at_shared_clusters_sees_them_as_they_were() {
+    let mut fleet = joined();
+    let before = fleet.shared();
+    assert!(fleet.has_labels_of(&before));
+    fleet.apply(FleetEvent::Connected { cluster: name("east"), agent: Agent::default(), at: at(0) });
+    assert_eq!((before[0].link, fleet.cluster("east").unwrap().link), (Link::Never, Link::Connected));
+    assert!(fleet.has_labels_of(&before), "a session changes no label");
+    let labels = BTreeMap::from([("tier".to_owned(), "gold".to_owned())]);
+    let admin = Admin { accepted: true, labels, ..Admin::default() };
+    fleet.apply(FleetEvent::Admin { cluster: name("east"), admin });
+    assert!(!fleet.has_labels_of(&before) && !fleet.has_labels_of(&[]));
+}

@@ -53,7 +53,7 @@ impl fmt::Debug for DesiredObject {
 
 impl DesiredObject {
     /// The largest payload that is sent, bytes: etcd takes no larger request (1.5 MiB), and it fits into one message.
-    pub const MOST_BYTES: usize = 3 << 19;
+    pub const MOST_BYTES: usize = crate::resolve::MOST_BYTES;
 
     /// Whether it is the same object in the same version.
     pub(super) fn is_same(&self, other: &Self) -> bool {

@@ -118,3 +118,62 @@ proptest! {
         }
     }
 }
+
+/// What one object takes in some clusters.
+fn overridden(request: &mut Request, gpus: u32, clusters: &[&str]) {
+    let need = service("x", gpus, request.workloads[0].need.replicas).need;
+    request.variants.add(Ok(vec![need]), clusters.iter().map(|name| name.parse().unwrap()));
+}
+
+#[test]
+fn an_override_is_charged_where_it_counts_and_the_numbers_are_those_of_the_cluster() {
+    let (mut fleet, mut ledger, quotas) = (two_clusters(), Charged::new(), quota(&[("*", 2)]));
+    let mut chat = request("chat", vec![service("llm", 1, 1)]);
+    chat.policy.affinity.cluster_names = vec!["west".into()];
+    overridden(&mut chat, 3, &["west"]);
+    let decision = place(&mut fleet, &mut chat, &quotas, &mut ledger).unwrap();
+    assert_eq!(decision.outcome.reason, Reason::QuotaExceeded, "{decision:?}");
+    assert!(
+        decision.outcome.message.contains("west: needs 3 GPUs, 2 of 2 left in GPUQuota team"),
+        "{decision:?}"
+    );
+    // Where no override makes it larger it fits, and it goes there.
+    chat.policy.affinity.cluster_names.clear();
+    let decision = place(&mut fleet, &mut chat, &quotas, &mut ledger).unwrap();
+    assert_eq!(chosen(&decision), ["east"]);
+    assert_eq!(used("nim", &quotas[0].limits[0], &fleet, &ledger), 1);
+    let west = decision.refused.iter().find(|one| one.cluster == "west");
+    assert!(west.is_none_or(|west| west.message.contains("needs 3 GPUs")), "{decision:?}");
+}
+
+#[test]
+fn an_override_that_grows_where_it_runs_is_refused_and_names_the_cluster() {
+    let (mut fleet, mut ledger, quotas) = (two_clusters(), Charged::new(), quota(&[("*", 3)]));
+    let mut chat = request("chat", vec![service("llm", 1, 1)]);
+    overridden(&mut chat, 3, &["east", "west"]);
+    let first = place(&mut fleet, &mut chat, &quotas, &mut ledger).unwrap();
+    assert_eq!(used("nim", &quotas[0].limits[0], &fleet, &ledger), 3);
+    let place_of = chosen(&first)[0].to_owned();
+    let mut more = request("chat", vec![service("llm", 1, 1)]);
+    more.previous.clone_from(&chat.previous);
+    overridden(&mut more, 4, &["east", "west"]);
+    let exceeded = place(&mut fleet, &mut more, &quotas, &mut ledger).unwrap_err();
+    assert_eq!((exceeded.needs, exceeded.left), (1, 0));
+    let words = format!("it runs in {place_of}, where it would take 4");
+    assert!(exceeded.to_string().contains(&words), "{exceeded}");
+}
+
+#[test]
+fn what_was_reserved_is_what_the_override_takes() {
+    let (mut fleet, mut ledger) = (two_clusters(), Charged::new());
+    let mut chat = request("chat", vec![service("llm", 1, 1)]);
+    chat.policy.affinity.cluster_names = vec!["west".into()];
+    overridden(&mut chat, 8, &["west"]);
+    place(&mut fleet, &mut chat, &[], &mut ledger).unwrap();
+    // Two nodes of 8: one is taken as a whole.
+    let mut next = request("next", vec![service("b", 8, 2)]);
+    next.policy.affinity.cluster_names = vec!["west".into()];
+    let decision = place(&mut fleet, &mut next, &[], &mut ledger).unwrap();
+    assert_eq!(decision.outcome.reason, Reason::NoClusterFits, "{decision:?}");
+    assert!(decision.outcome.message.contains("8 more promised"), "{decision:?}");
+}

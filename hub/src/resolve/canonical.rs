@@ -1,6 +1,7 @@
 //! Canonical JSON: one value, one sequence of bytes.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use serde_json::Value;
 
@@ -9,6 +10,25 @@ pub(super) fn bytes(value: &Value) -> Vec<u8> {
     let mut text = String::new();
     write(value, &mut text);
     text.into_bytes()
+}
+
+/// How many bytes that is, without making them.
+pub(super) fn size(value: &Value) -> usize {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.saturating_add(bytes.len());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // A JSON value is always written, and counting never fails.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 fn write(value: &Value, out: &mut String) {
@@ -53,5 +73,6 @@ mod tests {
             String::from_utf8(bytes(&value)).unwrap(),
             r#"{"a\"":"x\ny","aa":1.5,"b":[{"c":null,"d":1}]}"#
         );
+        assert_eq!(size(&value), bytes(&value).len());
     }
 }

@@ -38,8 +38,7 @@ pub fn secret(stored: &Secret, salt: &[u8]) -> Result<Payload, String> {
         "type": kind,
         "data": stored.data.clone().unwrap_or_default(),
     }));
-    let hash = hex::encode(Sha256::digest(&bytes));
-    Ok(Payload { bytes, hash })
+    Ok(Payload::new(bytes))
 }
 
 #[cfg(test)]

@@ -94,10 +94,89 @@ fn same_content_same_hash_whatever_the_server_added() {
 }
 
 #[test]
-fn divided_replicas_are_set_after_overrides() {
-    let all = json!([{"clusterNames": ["east"], "jsonPatch": [{"op": "replace", "path": "/spec/replicas", "value": 9}]}]);
-    assert_eq!(resolved(Some(2), all.clone()).unwrap()["spec"]["replicas"], 2);
-    assert_eq!(resolved(None, all).unwrap()["spec"]["replicas"], 9);
+fn divided_replicas_are_set_and_what_the_scheduler_decides_is_no_overrides() {
+    assert_eq!(resolved(Some(2), json!([])).unwrap()["spec"]["replicas"], 2);
+    assert_eq!(resolved(None, json!([])).unwrap()["spec"]["replicas"], 4);
+    let one = |operation: Value| json!([{"clusterNames": ["east"], "jsonPatch": [operation]}]);
+    for path in ["/spec/replicas", "/spec/scale", "/spec/scale/enabled", "/spec/scale/hpa/maxReplicas"] {
+        let all = one(json!({"op": "add", "path": path, "value": 9}));
+        let error =
+            read(&placement(), &serde_json::from_value::<Vec<ClusterOverride>>(all).unwrap()).unwrap_err();
+        let words =
+            format!("spec.overrides[0].jsonPatch[0]: {path} is the scheduler's: use replicaScheduling");
+        assert!(error.to_string().contains(&words), "{error}");
+    }
+    // Neither does a field that holds them change them.
+    for value in [json!({"replicas": 9}), json!({}), json!({"replicas": 4, "scale": {"enabled": true}})] {
+        let error =
+            resolved(None, one(json!({"op": "replace", "path": "/spec", "value": value}))).unwrap_err();
+        assert!(matches!(error, ResolveError::Scheduled { .. }), "{error}");
+        assert!(error.to_string().contains("is the scheduler's: use replicaScheduling"), "{error}");
+    }
+    // To look at them is no change, and what only begins like them is something else.
+    let looks = json!([{"clusterNames": ["east"], "jsonPatch": [
+        {"op": "test", "path": "/spec/replicas", "value": 4}, {"op": "add", "path": "/spec/replicasets", "value": 1}]}]);
+    assert_eq!(resolved(None, looks).unwrap()["spec"]["replicasets"], 1);
+}
+
+#[test]
+fn what_multiplies_is_refused_before_it_is_done() {
+    let values = json!([{"op": "add", "path": "/spec/annotations", "value": {"k": "x".repeat(1000)}}]);
+    for (op, index) in [("copy", 1), ("move", 3)] {
+        let mut operations = values.as_array().unwrap().clone();
+        operations.resize(index, values[0].clone());
+        operations.extend((0..30).map(
+            |i| json!({"op": op, "from": "/spec/annotations", "path": format!("/spec/annotations/a{i}")}),
+        ));
+        let all = json!([{"clusterNames": ["east"], "jsonPatch": operations}]);
+        let error =
+            read(&placement(), &serde_json::from_value::<Vec<ClusterOverride>>(all).unwrap()).unwrap_err();
+        let words = format!("nim/chat: spec.overrides[0].jsonPatch[{index}]: {op} is refused");
+        assert!(error.to_string().contains(&words) && error.to_string().contains("with add"), "{error}");
+    }
+}
+
+#[test]
+fn operations_are_counted_over_all_overrides() {
+    let of = |overrides: usize, operations: usize| {
+        let operation = json!({"op": "add", "path": "/spec/a", "value": 1});
+        let one = json!({"clusterNames": ["east"], "jsonPatch": vec![operation; operations]});
+        read(
+            &placement(),
+            &serde_json::from_value::<Vec<ClusterOverride>>(json!(vec![one; overrides])).unwrap(),
+        )
+    };
+    assert!(of(2, 32).is_ok() && of(64, 1).is_ok());
+    for (overrides, operations, count) in [(2, 33, "66"), (65, 1, "65"), (65, 0, "65")] {
+        let error = of(overrides, operations).unwrap_err().to_string();
+        assert!(error.contains(&format!("{count} operations")) && error.contains("at most 64"), "{error}");
+    }
+}
+
+#[test]
+fn a_patch_ends_at_the_operation_that_makes_too_much() {
+    let add = |name: &str, bytes: usize| json!({"op": "add", "path": format!("/spec/{name}"), "value": "x".repeat(bytes)});
+    let all = |operations: Vec<Value>| json!([{"clusterNames": ["east"], "jsonPatch": operations}]);
+    let error = resolved(None, all(vec![add("a", 1_000_000), add("b", 1_000_000), add("c", 1)])).unwrap_err();
+    for word in [
+        "nim/chat: spec.overrides[0].jsonPatch[1]: NIMService llm for cluster east: as it would be sent it has 2000",
+        "bytes, more than the 1572864 that a cluster's API server takes: make NIMService smaller",
+    ] {
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    // What makes way for something else is not counted twice.
+    let replaced = (0..20).map(|_| add("a", 1_000_000)).collect();
+    assert_eq!(resolved(None, all(replaced)).unwrap()["spec"]["a"].as_str().map(str::len), Some(1_000_000));
+    let exact = |bytes: usize| resolved(None, all(vec![add("a", bytes)]));
+    let small = size(
+        &serde_json::from_slice(
+            &resolve(&placement(), &stored(), &cluster("east", json!({})), None, &[]).unwrap().bytes,
+        )
+        .unwrap(),
+    );
+    let room = MOST_BYTES - small - r#","a":"""#.len();
+    assert!(exact(room).is_ok());
+    assert!(matches!(exact(room + 1), Err(ResolveError::TooLarge { bytes, .. }) if bytes == MOST_BYTES + 1));
 }
 
 #[test]

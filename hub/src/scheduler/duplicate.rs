@@ -1,5 +1,7 @@
 //! Every chosen cluster runs all replicas.
 
+use std::collections::BTreeSet;
+
 use super::{
     Cause, Granted, Workload,
     filter::free_block,
@@ -63,14 +65,19 @@ pub(super) fn spread<'a>(
         domains.add(candidates[i].cluster);
     }
     for i in come {
-        let Candidate { cluster, tier, .. } = candidates[i];
+        let Candidate { cluster, workloads, tier, .. } = candidates[i];
         let waits = candidates[i].left.waits;
         let points = candidates[i].spread(&domains, true);
-        spread.chosen.push(choice.comes(cluster, points, (tier, waits), replicated().map(full).collect()));
+        spread.chosen.push(choice.comes(
+            (cluster, workloads),
+            points,
+            (tier, waits),
+            replicated().map(full).collect(),
+        ));
     }
     for mut stays in stays {
         let mut granted: Vec<Granted> = Vec::new();
-        for workload in Workload::largest_first(workloads).into_iter().filter(|w| w.need.replicated) {
+        for workload in Workload::largest_first(stays.workloads).into_iter().filter(|w| w.need.replicated) {
             granted.push(grow(&mut stays, workload, &mut spread.shortfalls));
             unschedulable(choice, fleet, &stays, workload, &mut spread);
         }
@@ -106,7 +113,7 @@ fn rebalance<'a>(
         let mut points = kept.points;
         points.set(Score::Stickiness, 0);
         let left = kept.left.clone()?;
-        Some(Candidate { cluster: kept.cluster, left, points, tier: kept.tier })
+        Some(Candidate { cluster: kept.cluster, workloads: kept.workloads, left, points, tier: kept.tier })
     };
     let mut all: Vec<Candidate<'a>> = kept.iter().filter(|kept| is_open(kept)).filter_map(anew).collect();
     let there = all.len();
@@ -117,7 +124,8 @@ fn rebalance<'a>(
         .map(|k| (k.cluster, k.tier))
         .collect();
     let best = choice.pick(&all, &fixed, there);
-    let stays = |kept: &Kept<'a>| best.iter().any(|&i| all[i].cluster.name == kept.cluster.name);
+    let names: BTreeSet<_> = best.iter().map(|&i| &all[i].cluster.name).collect();
+    let stays = |kept: &Kept<'a>| names.contains(&kept.cluster.name);
     let worth =
         |candidate: &Candidate<'a>| (candidate.tier, std::cmp::Reverse(choice.scale.sum(candidate.points)));
     let coming = best.iter().filter(|&&i| i >= there).map(|&i| worth(&all[i])).max();
@@ -126,7 +134,7 @@ fn rebalance<'a>(
         // What is as good as what would come is not left for it.
         .filter(|&i| anew(&kept[i]).is_some_and(|here| coming.is_some_and(|coming| coming < worth(&here))))
         .collect();
-    leaving.sort_by_key(|&i| std::cmp::Reverse(anew(&kept[i]).map(|here| worth(&here))));
+    leaving.sort_by_cached_key(|&i| std::cmp::Reverse(anew(&kept[i]).map(|here| worth(&here))));
     spread.rebalanced = leaving.len() <= allowed;
     if paced < budget
         && let Some(&waits) = leaving.get(paced)

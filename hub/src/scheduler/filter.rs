@@ -12,6 +12,7 @@ mod gpu_kind;
 mod joined;
 mod locality;
 mod namespace;
+mod overrides;
 mod platform;
 pub(super) mod potential;
 pub(super) mod profile;
@@ -57,7 +58,7 @@ pub(super) fn may_come<'a>(
     cluster: &'a Cluster,
 ) -> Result<(Left<'a>, usize), Refusal> {
     let policy = &request.policy;
-    affinity::admits(&policy.affinity, cluster)?;
+    affinity::admits(policy, cluster)?;
     let tier = tier::of(policy, cluster)?;
     joined::check(request, cluster)?;
     drain::check(cluster)?;
@@ -66,7 +67,8 @@ pub(super) fn may_come<'a>(
     namespace::admits(request, fleet, cluster)?;
     let capacity = report::check(cluster, request.now)?;
     topology::check(&policy.spread, cluster)?;
-    expression::admits(&policy.affinity, cluster)?;
+    expression::admits(request, cluster)?;
+    overrides::check(request, cluster)?;
     platform::check(workloads, capacity)?;
     denied::has_room(request, cluster)?;
     let left = match seated(request, workloads, fleet, cluster, capacity) {
@@ -106,14 +108,14 @@ fn seated<'a>(
 /// The reason of a cluster that the placement's own words refuse, if they do: the same as [`may_come`] gives, without a
 /// sentence.
 pub(super) fn outright(policy: &Policy, cluster: &Cluster) -> Option<Reason> {
-    affinity::reason(&policy.affinity, cluster)
+    affinity::reason(policy, cluster)
 }
 
 /// Whether a placement may stay in a cluster it is in. Only what its users said can end that, or that nothing of it was
 /// let in: a cluster that fills up, falls silent or is no longer accepted keeps what it runs.
 pub(super) fn may_stay(request: &Request, cluster: &Cluster) -> Verdict {
-    affinity::keeps(&request.policy.affinity, cluster)?;
-    expression::keeps(&request.policy.affinity, cluster)?;
+    affinity::keeps(&request.policy, cluster)?;
+    expression::keeps(request, cluster)?;
     taint::keeps(&request.policy.tolerations, cluster)?;
     denied::keeps(request, cluster)
 }

@@ -1,9 +1,11 @@
 //! Where new replicas go: tier by tier, among what stays and the best candidates.
 
+use std::collections::BTreeSet;
+
 use super::{
-    ShareBy, Workload,
+    ShareBy,
     divide::{apportion, apportion_within},
-    member::{Member, Shared},
+    member::{Divisible, Member, Shared},
     run::Candidate,
     select::Choice,
 };
@@ -15,7 +17,7 @@ const MANY: usize = 32;
 /// Shares among those that stay and the best candidates, in up to `slots` clusters.
 pub(super) fn grow<'a>(
     choice: &Choice<'a>,
-    divisible: &[&Workload],
+    divisible: &[Divisible<'_>],
     members: &[Member<'a>],
     candidates: &[Candidate<'a>],
     slots: usize,
@@ -28,7 +30,7 @@ pub(super) fn grow<'a>(
 /// The same where nothing is given yet, and those that stay are no better than others for it.
 pub(super) fn among<'a>(
     choice: &Choice<'a>,
-    divisible: &[&Workload],
+    divisible: &[Divisible<'_>],
     here: Vec<Member<'a>>,
     candidates: &[Candidate<'a>],
     slots: usize,
@@ -41,7 +43,7 @@ pub(super) fn among<'a>(
 /// Where a least share for each cluster leaves replicas without a place, fewer and larger clusters may have one.
 fn share<'a>(
     choice: &Choice<'a>,
-    divisible: &[&Workload],
+    divisible: &[Divisible<'_>],
     members: &[Member<'a>],
     candidates: Vec<Member<'a>>,
     slots: usize,
@@ -60,7 +62,7 @@ fn share<'a>(
 /// Replicas that are being shared.
 struct Growth<'a, 'w> {
     choice: &'w Choice<'a>,
-    divisible: &'w [&'w Workload],
+    divisible: &'w [Divisible<'w>],
     /// Those that have replicas, or get some.
     members: Vec<Member<'a>>,
     /// Those that could.
@@ -99,18 +101,18 @@ fn run<'a>(mut growth: Growth<'a, '_>) -> Shared<'a> {
 impl<'a> Growth<'a, '_> {
     /// Replicas that have no place, by object.
     fn rest(&self) -> Vec<u32> {
-        let of_one = |(i, workload): (usize, &&Workload)| {
+        let of_one = |(i, divided): (usize, &Divisible<'_>)| {
             let given = self.members.iter().map(|member| member.has[i]).fold(0, u32::saturating_add);
-            workload.need.replicas.saturating_sub(given)
+            divided.replicas().saturating_sub(given)
         };
         self.divisible.iter().enumerate().map(of_one).collect()
     }
 
     /// Takes what is too many, in the proportion in which it is there. The room it leaves is reported later.
     fn shrink(&mut self) {
-        for (i, workload) in self.divisible.iter().enumerate() {
+        for (i, divided) in self.divisible.iter().enumerate() {
             let has: Vec<u32> = self.members.iter().map(|member| member.has[i]).collect();
-            let wanted = workload.need.replicas;
+            let wanted = divided.replicas();
             if has.iter().copied().fold(0, u32::saturating_add) > wanted {
                 let shares = apportion(wanted, &has, &has);
                 self.members.iter_mut().zip(shares).for_each(|(member, share)| member.has[i] = share);
@@ -127,7 +129,7 @@ impl<'a> Growth<'a, '_> {
     /// Gives so many replicas of each object to clusters of a tier.
     fn fill(&mut self, tier: usize, amounts: &[u32]) {
         // Where there is nothing to share, one cluster will do.
-        let has_nothing = self.divisible.iter().all(|workload| workload.need.replicas == 0);
+        let has_nothing = self.divisible.iter().all(|divided| divided.replicas() == 0);
         if amounts.iter().all(|amount| *amount == 0) && !(has_nothing && self.members.is_empty()) {
             return;
         }
@@ -136,9 +138,9 @@ impl<'a> Growth<'a, '_> {
         for at in newcomers {
             self.members.push(self.candidates[at].clone());
         }
-        let come: Vec<&'a Cluster> = self.members[first..].iter().map(|member| member.cluster).collect();
-        self.candidates
-            .retain(|candidate| !come.iter().any(|cluster| cluster.name == candidate.cluster.name));
+        let come: BTreeSet<&str> =
+            self.members[first..].iter().map(|member| member.cluster.name.as_str()).collect();
+        self.candidates.retain(|candidate| !come.contains(candidate.cluster.name.as_str()));
         for (i, amount) in amounts.iter().enumerate().filter(|(_, amount)| **amount > 0) {
             self.share(tier, i, *amount, first);
         }
@@ -153,50 +155,44 @@ impl<'a> Growth<'a, '_> {
     /// Shares replicas of one object among the members of a tier; those from `first` on are new.
     fn share(&mut self, tier: usize, i: usize, amount: u32, first: usize) {
         let (least, most) = self.bounds();
-        let workload = self.divisible[i];
+        let divided = self.divisible[i];
         let is_limited = self.choice.request.policy.clusters.is_some();
         let mut sharing: Vec<usize> =
             (0..self.members.len()).filter(|&at| self.members[at].tier == tier).collect();
-        loop {
-            let of = |at: usize| &self.members[at];
-            let caps: Vec<u32> = sharing.iter().map(|&at| of(at).fits(i, workload, most, amount)).collect();
-            // A new one gets as many as it must have; without a number of clusters it may as well get none.
-            let floors: Vec<u32> = sharing
-                .iter()
-                .map(|&at| match of(at).has[i] {
-                    0 if at >= first && (is_limited || least > 1) => least.min(amount),
-                    0 => 0,
-                    has => least.saturating_sub(has),
-                })
-                .zip(&caps)
-                .map(|(floor, cap)| floor.min(*cap))
-                .collect();
-            let weights = self.weights(&sharing, i, &caps, amount);
-            if let Some(more) = apportion_within(amount, &weights, &floors, &caps) {
-                for (&at, more) in sharing.iter().zip(more) {
-                    self.members[at].take(i, workload, more);
-                }
-                return;
-            }
-            // More clusters than replicas: the last that came is one too many.
-            if let Some(surplus) = sharing.iter().rposition(|&at| at >= first) {
-                sharing.remove(surplus);
-                continue;
-            }
-            for (&at, more) in sharing.iter().zip(apportion(amount, &weights, &caps)) {
-                self.members[at].take(i, workload, more);
-            }
-            return;
+        let of = |at: usize| &self.members[at];
+        let mut caps: Vec<u32> = sharing.iter().map(|&at| of(at).fits(i, divided, most, amount)).collect();
+        // A new one gets as many as it must have; without a number of clusters it may as well get none.
+        let floors = sharing.iter().zip(&caps).map(|(&at, cap)| {
+            let floor = match of(at).has[i] {
+                0 if at >= first && (is_limited || least > 1) => least.min(amount),
+                0 => 0,
+                has => least.saturating_sub(has),
+            };
+            floor.min(*cap)
+        });
+        let mut floors: Vec<u32> = floors.collect();
+        // More clusters than replicas: the last that came are too many.
+        let mut all = floors.iter().map(|floor| u64::from(*floor)).sum::<u64>();
+        while all > u64::from(amount) && sharing.last().is_some_and(|&at| at >= first) {
+            sharing.pop();
+            caps.pop();
+            all -= u64::from(floors.pop().unwrap_or(0));
+        }
+        let weights = self.weights(&sharing, i, &caps, amount);
+        let shares = apportion_within(amount, &weights, &floors, &caps);
+        let shares = shares.unwrap_or_else(|| apportion(amount, &weights, &caps));
+        for (&at, more) in sharing.iter().zip(shares) {
+            self.members[at].take(i, divided, more);
         }
     }
 
     /// What members weigh, in the order of `sharing`.
     fn weights(&self, sharing: &[usize], i: usize, caps: &[u32], amount: u32) -> Vec<u32> {
-        let workload = self.divisible[i];
+        let divided = self.divisible[i];
         let policy = &self.choice.request.policy.shares;
         match policy.by {
             ShareBy::FreeCapacity => {
-                let free = |&at: &usize| self.members[at].free(workload);
+                let free = |&at: &usize| self.members[at].free(divided);
                 sharing.iter().zip(caps).map(|(at, cap)| free(at).max(*cap)).collect()
             }
             // Whoever is filled first weighs so much that the next gets only what it cannot take.
@@ -227,11 +223,7 @@ impl<'a> Growth<'a, '_> {
 
     /// What the policy says a cluster weighs.
     fn weight(&self, cluster: &Cluster) -> u32 {
-        let weights = &self.choice.request.policy.shares.weights;
-        match weights.iter().find(|(clusters, _)| clusters.has(cluster)) {
-            Some((_, weight)) => *weight,
-            None => u32::from(weights.is_empty()),
-        }
+        self.choice.request.policy.weight_of(cluster)
     }
 
     /// Which candidates of a tier come, so that these replicas find a place.
@@ -276,15 +268,28 @@ impl<'a> Growth<'a, '_> {
         self.choice.order(&plain, &taken, wanted).into_iter().map(|i| open[i]).collect()
     }
 
-    /// What remains of these replicas when a cluster has taken all that it can.
-    fn after(&self, member: &Member<'a>, mut rest: Vec<u32>) -> Vec<u32> {
+    /// What of these replicas a cluster takes when it takes all that it can.
+    fn takes(&self, member: &Member<'a>, rest: &[u32]) -> Vec<u32> {
         let (_, most) = self.bounds();
+        if let [rest] = rest {
+            return vec![if *rest == 0 { 0 } else { member.fits(0, self.divisible[0], most, *rest) }];
+        }
         let mut member = member.clone();
-        for (i, rest) in rest.iter_mut().enumerate().filter(|(_, rest)| **rest > 0) {
+        let of_one = |(i, rest): (usize, &u32)| {
+            if *rest == 0 {
+                return 0;
+            }
             let takes = member.fits(i, self.divisible[i], most, *rest);
             member.take(i, self.divisible[i], takes);
-            *rest -= takes;
-        }
+            takes
+        };
+        rest.iter().enumerate().map(of_one).collect()
+    }
+
+    /// What remains of these replicas when a cluster has taken all that it can.
+    fn after(&self, member: &Member<'a>, mut rest: Vec<u32>) -> Vec<u32> {
+        let takes = self.takes(member, &rest);
+        rest.iter_mut().zip(takes).for_each(|(rest, takes)| *rest -= takes);
         rest
     }
 
@@ -303,25 +308,23 @@ impl<'a> Growth<'a, '_> {
 
     /// As many as are wanted: the best, but as large as it takes.
     fn enough(&self, order: Vec<usize>, rest: &[u32], free: usize) -> Vec<usize> {
+        let mut known = Known::new(self, rest);
         let mut come: Vec<usize> = order.iter().copied().take(free).collect();
         let mut others: Vec<usize> = order.into_iter().skip(free).collect();
         if others.len() > MANY {
-            let left = |at: &usize| self.after(&self.candidates[*at], rest.to_vec()).iter().sum::<u32>();
-            others.sort_by_cached_key(left);
+            others.sort_by_cached_key(|&at| known.left(at, rest));
             others.truncate(MANY);
         }
-        let lacks = |come: &[usize]| -> u32 {
-            come.iter().fold(rest.to_vec(), |rest, &at| self.after(&self.candidates[at], rest)).iter().sum()
-        };
-        let mut missing = lacks(&come);
+        let (mut rests, mut after) = known.along(&come, rest);
+        let mut missing = rests.last().map_or(0, |rest| rest.iter().sum());
         while missing > 0 {
             // The exchange that costs least: the worst of those that come for the best of the others, of those that help most.
             let mut best: Option<(u32, usize, usize)> = None;
             for out in (0..come.len()).rev() {
                 for (other, &candidate) in others.iter().enumerate() {
-                    let mut swapped = come.clone();
-                    swapped[out] = candidate;
-                    let lacks = lacks(&swapped);
+                    let mut left = rests[out].clone();
+                    known.take(candidate, &mut left);
+                    let lacks = known.lacks(&come[out + 1..], after[out + 1].as_deref(), left);
                     if lacks < best.map_or(missing, |(lacks, _, _)| lacks) {
                         best = Some((lacks, out, other));
                     }
@@ -330,24 +333,133 @@ impl<'a> Growth<'a, '_> {
             let Some((lacks, out, other)) = best else { break };
             std::mem::swap(&mut come[out], &mut others[other]);
             missing = lacks;
+            (rests, after) = known.along(&come, rest);
         }
         come
     }
 
     /// As few as possible: the best that takes all the rest, or else the one that takes most of it.
     fn fewest(&self, mut order: Vec<usize>, mut rest: Vec<u32>, free: usize) -> Vec<usize> {
+        let mut known = Known::new(self, &rest);
         let mut come = Vec::new();
         while come.len() < free
             && (rest.iter().any(|rest| *rest > 0) || come.is_empty() && self.members.is_empty())
         {
-            let left = |at: &usize| self.after(&self.candidates[*at], rest.clone());
             // `min_by_key` takes the first of equal ones: the best.
-            let next = order.iter().enumerate().min_by_key(|(_, at)| left(at).iter().sum::<u32>());
+            let next = order.iter().enumerate().min_by_key(|(_, at)| known.left(**at, &rest));
             let Some((place, &at)) = next else { break };
-            rest = left(&at);
+            known.take(at, &mut rest);
             come.push(at);
             order.remove(place);
         }
         come
     }
 }
+
+/// What candidates take, found out once where it is the same again: whoever is not held back by what remains takes the same of
+/// more and of less, as long as it is enough.
+struct Known<'g, 'a, 'w> {
+    growth: &'g Growth<'a, 'w>,
+    /// Of all replicas that are looked for.
+    of_all: Vec<Option<Taken>>,
+    /// Of what remained when that was asked last.
+    of_rest: Vec<Option<Taken>>,
+    all: Vec<u32>,
+}
+
+/// What a candidate took, and of what.
+struct Taken {
+    takes: Vec<u32>,
+    of: Vec<u32>,
+}
+
+impl Taken {
+    /// Whether it takes the same of other replicas.
+    fn holds(&self, rest: &[u32]) -> bool {
+        let each = self.takes.iter().zip(&self.of).zip(rest);
+        each.into_iter().all(|((takes, of), rest)| takes <= rest && (takes < of || takes == rest))
+    }
+}
+
+impl<'g, 'a, 'w> Known<'g, 'a, 'w> {
+    fn new(growth: &'g Growth<'a, 'w>, all: &[u32]) -> Self {
+        let none = || std::iter::repeat_with(|| None).take(growth.candidates.len()).collect();
+        Self { growth, of_all: none(), of_rest: none(), all: all.to_vec() }
+    }
+
+    /// What a candidate takes of these replicas.
+    fn takes(&mut self, at: usize, rest: &[u32]) -> &[u32] {
+        let takes = |of: &[u32]| {
+            let takes = self.growth.takes(&self.growth.candidates[at], of);
+            Taken { takes, of: of.to_vec() }
+        };
+        let of_all = self.of_all[at].get_or_insert_with(|| takes(&self.all));
+        if of_all.holds(rest) {
+            return &of_all.takes;
+        }
+        let of_rest = &mut self.of_rest[at];
+        if !of_rest.as_ref().is_some_and(|known| known.holds(rest)) {
+            *of_rest = Some(takes(rest));
+        }
+        of_rest.as_ref().map_or(&[], |known| &known.takes)
+    }
+
+    /// Takes them.
+    fn take(&mut self, at: usize, rest: &mut [u32]) {
+        let takes = self.takes(at, rest).to_vec();
+        rest.iter_mut().zip(takes).for_each(|(rest, takes)| *rest -= takes);
+    }
+
+    /// How many of these replicas remain when a candidate has taken all that it can.
+    fn left(&mut self, at: usize, rest: &[u32]) -> u32 {
+        let takes = self.takes(at, rest).iter();
+        rest.iter().zip(takes).map(|(rest, takes)| rest - takes).sum()
+    }
+
+    /// What remains before each of some candidates, and after the last; and what each and all after it take together, as long as
+    /// nothing holds them back.
+    fn along(&mut self, come: &[usize], rest: &[u32]) -> (Vec<Vec<u32>>, Vec<Option<Vec<u32>>>) {
+        let mut rests = vec![rest.to_vec()];
+        for &at in come {
+            let mut rest = rests.last().cloned().unwrap_or_default();
+            self.take(at, &mut rest);
+            rests.push(rest);
+        }
+        let all = self.all.clone();
+        let mut after = vec![Some(vec![0u32; rest.len()])];
+        for &at in come.iter().rev() {
+            let takes = self.takes(at, &all);
+            let is_free = takes.len() == 1 || takes.iter().zip(&all).all(|(takes, all)| takes < all);
+            let sum = after.last().cloned().flatten().filter(|_| is_free);
+            after.push(
+                sum.map(|sum| sum.iter().zip(takes).map(|(sum, takes)| sum.saturating_add(*takes)).collect()),
+            );
+        }
+        after.reverse();
+        (rests, after)
+    }
+
+    /// How many of these replicas remain after some candidates, of which is known what they take if nothing holds them back.
+    fn lacks(&mut self, come: &[usize], together: Option<&[u32]>, mut rest: Vec<u32>) -> u32 {
+        match together {
+            // Of one object whoever is held back takes all that remains.
+            Some([takes]) => rest.iter().map(|rest| rest.saturating_sub(*takes)).sum(),
+            Some(takes) if rest.iter().zip(takes).all(|(rest, takes)| takes <= rest) => {
+                rest.iter().zip(takes).map(|(rest, takes)| rest - takes).sum()
+            }
+            _ => {
+                for &at in come {
+                    if rest.iter().all(|rest| *rest == 0) {
+                        break;
+                    }
+                    self.take(at, &mut rest);
+                }
+                rest.iter().sum()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "grow/tests.rs"]
+mod tests;

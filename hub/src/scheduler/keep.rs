@@ -8,6 +8,7 @@ use super::{
     packing::{self, Left},
     replace::{self, Losses, Replaced},
     score::{Points, Scale},
+    variants::{InCluster, Objects},
 };
 use crate::fleet::{Cluster, Fleet, Link};
 
@@ -16,6 +17,8 @@ use crate::fleet::{Cluster, Fleet, Link};
 pub(super) struct Kept<'a> {
     pub(super) row: &'a Previous,
     pub(super) cluster: &'a Cluster,
+    /// The objects, as it has them.
+    pub(super) workloads: &'a [Workload],
     /// What is left there beside what the placement has already; none while no report is known.
     pub(super) left: Option<Left<'a>>,
     pub(super) points: Points,
@@ -47,12 +50,14 @@ pub(super) struct Sorted<'a> {
 /// Splits the rows of a placement into those that stay and those that go.
 pub(super) fn keep<'a>(
     request: &'a Request,
-    workloads: &[Workload],
+    objects: &'a Objects<'a>,
     fleet: &'a Fleet,
     scale: &Scale,
 ) -> Sorted<'a> {
     let mut sorted = Sorted::default();
-    let stays = |row, cluster| stays(request, workloads, fleet, scale, row, cluster);
+    let stays = |row, cluster: &'a Cluster| {
+        stays(request, objects.in_cluster(&cluster.name), fleet, scale, row, cluster)
+    };
     for row in &request.previous {
         let Some(cluster) = fleet.cluster(row.cluster.as_str()) else {
             let message = format!("GPUCluster {} is gone", row.cluster);
@@ -69,7 +74,7 @@ pub(super) fn keep<'a>(
             sorted.replaced.push(Replaced { row, cluster, cause, available, settled });
             continue;
         }
-        if packing::is_outbid(request, workloads, fleet, row, cluster) {
+        if packing::is_outbid(request, objects.in_cluster(&cluster.name), fleet, row, cluster) {
             let message =
                 "what it was promised here, and did not run yet, a placement of higher priority has taken";
             sorted.removed.push(row.removed(Reason::Preempted, message.to_owned()));
@@ -85,7 +90,7 @@ pub(super) fn keep<'a>(
     let in_flight = sorted.replaced.iter().filter(|one| one.cause.is_voluntary()).count();
     sorted.losses.in_flight(in_flight);
     for kept in &mut sorted.kept {
-        let (cause, at) = cause::of(request, workloads, fleet, kept.cluster);
+        let (cause, at) = cause::of(request, kept.workloads, fleet, kept.cluster);
         sorted.due_at = [sorted.due_at, at].into_iter().flatten().min();
         kept.leaving = cause.filter(|cause| sorted.losses.may_go(request, fleet, kept.cluster, *cause));
     }
@@ -94,7 +99,7 @@ pub(super) fn keep<'a>(
 
 fn stays<'a>(
     request: &Request,
-    workloads: &[Workload],
+    workloads: &'a [Workload],
     fleet: &'a Fleet,
     scale: &Scale,
     row: &'a Previous,
@@ -106,23 +111,25 @@ fn stays<'a>(
     let tier = filter::tier::of(&request.policy, cluster).unwrap_or(request.policy.tiers.len());
     let available = replace::is_available(request, fleet, cluster);
     let failing = replace::is_failing(request, fleet, cluster);
-    Kept { row, cluster, left, points, tier, available, failing, leaving: None }
+    Kept { row, cluster, workloads, left, points, tier, available, failing, leaving: None }
 }
 
 /// Takes the least useful clusters out until `wanted` remain: those that shall be left first, then silent ones, then those
 /// that are not available, then those of late tiers, then by score and by name from the end.
 pub(super) fn surplus(kept: &mut Vec<Kept<'_>>, wanted: usize, scale: &Scale) -> Vec<Removed> {
-    let mut removed = Vec::new();
-    while kept.len() > wanted {
-        let usefulness = |kept: &Kept<'_>| {
-            let connected = kept.cluster.link == Link::Connected;
-            let early = std::cmp::Reverse(kept.tier);
-            (kept.leaving.is_none(), connected, kept.available, early, scale.sum(kept.points))
-        };
-        let Some(worst) = (0..kept.len()).rev().min_by_key(|&i| usefulness(&kept[i])) else { break };
-        let row = kept.remove(worst).row;
-        removed.push(row.removed(Reason::NotNeeded, format!("only {wanted} clusters are wanted")));
-    }
+    let usefulness = |kept: &Kept<'_>| {
+        let connected = kept.cluster.link == Link::Connected;
+        let early = std::cmp::Reverse(kept.tier);
+        (kept.leaving.is_none(), connected, kept.available, early, scale.sum(kept.points))
+    };
+    let mut worst: Vec<usize> = (0..kept.len()).rev().collect();
+    worst.sort_by_key(|&i| usefulness(&kept[i]));
+    worst.truncate(kept.len().saturating_sub(wanted));
+    let message = format!("only {wanted} clusters are wanted");
+    let removed = worst.iter().map(|&i| kept[i].row.removed(Reason::NotNeeded, message.clone())).collect();
+    let goes: std::collections::BTreeSet<usize> = worst.into_iter().collect();
+    let mut at = 0..;
+    kept.retain(|_| at.next().is_none_or(|at| !goes.contains(&at)));
     removed
 }
 

@@ -113,22 +113,13 @@ impl Request {
     }
 
     fn grant(&self, row: &Previous) -> Grant {
-        let objects = self.workloads.iter().map(|workload| GrantedObject {
-            uid: workload.object.uid.clone(),
-            need: self.policy.narrow(&workload.need),
+        let objects = self.workloads_in(&row.cluster).map(|workload| GrantedObject {
             replicas: row.granted(&workload.object.uid),
+            uid: workload.object.uid,
+            need: workload.need,
         });
         let (cluster, since, priority) = (row.cluster.clone(), row.since, self.policy.priority);
         Grant { cluster, since, priority, objects: objects.collect() }
-    }
-
-    /// The objects with what they take under the placement's own demands on GPUs.
-    pub(super) fn narrowed(&self) -> Vec<Workload> {
-        let narrow = |workload: &Workload| Workload {
-            object: workload.object.clone(),
-            need: self.policy.narrow(&workload.need),
-        };
-        self.workloads.iter().map(narrow).collect()
     }
 }
 

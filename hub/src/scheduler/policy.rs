@@ -15,8 +15,9 @@ use crate::{
     need::Need,
 };
 
+pub(super) use affinity::ByName;
 pub use affinity::{Affinity, ClusterSet, Preferred, SpreadConstraint, Tier};
-pub use expression::Expression;
+pub use expression::{Expression, Verdicts};
 pub use invalid::InvalidPolicy;
 pub use preference::{CacheLocality, CapacityStrategy, Weights};
 
@@ -51,8 +52,8 @@ pub struct Policy {
     pub failover: Failover,
     /// How many clusters at once are left for others though they run.
     pub eviction_budget: u32,
-    /// Whether overrides change volumes: what a cluster has made then is not what the objects say here.
-    pub overrides_volumes: bool,
+    /// The lists of names above, by name.
+    pub(super) by_name: ByName,
 }
 
 impl Default for Policy {
@@ -72,7 +73,7 @@ impl Default for Policy {
             shares: Shares::default(),
             failover: Failover::default(),
             eviction_budget: 1,
-            overrides_volumes: false,
+            by_name: ByName::default(),
         }
     }
 }
@@ -87,9 +88,6 @@ impl Policy {
         }
         need.kind.min_memory_mib = need.kind.min_memory_mib.max(self.gpu.min_memory_mib.unwrap_or(0));
         need.gpu_nodes |= !need.kind.is_any();
-        if self.overrides_volumes {
-            need.claims.clear();
-        }
         if self.gpu.profile_change {
             need.profiles = need.profiles.map(|profiles| Arc::new(profiles.of_any_signature()));
         }

@@ -91,6 +91,8 @@ pub enum Reason {
     CapacityUnknown,
     /// What the spoke said is too old.
     CapacityStale,
+    /// The placement's overrides for it cannot be applied, or make an object that means nothing.
+    InvalidOverride,
     /// A quota of the placement's namespace does not allow it.
     QuotaExceeded,
     /// The cluster's owner does not let it in.
@@ -162,6 +164,7 @@ impl Reason {
             Self::InsufficientStorage => "InsufficientStorage",
             Self::CapacityUnknown => "CapacityUnknown",
             Self::CapacityStale => "CapacityStale",
+            Self::InvalidOverride => "InvalidOverride",
             Self::QuotaExceeded => "QuotaExceeded",
             Self::PolicyDenied => "PolicyDenied",
             Self::NoRoom => "NoRoom",

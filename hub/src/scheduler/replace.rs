@@ -14,7 +14,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Cause, Chosen, Division, Granted, Hold, Previous, Reason, Request, Workload, cause, keep::Kept,
+    Cause, Chosen, Division, Granted, Hold, NAMED, Previous, Reason, Request, Workload, cause, keep::Kept,
     run::Spread,
 };
 use crate::failover::{Held, Lane, Limits, Outages, PerLane};
@@ -204,10 +204,10 @@ pub(super) fn conclude(request: &Request, fleet: &Fleet, replaced: &[Replaced<'_
         cluster.is_some_and(|c| is_settled(request, c) && is_available(request, fleet, c))
     };
     let taken_over = !spread.chosen.is_empty() && spread.chosen.iter().all(stands);
-    let names: Vec<_> = spread.chosen.iter().map(|chosen| chosen.cluster.to_string()).collect();
+    let names: Vec<_> = spread.chosen.iter().take(NAMED).map(|chosen| chosen.cluster.as_str()).collect();
+    let names = names.join(", ");
     for one in replaced {
         if one.settled && taken_over {
-            let names = names.join(", ");
             let message = match one.cause {
                 Cause::Lost => format!("it is back, and {names} has taken over"),
                 cause => format!("it {}, and {names} has taken over", cause.words()),

@@ -14,6 +14,7 @@ use super::{
     score::{self, Points, Scale},
     select::Choice,
     share,
+    variants::{InCluster, Objects},
 };
 use crate::failover::PerLane;
 use crate::fleet::{Cluster, ClusterName, Fleet};
@@ -22,6 +23,8 @@ use crate::fleet::{Cluster, ClusterName, Fleet};
 #[derive(Clone, Debug)]
 pub(super) struct Candidate<'a> {
     pub(super) cluster: &'a Cluster,
+    /// The objects, as it has them.
+    pub(super) workloads: &'a [Workload],
     /// What is left there: for Duplicated after the placement, for Divided after all of it that is not
     /// divided.
     pub(super) left: Left<'a>,
@@ -57,21 +60,23 @@ pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
     if request.workloads.is_empty() {
         return nothing_selected(request);
     }
-    let workloads = request.narrowed();
-    let scale = Scale::of(request, &workloads, fleet);
+    let objects = Objects::of(request);
+    let scale = Scale::of(request, objects.plain(), fleet);
     let Sorted { mut kept, replaced, mut removed, mut losses, due_at } =
-        keep::keep(request, &workloads, fleet, &scale);
-    let (mut candidates, mut refusals, settling) = candidates(request, &workloads, fleet, &scale);
+        keep::keep(request, &objects, fleet, &scale);
+    let (mut candidates, mut refusals, settling) = candidates(request, &objects, fleet, &scale);
     let all = kept.iter_mut().map(|kept| (kept.cluster, &mut kept.points));
     let all = all.chain(candidates.iter_mut().map(|candidate| (candidate.cluster, &mut candidate.points)));
-    scale.compare(&workloads, all);
+    scale.compare(&objects, all);
     let back_at = replace::settles_at(request, fleet);
     let retry_at = due_at.into_iter().chain(back_at);
 
     let choice = Choice { request, scale: &scale };
     let mut spread = match request.policy.division {
-        Division::Duplicated => duplicate::spread(&choice, &workloads, fleet, kept, &candidates, &mut losses),
-        Division::Divided => share::spread(&choice, &workloads, fleet, kept, &candidates),
+        Division::Duplicated => {
+            duplicate::spread(&choice, objects.plain(), fleet, kept, &candidates, &mut losses)
+        }
+        Division::Divided => share::spread(&choice, objects.plain(), fleet, kept, &candidates),
     };
     let paced_until = losses.paced_until(request);
     let retry_at = retry_at.chain(paced_until.failover).chain(paced_until.relocation);
@@ -168,7 +173,7 @@ type Candidates<'a> = (Vec<Candidate<'a>>, Refusals, Option<Settling>);
 /// Sorts the clusters that the placement is not in: those that could take it, and those that cannot, both by name.
 fn candidates<'a>(
     request: &'a Request,
-    workloads: &[Workload],
+    objects: &'a Objects<'a>,
     fleet: &'a Fleet,
     scale: &Scale,
 ) -> Candidates<'a> {
@@ -186,10 +191,11 @@ fn candidates<'a>(
             refusals.count(reason);
             continue;
         }
+        let workloads = objects.in_cluster(&cluster.name);
         match filter::may_come(request, workloads, fleet, cluster) {
             Ok((left, tier)) => {
                 let points = scale.points(request, workloads, cluster, Some(&left), false);
-                candidates.push(Candidate { cluster, left, points, tier });
+                candidates.push(Candidate { cluster, workloads, left, points, tier });
             }
             Err(refusal) => {
                 let settles = refusal.settles_at.map(|at| Settling { first: at, last: at });
@@ -316,7 +322,7 @@ impl Choice<'_> {
     /// The row of a cluster that is new.
     pub(super) fn comes(
         &self,
-        cluster: &Cluster,
+        (cluster, workloads): (&Cluster, &[Workload]),
         points: Points,
         (tier, waits): (usize, Option<jiff::SignedDuration>),
         replicas: Vec<super::Granted>,
@@ -324,7 +330,7 @@ impl Choice<'_> {
         let (score, parts) = (self.scale.mean(points), self.scale.parts(points));
         let tier = self.request.policy.tiers.get(tier);
         let tier = tier.map(|tier| format!(" in tier {}", tier.name)).unwrap_or_default();
-        let profiles = filter::profile::served(&self.request.narrowed(), cluster);
+        let profiles = filter::profile::served(workloads, cluster);
         Chosen {
             cluster: cluster.name.clone(),
             reason: Reason::Placed,

@@ -13,7 +13,7 @@ mod topology_spread;
 
 use std::fmt;
 
-use super::{CacheLocality, Request, Workload, packing::Left};
+use super::{CacheLocality, Request, Workload, packing::Left, variants::InCluster};
 use crate::fleet::{Cluster, Fleet};
 
 pub(super) use cache_locality::holds;
@@ -96,9 +96,10 @@ impl Scale {
     /// The weights of the policy, 0 for what nothing speaks for.
     pub(super) fn of(request: &Request, workloads: &[Workload], fleet: &Fleet) -> Self {
         let weights = request.policy.weights;
+        let needs = || workloads.iter().map(|workload| &workload.need).chain(request.variants.all());
         let caches = request.policy.cache_locality != CacheLocality::Ignore
-            && workloads.iter().any(|workload| workload.need.cache.is_some());
-        let gpus = workloads.iter().any(|workload| workload.need.gpu.is_some());
+            && needs().any(|need| need.cache.is_some());
+        let gpus = needs().any(|need| need.gpu.is_some());
         let weights = [
             (weights.cache_locality, caches),
             (weights.free_capacity, gpus),
@@ -147,14 +148,15 @@ impl Scale {
     /// Gives each cluster its points for cost, beside the cheapest of them.
     pub(super) fn compare<'a>(
         &self,
-        workloads: &[Workload],
+        workloads: &(impl InCluster + ?Sized),
         clusters: impl Iterator<Item = (&'a Cluster, &'a mut Points)>,
     ) {
         if !self.counts(Score::Cost) {
             return;
         }
-        let priced: Vec<_> =
-            clusters.map(|(cluster, points)| (cost::per_gpu(workloads, cluster), points)).collect();
+        let priced: Vec<_> = clusters
+            .map(|(cluster, points)| (cost::per_gpu(workloads.in_cluster(&cluster.name), cluster), points))
+            .collect();
         let cheapest = priced.iter().filter_map(|(cost, _)| *cost).min();
         for (cost, points) in priced {
             points.set(Score::Cost, cost::points(cost, cheapest));

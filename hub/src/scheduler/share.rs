@@ -4,10 +4,12 @@
 //! free capacity or into as few clusters as possible. A cluster that is left gives its replicas up only if all of them find a
 //! place.
 
+use std::collections::{BTreeSet, HashMap};
+
 use super::{
     Cause, NAMED, Reason, Request, Workload, cause, grow,
     keep::{self, Kept},
-    member::{Member, Shared},
+    member::{Divisible, Member, Shared},
     run::{Candidate, Spread},
     select::Choice,
 };
@@ -22,9 +24,8 @@ pub(super) fn spread<'a>(
     candidates: &[Candidate<'a>],
 ) -> Spread {
     let request = choice.request;
-    let divisible: Vec<&Workload> =
-        Workload::largest_first(workloads).into_iter().filter(|workload| workload.need.divisible()).collect();
-    let total = divisible.iter().map(|workload| workload.need.replicas).fold(0, u32::saturating_add);
+    let divisible = Divisible::of(workloads);
+    let total = divisible.iter().map(Divisible::replicas).fold(0, u32::saturating_add);
     // One replica at least per cluster; where there is nothing to share, one cluster will do.
     let limit = request.policy.clusters.map(|clusters| clusters.min(total.max(1)));
     let limit = if total == 0 { Some(limit.unwrap_or(1)) } else { limit };
@@ -75,12 +76,12 @@ pub(super) fn spread<'a>(
 fn conclude<'a>(
     choice: &Choice<'a>,
     workloads: &[Workload],
-    divisible: &[&Workload],
+    divisible: &[Divisible<'_>],
     best: &Shared<'a>,
     limit: Option<u32>,
     spread: &mut Spread,
 ) {
-    let total = divisible.iter().map(|workload| workload.need.replicas).fold(0, u32::saturating_add);
+    let total = divisible.iter().map(Divisible::replicas).fold(0, u32::saturating_add);
     for (member, replicas) in best.members.iter().zip(&best.replicas) {
         let idle = total > 0 && replicas.iter().all(|replicas| *replicas == 0);
         match &member.kept {
@@ -111,24 +112,28 @@ fn conclude<'a>(
 struct Idle {
     /// Cluster, object, replicas.
     replicas: Vec<(String, String, u32)>,
+    /// Their places, by cluster.
+    places: HashMap<String, Vec<usize>>,
 }
 
 impl Idle {
     fn of(
         request: &Request,
-        divisible: &[&Workload],
+        divisible: &[Divisible<'_>],
         fleet: &Fleet,
         kept: &[Kept<'_>],
         spread: &mut Spread,
     ) -> Self {
         let mut idle = Self::default();
         for kept in kept {
-            for workload in divisible {
-                let granted = kept.row.granted(&workload.object.uid);
+            for divided in divisible {
+                let (granted, workload) = (kept.row.granted(divided.uid()), divided.workload);
                 let (pending, due_at) = cause::pending(request, fleet, kept.cluster, workload, granted);
                 spread.due_at = [spread.due_at, due_at].into_iter().flatten().min();
                 if pending > 0 {
-                    idle.replicas.push((kept.cluster.name.to_string(), workload.object.uid.clone(), pending));
+                    let places = idle.places.entry(kept.cluster.name.to_string()).or_default();
+                    places.push(idle.replicas.len());
+                    idle.replicas.push((kept.cluster.name.to_string(), divided.uid().to_owned(), pending));
                 }
             }
         }
@@ -150,28 +155,27 @@ impl Idle {
     }
 
     fn in_cluster(&self, cluster: &str, uid: &str) -> u32 {
-        let found = self.replicas.iter().find(|(name, object, _)| name == cluster && object == uid);
-        found.map_or(0, |(_, _, replicas)| *replicas)
+        let mut here = self.places.get(cluster).into_iter().flatten().map(|place| &self.replicas[*place]);
+        here.find(|(_, object, _)| object == uid).map_or(0, |(_, _, replicas)| *replicas)
     }
 }
 
 /// A cluster that stays, with what it has. Where replicas find no node nothing new comes, whatever it reports as free.
-fn stays<'a>(divisible: &[&Workload], kept: &Kept<'a>, idle: &Idle) -> Member<'a> {
+fn stays<'a>(divisible: &[Divisible<'_>], kept: &Kept<'a>, idle: &Idle) -> Member<'a> {
     let name = kept.cluster.name.as_str();
     let has: Vec<u32> = divisible
         .iter()
-        .map(|workload| {
-            let uid = &workload.object.uid;
+        .map(|divided| {
+            let uid = divided.uid();
             kept.row.granted(uid).saturating_sub(idle.in_cluster(name, uid))
         })
         .collect();
-    let is_closed = idle.replicas.iter().any(|(cluster, _, _)| cluster == name)
-        || kept.is_silent()
-        || kept.cluster.drain
-        || kept.leaving.is_some();
+    let is_closed =
+        idle.places.contains_key(name) || kept.is_silent() || kept.cluster.drain || kept.leaving.is_some();
     let left = kept.left.clone().filter(|_| !is_closed);
     Member {
         cluster: kept.cluster,
+        workloads: kept.workloads,
         kept: Some(kept.clone()),
         left,
         points: kept.points,
@@ -184,7 +188,7 @@ fn stays<'a>(divisible: &[&Workload], kept: &Kept<'a>, idle: &Idle) -> Member<'a
 /// Told to choose anew: the shares as if it ran nowhere. Until all that come are ready, nothing is taken from where it runs.
 fn anew<'a>(
     choice: &Choice<'a>,
-    divisible: &[&Workload],
+    divisible: &[Divisible<'_>],
     kept: &[Kept<'a>],
     candidates: &[Candidate<'a>],
     slots: usize,
@@ -208,14 +212,14 @@ fn anew<'a>(
         return now;
     }
     let mut target = target;
-    for kept in kept {
-        if !target.members.iter().any(|member| member.cluster.name == kept.cluster.name) {
-            target.members.push(stays(divisible, kept, &Idle::default()));
-            target.replicas.push(vec![0; divisible.len()]);
-        }
+    let names: BTreeSet<_> = target.members.iter().map(|member| &member.cluster.name).collect();
+    let missing: Vec<&Kept<'a>> = kept.iter().filter(|kept| !names.contains(&kept.cluster.name)).collect();
+    for kept in missing {
+        target.members.push(stays(divisible, kept, &Idle::default()));
+        target.replicas.push(vec![0; divisible.len()]);
     }
     let has = |member: &Member<'a>, i: usize| {
-        let granted = |kept: &Kept<'a>| kept.row.granted(&divisible[i].object.uid);
+        let granted = |kept: &Kept<'a>| kept.row.granted(divisible[i].uid());
         member.kept.as_ref().map_or(0, granted)
     };
     let is_ready = |(member, shares): (&Member<'a>, &Vec<u32>)| {

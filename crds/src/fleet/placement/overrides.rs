@@ -5,7 +5,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Changes to the objects for some clusters.
+/// Changes to the objects for some clusters. A changed object counts for what it has become: filters, reservations, quotas and
+/// status of a cluster come from the object as that cluster is sent it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = (
     "has(self.clusterNames) || has(self.clusterSelector)",
@@ -20,25 +21,28 @@ pub struct ClusterOverride {
     /// Clusters with these labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_selector: Option<LabelSelector>,
-    /// The changes, RFC 6902, in order, on the object as stored on the hub.
+    /// The changes, RFC 6902 without `move` and `copy`, in order, on the object as stored on the hub. At most 64 in all overrides
+    /// of a placement together, and after each of them an object has at most 1572864 bytes. Number of replicas and autoscaler
+    /// (`/spec/replicas`, `/spec/scale`) are the scheduler's and are not changed here.
     #[schemars(length(min = 1, max = 64))]
     pub json_patch: Vec<JsonPatchOp>,
 }
 
 /// One change of a JSON patch (RFC 6902).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = (
-    "!(self.op in ['move', 'copy']) || has(self.from)",
-    "move and copy need `from`: the path that the value comes from"
-))]
+#[x_kube(validation = Rule::new("!(self.op in ['move', 'copy'])")
+    .message(Message::Expression("self.op + ' is refused, since it multiplies what an override writes: write the value itself with add'".into())))]
+#[x_kube(validation = Rule::new(
+    "self.op == 'test' || !(self.path in ['/spec/replicas', '/spec/scale'] || self.path.startsWith('/spec/replicas/') || self.path.startsWith('/spec/scale/'))"
+).message(Message::Expression("self.path + \" is the scheduler's: use replicaScheduling, or change the object itself\"".into())))]
 #[serde(rename_all = "camelCase")]
 pub struct JsonPatchOp {
-    /// What to do.
+    /// What to do: `add`, `remove`, `replace` or `test`. `move` and `copy` are refused: write the value itself with `add`.
     pub op: JsonPatchVerb,
     /// Where, as a JSON pointer, for example `/spec/image/tag`.
     #[schemars(regex(pattern = r"^/"), length(max = 1024))]
     pub path: String,
-    /// Where the value comes from; only `move` and `copy`.
+    /// Without effect: only `move` and `copy`, which are refused, take a value from elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^/"), length(max = 1024))]
     pub from: Option<String>,
@@ -58,10 +62,25 @@ pub enum JsonPatchVerb {
     Remove,
     /// Replaces a value that is there.
     Replace,
-    /// Moves a value.
+    /// Refused. It is still read, so that a placement of an earlier version can be answered.
     Move,
-    /// Copies a value.
+    /// Refused. It is still read, so that a placement of an earlier version can be answered.
     Copy,
     /// Goes on only if the value is this.
     Test,
+}
+
+impl JsonPatchVerb {
+    /// The word of RFC 6902.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Remove => "remove",
+            Self::Replace => "replace",
+            Self::Move => "move",
+            Self::Copy => "copy",
+            Self::Test => "test",
+        }
+    }
 }

@@ -7,7 +7,9 @@ use hub::decisions::{Fate, Input, PlacedRow, Rows, grants, plan, settled};
 use hub::failover::Limits;
 use hub::fleet::{ClusterName, FleetEvent, ObjectRef};
 use hub::link::{Cause, DesiredObject, Removal, RemovalPolicy};
-use hub::scheduler::{self, Chosen, Decision, Granted, Previous, Reason, Request, Workload, schedule};
+use hub::scheduler::{
+    self, Chosen, Decision, Granted, Previous, Reason, Request, Variants, Verdicts, Workload, schedule,
+};
 
 use super::Event;
 use super::process::{Book, HubSite};
@@ -45,6 +47,8 @@ pub(in crate::simulation) fn reconcile(site: &mut HubSite, name: &str, stage: &m
         placement: key(name),
         policy: placement.policy,
         workloads: Vec::new(),
+        variants: Variants::default(),
+        verdicts: Verdicts::default(),
         previous: Vec::new(),
         denied: BTreeMap::new(),
         rebalance: None,
@@ -68,7 +72,7 @@ pub(in crate::simulation) fn reconcile(site: &mut HubSite, name: &str, stage: &m
         process.live.is_gone(cluster, uid)
     });
     book.planned = rows.clone();
-    let given = grants(&rows, &book.needs, 0);
+    let given = grants(&rows, |_, uid| book.needs.get(uid), 0);
     if !stage.is(Mutant::ForgetGrants) {
         process.live.fleet.apply(FleetEvent::Granted { placement: key(name), grants: given });
     }

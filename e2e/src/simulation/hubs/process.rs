@@ -119,7 +119,7 @@ impl HubSite {
                 }
             }
             if !stage.is(Mutant::ForgetGrants) {
-                let grants = grants(rows, &book.needs, 0);
+                let grants = grants(rows, |_, uid| book.needs.get(uid), 0);
                 process.live.fleet.apply(FleetEvent::Granted { placement: key(name), grants });
             }
         }

@@ -123,8 +123,11 @@ pub(crate) async fn simulation(
     let book = timeout(PATIENCE, book.lock()).await.map_err(busy)?;
     let observed = look(hub, &key, &placement, &catalog, Claims::Left);
     let now = Timestamp::now();
-    let mut needs = book.needs.clone();
-    let mut request = plan::request(hub, &observed, &book.rows, &mut needs, book.rebalanced.as_deref(), now)
+    let (mut needs, mut policy) = (book.needs.clone(), book.policy.clone());
+    let known = (&mut needs, &mut policy);
+    let clusters = hub.live().fleet.shared();
+    let rebalanced = book.rebalanced.as_deref();
+    let mut request = plan::request(hub, &observed, &book.rows, known, rebalanced, &clusters, now)
         .map_err(|block| Refusal::invalid(format!("{}: {}", block.reason, block.message)))?;
     // Of every cluster, in full.
     request.told = usize::MAX;

@@ -13,9 +13,13 @@ use super::super::fault::chain;
 use super::super::stores::{NIM_API_VERSION, Stores, owner};
 use super::rows::keeps_data;
 use super::secrets::Listed;
+use super::variants::cache_of;
 use crate::fleet::{ObjectRef, PlacementKey, Selector};
 use crate::need;
 use crate::scheduler::Reason;
+
+/// Most objects of one placement, which all go to the same clusters.
+const MOST_OBJECTS: usize = 256;
 
 /// A placement as the hub's API server shows it.
 pub(super) struct Observed {
@@ -120,6 +124,11 @@ pub(super) fn look(
         dependencies(hub, catalog, key, &mut found);
         brought(&observed.taken, &mut found);
     }
+    if let Some(block) = too_many(&found) {
+        // What is new waits until there are fewer.
+        found.retain(|_, object| owner(object.as_ref()) == Some(key.name.as_str()));
+        observed.block = observed.block.or(Some(block));
+    }
     if found.is_empty() && observed.block.is_none() {
         let message = nothing(placement);
         observed.block = Some(Block { reason: Reason::NothingSelected, message });
@@ -221,6 +230,18 @@ fn brought(taken: &[(&'static str, Arc<DynamicObject>)], found: &mut Found) {
     }
 }
 
+/// More objects than one placement may have: each is asked of every cluster.
+fn too_many(found: &Found) -> Option<Block> {
+    (found.len() > MOST_OBJECTS).then(|| {
+        let message = format!(
+            "spec.resourceSelectors take {} objects, with those that they bring; one placement takes at most {MOST_OBJECTS}: give objects \
+             that need not be together placements of their own",
+            found.len()
+        );
+        Block { reason: Reason::InvalidPlacement, message }
+    })
+}
+
 /// What the selectors ask for, in words.
 fn nothing(placement: &NIMPlacement) -> String {
     let selectors: Vec<String> = placement
@@ -279,9 +300,7 @@ impl Observed {
 
     /// The NIMCache that a service runs from, where it is selected too.
     pub(super) fn cache_of(&self, service: &Value) -> Option<&Value> {
-        let name = need::cache_name(service)?;
-        let is_it = |one: &&Selected| one.object.kind == "NIMCache" && one.object.name == name;
-        self.selected.iter().find(is_it).map(|one| &one.json)
+        cache_of(service, self.selected.iter().map(|one| &one.json))
     }
 }
 
@@ -294,4 +313,31 @@ pub(in super::super) fn plain(stored: &DynamicObject, kind: &str) -> Value {
         fields.insert("metadata".to_owned(), serde_json::to_value(&stored.metadata).unwrap_or_default());
     }
     json
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::ApiResource;
+
+    use super::*;
+    use crate::controllers::stores::nim_resource;
+
+    #[test]
+    fn more_objects_than_every_cluster_is_asked_about_are_refused_with_numbers() {
+        let resource: ApiResource = nim_resource("NIMService");
+        let found = |count: usize| -> Found {
+            let names = (0..count).map(|index| format!("s{index}"));
+            names
+                .map(|name| (("NIMService", name.clone()), Arc::new(DynamicObject::new(&name, &resource))))
+                .collect()
+        };
+        assert!(too_many(&found(MOST_OBJECTS)).is_none());
+        let block = too_many(&found(MOST_OBJECTS + 1)).unwrap();
+        assert_eq!(block.reason, Reason::InvalidPlacement);
+        assert!(
+            block.message.contains("take 257 objects") && block.message.contains("at most 256"),
+            "{}",
+            block.message
+        );
+    }
 }

@@ -1,12 +1,13 @@
 //! Plan: what the scheduler decides, as rows and as grants.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasher;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crds::fleet::PlacedObject;
+use crds::fleet::{NIMPlacement, PlacedObject};
 use crds::marks::REBALANCE_ANNOTATION;
 use jiff::Timestamp;
 use kube::ResourceExt;
+use serde_json::Value;
 
 use super::super::Hub;
 use super::super::live::Live;
@@ -15,15 +16,22 @@ use super::Book;
 use super::denied::{self, Asked, Followed, Shown};
 use super::observe::{Block, Observed};
 use super::rows::{self, Fate, Input, PlacedRow, Rows, SECRET};
+use super::variants::{Needs, cache_of, variants};
 use crate::audit::{Act, Action, Actor};
 use crate::failover::{Lane, PerLane};
-use crate::fleet::{FleetEvent, Grant, GrantedObject, ObjectRef, PlacementKey};
+use crate::fleet::{Cluster, FleetEvent, Grant, GrantedObject, ObjectRef, PlacementKey};
 use crate::need::{Need, need};
 use crate::quota::{self, Charge, Quota};
+use crate::resolve;
 use crate::scheduler::{
-    Cause, Chosen, Decision, Denied, Granted, NAMED, Outcome, Policy, Previous, Reason, Request, Workload,
-    seats,
+    Cause, Chosen, Decision, Denied, Granted, InvalidPolicy, NAMED, Outcome, Policy, Previous, Reason,
+    Request, Verdicts, Workload, seats,
 };
+
+/// How often it is worked out anew what overrides make, while labels of clusters change.
+const TRIES: u32 = 3;
+/// Most rows of one placement: objects times clusters. A hub of a thousand clusters is measured with so many in all.
+const MOST_ASSIGNMENTS: usize = 100_000;
 
 /// What follows from what was observed.
 pub(super) struct Planned {
@@ -39,8 +47,19 @@ pub(super) struct Planned {
 
 /// Decides, and reserves at once what was decided: two placements never get the same GPUs.
 pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timestamp) -> Planned {
-    let mut asked = request(hub, observed, &book.rows, &mut book.needs, book.rebalanced.as_deref(), now);
-    let mut live = hub.live();
+    let mut tries = 0;
+    let (mut asked, mut live) = loop {
+        let clusters = hub.live().fleet.shared();
+        let Book { rows, needs, policy, rebalanced, .. } = &mut *book;
+        let asked = request(hub, observed, rows, (needs, policy), rebalanced.as_deref(), &clusters, now);
+        let live = hub.live();
+        tries += 1;
+        // Overrides concern clusters by their labels, which may have changed since.
+        let is_plain = observed.placement.spec.overrides.is_empty();
+        if is_plain || tries == TRIES || live.fleet.has_labels_of(&clusters) {
+            break (asked, live);
+        }
+    };
     let mut refused = Followed::default();
     if let Ok(request) = &mut asked {
         refused = deny(&live, observed, book, request);
@@ -48,10 +67,14 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
     let rebalance = asked.as_ref().ok().and_then(|request| request.rebalance.clone());
     let quotas: Vec<Quota> =
         hub.stores.quotas_of(&observed.key.namespace).iter().map(|q| q.as_ref().into()).collect();
-    let decided = asked.and_then(|mut request| {
+    let decided = asked.as_mut().map_err(|block| block.clone()).and_then(|request| {
         request.allowance = live.pace.allowance(&observed.key, hub.limits.per_minute, now);
-        quota::decide(&mut request, &live.fleet, &quotas, &live.charged)
+        quota::decide(request, &live.fleet, &quotas, &live.charged)
             .map_err(|exceeded| Block { reason: Reason::QuotaExceeded, message: exceeded.to_string() })
+    });
+    let decided = decided.and_then(|(decision, charges)| match too_many(&decision, observed) {
+        Some(block) => Err(block),
+        None => Ok((decision, charges)),
     });
     let is_blocked = decided.is_err();
     let (mut decision, charges) = match decided {
@@ -73,8 +96,12 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
             .record();
     }
     let rows = follow(hub, &live, observed, book, &decision, is_blocked, now);
+    if let (Ok(request), false) = (&asked, is_blocked) {
+        let selected: Vec<&str> = observed.selected.iter().map(|one| one.object.uid.as_str()).collect();
+        book.needs.keep(&rows, &selected, &request.variants, |need| request.policy.narrow(need));
+    }
     let priority = observed.placement.spec.priority.unwrap_or_default();
-    let grants = grants(&rows, &book.needs, priority);
+    let grants = grants(&rows, |cluster, uid| book.needs.get(cluster, uid), priority);
     // What a lower one was promised and this one has taken, it looks for elsewhere.
     let new = decision.chosen.iter().filter(|chosen| chosen.reason == Reason::Placed);
     let new = new.filter(|chosen| !book.rows.placed.contains_key(chosen.cluster.as_str()));
@@ -95,21 +122,38 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
     Planned { decision, rows, blocked: is_blocked, denied: refused.news, again: refused.again }
 }
 
-/// What is asked of the scheduler. What a replica of every object takes is kept in `needs`; `rebalanced` is the last wish
-/// to choose anew that has been followed.
+/// More rows than one placement may have: all of them are kept, compared and told.
+fn too_many(decision: &Decision, observed: &Observed) -> Option<Block> {
+    let (clusters, objects) = (decision.chosen.len(), observed.selected.len());
+    let assignments = clusters.saturating_mul(objects);
+    (assignments > MOST_ASSIGNMENTS).then(|| {
+        let message = format!(
+            "{objects} objects in {clusters} clusters are {assignments} assignments, at most {MOST_ASSIGNMENTS} for one placement: lower \
+             spec.numberOfClusters, or give objects that need not be together placements of their own"
+        );
+        Block { reason: Reason::InvalidPlacement, message }
+    })
+}
+
+/// What is asked of the scheduler, with all that can be worked out before its lock is taken: what expressions say of the
+/// `clusters`, and what overrides make of the objects there. What a replica of every object takes is kept, and so is the policy;
+/// `rebalanced` is the last wish to choose anew that has been followed.
 pub(super) fn request(
     hub: &Hub,
     observed: &Observed,
     rows: &Rows,
-    needs: &mut HashMap<String, Need>,
+    (needs, known): (&mut Needs, &mut Option<(Arc<NIMPlacement>, Policy)>),
     rebalanced: Option<&str>,
+    clusters: &[Arc<Cluster>],
     now: Timestamp,
 ) -> Result<Request, Block> {
     if let Some(block) = &observed.block {
         return Err(block.clone());
     }
-    let policy = Policy::try_from(&observed.placement.spec)
-        .map_err(|error| Block { reason: Reason::InvalidPlacement, message: error.to_string() })?;
+    let invalid = |message| Block { reason: Reason::InvalidPlacement, message };
+    let policy = policy(&observed.placement, known).map_err(|error| invalid(error.to_string()))?;
+    let overrides = resolve::read(&observed.key, &observed.placement.spec.overrides)
+        .map_err(|error| invalid(error.to_string()))?;
     let mut workloads = Vec::new();
     for one in &observed.selected {
         let ObjectRef { kind, name, .. } = &one.object;
@@ -119,9 +163,15 @@ pub(super) fn request(
         }
         let need = need(&one.json, observed.cache_of(&one.json))
             .map_err(|error| Block { reason: Reason::InvalidObject, message: error.to_string() })?;
-        needs.insert(one.object.uid.clone(), policy.narrow(&need));
+        needs.set(&one.object.uid, policy.narrow(&need));
         workloads.push(Workload { object: one.object.clone(), need });
     }
+    let objects: Vec<_> = observed.selected.iter().map(|one| &one.json).collect();
+    let plain: Vec<_> = workloads.iter().map(|workload| &workload.need).collect();
+    let all = || clusters.iter().map(Arc::as_ref);
+    let variants = variants(&observed.key, &objects, &plain, &overrides, all()).map_err(invalid)?;
+    let verdicts =
+        Verdicts::ask(&policy.affinity, all(), |cluster| rows.placed.contains_key(cluster.as_str()));
     let previous = rows.placed.iter().filter_map(|(cluster, row)| {
         Some(Previous {
             cluster: cluster.parse().ok()?,
@@ -136,6 +186,8 @@ pub(super) fn request(
         placement,
         policy,
         workloads,
+        variants,
+        verdicts,
         previous,
         denied: BTreeMap::new(),
         rebalance: wish(observed)
@@ -147,6 +199,55 @@ pub(super) fn request(
         limits: hub.limits,
         allowance: PerLane::FREE,
     })
+}
+
+/// What the spec of a placement asks for: read, and its expressions compiled, once for each spec.
+fn policy(
+    placement: &Arc<NIMPlacement>,
+    known: &mut Option<(Arc<NIMPlacement>, Policy)>,
+) -> Result<Policy, InvalidPolicy> {
+    if let Some((of, policy)) = known
+        && (Arc::ptr_eq(of, placement) || of.spec == placement.spec)
+    {
+        return Ok(policy.clone());
+    }
+    let policy = Policy::try_from(&placement.spec)?;
+    *known = Some((placement.clone(), policy.clone()));
+    Ok(policy)
+}
+
+/// What the objects of a placement take in each of `clusters`, by uid, as far as it can be told: for rows that were made by an
+/// earlier process.
+pub(in super::super) fn narrowed(
+    key: &PlacementKey,
+    placement: Option<&NIMPlacement>,
+    objects: &[(String, Value)],
+    rows: &Rows,
+    clusters: &[Arc<Cluster>],
+) -> Needs {
+    let mut needs = Needs::default();
+    let policy = placement.and_then(|placement| Policy::try_from(&placement.spec).ok()).unwrap_or_default();
+    let all = || objects.iter().map(|(_, object)| object);
+    let told = objects.iter().filter_map(|(uid, object)| {
+        let need = need(object, cache_of(object, all())).ok()?;
+        Some((uid.as_str(), object, need))
+    });
+    let told: Vec<(&str, &Value, Need)> = told.collect();
+    for (uid, _, need) in &told {
+        needs.set(uid, policy.narrow(need));
+    }
+    let overrides = placement.and_then(|placement| resolve::read(key, &placement.spec.overrides).ok());
+    let uids: Vec<&str> = told.iter().map(|(uid, _, _)| *uid).collect();
+    let objects: Vec<&Value> = told.iter().map(|(_, object, _)| *object).collect();
+    let plain: Vec<&Need> = told.iter().map(|(_, _, need)| need).collect();
+    let there = clusters.iter().map(Arc::as_ref).filter(|cluster| {
+        let name = cluster.name.as_str();
+        rows.placed.contains_key(name) || rows.removing.contains_key(name)
+    });
+    if let Ok(variants) = variants(key, &objects, &plain, &overrides.unwrap_or_default(), there) {
+        needs.keep(rows, &uids, &variants, |need| policy.narrow(need));
+    }
+    needs
 }
 
 /// The value of the annotation that asks to choose anew.
@@ -184,7 +285,7 @@ fn deny(live: &Live, observed: &Observed, book: &mut Book, request: &mut Request
         limits: &|cluster| Some(live.fleet.cluster(cluster)?.agent.as_ref()?.limits.clone()),
         room: &|cluster, uid| {
             let capacity = live.fleet.cluster(cluster)?.capacity.as_ref()?;
-            Some(Shown { at: capacity.observed_at, fit: seats(capacity, book.needs.get(uid)?) })
+            Some(Shown { at: capacity.observed_at, fit: seats(capacity, book.needs.get(cluster, uid)?) })
         },
         now: request.now,
     });
@@ -341,9 +442,10 @@ fn fate(observed: &Observed, uid: &str) -> Fate {
     }
 }
 
-/// What rows of a placement of that priority take from the clusters, leaving ones included: their GPUs are free when the spoke says that they are gone.
+/// What rows of a placement of that priority take from the clusters, leaving ones included: their GPUs are free when the spoke
+/// says that they are gone. `needs`: what a replica takes, by cluster and uid.
 #[must_use]
-pub fn grants<S: BuildHasher>(rows: &Rows, needs: &HashMap<String, Need, S>, priority: i32) -> Vec<Grant> {
+pub fn grants<'a>(rows: &Rows, needs: impl Fn(&str, &str) -> Option<&'a Need>, priority: i32) -> Vec<Grant> {
     let mut grants: BTreeMap<&str, (Timestamp, Vec<GrantedObject>)> = BTreeMap::new();
     let since = |cluster: &str| {
         let placed = rows.placed.get(cluster).map(|row| row.since);
@@ -353,7 +455,7 @@ pub fn grants<S: BuildHasher>(rows: &Rows, needs: &HashMap<String, Need, S>, pri
     for (cluster, object) in rows.objects().filter(|(_, o)| o.kind != SECRET || o.policy.is_none()) {
         let granted = GrantedObject {
             uid: object.uid.clone(),
-            need: needs.get(&object.uid).cloned().unwrap_or_default(),
+            need: needs(cluster, &object.uid).cloned().unwrap_or_default(),
             replicas: object.replicas.and_then(|replicas| u32::try_from(replicas).ok()).unwrap_or(1),
         };
         grants.entry(cluster).or_insert_with(|| (since(cluster), Vec::new())).1.push(granted);
@@ -365,15 +467,12 @@ pub fn grants<S: BuildHasher>(rows: &Rows, needs: &HashMap<String, Need, S>, pri
 }
 
 /// What rows are charged, as far as they tell.
-pub(in super::super) fn charges_of<S: BuildHasher>(
-    rows: &Rows,
-    needs: &HashMap<String, Need, S>,
-) -> Vec<Charge> {
+pub(in super::super) fn charges_of(rows: &Rows, needs: &Needs) -> Vec<Charge> {
     let counting = rows.placed.iter().filter(|(_, row)| !row.replaced);
     let objects = counting.flat_map(|(cluster, row)| row.objects.iter().map(move |object| (cluster, object)));
     let charges = objects.filter_map(|(cluster, object)| {
         let replicas = object.replicas.and_then(|replicas| u32::try_from(replicas).ok()).unwrap_or(1);
-        Charge::of(&cluster.parse().ok()?, needs.get(&object.uid)?.clone(), replicas)
+        Charge::of(&cluster.parse().ok()?, needs.get(cluster, &object.uid)?.clone(), replicas)
     });
     charges.collect()
 }

@@ -1,7 +1,6 @@
 //! Push: rows become what the link holds for each cluster.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
 use crds::fleet::RemovalPolicy as Policy;
 
@@ -14,12 +13,19 @@ use super::{Book, Rows};
 use crate::audit::{Act, Action, Actor};
 use crate::fleet::{Cluster, PlacementKey};
 use crate::link::{Cause, DesiredObject, Gang, Removal, RemovalPolicy};
-use crate::resolve::{self, Override, resolve};
+use crate::resolve::{self, Concerned, Override, Payload, resolve};
 use crate::scheduler::{Chosen, Reason};
 
 /// What objects were resolved to, by object, replicas and the overrides that count: most clusters get the same bytes,
 /// which are made and kept once.
-type Resolved = HashMap<(String, Option<u32>, Vec<usize>), (Arc<[u8]>, String)>;
+#[derive(Default)]
+struct Resolved {
+    payloads: HashMap<(String, Option<u32>, Concerned), Payload>,
+    bytes: usize,
+}
+
+/// Most bytes of all that one placement has sent in different versions: they are held for as long as clusters have them.
+const MOST_BYTES: usize = 64 << 20;
 
 /// Secrets have no generation; their hash tells them apart.
 const SECRET_GENERATION: i64 = 1;
@@ -31,7 +37,7 @@ pub(super) type Sent = BTreeMap<(String, String), Result<String, String>>;
 pub(super) fn push(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut Book) -> Sent {
     let mut sent = Sent::new();
     let mut listed = HashSet::new();
-    let mut resolved = Resolved::new();
+    let mut resolved = Resolved::default();
     let overrides =
         resolve::read(&observed.key, &observed.placement.spec.overrides).map_err(|error| error.to_string());
     for chosen in &planned.decision.chosen {
@@ -111,7 +117,7 @@ fn secrets(
             Err(problem) => return Some((uid, Err(problem.clone()))),
         };
         let (object, hash) = (listed.object.clone(), payload.hash.clone());
-        let bytes = payload.bytes.clone().into();
+        let bytes = payload.bytes.clone();
         hub.fleetbox.set_desired(
             &cluster.name,
             DesiredObject {
@@ -129,10 +135,27 @@ fn secrets(
 
 /// What the pods of an object take together in a cluster.
 fn gang(observed: &Observed, book: &Book, cluster: &Cluster, chosen: &Chosen, uid: &str) -> Option<Gang> {
-    let need = book.needs.get(uid)?;
+    let need = book.needs.get(cluster.name.as_str(), uid)?;
     let granted = chosen.replicas.iter().find(|granted| granted.uid == uid);
     let priority = observed.placement.spec.priority.unwrap_or_default();
     super::gang::of(need, granted.map_or(need.replicas, |granted| granted.replicas), priority, cluster)
+}
+
+impl Resolved {
+    /// Keeps one more version, if there is room for it.
+    fn keep(&mut self, entry: (String, Option<u32>, Concerned), payload: Payload) -> Result<Payload, String> {
+        let bytes = self.bytes.saturating_add(payload.bytes.len());
+        if bytes > MOST_BYTES {
+            return Err(format!(
+                "the versions of the objects, by overrides and numbers of replicas, have more than {} MiB together: make the objects \
+                 smaller, or let clusters have more alike",
+                MOST_BYTES >> 20
+            ));
+        }
+        self.bytes = bytes;
+        self.payloads.insert(entry, payload.clone());
+        Ok(payload)
+    }
 }
 
 /// An object as one cluster shall hold it.
@@ -146,14 +169,13 @@ fn desired(
 ) -> Result<DesiredObject, String> {
     let granted = chosen.replicas.iter().find(|granted| granted.uid == one.object.uid);
     let replicas = granted.filter(|granted| granted.divided).map(|granted| granted.replicas);
-    let concerned = overrides.iter().enumerate().filter(|(_, one)| one.concerns(cluster));
-    let entry = (one.object.uid.clone(), replicas, concerned.map(|(index, _)| index).collect());
-    let (payload, hash) = if let Some(known) = resolved.get(&entry) {
+    let entry = (one.object.uid.clone(), replicas, Concerned::of(overrides, cluster));
+    let Payload { bytes: payload, hash } = if let Some(known) = resolved.payloads.get(&entry) {
         known.clone()
     } else {
-        let payload =
+        let made =
             resolve(key, &one.json, cluster, replicas, overrides).map_err(|error| error.to_string())?;
-        resolved.entry(entry).or_insert((payload.bytes.into(), payload.hash)).clone()
+        resolved.keep(entry, made)?
     };
     let generation = one.stored.metadata.generation.unwrap_or_default();
     Ok(DesiredObject { object: one.object.clone(), generation, hash, payload, gang: None })

@@ -3,44 +3,45 @@
 use super::{Reason, Verdict, refuse};
 use crate::{
     fleet::{Cluster, properties},
-    scheduler::Affinity,
+    scheduler::{NAMED, Policy},
 };
 
 /// For a placement that comes.
-pub(super) fn admits(affinity: &Affinity, cluster: &Cluster) -> Verdict {
-    check(affinity, cluster, &|_| false)
+pub(super) fn admits(policy: &Policy, cluster: &Cluster) -> Verdict {
+    check(policy, cluster, &|_| false)
 }
 
 /// Why a placement may not come, in a word.
-pub(super) fn reason(affinity: &Affinity, cluster: &Cluster) -> Option<Reason> {
-    let name = cluster.name.as_str();
-    if affinity.exclude.iter().any(|excluded| excluded == name) {
+pub(super) fn reason(policy: &Policy, cluster: &Cluster) -> Option<Reason> {
+    let (affinity, name) = (&policy.affinity, cluster.name.as_str());
+    if policy.excludes(name) {
         return Some(Reason::Excluded);
     }
-    let is_named =
-        affinity.cluster_names.is_empty() || affinity.cluster_names.iter().any(|named| named == name);
     let matches = affinity.required.is_empty() || affinity.required.iter().any(|term| term.matches(cluster));
-    (!is_named || !matches).then_some(Reason::AffinityMismatch)
+    (!policy.names(name) || !matches).then_some(Reason::AffinityMismatch)
 }
 
 /// For a placement that is there: what is observed and not known now, or comes and goes by itself, speaks against nothing.
-pub(super) fn keeps(affinity: &Affinity, cluster: &Cluster) -> Verdict {
+pub(super) fn keeps(policy: &Policy, cluster: &Cluster) -> Verdict {
     let is_open = |key: &str| {
         let observed = properties::SINGLE.contains(&key) && cluster.property(key).is_none();
         observed || properties::MANY.contains(&key) && !cluster.labels.contains_key(key)
     };
-    check(affinity, cluster, &is_open)
+    check(policy, cluster, &is_open)
 }
 
 /// `is_open`: a requirement on that key counts as met.
-fn check(affinity: &Affinity, cluster: &Cluster, is_open: &dyn Fn(&str) -> bool) -> Verdict {
-    let name = cluster.name.as_str();
-    if affinity.exclude.iter().any(|excluded| excluded == name) {
+fn check(policy: &Policy, cluster: &Cluster, is_open: &dyn Fn(&str) -> bool) -> Verdict {
+    let (affinity, name) = (&policy.affinity, cluster.name.as_str());
+    if policy.excludes(name) {
         return refuse(Reason::Excluded, "named in spec.clusterAffinity.exclude".to_owned());
     }
-    if !affinity.cluster_names.is_empty() && !affinity.cluster_names.iter().any(|named| named == name) {
-        let message =
-            format!("not among spec.clusterAffinity.clusterNames ({})", affinity.cluster_names.join(", "));
+    if !policy.names(name) {
+        let names = &affinity.cluster_names;
+        let first = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = names.len().saturating_sub(NAMED);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let message = format!("not among spec.clusterAffinity.clusterNames ({first}{more})");
         return refuse(Reason::AffinityMismatch, message);
     }
     let matches = || affinity.required.iter().any(|term| term.matches_but(cluster, is_open));

@@ -8,7 +8,7 @@ pub(in crate::scheduler) fn of(policy: &Policy, cluster: &Cluster) -> Result<usi
     if policy.tiers.is_empty() {
         return Ok(0);
     }
-    policy.tiers.iter().position(|tier| tier.clusters.has(cluster)).ok_or_else(|| {
+    policy.tier_of(cluster).ok_or_else(|| {
         let names: Vec<_> = policy.tiers.iter().map(|tier| tier.name.as_str()).collect();
         let message = format!("in no tier of spec.tiers ({})", names.join(", "));
         Refusal { reason: Reason::NotInTier, message, settles_at: None }

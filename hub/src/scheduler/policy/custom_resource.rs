@@ -9,9 +9,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::{
-    Affinity, CacheLocality, CapacityStrategy, ClusterSet, Division, Expression, Failover, GpuRequirement,
-    InvalidPolicy, OnUnreachable, Policy, Preferred, ShareBy, Shares, SpreadConstraint, Tier, Toleration,
-    Weights,
+    Affinity, ByName, CacheLocality, CapacityStrategy, ClusterSet, Division, Expression, Failover,
+    GpuRequirement, InvalidPolicy, OnUnreachable, Policy, Preferred, ShareBy, Shares, SpreadConstraint, Tier,
+    Toleration, Weights,
 };
 use crate::fleet::{Effect, Selector};
 
@@ -50,20 +50,11 @@ impl TryFrom<&crd::NIMPlacementSpec> for Policy {
             shares: spec.replica_scheduling.as_ref().map(shares).transpose()?.unwrap_or_default(),
             failover: spec.failover.as_ref().map(failover).transpose()?.unwrap_or_default(),
             eviction_budget: spec.eviction_budget.map_or(1, number),
-            overrides_volumes: spec.overrides.iter().flat_map(|one| &one.json_patch).any(changes_volumes),
-        })
+            by_name: ByName::default(),
+        }
+        .indexed())
     }
 }
-
-/// Whether an operation is on a field that asks for volumes, or on one that holds it.
-fn changes_volumes(operation: &crd::JsonPatchOp) -> bool {
-    let path = operation.path.as_str();
-    VOLUMES.iter().any(|field| path.starts_with(field) || field.starts_with(path))
-}
-
-/// Where the kinds that can be placed ask for volumes.
-const VOLUMES: [&str; 4] =
-    ["/spec/storage/", "/spec/pvc/", "/spec/configStore/pvc/", "/spec/trainingConfig/modelPVC/"];
 
 fn affinity(affinity: &crd::ClusterAffinity) -> Result<Affinity, InvalidPolicy> {
     let term =
@@ -80,10 +71,13 @@ fn affinity(affinity: &crd::ClusterAffinity) -> Result<Affinity, InvalidPolicy> 
             reason,
         })
     };
+    let expressions: Vec<Expression> =
+        affinity.expressions.iter().enumerate().map(expression).collect::<Result<_, _>>()?;
+    Expression::cost_little(&expressions).map_err(|reason| InvalidPolicy::Expressions { reason })?;
     Ok(Affinity {
         required: affinity.required.iter().enumerate().map(term).collect::<Result<_, _>>()?,
         preferred: affinity.preferred.iter().enumerate().map(preferred).collect::<Result<_, _>>()?,
-        expressions: affinity.expressions.iter().enumerate().map(expression).collect::<Result<_, _>>()?,
+        expressions,
         cluster_names: affinity.cluster_names.clone(),
         exclude: affinity.exclude.clone(),
     })
@@ -277,23 +271,38 @@ mod tests {
     }
 
     #[test]
-    fn overrides_of_volumes_are_noticed() {
-        for (path, expected) in [
-            ("/spec/storage/pvc/storageClass", true),
-            ("/spec/storage", true),
-            ("/spec", true),
-            ("/spec/pvc/size", true),
-            ("/spec/image/tag", false),
-            ("/spec/storageless", false),
-        ] {
-            let patch = json!([{"op": "replace", "path": path, "value": "x"}]);
-            let policy =
-                policy(&json!({"overrides": [{"clusterNames": ["east"], "jsonPatch": patch}]})).unwrap();
-            assert_eq!(policy.overrides_volumes, expected, "{path}");
-            let claims = vec![crate::need::ClaimNeed::default()];
-            let need = policy.narrow(&crate::need::Need { claims, ..crate::need::Need::default() });
-            assert_eq!(need.claims.is_empty(), expected, "{path}");
+    fn names_are_found_as_they_are_by_looking_through_the_lists() {
+        let named = policy(&json!({
+            "clusterAffinity": {"clusterNames": ["a", "b", "c"], "exclude": ["c"]},
+            "tiers": [{"clusterSelector": {"matchLabels": {"tier": "gold"}}}, {"clusterNames": ["a", "b"]}, {"clusterNames": ["b"]}],
+            "replicaScheduling": {"type": "Divided", "division": "Weighted", "weights": [
+                {"clusterNames": ["b"], "weight": 3}, {"clusterSelector": {"matchLabels": {"tier": "gold"}}, "weight": 2},
+                {"clusterNames": ["a", "b"], "weight": 1}]},
+        }))
+        .unwrap();
+        let plain = Policy { by_name: ByName::default(), ..named.clone() };
+        for name in ["a", "b", "c", "d"] {
+            for labels in [json!({}), json!({"tier": "gold"})] {
+                let mut cluster = crate::fleet::Cluster::new(name.parse().unwrap());
+                cluster.labels = serde_json::from_value(labels).unwrap();
+                assert_eq!(named.names(name), plain.names(name));
+                assert_eq!(named.excludes(name), plain.excludes(name));
+                assert_eq!(named.tier_of(&cluster), plain.tier_of(&cluster), "{name}");
+                assert_eq!(named.weight_of(&cluster), plain.weight_of(&cluster), "{name}");
+            }
         }
+    }
+
+    #[test]
+    fn expressions_are_bounded_together() {
+        let pattern = "cluster.name.matches('a') || cluster.name.matches('b')";
+        let error =
+            policy(&json!({"clusterAffinity": {"expressions": vec![pattern; 9]}})).unwrap_err().to_string();
+        assert!(error.contains("18 patterns") && error.contains("at most 16"), "{error}");
+        let long = format!("cluster.capacity.pools.exists(p, [{}].size() > p.free)", "p.free,".repeat(40));
+        let error =
+            policy(&json!({"clusterAffinity": {"expressions": vec![long; 16]}})).unwrap_err().to_string();
+        assert!(error.contains("steps") && error.contains("at most 16384"), "{error}");
     }
 
     #[test]

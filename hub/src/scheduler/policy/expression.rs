@@ -1,16 +1,20 @@
-//! CEL over a cluster: compiled once with the policy, asked of every cluster.
+//! CEL over clusters: compiled once with the policy, asked of every cluster, before the decision where that takes a lock.
 //!
-//! What an expression can cost is bounded by its length, by what the hub keeps of a cluster, and by macros that hold no
-//! other macro: at most its length times the longest list.
+//! What an expression can cost is bounded when it is compiled: by its length, by macros that hold no other macro, by the steps
+//! that it takes for a cluster with many pools ([`MOST_STEPS`]), and by patterns that are written out, so that they are compiled
+//! with it and have a bounded size.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr};
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
+use cel::extractors::This;
 use cel::objects::{Key, Value};
 use cel::{Context, Env, Program};
+use regex::{Regex, RegexBuilder};
 
-use crate::fleet::{Capacity, Cluster, Link, Pool, properties};
+use super::Affinity;
+use crate::fleet::{Capacity, Cluster, ClusterName, Link, Pool, properties};
 
 /// Longest expression, characters; the schema says the same.
 const LONGEST: usize = 1024;
@@ -19,21 +23,111 @@ const LONGEST: usize = 1024;
 const DEEPEST: usize = 24;
 /// What a bracket counts beside an operator.
 const BRACKET: usize = 4;
+/// Most steps that one expression takes for a cluster whose lists have [`LIST`] items.
+const MOST_STEPS: usize = 4096;
+/// The same for all expressions of a placement together: half a millisecond for a cluster with so many pools.
+const MOST_STEPS_TOGETHER: usize = 16_384;
+/// Items of a list by which steps are counted. A spoke may report more pools, which costs its own cluster's share alone.
+const LIST: usize = 32;
+/// Most patterns of all expressions of a placement together.
+const MOST_PATTERNS: usize = 16;
+/// Largest compiled pattern, KiB, and largest cache of its automaton.
+const PATTERN_KIB: usize = 128;
 /// What an expression speaks of.
 const CLUSTER: &str = "cluster";
+/// The function that takes a pattern.
+const MATCHES: &str = "matches";
 
 /// A CEL expression over `cluster`.
 #[derive(Clone)]
 pub struct Expression {
     source: Arc<str>,
-    program: Arc<Program>,
+    /// As it was parsed, with a function of its own in place of every call of `matches`.
+    program: Arc<IdedExpr>,
     environment: Arc<Env>,
+    patterns: Vec<Arc<Regex>>,
+    steps: usize,
     /// Parts of `cluster` that it names; only these are looked up.
     parts: BTreeSet<&'static str>,
 }
 
 /// What `cluster` is made of.
 const PARTS: [&str; 5] = ["name", "labels", "properties", "connected", "capacity"];
+
+/// What the expressions of a placement say of clusters: of each the ones that are not true, by their place, and why where one has
+/// no value. A cluster that is not here was not asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdicts(BTreeMap<ClusterName, Vec<(usize, Option<String>)>>);
+
+impl Verdicts {
+    /// Asks the expressions of an affinity of clusters: all of them of those that `is_there`, of others until one is not true.
+    pub fn ask<'a>(
+        affinity: &Affinity,
+        clusters: impl IntoIterator<Item = &'a Cluster>,
+        is_there: impl Fn(&ClusterName) -> bool,
+    ) -> Self {
+        let mut questions: Vec<Question<'_>> = affinity.expressions.iter().map(Question::new).collect();
+        if questions.is_empty() {
+            return Self::default();
+        }
+        let parts: BTreeSet<&'static str> =
+            affinity.expressions.iter().flat_map(|one| &one.parts).copied().collect();
+        let verdict = |cluster: &'a Cluster| {
+            let facts = facts(&parts, cluster);
+            let mut failed = Vec::new();
+            for (index, question) in questions.iter_mut().enumerate() {
+                match question.holds(facts.clone()) {
+                    Ok(true) => continue,
+                    Ok(false) => failed.push((index, None)),
+                    Err(error) => failed.push((index, Some(error))),
+                }
+                if !is_there(&cluster.name) {
+                    break;
+                }
+            }
+            (cluster.name.clone(), failed)
+        };
+        Self(clusters.into_iter().map(verdict).collect())
+    }
+
+    /// The expressions that are not true of a cluster; none where it was not asked.
+    pub(in crate::scheduler) fn of(&self, cluster: &ClusterName) -> Option<&[(usize, Option<String>)]> {
+        self.0.get(cluster).map(Vec::as_slice)
+    }
+}
+
+/// An expression that is asked of many clusters.
+struct Question<'e> {
+    expression: &'e Expression,
+    context: Context<'e, 'e>,
+}
+
+impl<'e> Question<'e> {
+    fn new(expression: &'e Expression) -> Self {
+        let mut context = Context::with_env(expression.environment.clone());
+        for (index, pattern) in expression.patterns.iter().enumerate() {
+            let pattern = pattern.clone();
+            let is_match = move |This(text): This<Arc<String>>| pattern.is_match(&text);
+            // No function of the environment has such a name.
+            let _ = context.add_function(&function(index), is_match);
+        }
+        Self { expression, context }
+    }
+
+    fn holds(&mut self, facts: Value) -> Result<bool, String> {
+        self.context.add_variable_from_value(CLUSTER, facts);
+        match Value::resolve(&self.expression.program, &self.context) {
+            Ok(Value::Bool(holds)) => Ok(holds),
+            Ok(other) => Err(format!("it is of type {}, neither true nor false", other.type_of())),
+            Err(error) => Err(one_line(&error.to_string())),
+        }
+    }
+}
+
+/// The name of the function that stands for the use of a pattern.
+fn function(pattern: usize) -> String {
+    format!("{MATCHES} {pattern}")
+}
 
 impl Expression {
     /// Compiles an expression.
@@ -52,14 +146,48 @@ impl Expression {
             ));
         }
         let program = Program::compile(source).map_err(|errors| one_line(&errors.to_string()))?;
+        let mut program = program.expression().clone();
         let mut found = Found::default();
-        found.walk(program.expression(), 0, &mut Vec::new());
+        found.walk(&mut program, 0, &mut Vec::new());
         if let Some(fault) = found.fault {
             return Err(fault);
         }
+        if found.steps > MOST_STEPS {
+            return Err(format!(
+                "takes {} steps for a cluster with {LIST} pools, at most {MOST_STEPS}: shorten what stands within a macro, or write \
+                 several expressions",
+                found.steps
+            ));
+        }
         let parts = if found.whole { PARTS.into() } else { found.parts };
-        let environment = Arc::new(Env::stdlib());
-        Ok(Self { source: source.into(), program: Arc::new(program), environment, parts })
+        Ok(Self {
+            source: source.into(),
+            program: Arc::new(program),
+            environment: Arc::new(Env::stdlib()),
+            patterns: found.patterns,
+            steps: found.steps,
+            parts,
+        })
+    }
+
+    /// Whether the expressions of one placement cost no more than all may together.
+    ///
+    /// # Errors
+    /// In one sentence, with the numbers.
+    pub(super) fn cost_little(expressions: &[Self]) -> Result<(), String> {
+        let steps: usize = expressions.iter().map(|one| one.steps).sum();
+        let patterns: usize = expressions.iter().map(|one| one.patterns.len()).sum();
+        if steps > MOST_STEPS_TOGETHER {
+            return Err(format!(
+                "they take {steps} steps for a cluster with {LIST} pools, at most {MOST_STEPS_TOGETHER}: write fewer or shorter ones"
+            ));
+        }
+        if patterns > MOST_PATTERNS {
+            return Err(format!(
+                "{patterns} patterns in them, at most {MOST_PATTERNS}: put several into one, as a|b"
+            ));
+        }
+        Ok(())
     }
 
     /// As it was written.
@@ -79,31 +207,24 @@ impl Expression {
     /// # Errors
     /// When it has no value there, or one that is neither true nor false.
     pub fn holds(&self, cluster: &Cluster) -> Result<bool, String> {
-        let mut context = Context::with_env(self.environment.clone());
-        context.add_variable_from_value(CLUSTER, self.facts(cluster));
-        match self.program.execute(&context) {
-            Ok(Value::Bool(holds)) => Ok(holds),
-            Ok(other) => Err(format!("it is of type {}, neither true nor false", other.type_of())),
-            Err(error) => Err(one_line(&error.to_string())),
-        }
+        Question::new(self).holds(facts(&self.parts, cluster))
     }
+}
 
-    fn facts(&self, cluster: &Cluster) -> HashMap<Key, Value> {
-        let mut facts = HashMap::with_capacity(self.parts.len());
-        for part in &self.parts {
-            let value = match *part {
-                "name" => cluster.name.as_str().into(),
-                "labels" => {
-                    map(cluster.labels.iter().map(|(key, value)| (key.as_str(), value.as_str().into())))
-                }
-                "properties" => observed(cluster),
-                "connected" => Value::Bool(cluster.link == Link::Connected),
-                _ => cluster.capacity.as_ref().map_or(Value::Null, capacity),
-            };
-            facts.insert((*part).into(), value);
-        }
-        facts
+/// What expressions that name these parts can see of a cluster.
+fn facts(parts: &BTreeSet<&'static str>, cluster: &Cluster) -> Value {
+    let mut facts: HashMap<Key, Value> = HashMap::with_capacity(parts.len());
+    for part in parts {
+        let value = match *part {
+            "name" => cluster.name.as_str().into(),
+            "labels" => map(cluster.labels.iter().map(|(key, value)| (key.as_str(), value.as_str().into()))),
+            "properties" => observed(cluster),
+            "connected" => Value::Bool(cluster.link == Link::Connected),
+            _ => cluster.capacity.as_ref().map_or(Value::Null, capacity),
+        };
+        facts.insert((*part).into(), value);
     }
+    facts.into()
 }
 
 fn map<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
@@ -184,13 +305,19 @@ struct Found {
     parts: BTreeSet<&'static str>,
     /// It takes `cluster` as a whole.
     whole: bool,
+    /// Nodes, those within a macro once for each item of a list of [`LIST`].
+    steps: usize,
+    /// Patterns, in the order in which they were found.
+    patterns: Vec<Arc<Regex>>,
     /// The first thing that is wrong.
     fault: Option<String>,
 }
 
 impl Found {
-    fn walk(&mut self, node: &IdedExpr, depth: u32, bound: &mut Vec<String>) {
-        match &node.expr {
+    /// Looks at a node and all below it, and puts functions of its own in place of calls of `matches`.
+    fn walk(&mut self, node: &mut IdedExpr, depth: u32, bound: &mut Vec<String>) {
+        self.steps = self.steps.saturating_add(if depth > 0 { LIST } else { 1 });
+        match &mut node.expr {
             Expr::Ident(name) if name == CLUSTER => self.whole = true,
             Expr::Ident(name) if bound.contains(name) => {}
             Expr::Ident(name) => self.wrong(format!("{name} is unknown: an expression speaks of {CLUSTER}")),
@@ -205,27 +332,35 @@ impl Found {
                         )),
                     }
                 } else {
-                    self.walk(&select.operand, depth, bound);
+                    self.walk(&mut select.operand, depth, bound);
                 }
             }
             Expr::Call(call) => {
-                call.target.iter().for_each(|target| self.walk(target, depth, bound));
-                call.args.iter().for_each(|argument| self.walk(argument, depth, bound));
+                if call.func_name == MATCHES {
+                    self.pattern(call);
+                }
+                call.target.iter_mut().for_each(|target| self.walk(target, depth, bound));
+                call.args.iter_mut().for_each(|argument| self.walk(argument, depth, bound));
             }
-            Expr::List(list) => list.elements.iter().for_each(|element| self.walk(element, depth, bound)),
-            Expr::Map(map) => map.entries.iter().for_each(|entry| self.entry(&entry.expr, depth, bound)),
-            Expr::Struct(made) => made.entries.iter().for_each(|entry| self.entry(&entry.expr, depth, bound)),
+            Expr::List(list) => list.elements.iter_mut().for_each(|element| self.walk(element, depth, bound)),
+            Expr::Map(map) => {
+                map.entries.iter_mut().for_each(|entry| self.entry(&mut entry.expr, depth, bound));
+            }
+            Expr::Struct(made) => {
+                made.entries.iter_mut().for_each(|entry| self.entry(&mut entry.expr, depth, bound));
+            }
             Expr::Comprehension(each) => {
                 if depth > 0 {
                     self.wrong("a macro inside a macro costs too much: write two expressions".to_owned());
                     return;
                 }
-                self.walk(&each.iter_range, depth + 1, bound);
+                self.walk(&mut each.iter_range, depth + 1, bound);
                 let before = bound.len();
                 bound.push(each.iter_var.clone());
                 bound.extend(each.iter_var2.clone());
                 bound.push(each.accu_var.clone());
-                for part in [&each.accu_init, &each.loop_cond, &each.loop_step, &each.result] {
+                for part in [&mut each.accu_init, &mut each.loop_cond, &mut each.loop_step, &mut each.result]
+                {
                     self.walk(part, depth + 1, bound);
                 }
                 bound.truncate(before);
@@ -234,12 +369,45 @@ impl Found {
         }
     }
 
-    fn entry(&mut self, entry: &EntryExpr, depth: u32, bound: &mut Vec<String>) {
+    /// `text.matches('pattern')` and `matches(text, 'pattern')` become a function of the text that has the pattern compiled.
+    fn pattern(&mut self, call: &mut CallExpr) {
+        let pattern = match call.args.last().map(|argument| &argument.expr) {
+            Some(Expr::Literal(LiteralValue::String(pattern))) => pattern.inner().to_owned(),
+            _ => {
+                return self
+                    .wrong(format!("{MATCHES} takes a pattern that is written out: it is compiled once"));
+            }
+        };
+        call.args.pop();
+        if call.target.is_none() {
+            call.target = call.args.pop().map(Box::new);
+        }
+        if call.target.is_none() || !call.args.is_empty() {
+            return self
+                .wrong(format!("{MATCHES} takes a text and a pattern: write text.matches('pattern')"));
+        }
+        if self.patterns.len() >= MOST_PATTERNS {
+            return self.wrong(format!("more than {MOST_PATTERNS} patterns"));
+        }
+        let bytes = PATTERN_KIB << 10;
+        match RegexBuilder::new(&pattern).size_limit(bytes).dfa_size_limit(bytes).build() {
+            Ok(compiled) => {
+                call.func_name = function(self.patterns.len());
+                self.patterns.push(Arc::new(compiled));
+            }
+            Err(regex::Error::CompiledTooBig(_)) => self.wrong(format!(
+                "{MATCHES}: a pattern takes more than {PATTERN_KIB} KiB once it is compiled: repeat less in it"
+            )),
+            Err(error) => self.wrong(format!("{MATCHES}: {}", one_line(&error.to_string()))),
+        }
+    }
+
+    fn entry(&mut self, entry: &mut EntryExpr, depth: u32, bound: &mut Vec<String>) {
         match entry {
-            EntryExpr::StructField(field) => self.walk(&field.value, depth, bound),
+            EntryExpr::StructField(field) => self.walk(&mut field.value, depth, bound),
             EntryExpr::MapEntry(entry) => {
-                self.walk(&entry.key, depth, bound);
-                self.walk(&entry.value, depth, bound);
+                self.walk(&mut entry.key, depth, bound);
+                self.walk(&mut entry.value, depth, bound);
             }
         }
     }
@@ -349,9 +517,58 @@ mod tests {
     }
 
     #[test]
+    fn patterns_are_compiled_with_the_expression_and_mean_what_they_meant() {
+        let fleet = east();
+        let cluster = fleet.cluster("east").unwrap();
+        for (source, holds) in [
+            ("cluster.name.matches('^ea')", true),
+            ("matches(cluster.name, 'st$')", true),
+            ("cluster.name.matches('^we') || cluster.labels.tier.matches('[a-z]+')", true),
+            (r"cluster.name.matches('^\\w+$') && !cluster.name.matches('\\d')", true),
+            ("cluster.capacity.pools.all(p, p.product.matches('H100'))", false),
+        ] {
+            assert_eq!(Expression::compile(source).unwrap().holds(cluster), Ok(holds), "{source}");
+        }
+        let large = r"cluster.name.matches('((\\pL{40}){40}|(\\w{40}){40})+')";
+        for (source, word) in [
+            (large, "128 KiB"),
+            ("cluster.name.matches('(')", "unclosed group"),
+            ("cluster.name.matches(cluster.labels.tier)", "written out"),
+            ("cluster.name.matches()", "written out"),
+            ("matches('a')", "text.matches('pattern')"),
+            ("cluster.name.matches('a', 'b')", "text.matches('pattern')"),
+        ] {
+            let error = Expression::compile(source).unwrap_err();
+            assert!(error.contains(word) && !error.contains('\n'), "{source}: {error}");
+        }
+        let error = Expression::compile("1.matches('a')").and_then(|one| one.holds(cluster)).unwrap_err();
+        assert!(!error.is_empty(), "a number matches nothing");
+    }
+
+    #[test]
+    fn what_is_asked_before_is_what_is_asked_now() {
+        let fleet = east().joined("west", Vec::new());
+        let expressions =
+            ["cluster.name.matches('e')", "cluster.labels.tier == 'gold'", "cluster.capacity.freeGPUs > 99"];
+        let expressions = expressions.map(|source| Expression::compile(source).unwrap());
+        let affinity = Affinity { expressions: expressions.to_vec(), ..Affinity::default() };
+        let verdicts = Verdicts::ask(&affinity, fleet.clusters(), |name| name.as_str() == "west");
+        let of = |name: &str| verdicts.of(&name.parse().unwrap()).unwrap();
+        assert_eq!(of("east"), [(2, None)]);
+        assert_eq!(
+            of("west").iter().map(|(index, _)| *index).collect::<Vec<_>>(),
+            [1, 2],
+            "all, where it is"
+        );
+        assert_eq!(of("west")[0].1, expressions[1].holds(fleet.cluster("west").unwrap()).err());
+        assert_eq!(verdicts.of(&"north".parse().unwrap()), None);
+    }
+
+    #[test]
     fn what_means_nothing_or_costs_too_much_is_refused() {
         let deep = format!("{}true{}", "(".repeat(400), ")".repeat(400));
         let long = format!("cluster.name == '{}'", "x".repeat(LONGEST));
+        let steps = format!("cluster.capacity.pools.exists(p, p.free in [{}1])", "p.free,".repeat(130));
         for (source, word) in [
             ("cluster.name ==", "1:"),
             ("", ""),
@@ -363,6 +580,7 @@ mod tests {
             ),
             (long.as_str(), "longer than 1024"),
             (deep.as_str(), "6 brackets"),
+            (steps.as_str(), "steps for a cluster with 32 pools, at most 4096"),
         ] {
             let error = Expression::compile(source).unwrap_err();
             assert!(error.contains(word) && !error.contains('\n'), "{source}: {error}");

@@ -31,6 +31,12 @@ pub enum InvalidPolicy {
         /// What is wrong.
         reason: String,
     },
+    /// All CEL expressions together.
+    #[error("spec.clusterAffinity.expressions: {reason}")]
+    Expressions {
+        /// What is wrong.
+        reason: String,
+    },
     /// The selector of a tier or of a weight.
     #[error("spec.{field}[{index}].clusterSelector: {reason}")]
     ClusterSelector {

@@ -11,7 +11,7 @@ use crate::{
         ObjectStatus, PlacementKey, Platform, Pool, Taint, Truth,
     },
     need::{GpuNeed, Need},
-    scheduler::{Cause, Chosen, Decision, Policy, Previous, Request, Workload},
+    scheduler::{Cause, Chosen, Decision, Policy, Previous, Request, Variants, Verdicts, Workload},
 };
 
 pub(crate) const H100: &str = "NVIDIA-H100-80GB-HBM3";
@@ -137,6 +137,8 @@ pub(crate) fn request(placement: &str, workloads: Vec<Workload>) -> Request {
         placement: PlacementKey { namespace: "nim".into(), name: placement.to_owned() },
         policy: Policy::default(),
         workloads,
+        variants: Variants::default(),
+        verdicts: Verdicts::default(),
         previous: Vec::new(),
         denied: std::collections::BTreeMap::new(),
         rebalance: None,

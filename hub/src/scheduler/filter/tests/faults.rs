@@ -98,6 +98,10 @@ pub(super) const FAULTS: &[Fault] = &[
             world.admin.labels.remove("rack");
         },
     ),
+    fault("overrides", Reason::InvalidOverride, "spec.overrides[0].jsonPatch[0]", |world| {
+        let why = "nim/chat: spec.overrides[0].jsonPatch[0] at /spec/nope: path is invalid".to_owned();
+        world.request.variants.add(Err(why), [EAST.parse().unwrap()]);
+    }),
     fault("platform", Reason::PlatformMissing, "needs platform kserve", |world| {
         world.capacity.platforms.retain(|platform| platform.name != "kserve");
     }),

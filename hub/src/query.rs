@@ -13,10 +13,12 @@
 mod access;
 mod answer;
 mod api_service;
+mod bounds;
 mod discovery;
 mod endpoint;
 mod explanation;
 mod front_proxy;
+mod pace;
 mod routes;
 mod server;
 mod simulation;

@@ -15,9 +15,10 @@ use tokio::sync::watch;
 
 use super::access::{self, Asked};
 use super::answer::Refusal;
-use super::front_proxy::FrontProxy;
+use super::front_proxy::{FrontProxy, User};
+use super::pace::Pace;
 use super::table::Column;
-use super::{API_VERSION, SimulationSpec, discovery, table};
+use super::{API_VERSION, SimulationSpec, bounds, discovery, table};
 use crate::controllers::{Assignment, Hub, assignments, explanation, simulation};
 use crate::fleet::PlacementKey;
 
@@ -43,6 +44,7 @@ pub(super) struct Answering {
     pub(super) hub: Arc<Hub>,
     pub(super) client: Client,
     pub(super) proxy: watch::Receiver<Option<FrontProxy>>,
+    pub(super) pace: Arc<Pace>,
 }
 
 /// What a list may be narrowed by; nothing of it is served.
@@ -76,8 +78,20 @@ pub(super) fn router(answering: Answering) -> Router {
 impl Answering {
     /// Refuses who may not.
     async fn admit(&self, headers: &HeaderMap, asked: Asked<'_>) -> Result<(), Refusal> {
+        access::check(&self.client, self.user(headers)?, asked).await
+    }
+
+    /// Refuses who may not, or asks too often, what takes a decision to answer.
+    async fn admit_decision(&self, headers: &HeaderMap, asked: Asked<'_>) -> Result<(), Refusal> {
+        let user = self.user(headers)?;
+        self.pace.of_user(&user.name)?;
+        access::check(&self.client, user, asked).await?;
+        self.pace.of_all()
+    }
+
+    fn user(&self, headers: &HeaderMap) -> Result<User, Refusal> {
         let user = self.proxy.borrow().as_ref().and_then(|proxy| proxy.user(headers));
-        access::check(&self.client, user.ok_or_else(Refusal::unauthorized)?, asked).await
+        user.ok_or_else(Refusal::unauthorized)
     }
 }
 
@@ -162,7 +176,7 @@ async fn explained(
         namespace: Some(&namespace),
         name: Some(&name),
     };
-    here.admit(&headers, asked).await?;
+    here.admit_decision(&headers, asked).await?;
     let explanation =
         explanation(&here.hub, &PlacementKey { namespace: namespace.clone(), name: name.clone() }).await?;
     let object = json!({
@@ -203,10 +217,11 @@ async fn simulated(
 ) -> Result<Response, Refusal> {
     let asked =
         Asked { verb: "create", resource: "placementsimulations", namespace: Some(&namespace), name: None };
-    here.admit(&headers, asked).await?;
+    here.admit_decision(&headers, asked).await?;
     let unread = |error: serde_json::Error| Refusal::bad_request(format!("PlacementSimulation: {error}"));
     let sent: Map<String, Value> = serde_json::from_slice(&body).map_err(unread)?;
     let mut answer = simulated_in(&namespace, sent)?;
+    bounds::check(answer.get("spec").unwrap_or(&Value::Null)).map_err(Refusal::bad_request)?;
     let sent = Simulation::deserialize(&answer).map_err(unread)?;
     let explanation = simulation(&here.hub, &namespace, sent.spec).await?;
     answer["status"] = serde_json::to_value(&explanation).unwrap_or_default();

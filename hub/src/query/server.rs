@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::api_service;
 use super::endpoint::{self, Endpoint};
 use super::front_proxy::{FrontProxy, Unusable};
+use super::pace::Pace;
 use super::routes::{Answering, router};
 use crate::controllers::{Hub, chain};
 use crate::pki::{AuthorityError, Trust};
@@ -74,7 +75,12 @@ pub(crate) async fn serve(query: Query, listener: TcpListener, stop: Cancellatio
     let (proxy, proxies) = watch::channel(None);
     let (accepted, connections) = mpsc::channel(AT_ONCE);
     let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
-    let answering = Answering { hub: query.hub.clone(), client: query.client.clone(), proxy: proxies };
+    let answering = Answering {
+        hub: query.hub.clone(),
+        client: query.client.clone(),
+        proxy: proxies,
+        pace: Arc::new(Pace::new()),
+    };
     let serving = axum::serve(Handed { connections, address }, router(answering))
         .with_graceful_shutdown(stop.clone().cancelled_owned());
     tokio::select! {

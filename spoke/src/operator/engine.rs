@@ -4,6 +4,7 @@
 //! renders, applies and reports; a kind plugs in by the trait [`kind::Kind`]. Everything is driven by watches: in steady
 //! state nothing is written and nothing is asked.
 
+mod age;
 pub(crate) mod apply;
 pub(crate) mod call;
 pub(crate) mod canonical;
@@ -16,13 +17,16 @@ mod fresh;
 pub(crate) mod kind;
 pub(crate) mod optional;
 pub(crate) mod origin;
+pub(crate) mod own;
 pub(crate) mod pace;
 mod packed;
 pub(crate) mod pod_security;
+mod requires;
 pub(crate) mod retry;
 pub(crate) mod served;
 pub(crate) mod shell;
 pub(crate) mod take_over;
+pub(crate) mod template;
 mod turns;
 pub(crate) mod wake;
 pub(crate) mod watch;

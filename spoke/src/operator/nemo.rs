@@ -186,6 +186,10 @@ impl<S: NemoService> Kind for Nemo<S> {
         report::report(subject, &missing, &rendered.verdict, outcome, again)
     }
 
+    fn referred(object: &S::Object, subject: &Subject, found: &Found) -> String {
+        found.checksum(&S::needs(object, subject)).unwrap_or_default()
+    }
+
     fn canonical(spec: &Value) -> Value {
         canonical_of_nemo(spec)
     }

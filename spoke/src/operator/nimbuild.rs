@@ -115,6 +115,18 @@ impl Kind for NimBuilds {
         if let Some(why) = &outcome.failure {
             return status::report(subject, &Standing::Hindered(why.clone()), Again::Backoff);
         }
+        if let Some(why) = &outcome.waits {
+            let standing = match &rendered.verdict {
+                Verdict::Builds(chosen) => Standing::Builds {
+                    chosen: chosen.clone(),
+                    stage: status::Stage::Waits(why.clone()),
+                    reads: false,
+                },
+                Verdict::Reads(chosen) => Standing::Reads { chosen: chosen.clone(), why: Some(why.clone()) },
+                _ => Standing::Hindered(why.clone()),
+            };
+            return status::report(subject, &standing, Again::Backoff);
+        }
         let (standing, again) = match &rendered.verdict {
             Verdict::Done => (Standing::Done, Again::No),
             Verdict::Waits(wait) => (Standing::Waits(wait.clone()), Again::No),

@@ -105,6 +105,14 @@ impl Kind for NimCaches {
         };
         let (standing, again) = match (&outcome.failure, &rendered.verdict) {
             (Some(why), _) => (Standing::Blocked(diagnosis::refused(why)), Again::Backoff),
+            (None, Verdict::Blocked { why, .. }) if subject.patience(why).is_some() => {
+                let left = subject.patience(why).unwrap_or_default();
+                (Standing::Waits(why.clone()), Again::After(left))
+            }
+            (None, verdict) if outcome.waits.is_some() && !matches!(verdict, Verdict::Blocked { .. }) => {
+                let why = outcome.waits.clone().unwrap_or_else(|| Failure::new("Waiting", ""));
+                (Standing::Waits(why), Again::Backoff)
+            }
             (None, Verdict::StillReady) => (Standing::StillReady, Again::No),
             (None, Verdict::Blocked { why, again }) => (Standing::Blocked(why.clone()), *again),
             (None, Verdict::Inspecting) => {

@@ -90,8 +90,9 @@ impl Kind for NimPipelines {
         };
         let states: BTreeMap<String, service::State> =
             object.enabled().map(|(_, service)| (service.name().to_owned(), state(service))).collect();
-        let again = if outcome.failure.is_some() { Again::Backoff } else { Again::No };
-        status::report(subject, &Standing::Applied { states, failure: outcome.failure.clone() }, again)
+        let failure = outcome.failure.as_ref().or(outcome.waits.as_ref()).cloned();
+        let again = if failure.is_some() { Again::Backoff } else { Again::No };
+        status::report(subject, &Standing::Applied { states, failure }, again)
     }
 
     fn canonical(spec: &Value) -> Value {

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 
 use crds::nim::{InferencePlatform, NIMCache, NIMService};
 use kube::core::DynamicObject;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub(crate) use pod::runtime_default;
 use scene::{Refs, Scene, fails};
@@ -37,6 +37,7 @@ use super::engine::child::ChildKind;
 use super::engine::condition::Conditions;
 use super::engine::kind::{Again, Failure, Kind, Outcome, Rendered, Report, Subject};
 use super::engine::shell::parse;
+use super::engine::template;
 use super::engine::world::World;
 use super::microservice::status::{self, Standing};
 use super::microservice::{live, readiness};
@@ -102,7 +103,10 @@ impl Kind for NimServices {
             world.models.forget(&subject.owner.uid);
         }
         let native = object.spec.cache_name().is_none() && is_native(object, subject, world).await;
-        Ok(Refs { cache, native, kserve, claims, model })
+        let named = object.spec.cache_name();
+        let found = named.and_then(|name| world.subject(NimCaches::KIND, &subject.owner.namespace, name));
+        let referred = found.map(|found| told_by_cache(&found)).unwrap_or_default();
+        Ok(Refs { cache, native, kserve, claims, model, referred })
     }
 
     fn render(
@@ -160,13 +164,17 @@ impl Kind for NimServices {
                 (found, exposure::endpoints(&scene, outcome))
             }
         };
-        let found_ready = found.ready;
-        let standing = if found.ready {
+        let found_ready = found.ready && outcome.waits.is_none();
+        let standing = if let Some(why) = &outcome.waits {
+            Standing::NotReady { why: why.clone(), available: found.available }
+        } else if found.ready {
             Standing::Ready { message: found.message, available: found.available }
         } else {
             Standing::NotReady { why: Failure::new("NotReady", found.message), available: found.available }
         };
-        let mut report = status::report(subject, &standing, Again::No);
+        // The garbage collector tells nobody that it has come; its watch does, but for what others made.
+        let again = if outcome.waits.is_some() { Again::Backoff } else { Again::No };
+        let mut report = status::report(subject, &standing, again);
         if found_ready {
             model::tell(subject, &mut report.status, endpoints, refs.model.as_ref());
         } else {
@@ -176,6 +184,10 @@ impl Kind for NimServices {
             fields.extend(claims::status(&scene, outcome));
         }
         report
+    }
+
+    fn referred(_: &NIMService, _: &Subject, refs: &Refs) -> String {
+        refs.referred.clone()
     }
 
     fn canonical(spec: &Value) -> Value {
@@ -202,6 +214,13 @@ async fn is_native(object: &NIMService, subject: &Subject, world: &World) -> boo
         layout::previous(&live.data, &image)
     });
     layout::decide(previous, &answer)
+}
+
+/// A digest of what a NIMCache tells its services.
+fn told_by_cache(cache: &DynamicObject) -> String {
+    let status = &cache.data["status"];
+    let told = ["pvc", "type", "profiles"].map(|field| &status[field]);
+    template::digest(&json!({"generation": cache.metadata.generation, "told": told}))
 }
 
 /// The NIMCache as a NIMService sees it. One that cannot be read is as good as none.

@@ -1,28 +1,36 @@
 //! Carries out what was decided about children: creation, server-side apply, deletion by uid; nothing when nothing is
 //! to do.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crds::marks::LOCAL_ANNOTATION;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::DynamicObject;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::call::{CallError, call, call_opt};
 use super::child::{Child, ChildKind, Keep, Owner, Stamped};
-use super::decide::{Decision, decide, superfluous, trim};
-use super::kind::{Failure, Outcome, Rendered};
+use super::decide::{Decision, Seen, decide, superfluous, trim};
+use super::kind::{Failure, GROUP, Outcome, Rendered};
 use super::optional::unavailable;
+use super::origin::is_local;
+use super::own::{Ownership, controller, ownership};
+use super::requires::{Required, references, required};
 use super::retry::{Settled, key};
 use super::take_over;
+use super::template::{self, Choice, Inputs, RECORD, Record};
 use super::world::World;
-use crate::operator::cluster::Platform;
 
 /// The one field manager of everything this operator writes.
 pub(crate) const MANAGER: &str = "nimfleet-spoke";
+/// Field manager of what is noted on a NIM object, apart from what else is written there.
+const RECORDER: &str = "nimfleet-spoke-template";
 /// Children of one object that are written at the same time.
 const AT_ONCE: usize = 6;
 /// How often one child is decided about anew, when the cluster is not as the cache says.
@@ -33,9 +41,16 @@ pub(crate) struct Applier<'a> {
     pub(crate) world: &'a World,
     pub(crate) settled: &'a Settled,
     pub(crate) owner: &'a Owner,
+    /// What the user of the object says.
+    pub(crate) inputs: &'a Inputs,
+    /// The record of its InferenceService, as the object bears it.
+    pub(crate) recorded: Option<&'a String>,
+    /// No hub has to do with the object.
+    pub(crate) local: bool,
 }
 
-type Done = Vec<(usize, Result<Applied, Failure>)>;
+/// What became of each child, by its place among the rendered.
+type Done = BTreeMap<usize, Result<Applied, Hindrance>>;
 
 /// A child that is as it is to be.
 struct Applied {
@@ -44,78 +59,105 @@ struct Applied {
     wrote: bool,
 }
 
+/// Why a child is not as it is to be.
+enum Hindrance {
+    Fails(Failure),
+    /// It can be made once another has gone.
+    Waits(Failure),
+    /// One that it requires is not there, or is not ours.
+    Held,
+}
+
+impl From<Failure> for Hindrance {
+    fn from(why: Failure) -> Self {
+        Self::Fails(why)
+    }
+}
+
 impl Applier<'_> {
-    /// Applies all children, whatever becomes of the others, and then removes what is superfluous. The failure told is
-    /// the first in the order in which they were rendered.
+    /// Applies all children, whatever becomes of those that they do not require, and then removes what is superfluous. The
+    /// failure told is the first in the order in which they were rendered.
     ///
     /// Where a workload has just been made, the rest is left to a turn of its own: of many objects that come at once,
     /// all have their pods started before any waits for what is needed once they run.
     pub(crate) async fn apply<V>(&self, rendered: &Rendered<V>, pruned: &[ChildKind]) -> Outcome {
-        let mut done = self.phase(&rendered.children, Phase::Start).await;
-        let wrote = done.iter().any(|(_, result)| result.as_ref().is_ok_and(|child| child.wrote));
-        let failed = done.iter().any(|(_, result)| result.is_err());
-        if wrote && !failed && self.lacks(&rendered.children, Phase::Serve) {
+        let children = &rendered.children;
+        let mut done = Done::new();
+        self.phase(children, Phase::Start, &mut done).await;
+        let wrote = done.values().any(|result| result.as_ref().is_ok_and(|child| child.wrote));
+        let failed = done.values().any(Result::is_err);
+        if wrote && !failed && self.lacks(children, Phase::Serve) {
             return Outcome { unfinished: true, ..Outcome::default() };
         }
-        done.extend(self.phase(&rendered.children, Phase::Serve).await);
-        done.sort_by_key(|(index, _)| *index);
+        self.phase(children, Phase::Serve, &mut done).await;
         let mut outcome = Outcome::default();
-        for (index, result) in done {
-            match (result, &rendered.children[index]) {
-                (Ok(applied), child) => {
-                    outcome.live.insert((child.kind, child.name.clone()), applied.live);
+        for (place, result) in done {
+            let child = &children[place];
+            let live = match result {
+                Ok(applied) => Some(applied.live),
+                Err(Hindrance::Fails(why)) => {
+                    outcome.failure.get_or_insert(why);
+                    None
                 }
-                (Err(failure), _) => {
-                    outcome.failure.get_or_insert(failure);
+                Err(Hindrance::Waits(why)) => {
+                    outcome.waits.get_or_insert(why);
+                    None
                 }
-            }
+                // What runs goes on.
+                Err(Hindrance::Held) => self
+                    .world
+                    .child(child.kind, &self.owner.namespace, &child.name)
+                    .filter(|live| ownership(child, self.owner, live) == Ownership::Own),
+            };
+            outcome.live.extend(live.map(|live| ((child.kind, child.name.clone()), live)));
         }
         if outcome.failure.is_none() {
-            outcome.failure = self.prune(rendered, pruned).await.err();
+            let pruned = if outcome.waits.is_none() { pruned } else { &[] };
+            outcome.failure = self.prune(rendered, pruned, &outcome).await.err();
         }
         outcome
     }
 
     /// Whether something that is written in that phase is not there yet.
     fn lacks(&self, children: &[Child], phase: Phase) -> bool {
-        let mut of_phase = children.iter().filter(|child| self.place(child.kind).0 == phase);
+        let mut of_phase = children.iter().filter(|child| Phase::of(child.kind) == phase);
         of_phase.any(|child| self.world.child(child.kind, &self.owner.namespace, &child.name).is_none())
     }
 
-    async fn phase(&self, children: &[Child], phase: Phase) -> Done {
-        let steps = async {
-            let mut done = Vec::new();
-            for step in [Step::Access, Step::Binding, Step::Pod] {
-                done.extend(self.step(children, (phase, step)).await);
+    /// Writes the children of a phase, each as soon as what it requires is there.
+    async fn phase(&self, children: &[Child], phase: Phase, done: &mut Done) {
+        let of_phase = children.iter().enumerate().filter(|(_, child)| Phase::of(child.kind) == phase);
+        let mut left: Vec<(usize, BTreeSet<usize>)> =
+            of_phase.map(|(place, _)| (place, required(children, place))).collect();
+        while !left.is_empty() {
+            let (next, later): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(|(_, needs)| needs.iter().all(|need| done.contains_key(need)));
+            // Children that require each other in a circle have nothing that they could begin with.
+            if next.is_empty() {
+                done.extend(later.into_iter().map(|(place, _)| (place, Err(Hindrance::Held))));
+                return;
             }
-            done
-        };
-        let (mut done, others) = futures::join!(steps, self.step(children, (phase, Step::Any)));
-        done.extend(others);
-        done
-    }
-
-    async fn step(&self, children: &[Child], place: (Phase, Step)) -> Done {
-        // Boxed, since the compiler cannot tell that these futures are `Send` otherwise.
-        let mut writes: Vec<BoxFuture<'_, _>> = Vec::new();
-        for (index, child) in children.iter().enumerate() {
-            if self.place(child.kind) == place {
-                writes.push(Box::pin(async move { (index, self.one(child).await) }));
+            // Boxed, since the compiler cannot tell that these futures are `Send` otherwise.
+            let mut writes: Vec<BoxFuture<'_, _>> = Vec::new();
+            let mut held = Vec::new();
+            for (place, needs) in next {
+                if needs.iter().all(|need| done.get(need).is_some_and(Result::is_ok)) {
+                    let child = &children[place];
+                    writes.push(Box::pin(async move { (place, self.one(child).await) }));
+                } else {
+                    held.push((place, Err(Hindrance::Held)));
+                }
             }
+            let wrote: Vec<_> = stream::iter(writes).buffer_unordered(AT_ONCE).collect().await;
+            done.extend(wrote.into_iter().chain(held));
+            left = later;
         }
-        stream::iter(writes).buffer_unordered(AT_ONCE).collect().await
     }
 
-    /// When a child is written.
-    fn place(&self, kind: ChildKind) -> (Phase, Step) {
-        (Phase::of(kind, self.world.facts.borrow().platform), Step::of(kind))
-    }
-
-    async fn one(&self, child: &Child) -> Result<Applied, Failure> {
+    async fn one(&self, child: &Child) -> Result<Applied, Hindrance> {
         if let Some(why) = unavailable(child.kind, &self.world.facts.borrow()) {
-            return Err(why);
+            return Err(why.into());
         }
-        let stamped = child.stamped(self.owner);
         let word = child.kind.word();
         let failed = |error: CallError| Failure::new(format!("{word}Failed"), error.to_string());
         let resource = child.kind.resource();
@@ -126,30 +168,56 @@ impl Applier<'_> {
             (live, looked) = (look(&api, child.kind, &child.name).await.map_err(failed)?, true);
         }
         for round in 1.. {
-            let settled = live.as_deref().is_some_and(|live| self.is_settled(live, &stamped.hash));
-            let decision = decide(child, &stamped, self.owner, live.as_deref(), looked, settled);
-            let written = match (decision, &live) {
+            let (child, record) = match self.with_template(&api, child, live.as_deref()).await {
+                Ok(both) => both,
+                // It has changed, or gone, since it was seen.
+                Err(error) if (error.is_conflict() || error.code() == Some(404)) && round < ROUNDS => {
+                    (live, looked) = (look(&api, child.kind, &child.name).await.map_err(failed)?, true);
+                    continue;
+                }
+                Err(error) => return Err(failed(error).into()),
+            };
+            let child: &Child = &child;
+            let stamped = child.stamped(self.owner);
+            let before = live.as_deref().and_then(|live| self.record(child.kind, live));
+            let seen = Seen {
+                live: live.as_deref(),
+                looked,
+                settled: live.as_deref().is_some_and(|live| self.is_settled(live, &stamped.hash)),
+                recorded: before.as_ref().and_then(|record| record.hash.as_deref()),
+                usable: live.as_deref().is_some_and(|live| self.is_usable(live)),
+            };
+            let written = match (decide(child, &stamped, self.owner, seen), &live) {
                 (Decision::Leave, Some(live)) => {
+                    self.keep_record(child.kind, record, &stamped.hash).await.map_err(failed)?;
                     return Ok(Applied { live: Arc::clone(live), wrote: false });
                 }
                 (Decision::Conflict(message), _) => {
-                    return Err(Failure::new(format!("{word}Conflict"), message));
+                    return Err(Failure::new(format!("{word}Conflict"), message).into());
                 }
-                (Decision::Wait, _) => {
-                    let message = format!(
-                        "{} {} is being deleted; it is made again when it has gone",
-                        resource.kind, child.name
-                    );
-                    return Err(Failure::new(format!("{word}Terminating"), message));
+                (Decision::Wait(message), _) => {
+                    return Err(Hindrance::Waits(Failure::new(format!("{word}Terminating"), message)));
                 }
                 (Decision::Look, _) => {
                     (live, looked) = (look(&api, child.kind, &child.name).await.map_err(failed)?, true);
                     continue;
                 }
-                (Decision::Apply, Some(live)) => self.update(&api, child, &stamped, live).await,
-                (Decision::Create | Decision::Leave | Decision::Apply, _) => {
-                    self.create(&api, child, &stamped).await
+                (Decision::Replace, Some(found)) => {
+                    let uid = found.metadata.uid.clone().unwrap_or_default();
+                    self.remove(child.kind, &child.name, uid).await?;
+                    live = None;
+                    continue;
                 }
+                (Decision::Adopt, Some(live)) => self.adopt(&api, child, live).await,
+                (Decision::Apply, Some(live)) => self.update(&api, child, &stamped, live).await,
+                (
+                    Decision::Create
+                    | Decision::Leave
+                    | Decision::Apply
+                    | Decision::Adopt
+                    | Decision::Replace,
+                    _,
+                ) => self.create(&api, child, &stamped).await,
             };
             match written {
                 Ok(mut written) => {
@@ -160,6 +228,7 @@ impl Applier<'_> {
                     if let Some(cache) = self.world.children.get(&child.kind) {
                         cache.fresh.made(&key(&live), &live);
                     }
+                    self.keep_record(child.kind, record, &stamped.hash).await.map_err(failed)?;
                     return Ok(Applied { live, wrote: true });
                 }
                 // It is there after all, has gone, or is another: it is not as the cache says.
@@ -171,13 +240,143 @@ impl Applier<'_> {
                     self.remove(child.kind, &child.name, uid.unwrap_or_default()).await?;
                     live = None;
                 }
-                Err(error) => return Err(failed(error)),
+                Err(error) => return Err(failed(error).into()),
             }
         }
-        Err(Failure::new(
-            format!("{word}Failed"),
-            format!("{} {} changes all the time", resource.kind, child.name),
-        ))
+        let message = format!("{} {} changes all the time", resource.kind, child.name);
+        Err(Failure::new(format!("{word}Failed"), message).into())
+    }
+
+    /// Whether the object may use one that was found under the name of its own. What a hub delivered uses what it made
+    /// itself and what came with a hub, never the data of others.
+    fn is_usable(&self, live: &DynamicObject) -> bool {
+        let maker = controller(live).filter(|owner| owner.api_version.starts_with(GROUP));
+        let of_a_hub = maker.is_some_and(|owner| {
+            let maker = self.world.subjects.get(owner.kind.as_str());
+            let maker = maker.and_then(|cache| cache.get(&self.owner.namespace, &owner.name));
+            maker.is_some_and(|maker| !is_local(&maker))
+        });
+        self.local || of_a_hub
+    }
+
+    /// The child with the template that it is to have, and the record of it; a child without template as it is.
+    async fn with_template<'c>(
+        &self,
+        api: &Api<DynamicObject>,
+        child: &'c Child,
+        live: Option<&DynamicObject>,
+    ) -> Result<(Cow<'c, Child>, Option<Record>), CallError> {
+        let Some(rendered) = template::of(child.kind, &child.body) else {
+            return Ok((Cow::Borrowed(child), None));
+        };
+        let mut child = child.clone();
+        let mut record = Record {
+            inputs: self.inputs.clone(),
+            rendered: template::digest(&rendered),
+            kept: None,
+            hash: None,
+        };
+        let ours = |live: &&DynamicObject| {
+            let whose = ownership(&child, self.owner, live);
+            live.metadata.deletion_timestamp.is_none()
+                && matches!(whose, Ownership::Own | Ownership::Orphaned)
+        };
+        if let Some(live) = live.filter(ours) {
+            let (kind, before) = (child.kind, self.record(child.kind, live));
+            template::carry(kind, &mut child.body, live);
+            let found = serde_json::to_value(live).unwrap_or_default();
+            let running = template::is_running(kind, &found);
+            let kept = match template::choose(before.as_ref(), self.inputs, &rendered, running) {
+                Choice::Rendered => None,
+                Choice::Kept(noted) if template::bears_record(kind) => Some(noted),
+                Choice::Kept(noted) => match template::of(kind, &found) {
+                    Some(has) if template::note(kind, &has) == noted => Some(has),
+                    _ => self.kept(api, &child, before.as_ref()).await?,
+                },
+                Choice::Ours => self.kept(api, &child, before.as_ref()).await?,
+            };
+            record.kept = kept.as_ref().map(|kept| template::note(kind, kept));
+            if let Some(kept) = kept {
+                template::put(kind, &mut child.body, kept);
+            }
+        }
+        if template::bears_record(child.kind) {
+            child.body["metadata"]["annotations"][RECORD] = Value::from(record.text());
+        }
+        Ok((Cow::Owned(child), Some(record)))
+    }
+
+    /// The template that a workload keeps although another is rendered from the same inputs; none where the rendered one
+    /// replaces no pod, or where the live one is not what an operator wrote.
+    async fn kept(
+        &self,
+        api: &Api<DynamicObject>,
+        child: &Child,
+        before: Option<&Record>,
+    ) -> Result<Option<Value>, CallError> {
+        let (kind, name) = (child.kind, &child.name);
+        let whole = call(|| format!("get {} {name}", kind.word()), api.get(name)).await?;
+        if template::is_edited(kind, &whole) {
+            return Ok(before
+                .and_then(|before| before.kept.clone())
+                .filter(|_| template::bears_record(kind)));
+        }
+        let mut found = whole.clone();
+        trim(&mut found);
+        let found = serde_json::to_value(found).unwrap_or_default();
+        let has = template::of(kind, &found);
+        let wanted = template::of(kind, &child.body);
+        if before.is_none() && template::has_new_image(&json!(wanted), &json!(has)) {
+            return Ok(None);
+        }
+        self.take_over(api, child, &whole).await?;
+        let mut body = child.sent(&child.stamped(self.owner), Some(&found));
+        body["metadata"]["uid"] = Value::from(whole.metadata.uid.clone());
+        let params = PatchParams { dry_run: true, ..PatchParams::apply(MANAGER).force() };
+        let what = || format!("try {} {name}", kind.resource().kind);
+        let same = match call(what, api.patch(name, &params, &Patch::Apply(&body))).await {
+            Ok(mut answer) => {
+                trim(&mut answer);
+                template::of(kind, &serde_json::to_value(answer).unwrap_or_default()) == has
+            }
+            Err(error) if error.is_refusal() => false,
+            Err(error) => return Err(error),
+        };
+        if !same {
+            let owner = &self.owner.name;
+            tracing::info!(kind = kind.word(), %name, %owner, "keeps its pods as they are until the object changes");
+        }
+        Ok(has.filter(|_| !same))
+    }
+
+    /// What is known of the template of a live workload.
+    fn record(&self, kind: ChildKind, live: &DynamicObject) -> Option<Record> {
+        let own = || live.metadata.annotations.as_ref()?.get(RECORD);
+        Record::read(if template::bears_record(kind) { own() } else { self.recorded })
+    }
+
+    /// Writes the record of an InferenceService onto the object, if it is another.
+    async fn keep_record(
+        &self,
+        kind: ChildKind,
+        record: Option<Record>,
+        hash: &str,
+    ) -> Result<(), CallError> {
+        let Some(record) = record.filter(|_| !template::bears_record(kind)) else { return Ok(()) };
+        let text = Record { hash: Some(hash.to_owned()), ..record }.text();
+        if self.recorded == Some(&text) {
+            return Ok(());
+        }
+        let Owner { api_version, kind, namespace, name, uid, .. } = self.owner;
+        let body = json!({
+            "apiVersion": api_version, "kind": kind,
+            "metadata": {"name": name, "namespace": namespace, "uid": uid, "annotations": {RECORD: text}},
+        });
+        let api = self.world.api(namespace, &ChildKind::NimService.resource());
+        let params = PatchParams::apply(RECORDER).force();
+        call(|| format!("note the template of {name}"), api.patch(name, &params, &Patch::Apply(&body)))
+            .await
+            .map(drop)
     }
 
     /// Makes a child, or nothing when one of that name is there.
@@ -201,6 +400,28 @@ impl Applier<'_> {
         made
     }
 
+    /// Makes an object without owner our child, and changes nothing else of it.
+    async fn adopt(
+        &self,
+        api: &Api<DynamicObject>,
+        child: &Child,
+        live: &DynamicObject,
+    ) -> Result<DynamicObject, CallError> {
+        let (resource, name) = (child.kind.resource(), &child.name);
+        let mut body = json!({
+            "apiVersion": resource.api_version, "kind": resource.kind,
+            "metadata": {
+                "name": name, "namespace": self.owner.namespace, "uid": live.metadata.uid,
+                "ownerReferences": [self.owner.reference()],
+            },
+        });
+        if let Some(mark) = child.body["metadata"]["annotations"].get(LOCAL_ANNOTATION) {
+            body["metadata"]["annotations"] = json!({ LOCAL_ANNOTATION: mark });
+        }
+        let what = || format!("adopt {} {name}", resource.kind);
+        call(what, api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body))).await
+    }
+
     /// Applies a child to what is there, and to nothing else of that name. What others set that is to be ours is taken
     /// over first, so that the fields which are no longer rendered go with the same write.
     async fn update(
@@ -211,14 +432,9 @@ impl Applier<'_> {
         live: &DynamicObject,
     ) -> Result<DynamicObject, CallError> {
         let name = &child.name;
-        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         if live.metadata.managed_fields.is_some() {
             let whole = call(|| format!("get {} {name}", child.kind.word()), api.get(name)).await?;
-            if let Some(patch) = take_over::patch(&whole) {
-                let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap_or_default());
-                call(|| format!("take over {} {name}", child.kind.word()), api.patch(name, &params, &patch))
-                    .await?;
-            }
+            self.take_over(api, child, &whole).await?;
         }
         let found = serde_json::to_value(live).ok();
         let mut body = child.sent(stamped, found.as_ref());
@@ -227,7 +443,30 @@ impl Applier<'_> {
         call(what, api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body))).await
     }
 
-    async fn prune<V>(&self, rendered: &Rendered<V>, pruned: &[ChildKind]) -> Result<(), Failure> {
+    /// Makes the fields ours that another operator, or a creation, left owned.
+    async fn take_over(
+        &self,
+        api: &Api<DynamicObject>,
+        child: &Child,
+        whole: &DynamicObject,
+    ) -> Result<(), CallError> {
+        let Some(patch) = take_over::patch(whole) else { return Ok(()) };
+        let name = &child.name;
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap_or_default());
+        call(|| format!("take over {} {name}", child.kind.word()), api.patch(name, &params, &patch))
+            .await
+            .map(drop)
+    }
+
+    /// Removes what is superfluous, but for what the pods of a workload that is there have use for: it may have kept a
+    /// template that is no longer rendered.
+    async fn prune<V>(
+        &self,
+        rendered: &Rendered<V>,
+        pruned: &[ChildKind],
+        outcome: &Outcome,
+    ) -> Result<(), Failure> {
         let mut found = Vec::new();
         if rendered.complete {
             for kind in pruned {
@@ -252,10 +491,13 @@ impl Applier<'_> {
             };
             found.extend(object.map(|object| (*kind, object)));
         }
-        for (kind, name, uid) in
-            superfluous(self.owner, &rendered.children, found.iter().map(|(k, o)| (*k, o.as_ref())))
-        {
-            self.remove(kind, &name, uid).await?;
+        let superfluous =
+            superfluous(self.owner, &rendered.children, found.iter().map(|(k, o)| (*k, o.as_ref())));
+        let in_use = if superfluous.is_empty() { BTreeSet::new() } else { in_use(outcome) };
+        for (kind, name, uid) in superfluous {
+            if !in_use.contains(&(kind, name.clone())) {
+                self.remove(kind, &name, uid).await?;
+            }
         }
         Ok(())
     }
@@ -290,21 +532,16 @@ impl Applier<'_> {
 /// What comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Workloads, and what their pods cannot start without.
+    /// Workloads, and all that they require.
     Start,
     /// What is needed once they run.
     Serve,
 }
 
 impl Phase {
-    /// On OpenShift a pod is refused unless its account may use its security context constraints. An API server takes a
-    /// tenth of a second to agree to a Role, and as long for its binding: it looks at all bindings of the namespace first.
-    fn of(kind: ChildKind, platform: Platform) -> Self {
+    fn of(kind: ChildKind) -> Self {
         match kind {
-            ChildKind::Role | ChildKind::RoleBinding if platform == Platform::OpenShift => Self::Start,
-            ChildKind::Role
-            | ChildKind::RoleBinding
-            | ChildKind::Service
+            ChildKind::Service
             | ChildKind::Ingress
             | ChildKind::HttpRoute
             | ChildKind::GrpcRoute
@@ -316,28 +553,14 @@ impl Phase {
     }
 }
 
-/// When a child is written within its phase: after those that it cannot do without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// Accounts and roles.
-    Access,
-    /// Needs its role: nobody may bind one that is not there.
-    Binding,
-    /// Needs its account and what that may do: the API server refuses it otherwise.
-    Pod,
-    /// Waits for nothing.
-    Any,
-}
-
-impl Step {
-    fn of(kind: ChildKind) -> Self {
-        match kind {
-            ChildKind::ServiceAccount | ChildKind::Role => Self::Access,
-            ChildKind::RoleBinding => Self::Binding,
-            ChildKind::Pod => Self::Pod,
-            _ => Self::Any,
-        }
-    }
+/// What live workloads refer to.
+fn in_use(outcome: &Outcome) -> BTreeSet<Required> {
+    let workloads = outcome.live.iter().filter(|((kind, _), _)| template::is_known(*kind));
+    workloads
+        .flat_map(|((kind, _), live)| {
+            references(*kind, &serde_json::to_value(live.as_ref()).unwrap_or_default())
+        })
+        .collect()
 }
 
 /// Looks at the API server for the object of that name, whoever made it.

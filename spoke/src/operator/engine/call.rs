@@ -33,6 +33,11 @@ impl CallError {
         self.code() == Some(422) && self.to_string().contains("immutable")
     }
 
+    /// True when the API server, or a webhook, does not take what was sent, however often it is sent.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.code().is_some_and(|code| matches!(code, 400 | 403 | 415 | 422))
+    }
+
     /// The HTTP status the API server answered with.
     pub(crate) fn code(&self) -> Option<u16> {
         match self {

@@ -12,7 +12,10 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// On every child: SHA-256 of what was rendered, so that a field that is no longer rendered is noticed.
+use super::requires::{self, Required};
+
+/// On every child but an InferenceService: SHA-256 of what was rendered, so that a field that is no longer rendered is
+/// noticed.
 pub(crate) const DESIRED_HASH: &str = "nimfleet.io/desired-hash";
 
 /// Label on everything the operator makes; watches are filtered by it.
@@ -179,7 +182,8 @@ pub(crate) enum Keep {
     OwnedOnce,
     /// Owned; its spec may not change, so it is deleted (by uid) and made anew when it differs.
     Replaced,
-    /// Made, owned, when absent; an object of that name, whoever made it, is used as it is.
+    /// Made, owned, when absent; an object of that name, whoever made it, is used as it is, but not by what a hub
+    /// delivered: that uses what came with a hub.
     MadeOrFound,
     /// Shared by all objects of a namespace: owned by none, kept as rendered.
     Shared,
@@ -195,6 +199,11 @@ pub(crate) struct Child {
     pub(crate) body: Value,
     /// A field that someone else owns once the object is there: its JSON pointer and the value to begin with.
     pub(crate) seed: Option<(&'static str, Value)>,
+    /// Children that have to be there, and ours, before this one is written: what it refers to, and what is said besides.
+    /// Those that are not rendered with it are of no account.
+    pub(crate) requires: Vec<Required>,
+    /// All rules that a Role ever has, where that is more than it has now.
+    pub(crate) widest: Option<Value>,
 }
 
 impl Child {
@@ -202,7 +211,19 @@ impl Child {
     /// API server and shows as the object's failure.
     pub(crate) fn new(kind: ChildKind, name: &str, keep: Keep, object: &impl Serialize) -> Self {
         let body = serde_json::to_value(object).unwrap_or_default();
-        Self { kind, name: name.to_owned(), keep, body, seed: None }
+        let requires = requires::references(kind, &body);
+        Self { kind, name: name.to_owned(), keep, body, seed: None, requires, widest: None }
+    }
+
+    /// Requires another child, to which it does not refer.
+    pub(crate) fn requiring(mut self, kind: ChildKind, name: &str) -> Self {
+        self.requires.push((kind, name.to_owned()));
+        self
+    }
+
+    /// Says all rules that a Role ever has: one that is found with any of them may be ours.
+    pub(crate) fn covering(self, rules: Value) -> Self {
+        Self { widest: Some(rules), ..self }
     }
 
     /// Begins with a value for a field that is left to others afterwards, as an autoscaler's `/spec/replicas` is.
@@ -230,7 +251,10 @@ impl Child {
             body["metadata"]["ownerReferences"] = serde_json::json!([owner.reference()]);
         }
         let hash = hex::encode(Sha256::digest(body.to_string()));
-        body["metadata"]["annotations"][DESIRED_HASH] = Value::from(hash.as_str());
+        // KServe copies every annotation into its pods, which a new hash would replace.
+        if self.kind != ChildKind::InferenceService {
+            body["metadata"]["annotations"][DESIRED_HASH] = Value::from(hash.as_str());
+        }
         Stamped { body, hash }
     }
 }
@@ -254,7 +278,8 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    fn reference(&self) -> Value {
+    /// The reference by which a child is ours.
+    pub(crate) fn reference(&self) -> Value {
         serde_json::json!({
             "apiVersion": self.api_version,
             "kind": self.kind,

@@ -3,8 +3,9 @@
 use kube::core::DynamicObject;
 use serde_json::Value;
 
-use super::child::{Child, DESIRED_HASH, Keep, MANAGED_BY, Owner, Stamped};
+use super::child::{Child, ChildKind, DESIRED_HASH, Keep, Owner, Stamped};
 use super::compare::holds;
+use super::own::{Ownership, ownership};
 use super::take_over::keep_owners;
 
 /// What to do about one child.
@@ -17,70 +18,86 @@ pub(crate) enum Decision {
     Create,
     /// Apply it to the one that is there.
     Apply,
+    /// Set its owner and change nothing else.
+    Adopt,
+    /// Delete the one that is there and make it: it is ours, was made for another object, and may not change.
+    Replace,
     /// Not in the cache, but one of that name may be there and would do.
     Look,
-    /// It is being deleted: come back when it has gone.
-    Wait,
+    /// One of that name is about to go: come back when it has gone. In words.
+    Wait(String),
     /// An object of that name belongs to someone else.
     Conflict(String),
 }
 
-/// Compares a child with its live object. `looked` says that the API server was asked for it; `settled` that this hash was applied and answered with this very resource version, whatever the API server made of the fields.
-pub(crate) fn decide(
-    child: &Child,
-    stamped: &Stamped,
-    owner: &Owner,
-    live: Option<&DynamicObject>,
-    looked: bool,
-    settled: bool,
-) -> Decision {
-    let Some(live) = live else {
-        let look = child.keep == Keep::MadeOrFound && !looked;
+/// What is known of the object of a child's name.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen<'a> {
+    /// The object, if there is one.
+    pub(crate) live: Option<&'a DynamicObject>,
+    /// The API server was asked for it.
+    pub(crate) looked: bool,
+    /// This hash was applied and answered with this very resource version, whatever the API server made of the fields.
+    pub(crate) settled: bool,
+    /// The hash with which it was applied last, where it bears none itself.
+    pub(crate) recorded: Option<&'a str>,
+    /// One that somebody else made may be used where the child is [`Keep::MadeOrFound`].
+    pub(crate) usable: bool,
+}
+
+/// Compares a child with its live object.
+pub(crate) fn decide(child: &Child, stamped: &Stamped, owner: &Owner, seen: Seen<'_>) -> Decision {
+    let Some(live) = seen.live else {
+        let look = child.keep == Keep::MadeOrFound && !seen.looked;
         return if look { Decision::Look } else { Decision::Create };
     };
-    if child.keep == Keep::MadeOrFound {
-        return Decision::Leave;
-    }
-    if let Some(conflict) = foreign(child, owner, live) {
-        return Decision::Conflict(conflict);
+    let (kind, name) = (child.kind.resource().kind, &child.name);
+    let whose = ownership(child, owner, live);
+    if whose == Ownership::Predecessor {
+        let Owner { kind: of, name: named, .. } = owner;
+        return Decision::Wait(format!(
+            "waits until {kind} {name} of the deleted {of} {named} has gone; then it is made again"
+        ));
     }
     if live.metadata.deletion_timestamp.is_some() {
-        return Decision::Wait;
+        return Decision::Wait(format!("{kind} {name} is being deleted; it is made again when it has gone"));
     }
-    if child.keep == Keep::OwnedOnce || settled {
+    match whose {
+        Ownership::Foreign(_) if child.keep == Keep::MadeOrFound && seen.usable => return Decision::Leave,
+        Ownership::Foreign(why) => {
+            let message = format!("{kind} {name} exists and is not ours: {why}; rename or remove it");
+            return Decision::Conflict(message);
+        }
+        Ownership::Orphaned => return adopted(child),
+        Ownership::Own | Ownership::Predecessor => {}
+    }
+    if matches!(child.keep, Keep::OwnedOnce | Keep::MadeOrFound) || seen.settled {
         return Decision::Leave;
     }
-    let hash = live.metadata.annotations.as_ref().and_then(|all| all.get(DESIRED_HASH));
-    let same = hash == Some(&stamped.hash)
+    let hash = match child.kind {
+        ChildKind::InferenceService => seen.recorded,
+        _ => live.metadata.annotations.as_ref().and_then(|all| all.get(DESIRED_HASH)).map(String::as_str),
+    };
+    let same = hash == Some(stamped.hash.as_str())
         && serde_json::to_value(live).is_ok_and(|live| holds(&stamped.body, &live));
     if same { Decision::Leave } else { Decision::Apply }
 }
 
-/// Why a live object is not ours to write, if so.
-fn foreign(child: &Child, owner: &Owner, live: &DynamicObject) -> Option<String> {
-    let controller = live.metadata.owner_references.iter().flatten().find(|o| o.controller == Some(true));
-    let whose = match controller {
-        Some(found) if found.uid == owner.uid && child.keep != Keep::Shared => return None,
-        Some(found) => format!("it belongs to {} {} (uid {})", found.kind, found.name, found.uid),
-        None if child.keep == Keep::Shared => {
-            let labels = live.metadata.labels.as_ref();
-            if labels.and_then(|all| all.get(MANAGED_BY.0)).is_some_and(|value| value == MANAGED_BY.1) {
-                return None;
-            }
-            format!("it lacks the label {}={}", MANAGED_BY.0, MANAGED_BY.1)
-        }
-        None => "it has no owner".to_owned(),
-    };
-    let (kind, name) = (child.kind.resource().kind, &child.name);
-    Some(format!("{kind} {name} exists and is not ours: {whose}; rename or remove it"))
+/// How a child without owner is taken on. A claim keeps what it holds; what was to be done once is done for this object.
+fn adopted(child: &Child) -> Decision {
+    match child.kind {
+        ChildKind::PersistentVolumeClaim => Decision::Adopt,
+        ChildKind::Pod | ChildKind::Job => Decision::Replace,
+        _ => Decision::Apply,
+    }
 }
 
 /// Live children that were ours and are no longer rendered. By uid of the owner, never by name alone.
 pub(crate) fn superfluous<'a>(
     owner: &Owner,
     rendered: &[Child],
-    live: impl Iterator<Item = (super::child::ChildKind, &'a DynamicObject)>,
-) -> Vec<(super::child::ChildKind, String, String)> {
+    live: impl Iterator<Item = (ChildKind, &'a DynamicObject)>,
+) -> Vec<(ChildKind, String, String)> {
     live.filter(|(kind, object)| {
         let ours = object
             .metadata
@@ -110,4 +127,4 @@ pub(crate) fn trim(object: &mut DynamicObject) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -75,6 +75,12 @@ pub(crate) trait Kind: Send + Sync + Sized + 'static {
     /// The status of an object that cannot be read. Pure.
     fn unreadable(subject: &Subject, reason: &str, message: &str) -> Report;
 
+    /// A digest of what the object refers to, as far as its user decides it: workloads are replaced when it changes, and
+    /// not when what is rendered from the same inputs does. Empty when it refers to nothing. Pure.
+    fn referred(_object: &Self::Object, _subject: &Subject, _refs: &Self::Refs) -> String {
+        String::new()
+    }
+
     /// Why an object that is being deleted has to stay for now; it is asked again when it is woken. Pure.
     fn held_by(_subject: &Subject, _world: &World) -> Option<Failure> {
         None
@@ -98,10 +104,35 @@ pub(crate) struct Subject {
     /// Status as stored; null when there is none.
     pub(crate) status: Value,
     pub(crate) annotations: BTreeMap<String, String>,
+    /// How long this process has known this generation of it.
+    pub(crate) known_for: Duration,
     pub(crate) now: Timestamp,
 }
 
+/// How long something that an object refers to may be missing before the object has failed: what is applied together
+/// comes within seconds, in any order.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Reasons for a failure that passes when what was applied a moment later is there.
+const MAY_COME: &[&str] = &[
+    "NIMCacheNotFound",
+    "PVCNotFound",
+    "ConfigMapNotFound",
+    "ConfigMapKeyNotFound",
+    "SecretNotFound",
+    "SecretKeyNotFound",
+    "ServiceAccountNotFound",
+];
+
 impl Subject {
+    /// How much longer to wait before this is told as a failure; none for what waiting does not heal, what has been
+    /// waited for long enough, and what was told as a failure before.
+    pub(crate) fn patience(&self, why: &Failure) -> Option<Duration> {
+        let left = PATIENCE.checked_sub(self.known_for).filter(|left| !left.is_zero())?;
+        let failed = self.status["state"] == "Failed";
+        (MAY_COME.contains(&why.reason.as_str()) && !failed).then_some(left)
+    }
+
     pub(crate) fn moment(&self) -> super::condition::Moment {
         super::condition::Moment { now: self.now, generation: self.owner.generation }
     }
@@ -129,6 +160,8 @@ pub(crate) struct Outcome {
     pub(crate) live: BTreeMap<(ChildKind, String), Arc<DynamicObject>>,
     /// What went wrong first.
     pub(crate) failure: Option<Failure>,
+    /// What is waited for first: something that is about to go before it can be made.
+    pub(crate) waits: Option<Failure>,
     /// Nothing went wrong, and there is more to apply: it is not the time to report.
     pub(crate) unfinished: bool,
 }
@@ -170,6 +203,24 @@ impl Report {
     }
 }
 
+impl Report {
+    /// The status of an object that is being deleted and still there: it serves nobody any more. None where it says so
+    /// already, or has never said anything.
+    pub(crate) fn going(subject: &Subject, finalizers: &[String]) -> Option<Self> {
+        let mut status = subject.status.clone();
+        let fields = status.as_object_mut()?;
+        let message = format!("is being deleted: waits for {}", finalizers.join(", "));
+        let mut conditions = Conditions::read(&subject.status);
+        conditions.set("Ready", false, "Deleting", &message, subject.moment());
+        fields.insert("state".to_owned(), "NotReady".into());
+        fields.insert("conditions".to_owned(), conditions.to_value());
+        for told in ["availableReplicas", "model"] {
+            fields.remove(told);
+        }
+        Some(Self { status, notices: Vec::new(), again: Again::No })
+    }
+}
+
 /// When an object is looked at again although nothing it depends on changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Again {
@@ -195,8 +246,7 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_holds_an_object_is_shown_as_long_as_it_does_and_told_once() {
+    fn subject(status: Value) -> Subject {
         let owner = Owner {
             api_version: "apps.nvidia.com/v1alpha1".into(),
             kind: "NIMCache".into(),
@@ -205,14 +255,20 @@ mod tests {
             uid: "u".into(),
             generation: 2,
         };
+        Subject {
+            owner,
+            status,
+            annotations: BTreeMap::new(),
+            known_for: Duration::MAX,
+            now: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn what_holds_an_object_is_shown_as_long_as_it_does_and_told_once() {
         let ready = json!({"type": "Ready", "status": "True", "reason": "R", "message": "",
             "lastTransitionTime": "2026-01-01T00:00:00Z"});
-        let mut subject = Subject {
-            owner,
-            status: json!({"state": "Ready", "conditions": [ready]}),
-            annotations: BTreeMap::new(),
-            now: Timestamp::UNIX_EPOCH,
-        };
+        let mut subject = subject(json!({"state": "Ready", "conditions": [ready]}));
         let first = Report::held(&subject, &Failure::new("InUse", "used by a"));
         assert_eq!(first.notices.len(), 1);
         assert_eq!(first.status["state"], "Ready");
@@ -221,5 +277,39 @@ mod tests {
         subject.status = first.status.clone();
         let again = Report::held(&subject, &Failure::new("InUse", "used by a"));
         assert_eq!((again.status, again.notices), (first.status, Vec::new()));
+    }
+
+    #[test]
+    fn what_is_being_deleted_is_not_ready_and_keeps_what_it_knows() {
+        let ready = json!({"type": "Ready", "status": "True", "reason": "R", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let status = json!({"state": "Ready", "availableReplicas": 1, "model": {"name": "m"}, "pvc": "p",
+            "conditions": [ready]});
+        let mut subject = subject(status);
+        let finalizers = ["foregroundDeletion".to_owned()];
+        let report = Report::going(&subject, &finalizers).unwrap();
+        assert_eq!((&report.status["state"], &report.status["pvc"]), (&json!("NotReady"), &json!("p")));
+        assert!(report.status["availableReplicas"].is_null() && report.status["model"].is_null());
+        let told = &report.status["conditions"][0];
+        assert_eq!((&told["status"], &told["reason"]), (&json!("False"), &json!("Deleting")));
+        assert!(told["message"].as_str().unwrap().contains("foregroundDeletion"));
+        subject.status = report.status.clone();
+        assert_eq!(Report::going(&subject, &finalizers).unwrap().status, report.status, "it is written once");
+        subject.status = Value::Null;
+        assert_eq!(Report::going(&subject, &finalizers), None);
+    }
+
+    #[test]
+    fn what_may_still_come_is_waited_for_and_not_for_ever() {
+        let missing = Failure::new("NIMCacheNotFound", "NIMCache c not found");
+        let mut subject = subject(json!({"state": "NotReady"}));
+        subject.known_for = Duration::from_secs(1);
+        assert_eq!(subject.patience(&missing), Some(Duration::from_secs(14)));
+        assert_eq!(subject.patience(&Failure::new("InvalidSpec", "")), None);
+        subject.known_for = PATIENCE;
+        assert_eq!(subject.patience(&missing), None);
+        subject = self::subject(json!({"state": "Failed"}));
+        subject.known_for = Duration::ZERO;
+        assert_eq!(subject.patience(&missing), None, "a restart of this process takes no failure back");
     }
 }

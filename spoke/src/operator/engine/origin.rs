@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::child::{Child, ChildKind, Keep};
 use super::compare::holds;
 use super::kind::GROUP;
+use super::template;
 
 /// The value of [`LOCAL_ANNOTATION`].
 const YES: &str = "true";
@@ -34,7 +35,10 @@ pub(crate) fn is_local(object: &DynamicObject) -> bool {
 pub(crate) fn mark(child: &mut Child, local: bool, live: Option<&DynamicObject>) {
     let marked = live.and_then(|live| live.metadata.annotations.as_ref()?.get(LOCAL_ANNOTATION));
     let keeps_its_pods = child.kind == ChildKind::InferenceService
-        && live.is_some_and(|live| holds(&child.body["spec"]["predictor"], &live.data["spec"]["predictor"]));
+        && live.is_some_and(|live| {
+            let rendered = template::of(child.kind, &child.body).unwrap_or_default();
+            holds(&rendered["predictor"], &live.data["spec"]["predictor"])
+        });
     let wanted = if keeps_its_pods { local && marked.is_some() } else { local };
     let metadata = &mut child.body["metadata"];
     if wanted && child.keep != Keep::Shared {

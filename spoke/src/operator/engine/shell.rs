@@ -14,14 +14,16 @@ use runtime::{Broken, Ending};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::age::Ages;
 use super::apply::{Applier, MANAGER, by_uid};
 use super::call::{CallError, call, call_opt};
 use super::child::{Child, Owner};
-use super::condition::status_patch;
+use super::condition::{Conditions, status_patch};
 use super::events::Announcer;
 use super::kind::{Again, Failure, GROUP, Kind, Outcome, Report, Subject, VERSION};
 use super::pace::Pace;
 use super::retry::{Settled, key};
+use super::template::{Inputs, RECORD};
 use super::turns::{Turn, Turns};
 use super::wake::{ObjectKey, Queue};
 use super::world::World;
@@ -48,12 +50,16 @@ impl Next {
     }
 }
 
+/// The finalizer of a deletion that leaves the children behind.
+const ORPHANS: &str = "orphan";
+
 /// Runs one kind.
 pub(crate) struct Shell<K: Kind> {
     world: World,
     settled: Settled,
     pace: Pace,
     turns: Turns,
+    ages: Ages,
     announcer: Announcer,
     kind: std::marker::PhantomData<K>,
 }
@@ -66,6 +72,7 @@ impl<K: Kind> Shell<K> {
             settled: Settled::default(),
             pace: Pace::default(),
             turns: Turns::default(),
+            ages: Ages::default(),
             announcer,
             kind: std::marker::PhantomData,
         }
@@ -121,6 +128,7 @@ impl<K: Kind> Shell<K> {
         let reference = ObjectRef::new_with(&key.name, K::resource()).within(&key.namespace);
         let cache = self.world.subjects.get(K::KIND);
         let Some(object) = cache.and_then(|cache| cache.store.get(&reference)) else {
+            self.ages.forget(&(key.namespace.clone(), key.name.clone()));
             return Ok(Next::done());
         };
         let panic = match caught(self.reconcile(&object)).await {
@@ -145,18 +153,37 @@ impl<K: Kind> Shell<K> {
         let intent =
             object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(PLACEMENT_LABEL));
         if object.metadata.deletion_timestamp.is_some() {
+            self.ages.forget(&key);
+            let others: Vec<String> = object
+                .metadata
+                .finalizers
+                .iter()
+                .flatten()
+                .filter(|one| *one != K::FINALIZER)
+                .cloned()
+                .collect();
             if object.metadata.finalizers.iter().flatten().any(|one| one == K::FINALIZER) {
                 let subject = subject::<K>(object);
                 if let Some(why) = K::held_by(&subject, &self.world) {
                     let unwritten = self.publish(object, &subject, &Report::held(&subject, &why)).await?;
                     return Ok(Next { ending: Ending::Done, after: unwritten });
                 }
-                self.clear_shared(&key.0).await;
+                if !others.iter().any(|one| one == ORPHANS) {
+                    self.clear_shared(&key.0).await;
+                }
             }
             self.pace.forget(&key);
             self.turns.forget(&key);
             self.world.references.release(&subject::<K>(object).owner);
             self.set_finalizer(object, false).await?;
+            let subject = subject::<K>(object);
+            if let Some(report) = Report::going(&subject, &others).filter(|_| !intent && !others.is_empty()) {
+                return match self.publish(object, &subject, &report).await {
+                    Ok(unwritten) => Ok(Next { ending: Ending::Done, after: unwritten }),
+                    Err(gone) if gone.code() == Some(404) => Ok(Next::done()),
+                    Err(error) => Err(error),
+                };
+            }
             return Ok(Next::done());
         }
         if intent {
@@ -169,6 +196,7 @@ impl<K: Kind> Shell<K> {
         let fresh = self.set_finalizer(object, true).await?;
         let object = fresh.as_ref().unwrap_or(object);
         let mut subject = subject::<K>(object);
+        subject.known_for = self.ages.known_for(&key, &subject.owner);
         let report = match parse::<K>(object) {
             Ok(typed) => {
                 let Some(report) = self.carry_out(&typed, &mut subject, object).await? else {
@@ -202,9 +230,19 @@ impl<K: Kind> Shell<K> {
         if let Some((annotation, value)) = &rendered.note {
             self.annotate(object, annotation, value.as_deref()).await?;
         }
-        let applier = Applier { world: &self.world, settled: &self.settled, owner: &subject.owner };
-        let outcome = match self.shape(&mut rendered.children, &subject.owner, origin::is_local(object)).await
-        {
+        let local = origin::is_local(object);
+        let reported = Conditions::read(&subject.status).get("Ready").and_then(|one| one.observed_generation);
+        let referred = K::referred(typed, subject, &refs);
+        let inputs = Inputs::new(&subject.owner, &object.data["spec"], referred).reported(reported);
+        let applier = Applier {
+            world: &self.world,
+            settled: &self.settled,
+            owner: &subject.owner,
+            inputs: &inputs,
+            recorded: subject.annotations.get(RECORD),
+            local,
+        };
+        let outcome = match self.shape(&mut rendered.children, &subject.owner, local).await {
             Ok(()) => applier.apply(&rendered, K::PRUNED).await,
             Err(why) => Outcome { failure: Some(why), ..Outcome::default() },
         };
@@ -342,6 +380,7 @@ fn subject<K: Kind>(object: &DynamicObject) -> Subject {
         },
         status: object.data.get("status").cloned().unwrap_or_default(),
         annotations: object.metadata.annotations.clone().unwrap_or_default(),
+        known_for: Duration::MAX,
         now: Timestamp::now(),
     }
 }

@@ -12,6 +12,11 @@ use super::child::DESIRED_HASH;
 /// is `manager` in the images of NVIDIA's operator.
 const PREDECESSORS: &[&str] = &["manager", "k8s-nim-operator", "nim-operator"];
 
+/// Whether a field manager is this operator, or one that may have run before it.
+pub(super) fn is_predecessor(manager: &str) -> bool {
+    manager == MANAGER || PREDECESSORS.contains(&manager)
+}
+
 /// Keeps of an object's managed fields who still owns some that are to become ours, which is seldom anyone.
 pub(crate) fn keep_owners(object: &mut DynamicObject) {
     let applied = was_applied(object);
@@ -70,7 +75,9 @@ pub(crate) fn patch(object: &DynamicObject) -> Option<Value> {
 
 /// Whether this operator has made or applied the object before.
 fn was_applied(object: &DynamicObject) -> bool {
+    let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
     object.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(DESIRED_HASH))
+        || entries.iter().any(|entry| entry.manager.as_deref() == Some(MANAGER))
 }
 
 /// Whether the fields of this owner are to become ours. What others of a predecessor's name wrote after us is theirs.

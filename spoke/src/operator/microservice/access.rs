@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::operator::engine::child::{Child, ChildKind, Keep};
 
-/// The three objects, all with this metadata, in the order in which they are made.
+/// The three objects, all with this metadata. No right is given where the account is somebody else's.
 pub(crate) fn children(metadata: &ObjectMeta, rules: Vec<PolicyRule>) -> [Child; 3] {
     let name = metadata.name.clone().unwrap_or_default();
     let account = ServiceAccount { metadata: metadata.clone(), ..ServiceAccount::default() };
@@ -27,7 +27,7 @@ pub(crate) fn children(metadata: &ObjectMeta, rules: Vec<PolicyRule>) -> [Child;
     };
     [
         Child::new(ChildKind::ServiceAccount, &name, Keep::Owned, &account),
-        Child::new(ChildKind::Role, &name, Keep::Owned, &role),
+        Child::new(ChildKind::Role, &name, Keep::Owned, &role).requiring(ChildKind::ServiceAccount, &name),
         Child::new(ChildKind::RoleBinding, &name, Keep::Owned, &binding),
     ]
 }

@@ -15,6 +15,12 @@ pub(crate) enum Standing {
 
 /// The whole status, and the event if it is a transition.
 pub(crate) fn report(subject: &Subject, standing: &Standing, again: Again) -> Report {
+    if let Standing::Failed(why) = standing
+        && let Some(left) = subject.patience(why)
+    {
+        let standing = Standing::NotReady { why: why.clone(), available: 0 };
+        return report(subject, &standing, Again::After(left));
+    }
     let mut conditions = Conditions::read(&subject.status);
     let mut set = |kind: &str, holds: bool, reason: &str, message: &str| {
         conditions.set(kind, holds, reason, message, subject.moment());

@@ -90,6 +90,7 @@ async fn nobody_waits_and_an_answer_wakes() {
         owner,
         status: serde_json::Value::Null,
         annotations: std::collections::BTreeMap::default(),
+        known_for: std::time::Duration::MAX,
         now,
     };
     assert_eq!(models.ask(&subject, &at.to_string()), Answer::Asking);

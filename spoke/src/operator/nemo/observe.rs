@@ -14,6 +14,7 @@ use super::render::CHECKSUM;
 use crate::operator::engine::call::{CallError, call_opt};
 use crate::operator::engine::child::ChildKind;
 use crate::operator::engine::kind::{Failure, Subject};
+use crate::operator::engine::template::{RECORD, Record};
 use crate::operator::engine::world::World;
 use crate::operator::references::{Reference, Thing};
 
@@ -68,11 +69,18 @@ pub(super) async fn observe(
         }
     }
     world.references.hold(&subject.owner, versions);
-    found.previous = world.child(ChildKind::Deployment, &own.namespace, &own.name).and_then(|deployment| {
-        let annotations = &deployment.data["spec"]["template"]["metadata"]["annotations"];
-        annotations[CHECKSUM].as_str().map(str::to_owned)
-    });
+    found.previous = world
+        .child(ChildKind::Deployment, &own.namespace, &own.name)
+        .and_then(|deployment| previous(&deployment));
     Ok(found)
+}
+
+/// The checksum that the pods have, or were to have and got with no template yet.
+fn previous(deployment: &DynamicObject) -> Option<String> {
+    let on_pods = &deployment.data["spec"]["template"]["metadata"]["annotations"][CHECKSUM];
+    let record = deployment.metadata.annotations.as_ref().and_then(|all| all.get(RECORD));
+    let noted = || Some(Record::read(record)?.inputs.content()?.to_owned());
+    on_pods.as_str().map(str::to_owned).or_else(noted)
 }
 
 async fn read(world: &World, reference: &Reference, is_read: bool) -> Result<Option<Content>, CallError> {

@@ -32,6 +32,10 @@ pub(super) fn report(
     if !missing.is_empty() {
         message = format!("{message}; missing: {}", missing.join(", "));
     }
+    if let Some(why) = &outcome.waits {
+        let standing = Standing::NotReady { why: why.clone(), available: found.available };
+        return status::report(subject, &standing, Again::Backoff);
+    }
     let standing = if ready {
         Standing::Ready { message, available: found.available }
     } else {

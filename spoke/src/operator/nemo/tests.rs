@@ -33,7 +33,13 @@ pub(crate) fn subject<S: NemoService>(name: &str) -> Subject {
         generation: 3,
     };
     let now = jiff::Timestamp::from_second(100).unwrap();
-    Subject { owner, status: Value::Null, annotations: BTreeMap::new(), now }
+    Subject {
+        owner,
+        status: Value::Null,
+        annotations: BTreeMap::new(),
+        known_for: std::time::Duration::MAX,
+        now,
+    }
 }
 
 /// Kind and name of something, and its keys with their values.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::operator::engine::child::ChildKind;
-use crate::operator::engine::decide::{Decision, decide};
+use crate::operator::engine::decide::{Decision, Seen, decide};
 use crate::operator::engine::kind::Rendered;
 use crate::operator::nemo::Verdict;
 use crate::operator::nemo::need::Found;
@@ -191,5 +191,13 @@ fn nemo_b18_a_claim_that_is_made_goes_with_its_object_and_one_that_was_there_sta
     let theirs = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
         "metadata": {"name": "data", "uid": "x"}, "spec": {"resources": {"requests": {"storage": "9Gi"}}}});
     let theirs: kube::core::DynamicObject = serde_json::from_value(theirs).unwrap();
-    assert_eq!(decide(wanted, &stamped, &owner, Some(&theirs), true, false), Decision::Leave);
+    assert_eq!(
+        decide(
+            wanted,
+            &stamped,
+            &owner,
+            Seen { live: Some(&theirs), looked: true, usable: true, ..Seen::default() }
+        ),
+        Decision::Leave
+    );
 }

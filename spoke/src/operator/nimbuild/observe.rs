@@ -1,9 +1,12 @@
 //! What a NIMBuild points at, and what its pods have printed.
 
+use std::sync::Arc;
+
 use crds::nim::{NIMBuild, NIMCache, NIMCacheSpec};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::LogParams;
+use kube::core::DynamicObject;
 use serde_json::Value;
 
 use super::status::{self, Wait};
@@ -12,6 +15,7 @@ use crate::operator::engine::call::{CallError, call};
 use crate::operator::engine::child::ChildKind;
 use crate::operator::engine::condition::Conditions;
 use crate::operator::engine::kind::{Kind, Subject};
+use crate::operator::engine::own::controller;
 use crate::operator::engine::shell::parse;
 use crate::operator::engine::world::World;
 use crate::operator::nimcache::{self, NimCaches, is_whole};
@@ -66,7 +70,8 @@ pub(super) async fn observe(object: &NIMBuild, subject: &Subject, world: &World)
     if !status::is_built(&conditions) || status::is_done(&conditions) {
         return Ok(refs);
     }
-    let pod = world.child(ChildKind::Pod, namespace, &pods::printing_name(subject));
+    let ours = |pod: &Arc<DynamicObject>| controller(pod).is_some_and(|owner| owner.uid == subject.owner.uid);
+    let pod = world.child(ChildKind::Pod, namespace, &pods::printing_name(subject)).filter(ours);
     let pod = pod.and_then(|pod| serde_json::to_value(pod.as_ref()).ok()).unwrap_or_default();
     if pod["status"]["phase"] != "Running" {
         return Ok(refs);

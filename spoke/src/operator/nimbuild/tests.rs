@@ -21,7 +21,7 @@ fn subject(status: Value) -> Subject {
         generation: 1,
     };
     let now = jiff::Timestamp::from_second(100).unwrap();
-    Subject { owner, status, annotations: BTreeMap::new(), now }
+    Subject { owner, status, annotations: BTreeMap::new(), known_for: std::time::Duration::MAX, now }
 }
 
 fn build(more: Value) -> NIMBuild {

@@ -31,6 +31,8 @@ pub(super) const CHOSEN: &str = "nvidia.com/selected-profiles";
 pub(crate) struct Refs {
     /// A claim that is not ours to make exists, or need not be looked for any more.
     pub(super) claim_found: bool,
+    /// The claim is about to go: what was stored in it goes with it.
+    pub(super) claim_going: bool,
     /// Some NIMCache of the namespace uses a proxy.
     pub(super) proxies: bool,
     /// The manifest as kept or as printed.
@@ -95,7 +97,9 @@ pub(super) async fn observe(object: &NIMCache, subject: &Subject, world: &World)
     };
     let child =
         |kind, name: &str| world.child(kind, namespace, name).filter(ours).map(|object| to_value(&object));
+    let claim = world.child(ChildKind::PersistentVolumeClaim, namespace, &object.spec.claim_name(name));
     let mut refs = Refs {
+        claim_going: claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_some()),
         job: child(ChildKind::Job, &job::name(subject)),
         proxies: proxies(world, namespace),
         ..Refs::default()

@@ -31,6 +31,11 @@ impl Plan<'_> {
             Ok(claim) => children.extend(claim),
             Err((why, again)) => return self.blocked(children, why, again),
         }
+        // The next claim is empty: a job that filled this one has filled nothing.
+        if self.refs.claim_going {
+            let job = (ChildKind::Job, job::name(self.subject));
+            return Rendered { remove: vec![job], ..self.rendered(children, Verdict::Inspecting) };
+        }
         if observe::is_ready(self.subject) {
             return self.rendered(children, Verdict::StillReady);
         }

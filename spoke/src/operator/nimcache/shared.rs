@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding, RoleRef, Subject as BoundTo};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::json;
 
 use crate::operator::engine::child::{Child, ChildKind, Keep, MANAGED_BY};
 use crate::operator::microservice::access::use_of_scc;
@@ -36,6 +37,7 @@ pub(super) fn children(namespace: &str, proxies: bool) -> [Child; 3] {
     if proxies {
         names.insert(0, "anyuid".to_owned());
     }
+    let widest = use_of_scc(vec!["anyuid".to_owned(), "nonroot".to_owned()]);
     let role = Role { metadata: meta(ROLE, both.clone()), rules: Some(vec![use_of_scc(names)]) };
     let binding = RoleBinding {
         metadata: meta(BINDING, both),
@@ -53,7 +55,9 @@ pub(super) fn children(namespace: &str, proxies: bool) -> [Child; 3] {
     };
     [
         Child::new(ChildKind::ServiceAccount, ACCOUNT, Keep::Shared, &account),
-        Child::new(ChildKind::Role, ROLE, Keep::Shared, &role),
+        Child::new(ChildKind::Role, ROLE, Keep::Shared, &role)
+            .requiring(ChildKind::ServiceAccount, ACCOUNT)
+            .covering(json!([widest])),
         Child::new(ChildKind::RoleBinding, BINDING, Keep::Shared, &binding),
     ]
 }

@@ -22,6 +22,8 @@ pub(super) enum Standing {
     StillReady,
     /// Something is in the way.
     Blocked(Failure),
+    /// Something has to come, or to go, first.
+    Waits(Failure),
     /// The manifest is being read.
     Extracting(Failure),
     /// The job is on its way, or has ended.
@@ -75,6 +77,11 @@ pub(super) fn report(subject: &Subject, standing: &Standing, known: &Known<'_>, 
         Standing::StillReady => "Ready",
         Standing::Blocked(why) => {
             conditions.set(RECONCILE_FAILED, true, &why.reason, &why.message, moment);
+            "NotReady"
+        }
+        Standing::Waits(why) => {
+            conditions.remove(JOB_COMPLETED);
+            conditions.set(JOB_PENDING, true, &why.reason, &why.message, moment);
             "NotReady"
         }
         Standing::Extracting(why) => {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::operator::engine::child::{Child, Keep, Owner};
 use crate::operator::engine::condition::Conditions;
-use crate::operator::engine::decide::{Decision, decide, superfluous};
+use crate::operator::engine::decide::{Decision, Seen, decide, superfluous};
 
 fn subject(status: Value) -> Subject {
     let owner = Owner {
@@ -24,6 +24,7 @@ fn subject(status: Value) -> Subject {
         owner,
         status,
         annotations: BTreeMap::new(),
+        known_for: std::time::Duration::MAX,
         now: jiff::Timestamp::from_second(100_000).unwrap(),
     }
 }
@@ -57,7 +58,7 @@ fn report(pipeline: &Pipeline, states: &[Value], failure: Option<Failure>, old: 
     let pairs = rendered.children.iter().zip(states);
     let live = pairs
         .map(|(child, status)| ((child.kind, child.name.clone()), Arc::new(live(child, status.clone()))));
-    let outcome = Outcome { live: live.collect(), failure, unfinished: false };
+    let outcome = Outcome { live: live.collect(), failure, ..Outcome::default() };
     NimPipelines::report(pipeline, &subject(old), &(), &rendered, &outcome)
 }
 
@@ -92,7 +93,9 @@ fn b07_a_changed_service_reaches_the_nimservice_that_is_there() {
     let owner = subject(Value::Null).owner;
     let made = rendered(&two()).children[0].clone();
     let there = live(&made, json!({"state": "Ready"}));
-    let decided = |child: &Child| decide(child, &child.stamped(&owner), &owner, Some(&there), false, false);
+    let decided = |child: &Child| {
+        decide(child, &child.stamped(&owner), &owner, Seen { live: Some(&there), ..Seen::default() })
+    };
     assert_eq!(decided(&made), Decision::Leave);
     for changed in [spec("2"), json!({"image": {"repository": "nvcr.io/nim/m", "tag": "1"}, "replicas": 4})] {
         let changed = pipeline(json!([{"name": "a", "enabled": true, "spec": changed}]));
@@ -106,7 +109,9 @@ fn b07_a_nimservice_of_someone_else_is_told_and_the_others_go_on() {
     let child = rendered(&two()).children[0].clone();
     let mut foreign = live(&child, Value::Null);
     foreign.metadata.owner_references = None;
-    let decided = decide(&child, &child.stamped(&owner), &owner, Some(&foreign), false, false);
+    foreign.metadata.annotations = None;
+    let decided =
+        decide(&child, &child.stamped(&owner), &owner, Seen { live: Some(&foreign), ..Seen::default() });
     let Decision::Conflict(message) = decided else { panic!("{decided:?}") };
     // The second service was applied; the engine tells of the first.
     let pipeline = two();
@@ -116,7 +121,7 @@ fn b07_a_nimservice_of_someone_else_is_told_and_the_others_go_on() {
     let outcome = Outcome {
         live: [((second.kind, second.name.clone()), Arc::new(ready))].into(),
         failure: Some(Failure::new("NIMServiceConflict", &message)),
-        unfinished: false,
+        ..Outcome::default()
     };
     let report = NimPipelines::report(&pipeline, &subject(Value::Null), &(), &rendered, &outcome);
     assert_eq!(report.status["state"], "Failed");

@@ -24,6 +24,8 @@ pub(crate) struct Refs {
     pub(super) claims: claims::Seen,
     /// What its endpoint answers, of a service that is ready.
     pub(super) model: Option<Answer>,
+    /// A digest of what the NIMCache tells.
+    pub(super) referred: String,
 }
 
 /// One NIMService with all that its objects are made from.

@@ -99,7 +99,13 @@ fn subject() -> Subject {
         generation: 1,
     };
     let now = jiff::Timestamp::from_second(100).unwrap();
-    Subject { owner, status: Value::Null, annotations: std::collections::BTreeMap::default(), now }
+    Subject {
+        owner,
+        status: Value::Null,
+        annotations: std::collections::BTreeMap::default(),
+        known_for: std::time::Duration::MAX,
+        now,
+    }
 }
 
 fn images() -> (Images, crate::operator::engine::wake::Queue) {

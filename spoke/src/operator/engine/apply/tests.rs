@@ -13,16 +13,19 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::operator::cluster::{ClusterFacts, Platform};
+use crate::operator::cluster::ClusterFacts;
 use crate::operator::engine::child::{DESIRED_HASH, MANAGED_BY};
 use crate::operator::engine::wake::Waker;
 use crate::operator::engine::world::Cache;
 use crate::operator::rival::Rival;
 
+mod workloads;
+
 /// Verb, kind, name and body of each request.
 type Asked = Arc<Mutex<Vec<(String, Value)>>>;
 
-/// A client of an API server that answers a request, `PATCH services/n`, as the function says: a status and a body.
+/// A client of an API server that answers a request, `PATCH services/n` or `TRY services/n` where nothing is to be stored,
+/// as the function says: a status and a body.
 fn server(answer: impl Fn(&str, &Value) -> (u16, Value) + Send + Sync + 'static) -> (Client, Asked) {
     let asked = Asked::default();
     let (seen, answer) = (Arc::clone(&asked), Arc::new(answer));
@@ -33,7 +36,8 @@ fn server(answer: impl Fn(&str, &Value) -> (u16, Value) + Send + Sync + 'static)
             let bytes = body.collect_bytes().await?;
             let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             let path = parts.uri.path().rsplit("/namespaces/ns/").next().unwrap_or_default();
-            let line = format!("{} {path}", parts.method);
+            let tried = parts.uri.query().is_some_and(|query| query.contains("dryRun"));
+            let line = if tried { format!("TRY {path}") } else { format!("{} {path}", parts.method) };
             let (code, answer) = answer(&line, &body);
             seen.lock().unwrap().push((line, body));
             Ok::<_, kube::Error>(
@@ -121,9 +125,12 @@ async fn applied(world: &World, children: Vec<Child>) -> Outcome {
 async fn once(world: &World, children: &[Child]) -> Outcome {
     let children = children.to_vec();
     let rendered = Rendered { children, remove: Vec::new(), complete: true, note: None, verdict: () };
-    let settled = Settled::default();
-    let owner = owner();
-    Applier { world, settled: &settled, owner: &owner }.apply(&rendered, &[]).await
+    let (settled, owner, inputs) = (Settled::default(), owner(), Inputs::default());
+    applier(world, &settled, &owner, &inputs).apply(&rendered, &[]).await
+}
+
+fn applier<'a>(world: &'a World, settled: &'a Settled, owner: &'a Owner, inputs: &'a Inputs) -> Applier<'a> {
+    Applier { world, settled, owner, inputs, recorded: None, local: true }
 }
 
 fn lines(asked: &Asked) -> Vec<String> {
@@ -147,41 +154,13 @@ async fn what_was_made_is_not_made_again_while_its_watch_lags() {
 }
 
 #[tokio::test]
-async fn what_pods_start_with_is_made_first_and_the_rest_in_a_turn_of_its_own() {
-    let kinds = [ChildKind::Role, ChildKind::Service, ChildKind::Deployment, ChildKind::ServiceAccount];
-    let children = kinds.map(|kind| child(kind, Keep::Owned, &json!({})));
-    for (platform, first) in [
-        (Platform::Kubernetes, &["POST deployments", "POST serviceaccounts"][..]),
-        (Platform::OpenShift, &["POST deployments", "POST roles", "POST serviceaccounts"][..]),
-    ] {
-        let (client, asked) = server(|_, body| (201, body.clone()));
-        let mut world = world(client, &[]);
-        world.facts = watch::channel(ClusterFacts { platform, ..ClusterFacts::default() }).1;
-        assert!(once(&world, &children).await.unfinished);
-        let mut begun = lines(&asked);
-        begun.sort();
-        assert_eq!(begun, first);
-        let outcome = once(&world, &children).await;
-        assert_eq!((outcome.unfinished, outcome.live.len()), (false, 4));
-    }
-}
-
-#[tokio::test]
 async fn each_child_of_a_new_object_costs_one_request_and_a_binding_follows_its_role() {
     let (client, asked) = server(|_, body| (201, body.clone()));
-    let kinds = [
-        ChildKind::RoleBinding,
-        ChildKind::ServiceAccount,
-        ChildKind::Role,
-        ChildKind::Service,
-        ChildKind::Deployment,
-    ];
-    let children = kinds.map(|kind| child(kind, Keep::Owned, &json!({}))).to_vec();
-    let outcome = applied(&world(client, &[]), children).await;
-    assert_eq!((outcome.failure, outcome.live.len()), (None, 5));
+    let outcome = applied(&world(client, &[]), workloads::service()).await;
+    assert_eq!((outcome.failure, outcome.live.len()), (None, 6));
     let lines = lines(&asked);
     let at = |line: &str| lines.iter().position(|asked| asked == line).unwrap();
-    assert_eq!(lines.len(), 5, "{lines:?}");
+    assert_eq!(lines.len(), 6, "{lines:?}");
     assert!(
         at("POST rolebindings") > at("POST roles") && at("POST rolebindings") > at("POST serviceaccounts")
     );
@@ -224,7 +203,8 @@ async fn a_secret_that_is_no_longer_rendered_is_removed_if_it_is_ours() {
         let remove = vec![(ChildKind::Secret, "n".to_owned())];
         let rendered = Rendered { children: Vec::new(), remove, complete: true, note: None, verdict: () };
         let (world, settled, owner) = (world(client, &[]), Settled::default(), owner());
-        let outcome = Applier { world: &world, settled: &settled, owner: &owner }.apply(&rendered, &[]).await;
+        let inputs = Inputs::default();
+        let outcome = applier(&world, &settled, &owner, &inputs).apply(&rendered, &[]).await;
         assert_eq!(outcome.failure, None);
         assert_eq!(lines(&asked), expected);
         let deleted = asked.lock().unwrap().get(1).map(|(_, body)| body["preconditions"]["uid"].clone());
@@ -314,5 +294,6 @@ async fn b01_it_is_waited_for_while_the_old_one_goes() {
         _ => (200, body.clone()),
     });
     let seen = world(client, &[(ChildKind::Service, stored(&before))]);
-    assert_eq!(applied(&seen, vec![after]).await.failure.unwrap().reason, "ServiceTerminating");
+    let outcome = applied(&seen, vec![after]).await;
+    assert_eq!((outcome.failure, outcome.waits.unwrap().reason), (None, "ServiceTerminating".to_owned()));
 }

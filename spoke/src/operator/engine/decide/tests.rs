@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::operator::engine::child::ChildKind;
+use crate::operator::engine::child::MANAGED_BY;
 
-fn owner() -> Owner {
+pub(in crate::operator::engine) fn owner() -> Owner {
     Owner {
         api_version: "apps.nvidia.com/v1alpha1".into(),
         kind: "NIMService".into(),
@@ -22,7 +22,7 @@ fn child(keep: Keep) -> Child {
         "metadata": {"name": "n", "namespace": "ns", "labels": {MANAGED_BY.0: MANAGED_BY.1}},
         "spec": {"type": "ClusterIP"},
     });
-    Child { kind: ChildKind::Service, name: "n".into(), keep, body, seed: None }
+    Child::new(ChildKind::Service, "n", keep, &body)
 }
 
 /// The child as the API server stores it, changed by `edit`.
@@ -36,7 +36,12 @@ fn live(child: &Child, edit: impl Fn(&mut Value)) -> DynamicObject {
 fn decided(keep: Keep, edit: impl Fn(&mut Value)) -> Decision {
     let child = child(keep);
     let object = live(&child, edit);
-    decide(&child, &child.stamped(&owner()), &owner(), Some(&object), false, false)
+    decided_of(&child, &object, false)
+}
+
+fn decided_of(child: &Child, object: &DynamicObject, settled: bool) -> Decision {
+    let seen = Seen { live: Some(object), looked: false, settled, recorded: None, usable: true };
+    decide(child, &child.stamped(&owner()), &owner(), seen)
 }
 
 #[test]
@@ -58,30 +63,75 @@ fn a_field_no_longer_rendered_is_noticed_by_the_hash() {
     let object = live(&before, |_| ());
     let mut after = before.clone();
     after.body["spec"] = json!({});
-    assert_eq!(
-        decide(&after, &after.stamped(&owner()), &owner(), Some(&object), false, false),
-        Decision::Apply
-    );
+    assert_eq!(decided_of(&after, &object, false), Decision::Apply);
 }
 
 #[test]
 fn what_the_api_server_normalises_is_applied_once() {
     let child = child(Keep::Owned);
     let object = live(&child, |o| o["spec"]["type"] = json!("normalised"));
-    let stamped = child.stamped(&owner());
-    assert_eq!(decide(&child, &stamped, &owner(), Some(&object), false, false), Decision::Apply);
-    assert_eq!(decide(&child, &stamped, &owner(), Some(&object), false, true), Decision::Leave);
+    assert_eq!(decided_of(&child, &object, false), Decision::Apply);
+    assert_eq!(decided_of(&child, &object, true), Decision::Leave);
 }
 
 #[test]
 fn a_foreign_object_of_the_same_name_is_a_conflict() {
-    let other = |o: &mut Value| o["metadata"]["ownerReferences"][0]["uid"] = json!("u2");
+    let other = |o: &mut Value| {
+        o["metadata"]["ownerReferences"][0]["uid"] = json!("u2");
+        o["metadata"]["ownerReferences"][0]["name"] = json!("other");
+    };
     assert!(matches!(decided(Keep::Owned, other), Decision::Conflict(m) if m.contains("uid u2")));
-    let none = |o: &mut Value| o["metadata"]["ownerReferences"] = json!([]);
-    assert!(matches!(decided(Keep::Owned, none), Decision::Conflict(m) if m.contains("no owner")));
+    let bare = |o: &mut Value| {
+        o["metadata"]["ownerReferences"] = json!([]);
+        o["metadata"]["annotations"] = json!({});
+    };
+    assert!(matches!(decided(Keep::Owned, bare), Decision::Conflict(m) if m.contains("no owner")));
     let unlabelled = |o: &mut Value| o["metadata"]["labels"] = json!({});
     assert!(matches!(decided(Keep::Shared, unlabelled), Decision::Conflict(_)));
-    assert_eq!(decided(Keep::MadeOrFound, none), Decision::Leave, "a claim of that name is used");
+    let unmarked = |o: &mut Value| o["metadata"] = json!({"name": "n", "namespace": "ns"});
+    assert_eq!(decided(Keep::MadeOrFound, unmarked), Decision::Leave, "a claim of that name is used");
+    let child = child(Keep::MadeOrFound);
+    let object = live(&child, unmarked);
+    let seen = Seen { live: Some(&object), usable: false, ..Seen::default() };
+    let decision = decide(&child, &child.stamped(&owner()), &owner(), seen);
+    assert!(matches!(decision, Decision::Conflict(_)), "but not by what a hub delivered");
+}
+
+#[test]
+fn what_lost_its_owner_is_taken_on() {
+    let none = |o: &mut Value| o["metadata"]["ownerReferences"] = json!([]);
+    for keep in [Keep::Owned, Keep::OwnedOnce, Keep::Replaced] {
+        assert_eq!(decided(keep, none), Decision::Apply, "{keep:?}");
+    }
+    for (kind, keep, expected) in [
+        (ChildKind::PersistentVolumeClaim, Keep::MadeOrFound, Decision::Adopt),
+        (ChildKind::Job, Keep::OwnedOnce, Decision::Replace),
+        (ChildKind::Pod, Keep::OwnedOnce, Decision::Replace),
+        (ChildKind::ConfigMap, Keep::OwnedOnce, Decision::Apply),
+    ] {
+        let child = Child { kind, ..child(keep) };
+        assert_eq!(decided_of(&child, &live(&child, none), false), expected, "{kind:?}");
+    }
+}
+
+#[test]
+fn what_is_about_to_go_is_waited_for_whoever_made_it() {
+    let going = |o: &mut Value| o["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let before = |o: &mut Value| o["metadata"]["ownerReferences"][0]["uid"] = json!("u0");
+    for keep in [Keep::Owned, Keep::OwnedOnce, Keep::MadeOrFound, Keep::Shared] {
+        assert!(matches!(decided(keep, going), Decision::Wait(_)), "{keep:?}");
+    }
+    for keep in [Keep::Owned, Keep::OwnedOnce, Keep::MadeOrFound, Keep::Replaced] {
+        let decision = decided(keep, before);
+        let words = "waits until Service n of the deleted NIMService n has gone";
+        assert!(matches!(&decision, Decision::Wait(why) if why.contains(words)), "{keep:?}: {decision:?}");
+    }
+    let foreign = |o: &mut Value| {
+        going(o);
+        o["metadata"]["ownerReferences"] = json!([]);
+        o["metadata"]["labels"] = json!({});
+    };
+    assert!(matches!(decided(Keep::MadeOrFound, foreign), Decision::Wait(_)), "no claim is used that goes");
 }
 
 #[test]
@@ -89,18 +139,13 @@ fn what_the_cache_lacks_is_made_unless_one_of_that_name_would_do() {
     for keep in [Keep::Owned, Keep::OwnedOnce, Keep::Replaced, Keep::Shared] {
         let child = child(keep);
         let stamped = child.stamped(&owner());
-        assert_eq!(decide(&child, &stamped, &owner(), None, false, false), Decision::Create, "{keep:?}");
+        assert_eq!(decide(&child, &stamped, &owner(), Seen::default()), Decision::Create, "{keep:?}");
     }
     let child = child(Keep::MadeOrFound);
     let stamped = child.stamped(&owner());
-    assert_eq!(decide(&child, &stamped, &owner(), None, false, false), Decision::Look);
-    assert_eq!(decide(&child, &stamped, &owner(), None, true, false), Decision::Create);
-}
-
-#[test]
-fn a_child_on_its_way_out_is_waited_for() {
-    let gone = |o: &mut Value| o["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-    assert_eq!(decided(Keep::Owned, gone), Decision::Wait);
+    assert_eq!(decide(&child, &stamped, &owner(), Seen::default()), Decision::Look);
+    let looked = Seen { looked: true, ..Seen::default() };
+    assert_eq!(decide(&child, &stamped, &owner(), looked), Decision::Create);
 }
 
 #[test]

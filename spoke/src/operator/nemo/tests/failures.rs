@@ -1,7 +1,7 @@
 //! Every way to fail ends in a state, a reason and an event, and in nothing that is lost.
 
 use super::*;
-use crate::operator::engine::decide::{Decision, decide};
+use crate::operator::engine::decide::{Decision, Seen, decide};
 use crate::operator::engine::kind::Notice;
 
 fn database() -> Value {
@@ -92,7 +92,12 @@ fn nemo_b03_a_secret_of_the_users_with_the_objects_name_stays_as_it_is() {
     let owner = subject::<Guardrails>("sample").owner;
     let theirs = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sample", "uid": "x"}});
     let theirs: DynamicObject = serde_json::from_value(theirs).unwrap();
-    let decision = decide(secret, &secret.stamped(&owner), &owner, Some(&theirs), true, false);
+    let decision = decide(
+        secret,
+        &secret.stamped(&owner),
+        &owner,
+        Seen { live: Some(&theirs), looked: true, ..Seen::default() },
+    );
     assert!(matches!(&decision, Decision::Conflict(why) if why.contains("is not ours")), "{decision:?}");
 }
 

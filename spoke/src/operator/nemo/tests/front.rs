@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::operator::engine::compare::holds;
-use crate::operator::engine::decide::{Decision, decide, superfluous};
+use crate::operator::engine::decide::{Decision, Seen, decide, superfluous};
 
 fn exposed(expose: &Value) -> Rendered<Verdict> {
     of(&json!({"expose": expose}))
@@ -161,9 +161,17 @@ fn nemo_b15_edits_of_children_are_written_over() {
     for (child, (kind, mut live)) in rendered.children.iter().zip(stored(&rendered)) {
         let stamped = child.stamped(&owner);
         let looked = true;
-        assert_eq!(decide(child, &stamped, &owner, Some(&live), looked, false), Decision::Leave, "{kind:?}");
+        assert_eq!(
+            decide(child, &stamped, &owner, Seen { live: Some(&live), looked, ..Seen::default() }),
+            Decision::Leave,
+            "{kind:?}"
+        );
         live.metadata.labels.as_mut().unwrap().clear();
         assert!(!holds(&stamped.body, &serde_json::to_value(&live).unwrap()));
-        assert_eq!(decide(child, &stamped, &owner, Some(&live), looked, false), Decision::Apply, "{kind:?}");
+        assert_eq!(
+            decide(child, &stamped, &owner, Seen { live: Some(&live), looked, ..Seen::default() }),
+            Decision::Apply,
+            "{kind:?}"
+        );
     }
 }

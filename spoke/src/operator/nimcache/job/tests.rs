@@ -20,7 +20,13 @@ fn subject() -> Subject {
         generation: 7,
     };
     let now = jiff::Timestamp::UNIX_EPOCH;
-    Subject { owner, status: Value::Null, annotations: BTreeMap::new(), now }
+    Subject {
+        owner,
+        status: Value::Null,
+        annotations: BTreeMap::new(),
+        known_for: std::time::Duration::MAX,
+        now,
+    }
 }
 
 fn ngc(more: Value) -> Value {

@@ -22,7 +22,13 @@ fn subject() -> Subject {
         generation: 3,
     };
     let now = jiff::Timestamp::from_second(100).unwrap();
-    Subject { owner, status: Value::Null, annotations: BTreeMap::new(), now }
+    Subject {
+        owner,
+        status: Value::Null,
+        annotations: BTreeMap::new(),
+        known_for: std::time::Duration::MAX,
+        now,
+    }
 }
 
 /// A NIMService on KServe, changed by merging `patch` into its spec.

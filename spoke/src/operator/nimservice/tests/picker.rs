@@ -2,7 +2,7 @@
 
 use super::exposed::{child_named, exposed, has, removed, stored};
 use super::*;
-use crate::operator::engine::decide::{Decision, decide};
+use crate::operator::engine::decide::{Decision, Seen, decide};
 
 pub(super) fn picked(config: Value) -> Rendered<Verdict> {
     let mut epp = json!({
@@ -113,7 +113,10 @@ fn b01_a_pool_that_changes_is_applied() {
     assert_eq!(pool.body["spec"]["targetPorts"], json!([{"number": 9000}]));
     let (_, live) = before.iter().find(|(kind, _)| *kind == ChildKind::InferencePool).unwrap();
     let owner = subject().owner;
-    assert_eq!(decide(pool, &pool.stamped(&owner), &owner, Some(live), false, false), Decision::Apply);
+    assert_eq!(
+        decide(pool, &pool.stamped(&owner), &owner, Seen { live: Some(live), ..Seen::default() }),
+        Decision::Apply
+    );
 }
 
 #[test]
@@ -124,11 +127,16 @@ fn b16_a_service_that_is_named_as_our_picker_keeps_its_objects() {
         NimServices::render(&service(json!({})), &beside, &Refs::default(), &ClusterFacts::default());
     assert_eq!(removed(&theirs, "u2", &rendered(json!({}), None)), []);
     // With a picker the names meet: the later one is told, and changes nothing.
-    let live = stored(&theirs, "u2");
+    let mut live = stored(&theirs, "u2");
+    for owner in live.iter_mut().flat_map(|(_, object)| object.metadata.owner_references.iter_mut().flatten())
+    {
+        owner.name = "llama-epp".into();
+    }
     let owner = subject().owner;
     for one in picked(simple()).children.iter().filter(|one| one.name == "llama-epp") {
         let (_, live) = live.iter().find(|(kind, _)| *kind == one.kind).unwrap();
-        let decision = decide(one, &one.stamped(&owner), &owner, Some(live), false, false);
+        let decision =
+            decide(one, &one.stamped(&owner), &owner, Seen { live: Some(live), ..Seen::default() });
         assert!(matches!(decision, Decision::Conflict(_)), "{:?}", one.kind);
     }
 }

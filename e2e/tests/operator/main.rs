@@ -7,6 +7,8 @@ mod many;
 mod nemo;
 mod optional_parts;
 mod platforms;
+mod restored;
 mod service;
 mod switching;
 mod take_over;
+mod templates;

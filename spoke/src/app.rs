@@ -10,6 +10,7 @@ mod tenure;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::{Ended, Health, Tasks, admin, panics};
@@ -17,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Args, Mode};
+use crate::deliver::Warden;
 use crate::lease::LeaseError;
 use crate::link::Counters;
 use crate::metrics::Metrics;
@@ -73,8 +75,17 @@ pub async fn run(args: Args) -> Result<(), AppError> {
     let listener = std::net::TcpListener::bind(address).map_err(unusable)?;
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone()).map_err(AppError::Signals)?;
-    let operator =
-        (args.mode == Mode::Native).then(|| Operator::new(client.clone(), operation::settings(&args)));
+    let settings = operation::settings(&args);
+    // Without a hub nothing is a hub's.
+    let warden = hub.is_some().then(|| {
+        let images = [settings.wait_for_postgres_image.as_str()];
+        Arc::new(Warden::new(client.clone(), &args.namespace, limits.clone(), &images))
+    });
+    let operator = (args.mode == Mode::Native).then(|| Operator::new(client.clone(), settings));
+    let operator = operator.map(|operator| match warden {
+        Some(warden) => operator.judged_by(warden),
+        None => operator,
+    });
     let counters = Counters::default();
     let metrics = Metrics::new(operator.as_ref().map(Operator::gauges), hub.is_some().then_some(&counters));
     let health = Health::default();

@@ -32,7 +32,7 @@ pub use epoch::{Epoch, EpochRefused};
 pub use gang::Gang;
 pub use heal::heal;
 pub use kinds::{DeliverableKind, KINDS};
-pub use limits::Limits;
+pub use limits::{Limits, Warden};
 pub use manifest::{Marks, marks_of};
 pub use object::{
     Cause, HeldObject, HoldReason, LargestFit, ObjectRef, Outcome, Policy, RejectionClass, Tombstone, Upsert,

@@ -41,7 +41,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use cluster::ClusterFacts;
-use engine::child::ChildKind;
+pub(crate) use engine::child::ChildKind;
+pub(crate) use engine::judge::{Candidate, Case, Excess, Judge};
 use engine::kind::Kind;
 use engine::optional::Optional;
 use engine::served::{self, Served};
@@ -163,11 +164,18 @@ impl Operator {
             models: Models::new(waker.clone(), tokens, authority),
             images: Images::new(waker.clone()),
             references: References::new(waker.clone()),
+            judge: None,
             waker,
         };
         let shells =
             kinds.into_iter().filter_map(|kind| Some((queues.remove(kind.kind)?, kind))).map(|(q, k)| (k, q));
         Self { world, facts, rival, watches, optional, shells: shells.collect(), namespaces: filler }
+    }
+
+    /// Has what is rendered judged before it is written.
+    pub(crate) fn judged_by(mut self, judge: Arc<dyn Judge>) -> Self {
+        self.world.judge = Some(judge);
+        self
     }
 
     /// Counts of objects by state, for the metrics.

@@ -66,7 +66,11 @@ pub(super) fn of(delivery: &Delivery<'_>, link: Link) -> Standing {
             RejectionClass::NoRoom { .. } => Reason::NoRoom,
             _ => Reason::Rejected,
         };
-        return broken(reason, format!("refused ({}): {message}", class.as_str()), false);
+        let message = format!("refused ({}): {message}", class.as_str());
+        // What ran before goes on.
+        let is_held = matches!(class, RejectionClass::PolicyDenied { held: true });
+        let ready_replicas = status.filter(|_| is_held).map_or(0, |status| status.ready_replicas);
+        return Standing { ready_replicas, ..broken(reason, message, false) };
     }
     // A spoke that holds the payload but has no word of its operator about it sends an empty state.
     let current = current.filter(|status| !status.state.is_empty() || !status.conditions.is_empty());

@@ -141,6 +141,9 @@ impl Live {
                 // So does whether replicas find no node.
                 let waits = objects.iter().filter(|status| self.waits_anew(&cluster, status));
                 touched.placements.extend(waits.filter_map(owner));
+                // And what its cluster's owner denies.
+                let denied = objects.iter().filter(|status| self.denies_otherwise(&cluster, status));
+                touched.placements.extend(denied.filter_map(owner));
                 self.fleet.apply(FleetEvent::Status { cluster, statuses: objects, at: now });
             }
             LinkEvent::Results { cluster, results } => {
@@ -176,6 +179,12 @@ impl Live {
     fn is_news(&self, cluster: &ClusterName, status: &ObjectStatus) -> bool {
         let known = self.fleet.statuses().get(cluster, &status.object.uid);
         known.is_none_or(|known| !known.status.says_the_same(status))
+    }
+
+    /// Whether a cluster's owner has begun or ceased to deny what was delivered.
+    fn denies_otherwise(&self, cluster: &ClusterName, status: &ObjectStatus) -> bool {
+        let known = self.fleet.statuses().get(cluster, &status.object.uid);
+        known.and_then(|known| known.status.denial()) != status.denial()
     }
 
     /// Whether replicas have begun or ceased to wait for a node, or more or fewer do.

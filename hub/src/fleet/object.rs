@@ -100,6 +100,10 @@ pub struct CachedProfile {
     pub tags: BTreeMap<String, String>,
 }
 
+/// Condition of an object that asks for more than the cluster's owner allows, and the reason of its other conditions where
+/// nothing of it runs.
+const DENIED: &str = "PolicyDenied";
+
 /// What a spoke last said about one object. Soft state: lost with the hub, sent again on reconnect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectStatus {
@@ -148,6 +152,15 @@ impl ObjectStatus {
     #[must_use]
     pub fn condition(&self, kind: &str) -> Option<&ObjectCondition> {
         self.conditions.iter().find(|c| c.kind == kind)
+    }
+
+    /// What the cluster's owner denies of an object that was delivered: the operator found it when it was to make the pods.
+    #[must_use]
+    pub fn denial(&self) -> Option<Answer> {
+        let denied = self.condition(DENIED).filter(|condition| condition.status == Truth::True)?;
+        let is_all = self.conditions.iter().any(|other| other.kind != DENIED && other.reason == DENIED);
+        let class = RejectionClass::PolicyDenied { held: !is_all };
+        Some(Answer::Rejected { class, message: denied.message.clone() })
     }
 
     /// Whether pods find no node: the spoke counts them, or a condition says so by the reason that Kubernetes' scheduler

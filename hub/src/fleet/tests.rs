@@ -206,3 +206,23 @@ fn who_looks_at_shared_clusters_sees_them_as_they_were() {
     fleet.apply(FleetEvent::Admin { cluster: name("east"), admin });
     assert!(!fleet.has_labels_of(&before) && !fleet.has_labels_of(&[]));
 }
+
+#[test]
+fn what_an_owner_denies_after_delivery_is_an_answer_and_what_runs_is_held() {
+    let condition = |kind: &str, reason: &str| ObjectCondition {
+        kind: kind.into(),
+        status: Truth::True,
+        reason: reason.into(),
+        message: "limits.hosts is []".into(),
+        last_transition: at(0),
+    };
+    let with = |conditions: Vec<ObjectCondition>| ObjectStatus { conditions, ..status(1, 0) }.denial();
+    assert_eq!(with(vec![condition("Ready", "Ready")]), None);
+    for (other, held) in
+        [(condition("Failed", "PolicyDenied"), false), (condition("Failed", "CrashLoop"), true)]
+    {
+        let denial = with(vec![condition("PolicyDenied", "PolicyDenied"), other]);
+        let class = RejectionClass::PolicyDenied { held };
+        assert_eq!(denial, Some(Answer::Rejected { class, message: "limits.hosts is []".into() }));
+    }
+}

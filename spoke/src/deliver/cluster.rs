@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -114,7 +115,7 @@ impl ClusterDeliver {
     }
 
     /// Judges what would be applied by the limits of the cluster's owner.
-    async fn within_limits(
+    pub(super) async fn within_limits(
         &self,
         kind: DeliverableKind,
         manifest: &Value,
@@ -125,6 +126,11 @@ impl ClusterDeliver {
         }
         let made = Made::look(&self.inner.client, limits, manifest).await?;
         Ok(limits.check(manifest, own, &made))
+    }
+
+    /// The level of Pod Security of namespaces that are made here.
+    pub(super) fn pod_security(&self) -> &'static str {
+        self.inner.limits.pod_security()
     }
 
     /// Refuses work of an epoch that is not the accepted one.
@@ -253,6 +259,7 @@ impl Deliver for ClusterDeliver {
         let claim = claim::judge(object, current, &marks);
         // What is here as it is wanted was allowed once, and keeps running whatever has become of the limits.
         if claim != Claim::Current
+            && !current.is_some_and(|held| is_scaled(held, epoch, &manifest))
             && let Err(message) = self.within_limits(kind, &manifest).await?
         {
             let held = current.and_then(marks_of).is_some_and(|held| held.hub_id == epoch.hub_id);
@@ -290,7 +297,7 @@ impl Deliver for ClusterDeliver {
         // The namespace is there already but for the first object in it, so it is asked for only where it is missed.
         match self.apply(kind, object, manifest.clone(), None).await {
             Err(error) if call::misses_namespace(&error) => {
-                namespace::ensure(&self.inner.client, &object.namespace).await?;
+                namespace::ensure(&self.inner.client, &object.namespace, self.pod_security()).await?;
                 self.apply(kind, object, manifest, None).await
             }
             outcome => outcome,
@@ -347,6 +354,14 @@ pub(super) fn is_unmodified(live: &DynamicObject, mut manifest: Value) -> bool {
         annotations.remove(crds::marks::EPOCH_ANNOTATION);
     }
     serde_json::to_value(live).is_ok_and(|live| drift::holds(&live, &manifest))
+}
+
+/// Whether what this hub wants differs in its scale alone from what it has here.
+fn is_scaled(held: &ObjectMeta, epoch: &Epoch, manifest: &Value) -> bool {
+    let marks = marks_of(held).filter(|marks| marks.hub_id == epoch.hub_id);
+    let payload = marks.and_then(|marks| manifest::payload_of(held, &marks));
+    let payload = payload.and_then(|payload| serde_json::from_slice::<Value>(&payload).ok());
+    payload.is_some_and(|payload| Limits::is_scaled(&payload, manifest))
 }
 
 fn rejected(class: RejectionClass, message: String) -> Outcome {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::{ClusterDeliver, is_unmodified};
 use super::kinds::{DeliverableKind, KINDS};
-use super::{DeliverError, ObjectRef, Outcome, call, manifest, marks_of, namespace};
+use super::{DeliverError, ObjectRef, Outcome, RejectionClass, call, manifest, marks_of, namespace};
 
 /// Objects healed at once.
 const AT_ONCE: usize = 16;
@@ -168,7 +168,12 @@ async fn heal_one(deliver: &ClusterDeliver, kind: DeliverableKind, last: &Dynami
         return Ok(None);
     }
     if live.is_none() {
-        namespace::ensure(deliver.client(), namespace).await?;
+        // It comes as a new one would.
+        if let Err(message) = deliver.within_limits(kind, &manifest).await? {
+            let class = RejectionClass::PolicyDenied { held: false };
+            return Ok(Some((object, Outcome::Rejected { class, message })));
+        }
+        namespace::ensure(deliver.client(), namespace, deliver.pod_security()).await?;
     }
     let guard = live.and_then(|live| live.metadata.resource_version);
     let outcome = deliver.apply(kind, &object, manifest, guard).await?;

@@ -5,9 +5,12 @@
 
 mod ask;
 mod default;
+mod judge;
 mod made;
 mod pattern;
 mod property;
+mod rendered;
+mod role;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -17,6 +20,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use ask::{Ask, Asked};
+pub use judge::Warden;
 pub(super) use made::Made;
 use pattern::{Pair, Pattern, Prefix, quoted};
 
@@ -26,6 +30,9 @@ const RESERVED_NAMESPACES: &str = "kube-";
 const SYSTEM: &str = "system-";
 /// How kinds begin that need rights of their own.
 const NEMO: &str = "Nemo";
+/// Fields of a spec that say how many pods there are: where they are, and their names.
+const SCALE: [(&str, &str); 3] =
+    [("", "replicas"), ("/scale/hpa", "minReplicas"), ("/scale/hpa", "maxReplicas")];
 /// Characters of a value that are told.
 const LONGEST_VALUE: usize = 120;
 /// How many faults of one object are told at once.
@@ -130,6 +137,18 @@ impl Limits {
         faults
     }
 
+    /// Whether an object differs from the one that is held here in its scale alone: then it asks for no more than that did,
+    /// and goes on whatever has become of the limits.
+    pub(super) fn is_scaled(held: &Value, wanted: &Value) -> bool {
+        unscaled(held) == unscaled(wanted) && ask::reserved(held) == ask::reserved(wanted)
+    }
+
+    /// The level of Pod Security that namespaces of the hub's objects enforce: what the limits allow and no more.
+    pub(super) fn pod_security(&self) -> &'static str {
+        let is_privileged = self.privileged || self.host_network || !self.host_paths.is_empty();
+        if is_privileged { "privileged" } else { "baseline" }
+    }
+
     fn told(&self, mut faults: Vec<String>) -> Result<(), String> {
         if faults.is_empty() {
             return Ok(());
@@ -231,6 +250,12 @@ impl Limits {
             Ask::Reserved(key) => {
                 return Some(format!("{field} has {key:?}: nimfleet.io/ is never a hub's to set"));
             }
+            Ask::Foreign(value) => {
+                let value = shown(value);
+                return Some(format!(
+                    "{field} is {value}: it may only be what is rendered for the object itself"
+                ));
+            }
             Ask::ServiceType(kind) => (kind, pattern(&self.service_types, kind, "serviceTypes")),
             Ask::Service(name) => (name, pattern(&self.services, name, "services")),
             Ask::Host(host) => (host, pattern(&self.hosts, host, "hosts")),
@@ -253,6 +278,27 @@ impl Limits {
         };
         Some(format!("{field} is {}: {}", shown(value), limit?))
     }
+}
+
+/// The spec without what scales it, here or in the services of a pipeline.
+fn unscaled(object: &Value) -> Value {
+    let mut spec = object.get("spec").cloned().unwrap_or_default();
+    let services = spec.get_mut("services").and_then(Value::as_array_mut).map(std::mem::take);
+    let unscaled = |spec: &mut Value| {
+        for (pointer, field) in SCALE {
+            if let Some(Value::Object(fields)) = spec.pointer_mut(pointer) {
+                fields.remove(field);
+            }
+        }
+    };
+    unscaled(&mut spec);
+    let services = services.into_iter().flatten().map(|mut service| {
+        if let Some(spec) = service.get_mut("spec") {
+            unscaled(spec);
+        }
+        service
+    });
+    serde_json::json!({ "spec": spec, "services": services.collect::<Vec<_>>() })
 }
 
 /// A value in a message: no longer than somebody reads.

@@ -12,6 +12,9 @@ use super::call::{carried_out, timed};
 use super::cluster::FIELD_MANAGER;
 use super::kinds::KINDS;
 
+/// What the pods of a namespace may do at most.
+const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
+
 /// Set on a namespace that was made for a delivered object.
 const CREATED_LABEL: &str = "nimfleet.io/created";
 
@@ -31,8 +34,8 @@ const CONTENT: [(&str, &str, &str, &str); 9] = [
 /// What Kubernetes itself puts into every namespace.
 const DEFAULTS: [(&str, &str); 1] = [("ConfigMap", "kube-root-ca.crt")];
 
-/// Makes the namespace unless it is there.
-pub(super) async fn ensure(client: &kube::Client, name: &str) -> Result<(), DeliverError> {
+/// Makes the namespace unless it is there, with that level of Pod Security.
+pub(super) async fn ensure(client: &kube::Client, name: &str, security: &str) -> Result<(), DeliverError> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let what = format!("read namespace {name}");
     if carried_out(&what, namespaces.get_opt(name)).await?.is_some() {
@@ -41,7 +44,7 @@ pub(super) async fn ensure(client: &kube::Client, name: &str) -> Result<(), Deli
     let namespace = json!({
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": { "name": name, "labels": { CREATED_LABEL: "true" } },
+        "metadata": { "name": name, "labels": { CREATED_LABEL: "true", POD_SECURITY_LABEL: security } },
     });
     let params = PatchParams::apply(FIELD_MANAGER);
     let what = format!("create namespace {name}");

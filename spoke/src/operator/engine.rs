@@ -14,6 +14,7 @@ pub(crate) mod condition;
 pub(crate) mod decide;
 pub(crate) mod events;
 mod fresh;
+pub(crate) mod judge;
 pub(crate) mod kind;
 pub(crate) mod optional;
 pub(crate) mod origin;

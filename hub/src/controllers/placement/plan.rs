@@ -19,7 +19,7 @@ use super::rows::{self, Fate, Input, PlacedRow, Rows, SECRET};
 use super::variants::{Needs, cache_of, variants};
 use crate::audit::{Act, Action, Actor};
 use crate::failover::{Lane, PerLane};
-use crate::fleet::{Cluster, FleetEvent, Grant, GrantedObject, ObjectRef, PlacementKey};
+use crate::fleet::{Answer, Cluster, FleetEvent, Grant, GrantedObject, ObjectRef, PlacementKey};
 use crate::need::{Need, need};
 use crate::quota::{self, Charge, Quota};
 use crate::resolve;
@@ -270,6 +270,12 @@ fn deny(live: &Live, observed: &Observed, book: &mut Book, request: &mut Request
     }
     let generation = |meta: &kube::core::ObjectMeta| meta.generation.unwrap_or_default();
     let objects = observed.selected.iter();
+    let denied = book.sent.iter().filter_map(|((cluster, uid), hash)| {
+        let told = live.fleet.statuses().get(&cluster.parse().ok()?, uid)?;
+        let denial = told.status.denial().filter(|_| told.status.hash == *hash)?;
+        Some(((cluster.clone(), uid.clone()), denial))
+    });
+    let denied: BTreeMap<(String, String), Answer> = denied.collect();
     let mut followed = denied::follow(&denied::Input {
         before: &book.denials,
         placed: &book.rows.placed,
@@ -279,8 +285,10 @@ fn deny(live: &Live, observed: &Observed, book: &mut Book, request: &mut Request
         },
         working: &working,
         answer: &|cluster, uid| {
-            let sent = book.sent.get(&(cluster.to_owned(), uid.to_owned()));
-            live.answer(cluster, uid).filter(|given| Some(&given.hash) == sent).map(|given| &given.answer)
+            let key = (cluster.to_owned(), uid.to_owned());
+            let sent = book.sent.get(&key);
+            let given = live.answer(cluster, uid).filter(|given| Some(&given.hash) == sent);
+            denied.get(&key).or_else(|| given.map(|given| &given.answer))
         },
         limits: &|cluster| Some(live.fleet.cluster(cluster)?.agent.as_ref()?.limits.clone()),
         room: &|cluster, uid| {

@@ -142,7 +142,9 @@ pub(super) fn heard(hub: &Hub, turn: &Turn) -> HashMap<(String, String), Heard> 
         let answer = live.answer(cluster, uid).filter(|answer| hash.as_ref() == Ok(&answer.hash));
         let name = cluster.parse().ok()?;
         let status = live.fleet.statuses().get(&name, uid).map(|heard| heard.status.clone());
-        Some(((cluster.clone(), uid.clone()), (answer.map(|answer| answer.answer.clone()), status)))
+        let denial = status.as_ref().filter(|status| hash.as_ref() == Ok(&status.hash));
+        let answer = denial.and_then(ObjectStatus::denial).or_else(|| Some(answer?.answer.clone()));
+        Some(((cluster.clone(), uid.clone()), (answer, status)))
     };
     turn.sent.iter().filter_map(told).collect()
 }

@@ -57,6 +57,8 @@ pub(super) enum Ask {
     Host(String),
     /// A Service, or another object with the same role, that is not the object's own.
     Service(String),
+    /// Something of others where only what is rendered for the object itself may stand.
+    Foreign(String),
     /// A property that this version does not know.
     Unknown,
 }
@@ -72,9 +74,9 @@ const MARKS: [&str; 7] = [
     PAYLOAD_ANNOTATION,
 ];
 /// The beginning of all that nimfleet alone sets.
-const RESERVED: &str = "nimfleet.io/";
+pub(super) const RESERVED: &str = "nimfleet.io/";
 /// The host of a rule that names none.
-const ANY_HOST: &str = "*";
+pub(super) const ANY_HOST: &str = "*";
 
 /// Everything that an object asks for, in the order of its fields.
 pub(super) fn asks(object: &Value) -> Vec<Asked> {
@@ -89,6 +91,17 @@ pub(super) fn asks(object: &Value) -> Vec<Asked> {
         walk.value(spec, "spec", "spec");
     }
     walk.found
+}
+
+/// What metadata says in the name of nimfleet and is not set here: part, key and value.
+pub(super) fn reserved(object: &Value) -> Vec<(&'static str, &str, &Value)> {
+    let parts = ["annotations", "labels"].into_iter();
+    let all = parts.flat_map(|part| {
+        let all = object["metadata"][part].as_object();
+        all.into_iter().flatten().map(move |(key, value)| (part, key.as_str(), value))
+    });
+    let ours = |key: &str| MARKS.contains(&key) || key == marks::DELIVERED_LABEL;
+    all.filter(|(_, key, _)| key.starts_with(RESERVED) && !ours(key)).collect()
 }
 
 struct Walk<'a> {
@@ -106,14 +119,8 @@ impl Walk<'_> {
 
     /// Metadata of the object itself does not reach its pods; only what nimfleet reads there is judged.
     fn metadata(&mut self, object: &Value) {
-        for part in ["annotations", "labels"] {
-            let field = format!("metadata.{part}");
-            let all = object.pointer(&format!("/metadata/{part}")).and_then(Value::as_object);
-            for (key, _) in all.into_iter().flatten().filter(|(key, _)| key.starts_with(RESERVED)) {
-                if !MARKS.contains(&key.as_str()) && key != marks::DELIVERED_LABEL {
-                    self.add(&field, Ask::Reserved(key.clone()));
-                }
-            }
+        for (part, key, _) in reserved(object) {
+            self.add(&format!("metadata.{part}"), Ask::Reserved(key.to_owned()));
         }
     }
 
@@ -153,8 +160,8 @@ impl Walk<'_> {
             Class::ServiceAccount => self.names(value, field, Ask::ServiceAccount),
             Class::HostPath => self.names(value, field, Ask::HostPath),
             Class::Priority => self.names(value, field, Ask::Priority),
-            Class::RuntimeClass => self.names(value, field, Ask::RuntimeClass),
-            Class::StorageClass => self.names(value, field, Ask::StorageClass),
+            Class::Runtime => self.names(value, field, Ask::RuntimeClass),
+            Class::Storage => self.names(value, field, Ask::StorageClass),
             Class::Scheduler => self.names(value, field, Ask::Scheduler),
             Class::ServiceType => self.names(value, field, Ask::ServiceType),
             Class::Host => self.names(value, field, Ask::Host),

@@ -36,9 +36,9 @@ pub(super) enum Class {
     /// Names a PriorityClass.
     Priority,
     /// Names a RuntimeClass.
-    RuntimeClass,
+    Runtime,
     /// Names a StorageClass.
-    StorageClass,
+    Storage,
     /// Names a scheduler.
     Scheduler,
     /// The type of a Service.
@@ -115,8 +115,8 @@ const LIMITED: &[(Class, &[&str])] = &[
     (Class::Command, &["args", "command"]),
     (Class::User, &["userID"]),
     (Class::Priority, &["priorityClassName"]),
-    (Class::RuntimeClass, &["runtimeClass", "runtimeClassName"]),
-    (Class::StorageClass, &["storageClass"]),
+    (Class::Runtime, &["runtimeClass", "runtimeClassName"]),
+    (Class::Storage, &["storageClass"]),
     (Class::Scheduler, &["schedulerName"]),
     (Class::ServiceType, &["service.type"]),
     (Class::Host, &["host", "hosts"]),

@@ -15,6 +15,9 @@ pub(crate) enum CallError {
     /// No answer in time.
     #[error("{what}: no answer from the API server within {} s", LIMIT.as_secs())]
     Timeout { what: String },
+    /// Whether children may be written is not known.
+    #[error("limits: {0}")]
+    Judge(String),
 }
 
 impl CallError {
@@ -45,7 +48,7 @@ impl CallError {
                 kube::Error::Api(response) => Some(response.code),
                 _ => None,
             },
-            Self::Timeout { .. } => None,
+            Self::Timeout { .. } | Self::Judge(_) => None,
         }
     }
 }

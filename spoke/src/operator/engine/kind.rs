@@ -21,6 +21,8 @@ pub(crate) const GROUP: &str = "apps.nvidia.com";
 pub(crate) const VERSION: &str = "v1alpha1";
 /// The condition of an object that is kept from being deleted.
 const HELD: &str = "Held";
+/// Condition and reason of an object that asks for more than the cluster's owner lets a hub do.
+pub(crate) const DENIED: &str = "PolicyDenied";
 
 /// One kind of NIM object. `observe` may ask the API server; everything else is a pure function.
 pub(crate) trait Kind: Send + Sync + Sized + 'static {
@@ -219,6 +221,23 @@ impl Report {
         }
         Some(Self { status, notices: Vec::new(), again: Again::No })
     }
+
+    /// The same report, with the condition that says what is denied, or without it. A new message is an event.
+    pub(crate) fn denied(mut self, subject: &Subject, why: Option<&str>) -> Self {
+        let mut conditions = Conditions::read(&self.status);
+        let known = conditions.get(DENIED).map(|condition| condition.message.clone());
+        match why {
+            None if known.is_none() => return self,
+            None => conditions.remove(DENIED),
+            Some(message) => conditions.set(DENIED, true, DENIED, message, subject.moment()),
+        }
+        let told = conditions.get(DENIED).map(|condition| condition.message.clone());
+        if let Some(message) = told.filter(|told| known.as_ref() != Some(told)) {
+            self.notices.push(Notice { warning: true, reason: DENIED.to_owned(), message });
+        }
+        self.status["conditions"] = conditions.to_value();
+        self
+    }
 }
 
 /// When an object is looked at again although nothing it depends on changes.
@@ -277,6 +296,18 @@ mod tests {
         subject.status = first.status.clone();
         let again = Report::held(&subject, &Failure::new("InUse", "used by a"));
         assert_eq!((again.status, again.notices), (first.status, Vec::new()));
+        let denied = again_denied(&subject, Some("limits.images is []"));
+        assert_eq!(denied.status["conditions"][2]["type"], "PolicyDenied");
+        assert_eq!(denied.notices.len(), 1);
+        subject.status = denied.status.clone();
+        assert_eq!(again_denied(&subject, Some("limits.images is []")).notices, Vec::new(), "told once");
+        let over = again_denied(&subject, None);
+        assert_eq!(over.status["conditions"].as_array().unwrap().len(), 2);
+    }
+
+    fn again_denied(subject: &Subject, why: Option<&str>) -> Report {
+        let report = Report { status: subject.status.clone(), notices: Vec::new(), again: Again::No };
+        report.denied(subject, why)
     }
 
     #[test]

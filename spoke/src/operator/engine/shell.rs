@@ -1,6 +1,7 @@
 //! The one shell of all kinds: observe, render, apply, report.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ use super::call::{CallError, call, call_opt};
 use super::child::{Child, Owner};
 use super::condition::{Conditions, status_patch};
 use super::events::Announcer;
-use super::kind::{Again, Failure, GROUP, Kind, Outcome, Report, Subject, VERSION};
+use super::judge::{self, Candidate, Case, Judgement, KEPT};
+use super::kind::{Again, DENIED, Failure, GROUP, Kind, Outcome, Rendered, Report, Subject, VERSION};
 use super::pace::Pace;
 use super::retry::{Settled, key};
 use super::template::{Inputs, RECORD};
@@ -227,10 +229,26 @@ impl<K: Kind> Shell<K> {
         let refs = K::observe(typed, subject, &self.world).await?;
         let facts = self.world.facts.borrow().clone();
         let mut rendered = K::render(typed, subject, &refs, &facts);
+        let local = origin::is_local(object);
+        let shaped = self.shape(&mut rendered.children, &subject.owner, local).await;
+        let judgement = self.judge(subject, object, &rendered.children).await?;
+        let denied = match &judgement {
+            Judgement::Within => None,
+            Judgement::Kept { message, .. } => Some(message.as_str()),
+            Judgement::Denied { message } => {
+                return Ok(Some(self.refused(typed, subject, (&refs, &rendered), message)));
+            }
+        };
+        if self.world.judge.is_some() {
+            let digest = match &judgement {
+                Judgement::Kept { digest, .. } => Some(digest.as_str()),
+                _ => None,
+            };
+            self.annotate(object, KEPT, digest).await?;
+        }
         if let Some((annotation, value)) = &rendered.note {
             self.annotate(object, annotation, value.as_deref()).await?;
         }
-        let local = origin::is_local(object);
         let reported = Conditions::read(&subject.status).get("Ready").and_then(|one| one.observed_generation);
         let referred = K::referred(typed, subject, &refs);
         let inputs = Inputs::new(&subject.owner, &object.data["spec"], referred).reported(reported);
@@ -242,11 +260,63 @@ impl<K: Kind> Shell<K> {
             recorded: subject.annotations.get(RECORD),
             local,
         };
-        let outcome = match self.shape(&mut rendered.children, &subject.owner, local).await {
+        let outcome = match shaped {
             Ok(()) => applier.apply(&rendered, K::PRUNED).await,
             Err(why) => Outcome { failure: Some(why), ..Outcome::default() },
         };
-        Ok((!outcome.unfinished).then(|| K::report(typed, subject, &refs, &rendered, &outcome)))
+        let report = || K::report(typed, subject, &refs, &rendered, &outcome).denied(subject, denied);
+        Ok((!outcome.unfinished).then(report))
+    }
+
+    /// Whether what is rendered may be written.
+    async fn judge(
+        &self,
+        subject: &Subject,
+        object: &DynamicObject,
+        children: &[Child],
+    ) -> Result<Judgement, CallError> {
+        let Some(judge) = &self.world.judge else { return Ok(Judgement::Within) };
+        let namespace = &subject.owner.namespace;
+        let live = |child: &Child| self.world.child(child.kind, namespace, &child.name);
+        let candidates: Vec<_> =
+            children.iter().map(|child| Candidate { child, live: live(child) }).collect();
+        let owners = object.metadata.owner_references.iter().flatten();
+        let controller = owners.filter(|owner| owner.controller == Some(true)).find_map(|owner| {
+            let found = self.world.subject(&owner.kind, namespace, &owner.name)?;
+            (found.metadata.uid.as_ref() == Some(&owner.uid)).then_some(found)
+        });
+        let case = Case { owner: &subject.owner, object, controller, candidates: &candidates };
+        let excess = judge.judge(&case).await.map_err(CallError::Judge)?;
+        Ok(judge::follow(&case, excess, subject.annotations.get(KEPT).map(String::as_str)))
+    }
+
+    /// The report of an object of which nothing is written: what it had made before goes on, and is reported as it is.
+    fn refused(
+        &self,
+        typed: &K::Object,
+        subject: &Subject,
+        (refs, rendered): (&K::Refs, &Rendered<K::Verdict>),
+        message: &str,
+    ) -> Report {
+        let Owner { namespace, uid, .. } = &subject.owner;
+        let owned = |live: &DynamicObject| {
+            let mut owners = live.metadata.owner_references.iter().flatten();
+            owners.any(|owner| owner.controller == Some(true) && owner.uid == *uid)
+        };
+        let live: BTreeMap<_, _> = rendered
+            .children
+            .iter()
+            .filter_map(|child| {
+                let live = self.world.child(child.kind, namespace, &child.name)?;
+                Some(((child.kind, child.name.clone()), live))
+            })
+            .collect();
+        let report = if live.iter().any(|((kind, _), live)| judge::runs(*kind) && owned(live)) {
+            K::report(typed, subject, refs, rendered, &Outcome { live, ..Outcome::default() })
+        } else {
+            K::unreadable(subject, DENIED, message)
+        };
+        Report { again: Again::Backoff, ..report.denied(subject, Some(message)) }
     }
 
     /// Marks the children of an object that is local, and gives pods the form that their namespace takes. An error is

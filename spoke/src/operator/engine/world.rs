@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::child::ChildKind;
 use super::fresh::Fresh;
+use super::judge::Judge;
 use super::packed::unpack;
 use super::wake::Waker;
 use crate::operator::cluster::ClusterFacts;
@@ -83,6 +84,8 @@ pub(crate) struct World {
     pub(crate) images: Images,
     /// What objects refer to by name, followed in the background.
     pub(crate) references: References,
+    /// Asked before children are written; none lets everything be written.
+    pub(crate) judge: Option<Arc<dyn Judge>>,
 }
 
 impl World {

@@ -49,6 +49,7 @@ async fn woken(stored: &[Stored<'_>], changed: Value) -> Vec<String> {
         rival: watch::channel(Rival::None).1,
         models: crate::operator::models::Models::default(),
         references: crate::operator::references::References::default(),
+        judge: None,
         images: crate::operator::registry::Images::default(),
         waker,
     };

@@ -84,6 +84,7 @@ fn world(client: Client, live: &[(ChildKind, Value)]) -> World {
         rival: watch::channel(Rival::None).1,
         models: crate::operator::models::Models::default(),
         references: crate::operator::references::References::default(),
+        judge: None,
         images: crate::operator::registry::Images::default(),
         waker: Waker::default(),
     }

@@ -69,6 +69,7 @@ async fn a_panic_over_one_object_is_its_own_failure_and_is_told_on_it() {
         rival: watch::channel(Rival::None).1,
         models: crate::operator::models::Models::default(),
         references: crate::operator::references::References::default(),
+        judge: None,
         images: crate::operator::registry::Images::default(),
         waker: waker.clone(),
     };

@@ -161,7 +161,8 @@ impl World {
         let address: HubAddress = "hub.example.com:7443".parse()?;
         let ca_hash: CaHash = format!("sha256:{}", "0".repeat(64)).parse()?;
         let heavy = options.mutant == Some(Mutant::ForgeAcks) || stage.dice.per_mille(40);
-        let plan = Plan { heavy, faulty: stage.dice.per_mille(600) };
+        let clearing = options.mutant == Some(Mutant::ForgetReleases) || stage.dice.per_mille(60);
+        let plan = Plan { heavy, faulty: stage.dice.per_mille(600), clearing };
         let count = if heavy { 2 } else { 2 + stage.dice.index(4) };
         let names: Vec<String> = (0..count).map(|number| format!("c{number}")).collect();
         let mut spokes = Vec::new();
@@ -293,7 +294,7 @@ impl World {
             self.hubs[hub].backups.push(backup);
             self.stage.note(|| format!("a backup of hub {hub} is taken"));
         }
-        let most = if self.plan.heavy { 1500 } else { 6000 };
+        let most = if self.plan.heavy || self.plan.clearing { 1500 } else { 6000 };
         self.stage.plan_between(100, most, Event::Admin);
     }
 

@@ -47,7 +47,7 @@ const PURE: &[&str] = &[
     "hub/src/pki/rollover",
     "hub/src/pki/token",
     "spoke/src/link/renewal",
-    "spoke/src/link/brake",
+    "spoke/src/link/deletion_guard",
     "spoke/src/link/session",
     "spoke/src/deliver/claim",
     "spoke/src/deliver/drift",

@@ -26,7 +26,7 @@ use crate::{
 };
 
 pub use cluster::{cluster_conditions, cluster_troubles, drained};
-pub use held::{DELETION_HELD, confirmation, deletion_held};
+pub use held::{DELETION_HELD, HeldDeletions, confirmation, deletion_held};
 pub use identity::{DUPLICATE_FOR, Identity, set_identity_conditions};
 pub use object::object_status;
 pub use placement::{assignments, placement_status};

@@ -31,7 +31,7 @@ pub mod capability {
     /// Compares by fingerprints: the spoke says one in Hello, the hub asks for an Index with Compare.
     pub const COMPARE_BY_HASH: &str = "compare-by-hash";
     /// Of a spoke: holds back deletions that are many or old. Of a hub: understands the answer `Held`.
-    pub const DELETION_BRAKE: &str = "deletion-brake";
+    pub const DELETION_GUARD: &str = "deletion-brake";
     /// Of a spoke: looks whether there is room for a gang before it takes it, and answers where there is none.
     pub const GANGS: &str = "gangs";
     /// Of a spoke: a tombstone of policy Retain takes the marks off and leaves the object.

@@ -1,7 +1,7 @@
 //! What the hub sends becomes objects of this cluster, and nothing else does.
 //!
 //! The memory of this room is the cluster itself: every applied object carries marks (uid, generation, hash, hub
-//! and epoch), and one ConfigMap keeps the highest epoch, so that a spoke restarted with no hub in sight loses
+//! and epoch), and one ConfigMap keeps the highest epoch and what was deleted lately, so that a spoke restarted with no hub in sight loses
 //! nothing. Only a tombstone of an obeyed epoch removes; what the hub does not mention is left alone.
 
 mod call;
@@ -17,6 +17,7 @@ mod manifest;
 mod namespace;
 mod object;
 mod refusal;
+mod releases;
 mod removal;
 mod room;
 mod secret_index;
@@ -35,7 +36,8 @@ pub use kinds::{DeliverableKind, KINDS};
 pub use limits::{Limits, Warden};
 pub use manifest::{Marks, marks_of};
 pub use object::{
-    Cause, HeldObject, HoldReason, LargestFit, ObjectRef, Outcome, Policy, RejectionClass, Tombstone, Upsert,
+    Cause, HeldObject, HoldReason, LargestFit, ObjectRef, Outcome, Policy, RejectionClass, Release,
+    Tombstone, Upsert,
 };
 
 /// The rules of delivery, which know no cluster: whose epoch is obeyed, whose name it is, what is applied.
@@ -129,6 +131,12 @@ pub trait Deliver: Send + Sync + 'static {
 
     /// Accepts the epoch of a Welcome or refuses it; a higher one is stored before this returns.
     fn accept_epoch(&self, epoch: &Epoch) -> impl Future<Output = Result<(), AcceptError>> + Send;
+
+    /// The deletions that the deletion guard let through lately, in this process or an earlier one.
+    fn releases(&self) -> impl Future<Output = Result<Vec<Release>, DeliverError>> + Send;
+
+    /// Stores the deletions that the deletion guard has let through; they are persisted before this returns.
+    fn store_releases(&self, releases: &[Release]) -> impl Future<Output = Result<(), DeliverError>> + Send;
 
     /// Applies one object: `Accepted` or `Rejected`. An `Err` is to be tried again.
     fn upsert(

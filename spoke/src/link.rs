@@ -4,9 +4,9 @@
 //! carries one on one stream; `wire` alone knows both the protocol and our own types. Whatever happens here, operator, facts and delivered objects go on.
 
 mod backoff;
-mod brake;
 mod connect;
 mod credentials;
+mod deletion_guard;
 mod dial;
 mod enroll;
 #[cfg(test)]
@@ -29,7 +29,7 @@ mod wire;
 mod work;
 
 pub use backoff::Backoff;
-pub use brake::Brake;
+pub use deletion_guard::DeletionGuard;
 pub use identity::{Enrolled, Identity, IdentityError, IdentityStore, KubeIdentityStore};
 pub use machine::{Act, Happening, Machine};
 pub use message::{GoAway, GoAwayReason, Work};

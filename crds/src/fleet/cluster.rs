@@ -114,7 +114,9 @@ pub enum TaintEffect {
 #[serde(rename_all = "camelCase")]
 pub struct GPUClusterStatus {
     /// `Accepted`, `Connected`, `CapacityFresh`, `AgentUpToDate`, `CertificateValid`, `TrustUpToDate`; and once there was
-    /// something to tell `DuplicateAgent`, `EpochProven`, `DeletionHeld` and `Orphans`.
+    /// something to tell `DuplicateAgent`, `EpochProven`, `Orphans` and `DeletionHeld`: within ten minutes the agent deletes up to ten objects
+    /// unasked, or 20 % of what the cluster holds if that is more; the others wait to be confirmed, by the command that it
+    /// names. Of what was decided 15 minutes or more before the cluster came back, only ten go unasked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

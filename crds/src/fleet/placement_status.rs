@@ -20,7 +20,8 @@ pub struct NIMPlacementStatus {
     /// Why, in one CamelCase word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// `Scheduled`, `Synchronized`, `Applied`, `Available`, `Progressing` and `Degraded`. Partial is not True.
+    /// `Scheduled`, `Synchronized`, `Applied`, `Available`, `Progressing` and `Degraded`. Partial is not True. Once there was
+    /// something to tell also `FailoverHeld`, and `DeletionHeld`: deletions that wait to be confirmed, and the command for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

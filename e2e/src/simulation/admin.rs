@@ -15,6 +15,8 @@ pub(super) struct Plan {
     pub(super) heavy: bool,
     /// Objects that hang or are refused are made.
     pub(super) faulty: bool,
+    /// Users make and delete objects one by one, more within ten minutes than a deletion guard lets go.
+    pub(super) clearing: bool,
 }
 
 /// Bytes of a large object.
@@ -31,6 +33,9 @@ pub(super) fn act(hub: &mut HubSite, plan: Plan, stage: &mut Stage) {
     let what = stage.dice.up_to(99);
     if plan.heavy && hub.store.placements.len() >= MOST_LARGE && what < 50 {
         return change_all(hub, stage);
+    }
+    if plan.clearing {
+        return if what < 50 { create(hub, plan, stage) } else { delete_object(hub, stage) };
     }
     match what {
         0..25 => create(hub, plan, stage),

@@ -24,8 +24,8 @@ pub(super) enum Fact {
     /// A hub sent a tombstone.
     Tombstone { uid: String, epoch: Epoch },
     /// An object left a spoke's cluster by the work of its agent. `stored` is the epoch that was stored there when it
-    /// was judged; `braked` is the agent process that let a deletion through which the brake has a say in.
-    Removed { spoke: usize, uid: String, epoch: Epoch, stored: Option<Epoch>, braked: Option<u64> },
+    /// was judged; `guarded` says whether the deletion guard had a say in it.
+    Removed { spoke: usize, uid: String, epoch: Epoch, stored: Option<Epoch>, guarded: bool },
     /// An object was written in a spoke's cluster by its agent.
     Applied { spoke: usize, uid: String, term: u64, generation: i64 },
     /// An agent told of an object that it is persisted.

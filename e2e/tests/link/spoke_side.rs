@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use hub::pki::JoinLine;
 use spoke::deliver::{
-    AcceptError, Deliver, DeliverError, Epoch, EpochRefused, HeldObject, ObjectRef, Outcome, Tombstone,
-    Upsert,
+    AcceptError, Deliver, DeliverError, Epoch, EpochRefused, HeldObject, ObjectRef, Outcome, Release,
+    Tombstone, Upsert,
 };
 use spoke::link::{
     Counters, Identity, IdentityError, IdentityStore, KEEPALIVE, Link, LinkState, Proxy, Settings,
@@ -86,6 +86,14 @@ impl Deliver for Cluster {
             }
         }
         memory.epoch = Some(epoch.clone());
+        Ok(())
+    }
+
+    async fn releases(&self) -> Result<Vec<Release>, DeliverError> {
+        Ok(Vec::new())
+    }
+
+    async fn store_releases(&self, _: &[Release]) -> Result<(), DeliverError> {
         Ok(())
     }
 

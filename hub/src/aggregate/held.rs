@@ -1,4 +1,5 @@
-//! The condition `DeletionHeld` of a GPUCluster: deletions that its spoke holds back until the admin has confirmed them.
+//! The condition `DeletionHeld`: deletions that spokes hold back until they are confirmed, as a GPUCluster, a NIMPlacement and a
+//! NIM object show it.
 
 use std::collections::BTreeSet;
 
@@ -12,21 +13,84 @@ use super::Reason;
 use crate::fleet::{ClusterName, ObjectRef};
 use crate::link::HeldBack;
 
-/// So many objects are named in a message.
+/// So many objects, and so many clusters, are named in a message.
 const NAMED: usize = 5;
 
 /// Deletions that a spoke holds back.
 pub const DELETION_HELD: &str = "DeletionHeld";
 
-/// Brings `DeletionHeld` up to date. A cluster in which it was never true does not have it.
+/// What one cluster's spoke holds back, and how much of it is of one placement or object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldDeletions {
+    cluster: ClusterName,
+    /// Those that are told of here.
+    told: Vec<HeldBack>,
+    /// How many the spoke holds in all, and the word that confirms all of them.
+    all: usize,
+    word: String,
+}
+
+impl HeldDeletions {
+    /// Of all that a cluster's spoke holds back, those that `is_told` selects; none if there are none.
+    pub fn of(cluster: &ClusterName, all: &[HeldBack], is_told: impl Fn(&ObjectRef) -> bool) -> Option<Self> {
+        let told: Vec<HeldBack> = all.iter().filter(|held| is_told(&held.object)).cloned().collect();
+        let (cluster, word) = (cluster.clone(), confirmation(all));
+        (!told.is_empty()).then_some(Self { cluster, told, all: all.len(), word })
+    }
+
+    /// Whether it is about that object, in whichever cluster.
+    fn concerns(&self, uid: &str) -> bool {
+        self.told.iter().any(|held| held.object.uid == uid)
+    }
+
+    /// The same of one object alone.
+    fn only(&self, uid: &str) -> Option<Self> {
+        let told: Vec<_> = self.told.iter().filter(|held| held.object.uid == uid).cloned().collect();
+        (!told.is_empty()).then(|| Self { told, ..self.clone() })
+    }
+
+    /// How many, which, why, and what to do.
+    fn sentence(&self) -> String {
+        let Self { cluster, told, all, word } = self;
+        let one = told.len() == 1;
+        let why = told.iter().min_by_key(|held| held.reason).map_or("", |held| held.message.as_str());
+        let scope = match (*all == told.len(), one) {
+            (true, true) => "it is".to_owned(),
+            (true, false) => "they are".to_owned(),
+            (false, _) => format!("all {all} deletions that wait in {cluster} are"),
+        };
+        format!(
+            "{} {} in {cluster} to be confirmed: {} ({why}). If {scope} meant: kubectl annotate gpucluster {cluster} \
+             --overwrite {CONFIRM_DELETIONS_ANNOTATION}={word}; if not, bring the {} back on the hub",
+            told.len(),
+            if one { "deletion waits" } else { "deletions wait" },
+            names(told.iter().map(|held| &held.object)),
+            if one { "object" } else { "objects" },
+        )
+    }
+}
+
+/// Brings `DeletionHeld` up to date, for `uid` alone if it is given. Where it was never true there is no such condition.
 pub fn deletion_held(
     conditions: &mut Vec<Condition>,
-    cluster: &ClusterName,
-    held: &[HeldBack],
+    held: &[HeldDeletions],
+    uid: Option<&str>,
     generation: Option<i64>,
     now: Timestamp,
 ) {
-    let finding = finding(cluster, held);
+    let of_object;
+    let held = match uid {
+        None => held,
+        Some(uid) => {
+            of_object = held
+                .iter()
+                .filter(|held| held.concerns(uid))
+                .filter_map(|held| held.only(uid))
+                .collect::<Vec<_>>();
+            &of_object
+        }
+    };
+    let finding = finding(held);
     let known = conditions.iter().any(|condition| condition.type_ == finding.kind);
     if known || finding.truth == condition::Truth::True {
         condition::set(conditions, finding, generation, now);
@@ -45,8 +109,8 @@ pub fn confirmation(held: &[HeldBack]) -> String {
     format!("{}-{}", uids.len(), &hex::encode(digest.finalize())[..8])
 }
 
-fn finding(cluster: &ClusterName, held: &[HeldBack]) -> Finding<'static> {
-    let Some(first) = held.iter().min_by_key(|held| held.reason) else {
+fn finding(held: &[HeldDeletions]) -> Finding<'static> {
+    let Some(reason) = held.iter().flat_map(|held| &held.told).map(|held| held.reason).min() else {
         return Finding::new(
             DELETION_HELD,
             false,
@@ -54,15 +118,13 @@ fn finding(cluster: &ClusterName, held: &[HeldBack]) -> Finding<'static> {
             "no deletion waits to be confirmed",
         );
     };
-    let message = format!(
-        "{} deletions wait to be confirmed: {} ({}). If they are meant: kubectl annotate gpucluster {cluster} --overwrite \
-         {CONFIRM_DELETIONS_ANNOTATION}={}; if not, bring the objects back on the hub",
-        held.len(),
-        names(held.iter().map(|held| &held.object)),
-        first.message,
-        confirmation(held),
-    );
-    Finding::new(DELETION_HELD, true, first.reason.as_str(), message)
+    let mut sentences: Vec<String> = held.iter().take(NAMED).map(HeldDeletions::sentence).collect();
+    match held.len().saturating_sub(NAMED) {
+        0 => {}
+        1 => sentences.push("in 1 more cluster deletions wait".to_owned()),
+        more => sentences.push(format!("in {more} more clusters deletions wait")),
+    }
+    Finding::new(DELETION_HELD, true, reason.as_str(), sentences.join("; "))
 }
 
 fn names<'a>(objects: impl Iterator<Item = &'a ObjectRef>) -> String {
@@ -96,31 +158,69 @@ mod tests {
         HeldBack { object: object(name), reason, message: format!("why {name}") }
     }
 
-    fn told(held: &[HeldBack], stored: &[Condition]) -> Vec<(String, String, String)> {
+    fn in_cluster(cluster: &str, all: &[HeldBack], told: &[&str]) -> Option<HeldDeletions> {
+        HeldDeletions::of(&cluster.parse().unwrap(), all, |object| told.contains(&object.name.as_str()))
+    }
+
+    fn told(
+        held: &[HeldDeletions],
+        uid: Option<&str>,
+        stored: &[Condition],
+    ) -> Vec<(String, String, String)> {
         let mut conditions = stored.to_vec();
-        let east = "east".parse().unwrap();
-        deletion_held(&mut conditions, &east, held, Some(1), Timestamp::UNIX_EPOCH);
+        deletion_held(&mut conditions, held, uid, Some(1), Timestamp::UNIX_EPOCH);
         conditions.into_iter().map(|c| (c.type_, format!("{} {}", c.status, c.reason), c.message)).collect()
     }
 
     #[test]
-    fn a_cluster_without_a_fault_has_no_condition_for_it() {
-        assert!(told(&[], &[]).is_empty());
+    fn where_nothing_is_held_there_is_no_condition_for_it() {
+        assert!(told(&[], None, &[]).is_empty());
+        let east = in_cluster("east", &[held("a", HoldReason::TooMany)], &["a"]).unwrap();
+        assert!(told(&[east], Some("uid-b"), &[]).is_empty(), "it is about another object");
+        assert_eq!(in_cluster("east", &[held("a", HoldReason::TooMany)], &["b"]), None);
     }
 
     #[test]
     fn held_deletions_are_told_with_counts_names_and_the_very_command() {
         let all: Vec<_> = (0..7).map(|n| held(&format!("m{n}"), HoldReason::TooMany)).collect();
-        let told = told(&all, &[]);
+        let east = in_cluster("east", &all, &["m0", "m1", "m2", "m3", "m4", "m5", "m6"]).unwrap();
+        let told = told(&[east], None, &[]);
         let (kind, state, message) = &told[0];
         assert_eq!((kind.as_str(), state.as_str()), ("DeletionHeld", "True TooManyDeletions"));
-        assert!(message.starts_with("7 deletions wait to be confirmed: NIMService models/m0, "), "{message}");
-        assert!(message.contains("m4 and 2 more (why m0)"), "{message}");
-        let command = format!(
-            "kubectl annotate gpucluster east --overwrite nimfleet.io/confirm-deletions={}",
-            confirmation(&all)
+        assert_eq!(
+            *message,
+            format!(
+                "7 deletions wait in east to be confirmed: NIMService models/m0, NIMService models/m1, NIMService \
+                 models/m2, NIMService models/m3, NIMService models/m4 and 2 more (why m0). If they are meant: kubectl \
+                 annotate gpucluster east --overwrite nimfleet.io/confirm-deletions={}; if not, bring the objects back \
+                 on the hub",
+                confirmation(&all)
+            )
         );
-        assert!(message.contains(&command), "{message}");
+    }
+
+    #[test]
+    fn an_object_and_a_placement_tell_of_their_own_and_of_what_the_command_confirms() {
+        let (a, b) = (held("a", HoldReason::Stale), held("b", HoldReason::Stale));
+        let all = [a.clone(), b];
+        let east = in_cluster("east", &all, &["a", "b"]).unwrap();
+        let west = in_cluster("west", std::slice::from_ref(&a), &["a"]).unwrap();
+        let of_object = told(&[east.clone(), west.clone()], Some("uid-a"), &[]).remove(0).2;
+        assert_eq!(
+            of_object,
+            format!(
+                "1 deletion waits in east to be confirmed: NIMService models/a (why a). If all 2 deletions that wait in \
+                 east are meant: kubectl annotate gpucluster east --overwrite nimfleet.io/confirm-deletions={}; if not, \
+                 bring the object back on the hub; 1 deletion waits in west to be confirmed: NIMService models/a (why \
+                 a). If it is meant: kubectl annotate gpucluster west --overwrite nimfleet.io/confirm-deletions={}; if \
+                 not, bring the object back on the hub",
+                confirmation(&all),
+                confirmation(&[a])
+            )
+        );
+        let many: Vec<_> = (0..NAMED + 2).map(|_| west.clone()).collect();
+        let message = told(&many, None, &[]).remove(0).2;
+        assert!(message.ends_with("; in 2 more clusters deletions wait"), "{message}");
     }
 
     #[test]
@@ -143,6 +243,6 @@ mod tests {
             observed_generation: None,
             last_transition_time: Time(Timestamp::UNIX_EPOCH),
         };
-        assert_eq!(told(&[], &[stored])[0].1, "False AsExpected");
+        assert_eq!(told(&[], None, &[stored])[0].1, "False AsExpected");
     }
 }

@@ -12,8 +12,8 @@ use super::failures::without;
 use super::fault::{Fault, call};
 use super::{Hub, time_until};
 use crate::aggregate::{
-    DELETION_HELD, DUPLICATE_FOR, Identity, cluster_conditions, cluster_troubles, deletion_held, drained,
-    set_identity_conditions,
+    DELETION_HELD, DUPLICATE_FOR, HeldDeletions, Identity, cluster_conditions, cluster_troubles,
+    confirmation, deletion_held, drained, set_identity_conditions,
 };
 use crate::failover::Outages;
 use crate::fleet::{Cluster, ClusterName, Link};
@@ -29,13 +29,15 @@ const SEEN_EVERY: SignedDuration = SignedDuration::from_mins(5);
 pub(super) struct Memory {
     /// Of the GPUCluster that it was written to: another one of the name begins anew.
     uid: Option<String>,
-    written: GPUClusterStatus,
+    written: Option<GPUClusterStatus>,
+    /// The word that confirmed what its spoke held back when that was looked at last.
+    held: Option<String>,
 }
 
 impl Memory {
     /// The status as it was written last to that GPUCluster; none to one that nothing was written to.
     fn of(&self, cluster: &GPUCluster) -> Option<GPUClusterStatus> {
-        (self.uid == cluster.metadata.uid).then(|| self.written.clone())
+        self.written.clone().filter(|_| self.uid == cluster.metadata.uid)
     }
 }
 
@@ -46,6 +48,7 @@ pub(super) async fn reconcile(hub: &Hub, name: &ClusterName) -> Result<(), Fault
         return Ok(());
     };
     confirmations::follow(hub, name, &stored).await?;
+    held_changed(hub, name);
     let now = Timestamp::now();
     let known = status_as_written(hub, name, &stored);
     hub.cluster_told(&stored);
@@ -83,8 +86,26 @@ pub(super) async fn reconcile(hub: &Hub, name: &ClusterName) -> Result<(), Fault
         }
     }
     let mut memory = hub.cluster_memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    memory.insert(name.clone(), Memory { uid: stored.uid(), written: next });
+    let known = memory.entry(name.clone()).or_default();
+    known.uid = stored.uid();
+    known.written = Some(next);
     Ok(())
+}
+
+/// Placements tell of what the cluster's spoke holds back, and of the word that confirms it: they tell anew when that has changed,
+/// by whichever of them.
+fn held_changed(hub: &Hub, name: &ClusterName) {
+    let held = hub.fleetbox.held_back(name);
+    let word = (!held.is_empty()).then(|| confirmation(&held));
+    let mut memory = hub.cluster_memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let known = &mut memory.entry(name.clone()).or_default().held;
+    if *known != word {
+        *known = word;
+        drop(memory);
+        for placement in hub.live().placements_in(name) {
+            hub.reports.add_soon(placement);
+        }
+    }
 }
 
 /// The status that follows; none while it is too early to say.
@@ -126,7 +147,8 @@ fn status(
         condition::set(&mut next.conditions, finding, stored.metadata.generation, now);
     }
     let held_back = hub.fleetbox.held_back(name);
-    deletion_held(&mut next.conditions, name, &held_back, stored.metadata.generation, now);
+    let held_back: Vec<_> = HeldDeletions::of(name, &held_back, |_| true).into_iter().collect();
+    deletion_held(&mut next.conditions, &held_back, None, stored.metadata.generation, now);
     let trust = hub.trust.borrow().clone();
     let identity = Identity {
         connected: matches!(cluster.link, Link::Connected),

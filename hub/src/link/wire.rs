@@ -145,7 +145,7 @@ pub(super) fn to_spoke(message: ToSpoke, now: Timestamp) -> v1::HubMessage {
                 epoch: Some(to_epoch(epoch, proof)),
                 heartbeat_seconds: to_seconds(heartbeat),
                 server_time_ms: now.as_millisecond(),
-                capabilities: [capability::COMPARE_BY_HASH, capability::DELETION_BRAKE]
+                capabilities: [capability::COMPARE_BY_HASH, capability::DELETION_GUARD]
                     .map(str::to_owned)
                     .into(),
                 in_sync,

@@ -15,12 +15,13 @@ use super::kinds::{DeliverableKind, KINDS};
 use super::limits::Made;
 use super::manifest::{self, Marks, marks_of};
 use super::refusal::{self, Refusal};
+use super::releases::Releases;
 use super::secret_index::SecretIndex;
 use super::state::State;
 use super::turns::Turns;
 use super::{
     AcceptError, Deliver, DeliverError, Epoch, HeldObject, Limits, ObjectRef, Outcome, Policy,
-    RejectionClass, Tombstone, Upsert, drift, namespace,
+    RejectionClass, Release, Tombstone, Upsert, drift, namespace,
 };
 use crate::facts::Look;
 
@@ -38,6 +39,7 @@ struct Inner {
     namespace: String,
     limits: Limits,
     state: State,
+    releases: Releases,
     secrets: SecretIndex,
     epoch: Mutex<Known>,
     turns: Turns,
@@ -63,6 +65,7 @@ impl ClusterDeliver {
     #[must_use]
     pub fn new(client: kube::Client, namespace: &str, limits: Limits, look: Look) -> Self {
         let state = State::new(client.clone(), namespace);
+        let releases = Releases::new(client.clone(), namespace);
         let secrets = SecretIndex::new(client.clone(), namespace);
         Self {
             inner: Arc::new(Inner {
@@ -70,6 +73,7 @@ impl ClusterDeliver {
                 namespace: namespace.to_owned(),
                 limits,
                 state,
+                releases,
                 secrets,
                 epoch: Mutex::new(Known::Nothing),
                 turns: Turns::new(),
@@ -233,6 +237,14 @@ impl Deliver for ClusterDeliver {
             }
         };
         Ok(())
+    }
+
+    async fn releases(&self) -> Result<Vec<Release>, DeliverError> {
+        self.inner.releases.read().await
+    }
+
+    async fn store_releases(&self, releases: &[Release]) -> Result<(), DeliverError> {
+        self.inner.releases.write(releases).await
     }
 
     async fn upsert(&self, upsert: &Upsert, epoch: &Epoch) -> Result<Outcome, DeliverError> {

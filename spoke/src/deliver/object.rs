@@ -1,6 +1,7 @@
 //! The words of delivery: what comes from the hub, what is held, and how it ended.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::Gang;
 
@@ -75,6 +76,15 @@ pub struct Tombstone {
     pub decided_ms: i64,
     /// Who decided.
     pub cause: Cause,
+}
+
+/// A deletion that the deletion guard let through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// Which object; its API version is not kept.
+    pub object: ObjectRef,
+    /// How long ago.
+    pub age: Duration,
 }
 
 /// Who decided that an object goes.

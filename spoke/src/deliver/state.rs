@@ -11,7 +11,7 @@ use super::{DeliverError, Epoch};
 use crate::deliver::cluster::FIELD_MANAGER;
 
 /// Name of the ConfigMap, in the spoke's own namespace.
-const NAME: &str = "nimfleet-spoke-state";
+pub(super) const NAME: &str = "nimfleet-spoke-state";
 
 /// Reads and writes the epoch.
 #[derive(Clone)]
@@ -55,9 +55,9 @@ impl State {
     }
 }
 
-/// An empty map is a spoke that has not heard a hub; a half-filled one is a mistake that must not pass for that.
+/// A map without any of it is a spoke that has not heard a hub; a half-filled one is a mistake that must not pass for that.
 fn parse(data: &BTreeMap<String, String>) -> Result<Option<Epoch>, String> {
-    if data.is_empty() {
+    if !["hubID", "term", "incarnation"].iter().any(|key| data.contains_key(*key)) {
         return Ok(None);
     }
     let read = |key: &str| data.get(key).cloned().ok_or_else(|| format!("the key {key} is missing"));
@@ -87,6 +87,7 @@ mod tests {
         let damaged = [&before[..], &[("proof", "?")]].concat();
         assert_eq!(parse(&data(&damaged)), Err("proof \"?\" is not hexadecimal".to_owned()));
         assert_eq!(parse(&data(&[])), Ok(None));
+        assert_eq!(parse(&data(&[("deletions", "[]")])), Ok(None));
         assert_eq!(
             parse(&data(&[("term", "7"), ("incarnation", "x")])),
             Err("the key hubID is missing".to_owned())

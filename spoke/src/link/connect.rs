@@ -119,10 +119,14 @@ impl<D: Deliver, S: IdentityStore> Connection<'_, D, S> {
         (end, live_since.map(|since| since.elapsed()).unwrap_or_default())
     }
 
-    /// What this cluster remembers: the highest epoch, and what it holds of that hub.
+    /// What this cluster remembers: the highest epoch, what it holds of that hub, and for a new process what was deleted lately.
     async fn memory(&self) -> Result<(Option<Epoch>, Vec<HeldObject>), DeliverError> {
         let highest = self.deliver.highest_epoch().await?;
         let held = if highest.is_some() { self.deliver.held().await? } else { Vec::new() };
+        if !self.lasting.guard().is_restored() {
+            let releases = self.deliver.releases().await?;
+            self.lasting.guard().restore(releases, Instant::now().into_std());
+        }
         Ok((highest, held))
     }
 
@@ -190,7 +194,7 @@ impl<D: Deliver, S: IdentityStore> Connection<'_, D, S> {
         wires: &Wires,
     ) -> Option<End> {
         let now = || Instant::now().into_std();
-        let mut acts = VecDeque::from(machine.on(happening, &mut self.lasting.brake(), self.settings, now()));
+        let mut acts = VecDeque::from(machine.on(happening, &mut self.lasting.guard(), self.settings, now()));
         while let Some(act) = acts.pop_front() {
             match act {
                 Act::Send(message) => {
@@ -210,7 +214,14 @@ impl<D: Deliver, S: IdentityStore> Connection<'_, D, S> {
                         }
                         Err(AcceptError::Store(error)) => Happening::Failed(error.to_string()),
                     };
-                    acts.extend(machine.on(judged, &mut self.lasting.brake(), self.settings, now()));
+                    acts.extend(machine.on(judged, &mut self.lasting.guard(), self.settings, now()));
+                }
+                Act::StoreReleases(version, releases) => {
+                    let stored = match self.deliver.store_releases(&releases).await {
+                        Ok(()) => Happening::ReleasesStored(version),
+                        Err(error) => Happening::Failed(error.to_string()),
+                    };
+                    acts.extend(machine.on(stored, &mut self.lasting.guard(), self.settings, now()));
                 }
                 Act::ReadHeld => {
                     // Many objects may take a while to list; the hub's signs of life are read meanwhile.

@@ -8,7 +8,7 @@ use prost::Message as _;
 use proto::v1;
 use proto::v1::hub_message::Message;
 
-use super::brake::Brake;
+use super::deletion_guard::DeletionGuard;
 use super::machine::{Act, Happening, Machine};
 use super::proxy::Proxy;
 use super::session::Judgement;
@@ -67,7 +67,7 @@ impl<'a> Script<'a> {
                 server_time_ms: 1_700_000_000_000,
                 capabilities: vec![
                     proto::capability::COMPARE_BY_HASH.into(),
-                    proto::capability::DELETION_BRAKE.into(),
+                    proto::capability::DELETION_GUARD.into(),
                 ],
                 max_message_bytes: u32::from(self.byte()?),
                 ..v1::Welcome::default()
@@ -113,16 +113,17 @@ impl<'a> Script<'a> {
 struct Play {
     machine: Machine,
     settings: Settings,
-    brake: Brake,
+    guard: DeletionGuard,
     now: Instant,
     /// Objects whose work is under way.
     busy: BTreeSet<String>,
     judging: bool,
+    storing: Option<u64>,
     reading: bool,
     closed: bool,
     last: Option<v1::HubMessage>,
-    /// What it may keep: of each object that can be named, work under way, the next, a deletion that is gathered and one that
-    /// is held back; and 64 deltas that wait for their epoch.
+    /// What it may keep: of each object that can be named, work under way, the next, a deletion that is gathered or let
+    /// through and one that is held back; and 64 deltas that wait for their epoch.
     most: usize,
 }
 
@@ -147,15 +148,15 @@ impl Play {
             proxy: Proxy::default(),
             keepalive: KEEPALIVE,
         };
-        let (now, brake) = (Instant::now(), Brake::default());
+        let (now, guard) = (Instant::now(), DeletionGuard::default());
         let (machine, _) = Machine::new(None, (0..count).map(held).collect(), &settings, now);
         let (busy, most) = (BTreeSet::new(), 4 * (6 + input) + 64);
-        let (judging, reading, closed) = (false, false, false);
-        Self { machine, settings, brake, now, busy, judging, reading, closed, last: None, most }
+        let (judging, storing, reading, closed) = (false, None, false, false);
+        Self { machine, settings, guard, now, busy, judging, storing, reading, closed, last: None, most }
     }
 
     fn on(&mut self, happening: Happening) {
-        for act in self.machine.on(happening, &mut self.brake, &self.settings, self.now) {
+        for act in self.machine.on(happening, &mut self.guard, &self.settings, self.now) {
             assert!(!self.closed, "it is over: {act:?}");
             match act {
                 Act::Deliver(work, _) => {
@@ -163,6 +164,7 @@ impl Play {
                 }
                 Act::GiveUp(uid) => assert!(self.busy.contains(&uid), "nothing is done for {uid}"),
                 Act::AcceptEpoch(_) => self.judging = true,
+                Act::StoreReleases(version, _) => self.storing = Some(version),
                 Act::ReadHeld => self.reading = true,
                 Act::Close(_) => self.closed = true,
                 Act::Send(_) => {}
@@ -222,7 +224,11 @@ impl Play {
                 let count = script.byte()? % 8;
                 self.on(Happening::Held((count < 6).then(|| (0..count).map(held).collect())));
             }
-            13 | 14 => {}
+            13 | 14 => {
+                if let Some(version) = self.storing.take() {
+                    self.on(Happening::ReleasesStored(version));
+                }
+            }
             _ => {
                 for _ in 0..100 {
                     self.on(Happening::Said(self.last.clone()?));

@@ -3,19 +3,19 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::brake::Brake;
+use super::deletion_guard::DeletionGuard;
 
 /// One for all sessions of a process.
 #[derive(Debug, Default)]
 pub(super) struct Lasting {
-    brake: Mutex<Brake>,
+    guard: Mutex<DeletionGuard>,
     longest_wait: Mutex<Option<Duration>>,
 }
 
 impl Lasting {
     /// What holds deletions back. Not to be held over an await.
-    pub(super) fn brake(&self) -> MutexGuard<'_, Brake> {
-        self.brake.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn guard(&self) -> MutexGuard<'_, DeletionGuard> {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The ceiling of waits between attempts to connect, once a hub has said one.

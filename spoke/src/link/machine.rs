@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use proto::v1;
 
-use super::brake::Brake;
+use super::deletion_guard::DeletionGuard;
 use super::message::Work;
 use super::session::{Effect, End, Event, Judgement, Session};
 use super::{Settings, wire};
-use crate::deliver::{Epoch, HeldObject, Outcome};
+use crate::deliver::{Epoch, HeldObject, Outcome, Release};
 
 /// What happens to a session.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub enum Happening {
         /// Of the object, on the hub.
         uid: String,
     },
+    /// The answer to [`Act::StoreReleases`] of this version.
+    ReleasesStored(u64),
     /// Something that this session needs of the cluster failed; the next session tries again.
     Failed(String),
     /// [`Machine::wake_at`] has come.
@@ -58,6 +60,8 @@ pub enum Act {
     ReadHeld,
     /// Carry out one piece of work under an epoch, until there is an outcome, and answer.
     Deliver(Work, Epoch),
+    /// Store which deletions the guard has let through, and answer with this version; they are carried out then.
+    StoreReleases(u64, Vec<Release>),
     /// Try no longer what is under way for the object of this uid, and answer; an outcome is an answer too.
     GiveUp(String),
     /// End the session.
@@ -114,11 +118,11 @@ impl Machine {
         self.session.wake_at()
     }
 
-    /// Takes what happened; `now` is the monotonic clock. `brake` is one for all sessions of this process.
+    /// Takes what happened; `now` is the monotonic clock. `guard` is one for all sessions of this process.
     pub fn on(
         &mut self,
         happening: Happening,
-        brake: &mut Brake,
+        guard: &mut DeletionGuard,
         settings: &Settings,
         now: Instant,
     ) -> Vec<Act> {
@@ -132,10 +136,11 @@ impl Machine {
             Happening::Delivered { uid, outcome } => Event::Delivered { uid, outcome },
             Happening::Retrying { uid, message } => Event::Retrying { uid, message },
             Happening::GivenUp { uid } => Event::GivenUp { uid },
+            Happening::ReleasesStored(version) => Event::ReleasesStored(version),
             Happening::Failed(problem) => Event::Failed(problem),
             Happening::Tick => Event::Tick,
         };
-        acts(self.session.on(event, brake, now), settings)
+        acts(self.session.on(event, guard, now), settings)
     }
 }
 
@@ -145,6 +150,7 @@ fn acts(effects: Vec<Effect>, settings: &Settings) -> Vec<Act> {
         Effect::AcceptEpoch(epoch) => Act::AcceptEpoch(epoch),
         Effect::ReadHeld => Act::ReadHeld,
         Effect::Deliver(work, epoch) => Act::Deliver(work, epoch),
+        Effect::StoreReleases(version, releases) => Act::StoreReleases(version, releases),
         Effect::GiveUp(uid) => Act::GiveUp(uid),
         Effect::Close(end) => Act::Close(end),
     };

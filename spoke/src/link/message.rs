@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proto::Fingerprint;
 
-use crate::deliver::{Epoch, HeldObject, Outcome, Tombstone, Upsert};
+use crate::deliver::{Epoch, HeldObject, ObjectRef, Outcome, Tombstone, Upsert};
 
 /// What the hub says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub(super) enum FromHub {
 pub(super) struct Hub {
     /// It compares by hash: a whole index goes to those only that do not.
     pub(super) compares: bool,
-    /// It understands that a deletion is held back.
-    pub(super) knows_brake: bool,
+    /// It understands that the deletion guard holds a deletion.
+    pub(super) knows_guard: bool,
     /// Its clock at the Welcome, milliseconds since the Unix epoch.
     pub(super) time_ms: i64,
     /// The ceiling of waits between attempts to connect.
@@ -55,13 +55,19 @@ pub enum Work {
 }
 
 impl Work {
+    /// The object.
+    #[must_use]
+    pub fn object(&self) -> &ObjectRef {
+        match self {
+            Self::Upsert(upsert) => &upsert.object,
+            Self::Remove(tombstone) => &tombstone.object,
+        }
+    }
+
     /// uid of the object on the hub.
     #[must_use]
     pub fn uid(&self) -> &str {
-        match self {
-            Self::Upsert(upsert) => &upsert.object.uid,
-            Self::Remove(tombstone) => &tombstone.object.uid,
-        }
+        &self.object().uid
     }
 
     /// Hash of the payload; empty for a removal.

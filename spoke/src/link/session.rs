@@ -4,7 +4,7 @@
 //! Greeting ──Welcome──► Accepting ──epoch obeyed──► Live
 //! ```
 //!
-//! Work begins as it comes, but for deletions: they wait for a moment until no more come, and pass the [`Brake`].
+//! Work begins as it comes, but for deletions: they wait for a moment until no more come, and pass the [`DeletionGuard`].
 
 mod held;
 mod work;
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use self::held::Held;
 use self::work::Workload;
-use super::brake::Brake;
+use super::deletion_guard::DeletionGuard;
 use super::message::{Delta, FromHub, GoAway, GoAwayReason, Hub, ToHub, Work};
-use crate::deliver::{Epoch, HeldObject, Outcome, RejectionClass};
+use crate::deliver::{Epoch, HeldObject, Outcome, RejectionClass, Release};
 
 /// The hub has this long for its Welcome.
 const GREETING: Duration = Duration::from_secs(10);
@@ -49,6 +49,8 @@ pub(super) enum Event {
     Retrying { uid: String, message: String },
     /// The answer to [`Effect::GiveUp`]: work on that object ended without an outcome.
     GivenUp { uid: String },
+    /// The answer to [`Effect::StoreReleases`] of this version.
+    ReleasesStored(u64),
     /// Something that this session needs of the cluster failed; the next session tries again.
     Failed(String),
     /// [`Session::wake_at`] has come.
@@ -75,6 +77,8 @@ pub(super) enum Effect {
     ReadHeld,
     /// Carry out one piece of work under an epoch, until there is an outcome; answer with [`Event::Delivered`].
     Deliver(Work, Epoch),
+    /// Store which deletions the guard has let through, and answer with [`Event::ReleasesStored`] of this version.
+    StoreReleases(u64, Vec<Release>),
     /// Try no longer what is under way for this object: something else is wanted of it. Answer with
     /// [`Event::GivenUp`], or with [`Event::Delivered`] if it has come to an outcome after all.
     GiveUp(String),
@@ -187,7 +191,7 @@ impl Session {
     }
 
     /// Takes one event.
-    pub(super) fn on(&mut self, event: Event, brake: &mut Brake, now: Instant) -> Vec<Effect> {
+    pub(super) fn on(&mut self, event: Event, guard: &mut DeletionGuard, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
         let changes = matches!(event, Event::Delivered { .. });
         match (event, &self.phase) {
@@ -205,8 +209,14 @@ impl Session {
                 self.work.given_up(&uid);
                 self.go_on(&uid, &mut effects);
             }
+            (Event::ReleasesStored(version), _) => {
+                guard.is_stored(version);
+                if let Some(epoch) = &self.epoch {
+                    self.work.begin_released(guard, epoch, now, &mut effects);
+                }
+            }
             (Event::Failed(problem), _) => self.close(End::Lost(problem), &mut effects),
-            (Event::Tick, _) => self.tick(brake, now, &mut effects),
+            (Event::Tick, _) => self.tick(guard, now, &mut effects),
         }
         if effects.iter().any(|effect| matches!(effect, Effect::Send(_))) {
             self.sent = now;
@@ -328,7 +338,7 @@ impl Session {
         }
     }
 
-    fn tick(&mut self, brake: &mut Brake, now: Instant, effects: &mut Vec<Effect>) {
+    fn tick(&mut self, guard: &mut DeletionGuard, now: Instant, effects: &mut Vec<Effect>) {
         if matches!(self.phase, Phase::Greeting) {
             if now >= self.opened + GREETING {
                 self.close(End::Lost("the hub sent no Welcome within 10 s".to_owned()), effects);
@@ -341,7 +351,7 @@ impl Session {
         if let Some(epoch) = &self.epoch
             && self.work.due().is_some_and(|due| now >= due)
         {
-            self.work.release(brake, epoch, &self.held, &self.hub, now, effects);
+            self.work.release(guard, epoch, &self.held, &self.hub, now, effects);
         }
         if now >= self.sent + self.heartbeat {
             effects.push(Effect::Send(ToHub::Heartbeat { held: None }));

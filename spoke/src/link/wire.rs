@@ -59,7 +59,7 @@ fn from_hub_itself(welcome: &v1::Welcome) -> Hub {
     let said = |number: u32| Some(number).filter(|number| *number > 0);
     Hub {
         compares: can(capability::COMPARE_BY_HASH),
-        knows_brake: can(capability::DELETION_BRAKE),
+        knows_guard: can(capability::DELETION_GUARD),
         time_ms: welcome.server_time_ms,
         longest_wait: said(welcome.longest_wait_ms).map(|ms| Duration::from_millis(u64::from(ms))),
         most_bytes: said(welcome.max_message_bytes).and_then(|bytes| usize::try_from(bytes).ok()),
@@ -122,7 +122,7 @@ pub(super) fn to_hub(message: ToHub, settings: &Settings) -> v1::SpokeMessage {
             instance: settings.instance.0.clone(),
             instance_started_ms: settings.instance.1,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: [capability::COMPARE_BY_HASH, capability::DELETION_BRAKE]
+            capabilities: [capability::COMPARE_BY_HASH, capability::DELETION_GUARD]
                 .into_iter()
                 .map(str::to_owned)
                 .chain(settings.capabilities.iter().cloned())

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use spoke::deliver::{
-    AcceptError, Deliver, DeliverError, Epoch, HeldObject, ObjectRef, Outcome, Tombstone, Upsert,
+    AcceptError, Deliver, DeliverError, Epoch, HeldObject, ObjectRef, Outcome, Release, Tombstone, Upsert,
 };
 use spoke::link::{Identity, IdentityError, IdentityStore};
 use spoke::report::{Condition, ObjectStatus, Outbox};
@@ -50,6 +50,14 @@ impl Deliver for Light {
 
     async fn accept_epoch(&self, epoch: &Epoch) -> Result<(), AcceptError> {
         self.lock().epoch = Some(epoch.clone());
+        Ok(())
+    }
+
+    async fn releases(&self) -> Result<Vec<Release>, DeliverError> {
+        Ok(Vec::new())
+    }
+
+    async fn store_releases(&self, _: &[Release]) -> Result<(), DeliverError> {
         Ok(())
     }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use futures::FutureExt;
 use prost::Message;
 use proto::v1;
-use spoke::deliver::{Epoch, HeldObject, ObjectRef, marks_of, rules};
+use spoke::deliver::{Epoch, HeldObject, ObjectRef, Release, marks_of, rules};
 use spoke::facts::CapacityReport;
 use spoke::link::{
-    Act, Backoff, Brake, End, Happening, Judgement, Machine, Settings, capacity_message, status_messages,
+    Act, Backoff, DeletionGuard, End, Happening, Judgement, Machine, Settings, capacity_message,
+    status_messages,
 };
 use spoke::report::Outbox;
 
@@ -41,7 +42,7 @@ pub(in crate::simulation) struct Agent {
     pub(super) busy: u32,
     settings: Settings,
     backoff: Backoff,
-    brake: Brake,
+    guard: DeletionGuard,
     /// The wait before the next dial, once calls under way have ended.
     pub(super) pause: Option<Time>,
 }
@@ -72,7 +73,7 @@ impl Agent {
             busy: 0,
             settings,
             backoff: Backoff::default(),
-            brake: Brake::default(),
+            guard: DeletionGuard::default(),
             pause: None,
         }
     }
@@ -93,12 +94,20 @@ impl SpokeSite {
         if agent.session.is_some() {
             return;
         }
-        let epoch_unreadable = agent.known.is_nothing() && stage.dice.per_mille(failing);
-        let Some(hub_life) = hub_life.filter(|_| !epoch_unreadable && !stage.net.is_cut(index)) else {
+        let reads = agent.known.is_nothing() || !agent.guard.is_restored();
+        let is_unreadable = reads && stage.dice.per_mille(failing);
+        let Some(hub_life) = hub_life.filter(|_| !is_unreadable && !stage.net.is_cut(index)) else {
             let wait = millis(agent.backoff.next(stage.dice.fraction()));
             return stage.plan(wait, Event::Dial { spoke: index, life });
         };
         let highest = agent.known.get(&self.kube);
+        if !agent.guard.is_restored() {
+            let release = |(at, object): &(Time, ObjectRef)| Release {
+                object: object.clone(),
+                age: Duration::from_millis(stage.now - at),
+            };
+            agent.guard.restore(self.kube.releases.iter().map(release).collect(), stage.instant());
+        }
         let (machine, hello) = Machine::new(highest, held, &agent.settings, stage.instant());
         let stream = stage.net.open((address, hub_life), (index, life), false);
         stage.note(|| format!("agent {index} dials hub {address}: stream {stream}"));
@@ -192,9 +201,9 @@ impl SpokeSite {
         let Some(agent) = &mut self.agent else { return };
         let Some(session) = &mut agent.session else { return };
         if stage.is(Mutant::ForgetReleases) {
-            agent.brake = Brake::default();
+            agent.guard = DeletionGuard::default();
         }
-        let acts = session.machine.on(happening, &mut agent.brake, &agent.settings, stage.instant());
+        let acts = session.machine.on(happening, &mut agent.guard, &agent.settings, stage.instant());
         self.carry_out(VecDeque::from(acts), stage);
     }
 
@@ -214,7 +223,18 @@ impl SpokeSite {
                     let Some(session) = &mut agent.session else { return };
                     acts.extend(session.machine.on(
                         answer,
-                        &mut agent.brake,
+                        &mut agent.guard,
+                        &agent.settings,
+                        stage.instant(),
+                    ));
+                }
+                Act::StoreReleases(version, releases) => {
+                    let answer = self.store(version, releases, stage);
+                    let Some(agent) = &mut self.agent else { return };
+                    let Some(session) = &mut agent.session else { return };
+                    acts.extend(session.machine.on(
+                        answer,
+                        &mut agent.guard,
                         &agent.settings,
                         stage.instant(),
                     ));
@@ -231,6 +251,21 @@ impl SpokeSite {
         }
         self.came_alive(stage);
         self.set_timer(stage);
+    }
+
+    /// Stores what the deletion guard has let through.
+    fn store(&mut self, version: u64, releases: Vec<Release>, stage: &mut Stage) -> Happening {
+        let fails = stage.dice.per_mille(self.kube.failing);
+        if !fails || stage.dice.per_mille(500) {
+            let at = |release: &Release| {
+                stage.now.saturating_sub(Time::try_from(release.age.as_millis()).unwrap_or(Time::MAX))
+            };
+            self.kube.releases = releases.into_iter().map(|release| (at(&release), release.object)).collect();
+        }
+        if fails {
+            return Happening::Failed("what was let through cannot be stored".to_owned());
+        }
+        Happening::ReleasesStored(version)
     }
 
     /// Whether the epoch is obeyed; a higher one is stored before this returns.

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time as MetaTim
 use serde_json::Value;
 use spoke::deliver::{Epoch, ObjectRef, marks_of};
 
+use crate::simulation::agenda::Time;
 use crate::simulation::stage::{Fact, Stage};
 
 /// Kind and name of an object; all are in one namespace.
@@ -83,10 +84,8 @@ pub(in crate::simulation) struct Judged {
     /// The epoch that was stored when it was judged.
     pub(in crate::simulation) stored: Option<Epoch>,
     pub(in crate::simulation) generation: i64,
-    /// Whether the brake has a say.
-    pub(in crate::simulation) braked: bool,
-    /// The agent process that judged.
-    pub(in crate::simulation) life: u64,
+    /// Whether the deletion guard has a say.
+    pub(in crate::simulation) guarded: bool,
 }
 
 /// Why a call changed nothing.
@@ -103,6 +102,8 @@ pub(in crate::simulation) enum Refused {
 pub(in crate::simulation) struct Kube {
     pub(in crate::simulation) objects: BTreeMap<Key, Live>,
     pub(in crate::simulation) epoch: Option<Epoch>,
+    /// What the deletion guard let through lately, with the time.
+    pub(in crate::simulation) releases: Vec<(Time, ObjectRef)>,
     /// GPUs of every node that other people's pods take.
     pub(in crate::simulation) foreign: Vec<u32>,
     /// Calls of a thousand that fail.
@@ -230,6 +231,6 @@ fn removed(spoke: usize, object: &ObjectRef, judged: &Judged) -> Fact {
         uid: object.uid.clone(),
         epoch: judged.epoch.clone(),
         stored: judged.stored.clone(),
-        braked: judged.braked.then_some(judged.life),
+        guarded: judged.guarded,
     }
 }

@@ -299,12 +299,12 @@ impl SpokeSite {
             return Step::Done(Outcome::Rejected { class: RejectionClass::StaleEpoch, message });
         }
         let epoch = worker.epoch.clone();
-        let judged = |generation, braked| Judged { epoch, stored, generation, braked, life: self.life };
+        let judged = |generation, guarded| Judged { epoch, stored, generation, guarded };
         match &worker.work {
             Work::Upsert(upsert) => self.judge_upsert(upsert, judged(upsert.generation, false), stage),
             Work::Remove(tombstone) => {
-                let braked = tombstone.policy == Policy::Delete && tombstone.cause == Cause::Admin;
-                self.judge_removal(tombstone, judged(0, braked), stage)
+                let guarded = tombstone.policy == Policy::Delete && tombstone.cause != Cause::Confirmed;
+                self.judge_removal(tombstone, judged(0, guarded), stage)
             }
         }
     }

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crds::fleet::NIMPlacement;
+use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
 use super::super::Hub;
+use super::super::stores::NIM_API_VERSION;
 use super::observe::Observed;
 use super::plan::Planned;
 use super::push::Sent;
@@ -29,6 +31,8 @@ pub(in super::super) struct Turn {
     pub(super) placement: Arc<NIMPlacement>,
     /// What it runs.
     pub(super) objects: Vec<(ObjectRef, Arc<DynamicObject>)>,
+    /// What it has taken and does not run any more: it is being deleted, or is no longer selected.
+    pub(super) leaving: Vec<(ObjectRef, Arc<DynamicObject>)>,
     /// The Secrets that travel along.
     pub(super) secrets: Vec<ObjectRef>,
     pub(super) decision: Decision,
@@ -66,10 +70,27 @@ impl Desk {
 
 impl Turn {
     pub(super) fn new(observed: Observed, planned: Planned, sent: Sent) -> Self {
-        let Observed { key, placement, selected, secrets, .. } = observed;
+        let Observed { key, placement, selected, secrets, taken, .. } = observed;
         let secrets = secrets.into_iter().map(|listed| listed.object).collect();
-        let objects = selected.into_iter().map(|one| (one.object, one.stored)).collect();
-        Self { key, placement, objects, secrets, decision: planned.decision, rows: planned.rows, sent }
+        let objects: Vec<_> = selected.into_iter().map(|one| (one.object, one.stored)).collect();
+        let is_run = |uid: &str| objects.iter().any(|(object, _)| object.uid == uid);
+        let taken = taken.into_iter().filter_map(|(kind, stored)| {
+            let uid = stored.uid().filter(|uid| !is_run(uid))?;
+            let (api_version, kind) = (NIM_API_VERSION.to_owned(), kind.to_owned());
+            let (namespace, name) = (key.namespace.clone(), stored.name_any());
+            Some((ObjectRef { uid, api_version, kind, namespace, name }, stored))
+        });
+        let leaving = taken.collect();
+        Self {
+            key,
+            placement,
+            objects,
+            leaving,
+            secrets,
+            decision: planned.decision,
+            rows: planned.rows,
+            sent,
+        }
     }
 
     /// Clusters that count, each with why it was chosen.

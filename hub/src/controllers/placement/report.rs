@@ -1,6 +1,7 @@
 //! Report: status of the placement and of its objects, written where it differs, and events where a reason turns.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use crds::condition::{self, Finding};
 use crds::fleet::{NIMPlacement, NIMPlacementStatus};
@@ -18,13 +19,17 @@ use super::super::stores::{NIM_API_VERSION, nim_resource};
 use super::super::{Hub, time_until};
 use super::desk::{Told, Turn};
 use super::observe::Observed;
-use crate::aggregate::{Delivery, Place, View, object_status, placement_status};
+use crate::aggregate::{
+    DELETION_HELD, Delivery, HeldDeletions, Place, View, deletion_held, object_status, placement_status,
+};
 use crate::fleet::{Answer, Link, ObjectRef, ObjectStatus, PlacementKey};
 use crate::scheduler::{Chosen, Denied};
 
 const FIELD_MANAGER: &str = "nimfleet-hub-status";
 /// Statuses of objects written at once for one placement.
 const AT_ONCE: usize = 4;
+/// What the hub writes of an object's status.
+const OURS: [&str; 4] = ["state", "conditions", "availableReplicas", "profiles"];
 /// Reason of a placement that is being deleted and still has objects somewhere.
 const AWAITING_REMOVAL: &str = "AwaitingRemoval";
 
@@ -40,8 +45,9 @@ pub(in super::super) async fn report(hub: &Hub, key: &PlacementKey) -> Result<()
     let mut told = desk.told.lock().await;
     let Some(turn) = desk.latest() else { return Ok(()) };
     let now = Timestamp::now();
+    let held = held(hub, &turn);
     if turn.is_leaving() {
-        return leaving(hub, &turn, &mut told, now).await;
+        return leaving(hub, &turn, &held, &mut told, now).await;
     }
     if is_held_back(hub, &turn, now) {
         return Ok(());
@@ -51,21 +57,49 @@ pub(in super::super) async fn report(hub: &Hub, key: &PlacementKey) -> Result<()
     let heard = heard(hub, &turn);
     let view = view(&turn, &links, &heard, now);
     let stored = stored_status(&turn, &told);
-    let status = placement_status(&view, stored.as_ref());
-    let changed: Vec<Change> =
-        turn.objects.iter().filter_map(|(object, live)| change(object, live, &view, &told)).collect();
+    let mut status = placement_status(&view, stored.as_ref());
+    deletion_held(&mut status.conditions, &held, None, status.observed_generation, now);
+    let mut changed: Vec<Change> =
+        turn.objects.iter().filter_map(|(object, live)| change(object, live, &view, &held, &told)).collect();
+    changed.extend(leaving_changes(&turn, &held, &told, now));
+    write_all(hub, &turn, stored, status, changed, &mut told).await
+}
+
+/// Writes the status of the placement and those of its objects.
+async fn write_all(
+    hub: &Hub,
+    turn: &Turn,
+    stored: Option<NIMPlacementStatus>,
+    status: NIMPlacementStatus,
+    changed: Vec<Change>,
+    told: &mut Told,
+) -> Result<(), Fault> {
     let objects = stream::iter(changed.into_iter().map(|change| write_object(hub, change)))
         .buffer_unordered(AT_ONCE)
         .collect::<Vec<_>>();
-    let (objects, placement) = tokio::join!(objects, write(hub, &turn, stored, status, &mut told));
+    let (objects, placement) = tokio::join!(objects, write(hub, turn, stored, status, told));
     let objects: Result<Vec<_>, Fault> = objects.into_iter().collect();
     placement?;
     told.statuses.extend(objects?);
-    // Nothing is remembered of objects that the placement no longer runs.
-    let uids = turn.objects.iter().map(|(object, _)| object.uid.clone());
+    // Nothing is remembered of objects that the placement neither runs nor has yet to let go.
+    let uids = turn.objects.iter().chain(&turn.leaving).map(|(object, _)| object.uid.clone());
     let known: HashSet<String> = uids.chain(turn.placement.uid()).collect();
     told.statuses.retain(|uid, _| known.contains(uid));
     Ok(())
+}
+
+/// What of the placement has yet to leave clusters and is held back there.
+fn held(hub: &Hub, turn: &Turn) -> Vec<HeldDeletions> {
+    let mut leaving: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (cluster, _, object) in turn.rows.leaving() {
+        leaving.entry(cluster).or_default().insert(&object.uid);
+    }
+    let held = leaving.into_iter().filter_map(|(cluster, uids)| {
+        let cluster = cluster.parse().ok()?;
+        let all = hub.fleetbox.held_back(&cluster);
+        HeldDeletions::of(&cluster, &all, |object| uids.contains(object.uid.as_str()))
+    });
+    held.collect()
 }
 
 /// Tells of clusters whose spokes have refused the placement: a refusal is in the status only while it matters.
@@ -173,15 +207,25 @@ fn place<'a>(
 }
 
 /// A placement that is being deleted says what it waits for.
-async fn leaving(hub: &Hub, turn: &Turn, told: &mut Told, now: Timestamp) -> Result<(), Fault> {
+async fn leaving(
+    hub: &Hub,
+    turn: &Turn,
+    held: &[HeldDeletions],
+    told: &mut Told,
+    now: Timestamp,
+) -> Result<(), Fault> {
     let Some((cluster, _, object)) = turn.rows.leaving().next() else {
         hub.metrics.placement_reason(told.reason.take().as_deref(), None);
         return Ok(());
     };
-    let message = format!(
-        "{cluster}: {} {} has yet to leave; deleting GPUCluster {cluster} gives it up if it never comes back",
-        object.kind, object.name
-    );
+    let message = if held.is_empty() {
+        format!(
+            "{cluster}: {} {} has yet to leave; deleting GPUCluster {cluster} gives it up if it never comes back",
+            object.kind, object.name
+        )
+    } else {
+        format!("{cluster}: {} {} has yet to leave; see condition DeletionHeld", object.kind, object.name)
+    };
     let stored = stored_status(turn, told);
     let mut status = stored.clone().unwrap_or_default();
     status.observed_generation = turn.placement.metadata.generation;
@@ -189,7 +233,9 @@ async fn leaving(hub: &Hub, turn: &Turn, told: &mut Told, now: Timestamp) -> Res
     status.reason = Some(AWAITING_REMOVAL.to_owned());
     let finding = Finding::new("Progressing", true, AWAITING_REMOVAL, message);
     condition::set(&mut status.conditions, finding, status.observed_generation, now);
-    write(hub, turn, stored, status, told).await
+    deletion_held(&mut status.conditions, held, None, status.observed_generation, now);
+    let changed = leaving_changes(turn, held, told, now);
+    write_all(hub, turn, stored, status, changed, told).await
 }
 
 fn stored_status(turn: &Turn, told: &Told) -> Option<NIMPlacementStatus> {
@@ -241,12 +287,55 @@ struct Change {
 }
 
 /// The status of an object, if it is not what is written.
-fn change(object: &ObjectRef, live: &DynamicObject, view: &View<'_>, told: &Told) -> Option<Change> {
-    let known = told.statuses.get(&object.uid).or_else(|| live.data.get("status"));
-    let known = known.unwrap_or(&Value::Null);
-    let before = conditions(known);
+fn change(
+    object: &ObjectRef,
+    live: &DynamicObject,
+    view: &View<'_>,
+    held: &[HeldDeletions],
+    told: &Told,
+) -> Option<Change> {
+    let known = known(object, live, told);
     let generation = live.metadata.generation.unwrap_or_default();
-    let status = object_status(view, &object.kind, &object.uid, generation, &before);
+    let status = object_status(view, &object.kind, &object.uid, generation, &conditions(known));
+    changed(object, live, known, status, held, view.now)
+}
+
+/// Of what does not run any more nothing changes but whether its deletion is held back.
+fn leaving_changes(turn: &Turn, held: &[HeldDeletions], told: &Told, now: Timestamp) -> Vec<Change> {
+    let change = |(object, live): &(ObjectRef, Arc<DynamicObject>)| {
+        let known = known(object, live, told);
+        let mut status = known.clone();
+        if let Some(fields) = status.as_object_mut() {
+            fields.retain(|field, _| OURS.contains(&field.as_str()));
+            let ours = conditions(known).into_iter().filter(|one| ["Ready", "Failed"].contains(&&*one.type_));
+            fields.insert("conditions".to_owned(), json!(ours.collect::<Vec<_>>()));
+        } else {
+            status = json!({"conditions": []});
+        }
+        changed(object, live, known, status, held, now)
+    };
+    turn.leaving.iter().filter_map(change).collect()
+}
+
+/// The status of an object as it was written last.
+fn known<'a>(object: &ObjectRef, live: &'a DynamicObject, told: &'a Told) -> &'a Value {
+    told.statuses.get(&object.uid).or_else(|| live.data.get("status")).unwrap_or(&Value::Null)
+}
+
+/// A status with what is held back of the object, if it is not what is written.
+fn changed(
+    object: &ObjectRef,
+    live: &DynamicObject,
+    known: &Value,
+    mut status: Value,
+    held: &[HeldDeletions],
+    now: Timestamp,
+) -> Option<Change> {
+    let before = conditions(known);
+    let mut after = conditions(&status);
+    after.extend(before.iter().filter(|condition| condition.type_ == DELETION_HELD).cloned());
+    deletion_held(&mut after, held, Some(&object.uid), live.metadata.generation, now);
+    status["conditions"] = json!(after);
     let same = status
         .as_object()
         .is_some_and(|fields| fields.iter().all(|(field, value)| is_same(field, value, known)));
@@ -306,7 +395,7 @@ pub(in super::super) fn turned(
                 (!same, !is_true)
             }
             "Ready" => (was != condition.status && (is_true || was == "True"), !is_true),
-            "FailoverHeld" => {
+            "FailoverHeld" | DELETION_HELD => {
                 let same =
                     old.is_some_and(|old| old.status == condition.status && old.reason == condition.reason);
                 (!same && (is_true || was == "True"), is_true)

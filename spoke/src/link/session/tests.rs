@@ -1,13 +1,13 @@
 //! The session by table.
 
-mod brake;
+mod deletions;
 
 use super::*;
 use crate::deliver::{Cause, ObjectRef, Policy, Tombstone, Upsert};
 
 struct Bench {
     session: Session,
-    brake: Brake,
+    guard: DeletionGuard,
     now: Instant,
 }
 
@@ -19,7 +19,7 @@ impl Bench {
     fn holding(uids: &[&str]) -> Self {
         let now = Instant::now();
         let held = uids.iter().map(|uid| object_held(uid, "1")).collect();
-        Self { session: Session::new(None, held, now).0, brake: Brake::default(), now }
+        Self { session: Session::new(None, held, now).0, guard: DeletionGuard::default(), now }
     }
 
     /// Up to the welcome of a hub that can all that this spoke can.
@@ -34,8 +34,16 @@ impl Bench {
         self
     }
 
+    /// Takes an event; what the guard lets through is stored at once.
     fn on(&mut self, event: Event) -> Vec<Effect> {
-        self.session.on(event, &mut self.brake, self.now)
+        let mut effects = Vec::new();
+        for effect in self.session.on(event, &mut self.guard, self.now) {
+            match effect {
+                Effect::StoreReleases(version, _) => effects.extend(self.on(Event::ReleasesStored(version))),
+                effect => effects.push(effect),
+            }
+        }
+        effects
     }
 
     /// What happens when no more deletions come for a while.
@@ -62,7 +70,7 @@ fn epoch(term: u64) -> Epoch {
 }
 
 fn welcome() -> FromHub {
-    welcome_of(Hub { compares: true, knows_brake: true, time_ms: BEGAN, ..Hub::default() })
+    welcome_of(Hub { compares: true, knows_guard: true, time_ms: BEGAN, ..Hub::default() })
 }
 
 fn welcome_of(hub: Hub) -> FromHub {
@@ -223,7 +231,7 @@ fn of_one_object_one_work_runs_and_the_latest_waits() {
     let mut bench = Bench::live();
     bench.delta(1, 5, vec![upsert("a", "1")]);
     assert_eq!(bench.delta(2, 5, vec![upsert("a", "2")]), [Effect::GiveUp("a".to_owned())]);
-    assert!(bench.delta(3, 5, vec![tombstone("a")]).is_empty(), "it passes the brake first");
+    assert!(bench.delta(3, 5, vec![tombstone("a")]).is_empty(), "it passes the guard first");
     assert_eq!(bench.done("a", Outcome::Accepted), [acked(1, "a", "1", Outcome::Accepted)]);
     assert_eq!(bench.quiet(), [Effect::Deliver(tombstone("a"), epoch(5))]);
     assert_eq!(bench.done("a", Outcome::Gone), [acked(3, "a", "", Outcome::Gone)]);

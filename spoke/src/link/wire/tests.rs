@@ -5,7 +5,7 @@ use std::time::Instant;
 use prost::Message;
 
 use super::*;
-use crate::link::brake::Brake;
+use crate::link::deletion_guard::DeletionGuard;
 use crate::link::session::{Effect, End, Event, Judgement, Session};
 
 /// What a hub of 0.1 said in one session, recorded when that was the present: messages one after the other, each
@@ -23,7 +23,7 @@ fn recorded() -> Vec<FromHub> {
 
 #[test]
 fn a_hub_of_0_1_is_served() {
-    let (mut brake, now) = (Brake::default(), Instant::now());
+    let (mut guard, now) = (DeletionGuard::default(), Instant::now());
     let held = |name: &str| HeldObject {
         object: ObjectRef {
             uid: format!("uid-of-{name}"),
@@ -41,11 +41,16 @@ fn a_hub_of_0_1_is_served() {
         let is_goodbye = matches!(message, FromHub::GoAway(_));
         if is_goodbye {
             // Deletions wait for a moment.
-            did.extend(session.on(Event::Tick, &mut brake, now + Duration::from_secs(1)));
+            let later = now + Duration::from_secs(1);
+            let effects = session.on(Event::Tick, &mut guard, later);
+            if let [Effect::StoreReleases(version, _)] = effects[..] {
+                did.extend(session.on(Event::ReleasesStored(version), &mut guard, later));
+            }
+            did.extend(effects);
         }
-        let effects = session.on(Event::Said(message), &mut brake, now);
+        let effects = session.on(Event::Said(message), &mut guard, now);
         if matches!(effects[..], [Effect::AcceptEpoch(_)]) {
-            did.extend(session.on(Event::EpochJudged(Judgement::Obeyed), &mut brake, now));
+            did.extend(session.on(Event::EpochJudged(Judgement::Obeyed), &mut guard, now));
         }
         did.extend(effects);
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::deliver::{AcceptError, HeldObject, ObjectRef, Tombstone, Upsert};
+use crate::deliver::{AcceptError, HeldObject, ObjectRef, Release, Tombstone, Upsert};
 
 /// Objects whose name begins with `hang` are never answered for, nor is any while it is away.
 #[derive(Default)]
@@ -34,6 +34,14 @@ impl Deliver for Cluster {
     }
 
     async fn accept_epoch(&self, _epoch: &Epoch) -> Result<(), AcceptError> {
+        Ok(())
+    }
+
+    async fn releases(&self) -> Result<Vec<Release>, DeliverError> {
+        Ok(Vec::new())
+    }
+
+    async fn store_releases(&self, _releases: &[Release]) -> Result<(), DeliverError> {
         Ok(())
     }
 

@@ -11,7 +11,8 @@ mod quota;
 mod tests;
 
 pub use capacity::{
-    DeviceGroup, GPUPool, GPUSharing, HeldCache, NodeGroup, Platform, StorageClass, VolumeAccess,
+    DeviceGroup, GPUPool, GPUSharing, HeldCache, NodeGroup, Platform, ReportCounts, StorageClass,
+    VolumeAccess,
 };
 pub use cluster::{GPUCluster, GPUClusterSpec, GPUClusterStatus, Taint, TaintEffect};
 pub use decision::{

@@ -45,6 +45,7 @@ use crate::metrics::Metrics;
 use crate::pki::{Salt, Trust};
 
 pub(crate) use admission::Doorkeeper;
+pub(crate) use cluster::known as known_cluster;
 pub(crate) use fault::chain;
 pub use placement::grants;
 pub(crate) use placement::rows;

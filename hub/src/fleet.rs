@@ -6,6 +6,7 @@ mod capacity;
 mod cluster;
 mod comeback;
 mod custom_resource;
+mod excess;
 mod grant;
 mod name;
 mod namespaces;
@@ -17,6 +18,7 @@ mod selector;
 mod statuses;
 #[cfg(test)]
 mod tests;
+mod weight;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,6 +31,7 @@ pub use capacity::{
 pub use cluster::{Agent, Cluster, Effect, Link, Taint};
 pub use comeback::Comeback;
 pub use custom_resource::Admin;
+pub use excess::{Excess, Excesses};
 pub use grant::{Grant, GrantedObject, PlacementKey};
 pub use name::{ClusterName, InvalidClusterName};
 pub use namespaces::Namespaces;
@@ -41,6 +44,7 @@ pub use promises::{Promise, Promises, together};
 pub use properties::Labelled;
 pub use selector::{InvalidSelector, Selector};
 pub use statuses::{Heard, Statuses};
+pub use weight::Weight;
 
 /// Snapshot of everything the scheduler and the aggregation read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! ```text
 //! kubectl get nimassignments [-A]                      one row per placement and cluster
 //! kubectl get placementexplanations NAME -o yaml       why there, and why nowhere else, by what is known now
+//! kubectl get clustercapacities NAME -o yaml           all that a cluster reports; its GPUCluster shows the first rows
 //! kubectl create -f simulation.yaml -o yaml            the same for what is not applied, or with clusters gone
 //! ```
 //!
@@ -14,6 +15,7 @@ mod access;
 mod answer;
 mod api_service;
 mod bounds;
+mod capacity;
 mod discovery;
 mod endpoint;
 mod explanation;

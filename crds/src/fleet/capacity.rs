@@ -5,6 +5,30 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// How many rows each list of an agent's last report has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportCounts {
+    /// Rows of `capabilities`.
+    #[serde(default)]
+    pub capabilities: i32,
+    /// Rows of `platforms`.
+    #[serde(default)]
+    pub platforms: i32,
+    /// Rows of `gpus`.
+    #[serde(default)]
+    pub gpus: i32,
+    /// Rows of `caches`.
+    #[serde(default)]
+    pub caches: i32,
+    /// Rows of `storageClasses`.
+    #[serde(default)]
+    pub storage_classes: i32,
+    /// Rows of `devices`.
+    #[serde(default)]
+    pub devices: i32,
+}
+
 /// A serving platform found in a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

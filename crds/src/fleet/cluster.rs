@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::PotentialPool;
-use super::capacity::{DeviceGroup, GPUPool, HeldCache, Platform, StorageClass};
+use super::capacity::{DeviceGroup, GPUPool, HeldCache, Platform, ReportCounts, StorageClass};
 use crate::absent_spec::may_be_absent;
 
 /// What the fleet's admin says about a cluster. Its labels are the object's own `metadata.labels`.
@@ -114,7 +114,7 @@ pub enum TaintEffect {
 #[serde(rename_all = "camelCase")]
 pub struct GPUClusterStatus {
     /// `Accepted`, `Connected`, `CapacityFresh`, `AgentUpToDate`, `CertificateValid`, `TrustUpToDate`; and once there was
-    /// something to tell `DuplicateAgent`, `EpochProven`, `Orphans` and `DeletionHeld`: within ten minutes the agent deletes up to ten objects
+    /// something to tell `DuplicateAgent`, `EpochProven`, `Orphans`, `ReportTruncated` (the agent reports more than the hub keeps) and `DeletionHeld`: within ten minutes the agent deletes up to ten objects
     /// unasked, or 20 % of what the cluster holds if that is more; the others wait to be confirmed, by the command that it
     /// names. Of what was decided 15 minutes or more before the cluster came back, only ten go unasked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -162,6 +162,10 @@ pub struct GPUClusterStatus {
     /// Lists of what the agent observed that were too long and are cut, by field name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut: Vec<String>,
+    /// How many rows the lists of the agent's last report have. The lists of this status are the first of them, as far as 20 KiB
+    /// of each (40 KiB of GPUs) go; `kubectl get clustercapacities NAME --output yaml` shows all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<ReportCounts>,
     /// How many models the fleet has placed here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models: Option<i32>,

@@ -7,6 +7,7 @@
 
 mod admission_policy;
 mod author;
+mod budgets;
 mod children;
 mod credentials;
 mod deletions;

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{Reason, placement::FAILOVER_HELD};
 use crate::failover::Held;
-use crate::fleet::{Cluster, Link, ObjectRef};
+use crate::fleet::{Cluster, Excesses, Link, ObjectRef};
 use crate::scheduler;
 
 /// Most objects that a message names.
@@ -81,6 +81,24 @@ pub fn cluster_troubles(
         }
     };
     held.into_iter().chain(orphans).collect()
+}
+
+/// `ReportTruncated`: of what the agent reports more than the hub keeps. A cluster in which it was never true does not have it.
+#[must_use]
+pub fn report_truncated(excess: Option<&Excesses>, stored: &[Condition]) -> Option<Finding<'static>> {
+    const KIND: &str = "ReportTruncated";
+    let parts: Vec<String> = excess.into_iter().flat_map(Excesses::iter).map(ToString::to_string).collect();
+    if parts.is_empty() {
+        let over =
+            || Finding::new(KIND, false, Reason::AsExpected.as_str(), "all that the agent reports is kept");
+        return condition::find(stored, KIND).map(|_| over());
+    }
+    let message = format!(
+        "the agent reports more than the hub keeps of one cluster: {} are kept; by the rest nothing is placed. No agent \
+         that ships reports so much: look at what runs under this cluster's identity, and revoke it if it is not yours",
+        parts.join(", ")
+    );
+    Some(Finding::new(KIND, true, Reason::ReportOverBudget.as_str(), message))
 }
 
 /// `Drained`, of a cluster that is to be emptied or was: which placements have yet to leave it, of `names`.
@@ -175,6 +193,7 @@ fn agent_up_to_date(cluster: &Cluster, hub_version: &str) -> Finding<'static> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::Excess;
 
     fn service(name: &str) -> ObjectRef {
         ObjectRef {
@@ -184,6 +203,23 @@ mod tests {
             namespace: "nim".to_owned(),
             name: name.to_owned(),
         }
+    }
+
+    #[test]
+    fn what_is_reported_in_excess_is_told_with_numbers_until_it_is_over() {
+        assert_eq!(report_truncated(None, &[]), None);
+        let mut excess = Excesses::default();
+        let more = |what, reported, kept| Excess { what, reported, kept };
+        excess.add(more("storage classes", 5000, 1024), Timestamp::UNIX_EPOCH);
+        excess.add(more("GPU products", 10_000, 256), Timestamp::UNIX_EPOCH);
+        let finding = report_truncated(Some(&excess), &[]).unwrap();
+        assert_eq!((finding.truth, finding.reason), (Truth::True, "ReportOverBudget"));
+        let numbers = "256 of 10000 GPU products, 1024 of 5000 storage classes are kept";
+        assert!(finding.message.contains(numbers), "{}", finding.message);
+        let mut stored = Vec::new();
+        condition::set(&mut stored, finding, None, Timestamp::UNIX_EPOCH);
+        let over = report_truncated(Some(&Excesses::default()), &stored).unwrap();
+        assert_eq!((over.truth, over.reason), (Truth::False, "AsExpected"));
     }
 
     #[test]

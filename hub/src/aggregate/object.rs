@@ -10,6 +10,10 @@ use super::{
 };
 use crate::scheduler::NAMED;
 
+/// Profiles that `status.profiles` of a NIMCache shows, and their bytes as JSON: clusters report what they like.
+const PROFILES: usize = 256;
+const PROFILE_BYTES: usize = 128 << 10;
+
 /// States of a NIMCache on its way, the least advanced first.
 const CACHE_STATES: [&str; 6] = ["NotReady", "PVC-Created", "Started", "Pending", "InProgress", "Ready"];
 
@@ -33,7 +37,13 @@ pub fn object_status(view: &View<'_>, kind: &str, uid: &str, generation: i64, st
         .filter(|condition| ["Ready", "Failed"].contains(&condition.type_.as_str()))
         .cloned()
         .collect();
-    for finding in [ready(view, uid, &places), failed(&places)] {
+    let (profiles, more) = if kind == "NIMCache" { profiles(&places) } else { (Vec::new(), 0) };
+    let mut is_ready = ready(view, uid, &places);
+    if more > 0 {
+        let all = profiles.len() + more;
+        is_ready.message = format!("{}; status.profiles shows {} of {all}", is_ready.message, profiles.len());
+    }
+    for finding in [is_ready, failed(&places)] {
         condition::set(&mut conditions, finding, Some(generation), view.now);
     }
     let ready = condition::is_true(&conditions, "Ready");
@@ -42,7 +52,6 @@ pub fn object_status(view: &View<'_>, kind: &str, uid: &str, generation: i64, st
     status.insert("state".to_owned(), json!(state(kind, &places, ready, failed)));
     status.insert("conditions".to_owned(), json!(conditions));
     if kind == "NIMCache" {
-        let profiles = profiles(&places);
         if !profiles.is_empty() {
             status.insert("profiles".to_owned(), json!(profiles));
         }
@@ -122,7 +131,10 @@ fn state<'a>(kind: &str, places: &'a [Stood<'a>], ready: bool, failed: bool) -> 
         return "NotReady";
     }
     let states = places.iter().map(|(_, delivery, standing)| match (standing.stage, delivery.status) {
-        (Stage::Applied | Stage::Ready, Some(status)) => status.state.as_str(),
+        // A word that no operator has is some spoke's own, and no state of the fleet.
+        (Stage::Applied | Stage::Ready, Some(status)) if CACHE_STATES.contains(&&*status.state) => {
+            status.state.as_str()
+        }
         _ => "NotReady",
     });
     let rank = |state: &&str| CACHE_STATES.iter().position(|known| known == state).unwrap_or(0);
@@ -130,13 +142,23 @@ fn state<'a>(kind: &str, places: &'a [Stood<'a>], ready: bool, failed: bool) -> 
     states.min_by_key(rank).filter(|state| *state != "Ready").unwrap_or("NotReady")
 }
 
-/// Profiles that any cluster holds, by name, with the tags the first of them tells.
-fn profiles(places: &[Stood<'_>]) -> Vec<Value> {
+/// Profiles that any cluster holds, by name, with the tags the first of them tells; and how many more there are than are shown.
+fn profiles(places: &[Stood<'_>]) -> (Vec<Value>, usize) {
     let mut profiles = std::collections::BTreeMap::new();
     for profile in
         places.iter().filter_map(|(_, delivery, _)| delivery.status).flat_map(|status| &status.profiles)
     {
         profiles.entry(profile.name.as_str()).or_insert(&profile.tags);
     }
-    profiles.into_iter().map(|(name, tags)| json!({"name": name, "config": tags})).collect()
+    let (all, mut left) = (profiles.len(), PROFILE_BYTES);
+    let rows = profiles.into_iter().map(|(name, tags)| json!({"name": name, "config": tags}));
+    let fits = |row: &Value| {
+        let bytes = row.to_string().len();
+        let fits = bytes <= left;
+        left = left.saturating_sub(bytes);
+        fits
+    };
+    let shown: Vec<Value> = rows.take(PROFILES).take_while(fits).collect();
+    let more = all - shown.len();
+    (shown, more)
 }

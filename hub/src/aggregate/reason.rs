@@ -79,6 +79,8 @@ pub enum Reason {
     EpochUnproven,
     /// The agent has accepted no epoch above the hub's.
     EpochProven,
+    /// The agent reports more than the hub keeps.
+    ReportOverBudget,
 }
 
 impl Reason {
@@ -123,6 +125,7 @@ impl Reason {
             Self::OneAgent => "OneAgent",
             Self::EpochUnproven => "EpochUnproven",
             Self::EpochProven => "EpochProven",
+            Self::ReportOverBudget => "ReportOverBudget",
         }
     }
 }

@@ -13,10 +13,10 @@ use super::fault::{Fault, call};
 use super::{Hub, time_until};
 use crate::aggregate::{
     DELETION_HELD, DUPLICATE_FOR, HeldDeletions, Identity, cluster_conditions, cluster_troubles,
-    confirmation, deletion_held, drained, set_identity_conditions,
+    confirmation, deletion_held, drained, report_truncated, set_identity_conditions,
 };
 use crate::failover::Outages;
-use crate::fleet::{Cluster, ClusterName, Link};
+use crate::fleet::{Cluster, ClusterName, Excesses, Link};
 
 mod confirmations;
 
@@ -39,6 +39,11 @@ impl Memory {
     fn of(&self, cluster: &GPUCluster) -> Option<GPUClusterStatus> {
         self.written.clone().filter(|_| self.uid == cluster.metadata.uid)
     }
+}
+
+/// A cluster as the hub knows it.
+pub(crate) fn known(hub: &Hub, name: &str) -> Option<Cluster> {
+    hub.live().fleet.cluster(name).cloned()
 }
 
 /// One turn on one cluster.
@@ -116,7 +121,11 @@ fn status(
     known: &GPUClusterStatus,
     now: Timestamp,
 ) -> Option<GPUClusterStatus> {
-    let live = hub.live();
+    let mut live = hub.live();
+    if let Some(excess) = live.excess.get_mut(name) {
+        excess.forget_old(now);
+    }
+    let live = live;
     let cluster = live.fleet.cluster(name.as_str())?;
     let session = live.sessions.get(name).cloned();
     let duplicate = live.duplicates.get(name).cloned();
@@ -146,6 +155,11 @@ fn status(
     if let Some(finding) = drained(cluster, &left, &known.conditions) {
         condition::set(&mut next.conditions, finding, stored.metadata.generation, now);
     }
+    let excess = live.excess.get(name);
+    if let Some(finding) = report_truncated(excess, &known.conditions) {
+        condition::set(&mut next.conditions, finding, stored.metadata.generation, now);
+    }
+    let excess_ends = excess.and_then(Excesses::ends);
     let held_back = hub.fleetbox.held_back(name);
     let held_back: Vec<_> = HeldDeletions::of(name, &held_back, |_| true).into_iter().collect();
     deletion_held(&mut next.conditions, &held_back, None, stored.metadata.generation, now);
@@ -166,6 +180,7 @@ fn status(
     let ends = [
         next.certificate_expiry.as_ref().map(|expiry| expiry.0),
         duplicate.and_then(|(at, _)| at.checked_add(DUPLICATE_FOR).ok()),
+        excess_ends,
     ];
     for left in ends.into_iter().flatten().map(|end| end.duration_since(now)) {
         if left > SignedDuration::ZERO {
@@ -184,7 +199,8 @@ pub(super) fn status_as_written(hub: &Hub, name: &ClusterName, stored: &GPUClust
 }
 
 /// Conditions whose changes are told as events.
-const TOLD: [&str; 10] = [
+const TOLD: [&str; 11] = [
+    "ReportTruncated",
     "Drained",
     "Accepted",
     "Connected",
@@ -206,7 +222,9 @@ fn is_quiet(condition: &Condition) -> bool {
 fn is_bad(condition: &Condition) -> bool {
     match condition.type_.as_str() {
         "Connected" | "CertificateValid" | "EpochProven" => condition.status != "True",
-        "FailoverHeld" | "Orphans" | "DuplicateAgent" | DELETION_HELD => condition.status == "True",
+        "FailoverHeld" | "Orphans" | "DuplicateAgent" | "ReportTruncated" | DELETION_HELD => {
+            condition.status == "True"
+        }
         _ => false,
     }
 }
@@ -228,9 +246,7 @@ fn next(
         keep(&mut next, &before, "CapacityFresh");
     }
     if let Some(agent) = &cluster.agent {
-        next.cluster_uid = Some(agent.cluster_uid.clone());
-        next.agent_version = Some(agent.version.clone());
-        next.capabilities.clone_from(&agent.capabilities);
+        agent.write(&mut next);
     }
     if let Some(capacity) = &cluster.capacity {
         capacity.write(&mut next);

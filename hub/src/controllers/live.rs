@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use super::placement::{Rows, SECRET};
 use crate::failover::Pace;
 use crate::fleet::{
-    Answer, ClusterName, Fleet, FleetEvent, ObjectRef, ObjectResult, ObjectStatus, PlacementKey,
+    Answer, ClusterName, Excess, Excesses, Fleet, FleetEvent, ObjectRef, ObjectResult, ObjectStatus,
+    PlacementKey,
 };
 use crate::link::{LinkEvent, UnprovenEpoch};
 use crate::pki::{CaHash, SpokeCertificate};
@@ -38,6 +39,8 @@ pub struct Live {
     pub duplicates: BTreeMap<ClusterName, (Timestamp, String)>,
     /// What agents said last that were turned away for an epoch that they do not prove, until one of the cluster is let in.
     pub unproven_epochs: BTreeMap<ClusterName, UnprovenEpoch>,
+    /// What clusters have reported beyond what is kept of it.
+    pub excess: BTreeMap<ClusterName, Excesses>,
     /// Placements that have a Secret somewhere, by its uid.
     secrets: HashMap<String, BTreeSet<PlacementKey>>,
     answers: BTreeMap<ClusterName, BTreeMap<String, ObjectResult>>,
@@ -144,8 +147,11 @@ impl Live {
                 // And what its cluster's owner denies.
                 let denied = objects.iter().filter(|status| self.denies_otherwise(&cluster, status));
                 touched.placements.extend(denied.filter_map(owner));
-                self.fleet.apply(FleetEvent::Status { cluster, statuses: objects, at: now });
+                self.fleet.apply(FleetEvent::Status { cluster: cluster.clone(), statuses: objects, at: now });
+                let excess = self.fleet.statuses().excess(&cluster);
+                touched.cluster |= self.exceeds(cluster, excess, now);
             }
+            LinkEvent::Excess { cluster, excess } => touched.cluster = self.exceeds(cluster, excess, now),
             LinkEvent::Results { cluster, results } => {
                 for result in results {
                     touched.cluster |= self.orphan_gone(&cluster, &result);
@@ -173,6 +179,25 @@ impl Live {
             }
         }
         touched
+    }
+
+    /// A cluster has reported more than is kept. Says whether that is news.
+    fn exceeds(
+        &mut self,
+        cluster: ClusterName,
+        excess: impl IntoIterator<Item = Excess>,
+        now: Timestamp,
+    ) -> bool {
+        let mut excess = excess.into_iter().peekable();
+        if excess.peek().is_none() {
+            return false;
+        }
+        let known = self.excess.entry(cluster).or_default();
+        let mut news = false;
+        for one in excess {
+            news |= known.add(one, now);
+        }
+        news
     }
 
     /// Whether a status says anything that was not known.
@@ -293,6 +318,7 @@ impl Live {
         self.doomed.remove(cluster);
         self.duplicates.remove(cluster);
         self.unproven_epochs.remove(cluster);
+        self.excess.remove(cluster);
         self.gone.retain(|(name, _)| name != cluster.as_str());
     }
 

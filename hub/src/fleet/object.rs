@@ -171,6 +171,22 @@ impl ObjectStatus {
             || self.conditions.iter().any(|condition| condition.reason == "Unschedulable")
     }
 
+    /// Leaves what tells how the object is, in few words: state, replicas, and the conditions `Ready` and `Failed`.
+    pub fn make_bare(&mut self) {
+        const MOST: usize = 256;
+        self.profiles = Vec::new();
+        self.conditions.retain(|condition| ["Ready", "Failed"].contains(&condition.kind.as_str()));
+        let messages = self.conditions.iter_mut().map(|condition| &mut condition.message);
+        for message in messages.chain(self.unschedulable.as_mut().map(|waits| &mut waits.message)) {
+            if message.len() > MOST {
+                message.truncate(message.floor_char_boundary(MOST));
+                message.push('…');
+                message.shrink_to_fit();
+            }
+        }
+        self.conditions.shrink_to_fit();
+    }
+
     /// Whether the other says the same, whenever it was observed.
     #[must_use]
     pub fn says_the_same(&self, other: &Self) -> bool {

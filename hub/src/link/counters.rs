@@ -48,7 +48,7 @@ pub struct Counters {
     pub deletions_held: Counter,
     /// Objects that a spoke could neither apply nor refuse at first.
     pub retried: Counter,
-    /// Words, rows and sentences of spokes that were longer than the hub takes.
+    /// Rows, and bytes of words, that spokes said beyond what the hub keeps.
     pub cut: Counter,
     /// Times that what a spoke holds was not what was wanted, and was compared.
     pub comparisons: Counter,
@@ -82,7 +82,7 @@ impl Counters {
             ("tombstones", "Objects sent to be removed", &self.tombstones),
             ("deletions_held", "Deletions that a spoke held back", &self.deletions_held),
             ("retried", "Objects that a spoke could neither apply nor refuse at first", &self.retried),
-            ("cut", "Words, rows and sentences of spokes that were longer than the hub takes", &self.cut),
+            ("cut", "Rows, and bytes of words, that spokes said beyond what the hub keeps", &self.cut),
             ("comparisons", "Comparisons of what a spoke holds with what is wanted", &self.comparisons),
             ("turned_away", "Spokes told to come again because too many came at once", &self.turned_away),
         ];

@@ -19,6 +19,8 @@ use crate::pki::{
 
 /// A spoke that waits for the admin asks again after this, seconds.
 const RETRY_AFTER: u32 = 2;
+/// Bytes of the uid of a cluster, as Kubernetes bounds names; it stands in the GPUCluster and in every certificate.
+const LONGEST_UID: usize = 253;
 
 /// The service Enrollment.
 pub(super) struct Enrollment<A, S> {
@@ -72,6 +74,12 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
     async fn enrolled(&self, request: &v1::EnrollRequest) -> Result<v1::enroll_response::Outcome, Status> {
         let cluster: ClusterName = request.cluster.parse().map_err(invalid)?;
         let key = SpokeKey::of_request(&request.csr_pem).map_err(invalid)?;
+        if request.cluster_uid.len() > LONGEST_UID {
+            let bytes = request.cluster_uid.len();
+            return Err(Status::invalid_argument(format!(
+                "cluster_uid has {bytes} bytes; a uid has no more than {LONGEST_UID}"
+            )));
+        }
         let now = Timestamp::now();
         if request.expired_certificate_pem.is_empty() {
             return self.joined(request, &cluster, &key, now).await;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::fleet::{Agent, Capacity, ClusterName, HeldObject, ObjectResult, ObjectStatus};
+use crate::fleet::{Agent, Capacity, ClusterName, Excess, HeldObject, ObjectResult, ObjectStatus};
 use crate::pki::{CaHash, SpokeCertificate};
 
 /// An epoch that a spoke says it has accepted, that this hub's does not cover, and that the spoke cannot prove.
@@ -98,6 +98,13 @@ pub enum LinkEvent {
         /// One row per object.
         results: Vec<ObjectResult>,
     },
+    /// The spoke said more than the hub keeps.
+    Excess {
+        /// Whose.
+        cluster: ClusterName,
+        /// Of what, and how much.
+        excess: Vec<Excess>,
+    },
     /// Objects that the spoke holds for this hub and the hub neither wants nor removes. They are reported, never
     /// removed.
     Orphans {
@@ -122,6 +129,7 @@ impl LinkEvent {
             | Self::Capacity { cluster, .. }
             | Self::Status { cluster, .. }
             | Self::Results { cluster, .. }
+            | Self::Excess { cluster, .. }
             | Self::Orphans { cluster, .. } => cluster,
         }
     }

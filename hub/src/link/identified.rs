@@ -11,6 +11,9 @@ use tokio::sync::watch;
 use super::{LinkEvent, Membership};
 use crate::pki::{CaHash, SpokeCertificate, Trust};
 
+/// Bytes of the hash of a CA, and how many CAs one spoke may trust.
+const HASH: usize = 128;
+const AUTHORITIES: usize = 8;
 /// How long all spokes of a CA that retires have for their renewals: a fleet of ten thousand asks for 35 a second.
 const RENEW_WITHIN: Duration = Duration::from_mins(5);
 
@@ -48,8 +51,11 @@ impl Identified {
 
     /// Takes what a message says about identity. An `Err` says how it contradicts the certificate.
     pub(super) fn hear(&mut self, message: &v1::SpokeMessage) -> Result<About, String> {
-        let told =
-            |authorities: &[String]| authorities.iter().map(|hash| CaHash::told(hash)).collect::<Vec<_>>();
+        // A hash is 71 bytes; what is longer, or more than a rollover needs, is nobody's.
+        let told = |authorities: &[String]| {
+            let hashes = authorities.iter().filter(|hash| hash.len() <= HASH).take(AUTHORITIES);
+            hashes.map(|hash| CaHash::told(hash)).collect::<Vec<_>>()
+        };
         match &message.message {
             Some(FromSpoke::Hello(hello)) => {
                 if let Some(problem) = copied(&self.membership, &hello.cluster_uid) {

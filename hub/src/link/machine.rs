@@ -20,7 +20,7 @@ use super::wants::Wants;
 use super::wire;
 use super::{Counters, Fleetbox, LinkEvent};
 use crate::epoch::Epoch;
-use crate::fleet::{Answer, ClusterName};
+use crate::fleet::{Answer, ClusterName, Excess};
 use crate::pki::EpochKey;
 
 /// What happens to a session.
@@ -131,7 +131,8 @@ impl Machine {
 
     /// Takes what happened. `epoch` is the one in force, `now` the monotonic clock, `wall` the hub's calendar.
     pub fn on(&mut self, happening: Happening, epoch: &Epoch, now: Instant, wall: Timestamp) -> Vec<Act> {
-        let Some(event) = self.event(happening, wall) else { return Vec::new() };
+        let mut excess = Vec::new();
+        let Some(event) = self.event(happening, wall, &mut excess) else { return Vec::new() };
         let mut effects = VecDeque::from(self.step(event, epoch, now));
         let mut acts = Vec::new();
         while let Some(effect) = effects.pop_front() {
@@ -152,18 +153,24 @@ impl Machine {
                 Effect::Close(end) => acts.push(Act::Close(end)),
             }
         }
+        if !excess.is_empty() {
+            let cluster = self.cluster.clone();
+            acts.insert(0, Act::Tell(LinkEvent::Excess { cluster, excess }));
+        }
         acts
     }
 
-    /// The event in the session's own words; none for a message that this hub does not know.
-    fn event(&self, happening: Happening, wall: Timestamp) -> Option<Event> {
+    /// The event in the session's own words; none for a message that this hub does not know. What is said beyond what the hub
+    /// keeps is added to `excess`.
+    fn event(&self, happening: Happening, wall: Timestamp, excess: &mut Vec<Excess>) -> Option<Event> {
         Some(match happening {
             Happening::Said(message) => {
                 let mut said = wire::from_spoke(message, wall)?;
-                let cut = bounds::cut(&mut said);
-                if cut > 0 {
-                    self.counters.cut.inc_by(cut);
-                    tracing::debug!(cluster = %self.cluster, cut, "the spoke says more than any that ships");
+                *excess = bounds::cut(&mut said);
+                if !excess.is_empty() {
+                    self.counters
+                        .cut
+                        .inc_by(excess.iter().map(|one| one.reported.saturating_sub(one.kept)).sum());
                 }
                 Event::Said(self.counted(said))
             }

@@ -98,7 +98,7 @@ impl<A: Admission, E: EpochStore> Runner<A, E> {
                     continue;
                 }
                 () = sleep_until(now + debt), if !debt.is_zero() => continue,
-                said = inbound.next(), if debt.is_zero() => match said {
+                said = inbound.next(), if debt.is_zero() && !upward.is_full() => match said {
                     None => return "the spoke closed the stream".to_owned(),
                     Some(Err(status)) => return format!("the stream broke: {}", status.message()),
                     Some(Ok(message)) => {

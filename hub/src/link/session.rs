@@ -10,8 +10,9 @@
 mod delivery;
 mod event;
 mod held;
+mod unclaimed;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -19,13 +20,14 @@ use proto::{Fingerprint, bucket};
 
 use self::delivery::{Acked, Compared, Delivery, Next};
 pub(super) use self::event::{Effect, Event, View};
+use self::unclaimed::Unclaimed;
 use super::event::{LinkEvent, UnprovenEpoch};
 use super::message::{FromSpoke, Hello, ToSpoke};
 use super::object::GoAwayReason;
 use super::terms::Terms;
 use super::wants::Wants;
 use crate::epoch::Epoch;
-use crate::fleet::{ClusterName, ObjectStatus};
+use crate::fleet::{ClusterName, Excess, ObjectStatus};
 use crate::pki::{EpochKey, EpochProof};
 
 /// A spoke has this long for its Hello.
@@ -70,8 +72,8 @@ pub(super) struct Session {
     cluster_uid: String,
     phase: Phase,
     delivery: Delivery,
-    /// The latest statuses of what is held here and nobody wants yet, by uid.
-    unclaimed: BTreeMap<String, ObjectStatus>,
+    /// The latest statuses of what is held here and nobody wants yet.
+    unclaimed: Unclaimed,
     opened: Instant,
     heard: Instant,
     sent: Instant,
@@ -95,7 +97,7 @@ impl Session {
             cluster_uid: String::new(),
             phase: Phase::Greeting,
             delivery: Delivery::default(),
-            unclaimed: BTreeMap::new(),
+            unclaimed: Unclaimed::default(),
             opened: now,
             heard: now,
             sent: now,
@@ -167,7 +169,8 @@ impl Session {
                 FromSpoke::Index { held, last, buckets },
                 Phase::Indexing { .. } | Phase::Live { comparing: Some(_) },
             ) => {
-                if !self.delivery.index(held, view.wants) {
+                if let Err(excess) = self.delivery.index(held, view.wants) {
+                    self.tell_excess(vec![excess], effects);
                     return self.broken("its index is longer than any cluster's", effects);
                 }
                 if last {
@@ -285,7 +288,7 @@ impl Session {
             buckets = (0..=u8::MAX).collect();
         }
         let Compared { mut in_sync, orphans } = self.delivery.compare(&buckets, view.wants);
-        self.unclaimed.retain(|uid, _| self.delivery.holds(uid));
+        drop(self.unclaimed.take(|uid| !self.delivery.holds(uid)));
         self.claim(view.wants, effects);
         self.phase = Phase::Live { comparing: None };
         effects.push(Effect::Tell(LinkEvent::Orphans { cluster: self.cluster.clone(), objects: orphans }));
@@ -335,19 +338,28 @@ impl Session {
     fn status(&mut self, mut objects: Vec<ObjectStatus>, wants: &Wants, effects: &mut Vec<Effect>) {
         let unwanted = objects.extract_if(.., |status| wants.get(&status.object.uid).is_none());
         let asks = matches!(self.phase, Phase::Indexing { .. } | Phase::Live { comparing: Some(_) });
+        let mut excess = None;
         for status in unwanted {
-            if self.delivery.holds(&status.object.uid) || (asks && self.unclaimed.len() < MOST_UNCLAIMED) {
-                self.unclaimed.insert(status.object.uid.clone(), status);
+            if (self.delivery.holds(&status.object.uid) || (asks && self.unclaimed.len() < MOST_UNCLAIMED))
+                && let Err(more) = self.unclaimed.keep(status)
+            {
+                excess = Some(more);
             }
+        }
+        if let Some(excess) = excess {
+            self.tell_excess(vec![excess], effects);
         }
         self.tell_status(objects, effects);
     }
 
     /// Passes on what was kept of objects that are wanted by now.
     fn claim(&mut self, wants: &Wants, effects: &mut Vec<Effect>) {
-        let claimed = self.unclaimed.extract_if(.., |uid, _| wants.get(uid).is_some());
-        let claimed = claimed.map(|(_, status)| status).collect();
+        let claimed = self.unclaimed.take(|uid| wants.get(uid).is_some());
         self.tell_status(claimed, effects);
+    }
+
+    fn tell_excess(&self, excess: Vec<Excess>, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Tell(LinkEvent::Excess { cluster: self.cluster.clone(), excess }));
     }
 
     fn tell_status(&self, objects: Vec<ObjectStatus>, effects: &mut Vec<Effect>) {

@@ -14,6 +14,10 @@ pub(super) fn resources() -> Value {
                 "kind": "NIMAssignment", "verbs": ["get", "list"], "shortNames": ["nima"],
             },
             {
+                "name": "clustercapacities", "singularName": "clustercapacity", "namespaced": false,
+                "kind": "ClusterCapacity", "verbs": ["get"],
+            },
+            {
                 "name": "placementexplanations", "singularName": "placementexplanation", "namespaced": true,
                 "kind": "PlacementExplanation", "verbs": ["get"],
             },

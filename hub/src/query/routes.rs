@@ -18,8 +18,8 @@ use super::answer::Refusal;
 use super::front_proxy::{FrontProxy, User};
 use super::pace::Pace;
 use super::table::Column;
-use super::{API_VERSION, SimulationSpec, bounds, discovery, table};
-use crate::controllers::{Assignment, Hub, assignments, explanation, simulation};
+use super::{API_VERSION, SimulationSpec, bounds, capacity, discovery, table};
+use crate::controllers::{Assignment, Hub, assignments, explanation, known_cluster, simulation};
 use crate::fleet::PlacementKey;
 
 /// Largest simulation, bytes: what an API server takes in an object.
@@ -65,6 +65,8 @@ pub(super) fn router(answering: Answering) -> Router {
         .route(&format!("{base}/nimassignments"), get(everywhere))
         .route(&format!("{one}/nimassignments"), get(of_namespace))
         .route(&format!("{one}/nimassignments/{{name}}"), get(of_name))
+        .route(&format!("{base}/clustercapacities"), get(capacities_one_by_one))
+        .route(&format!("{base}/clustercapacities/{{name}}"), get(of_cluster))
         .route(&format!("{base}/placementexplanations"), get(one_by_one))
         .route(&format!("{one}/placementexplanations"), get(one_by_one))
         .route(&format!("{one}/placementexplanations/{{name}}"), get(explained))
@@ -151,6 +153,40 @@ async fn of_name(
     let found = found.ok_or_else(missing)?;
     let answer = if is_table(&headers) { table::of(&[found], &COLUMNS) } else { found };
     Ok(Json(answer).into_response())
+}
+
+/// What `kubectl get clustercapacities NAME` shows.
+const CAPACITY: [Column; 8] = [
+    Column { name: "Name", kind: "string", pointer: "/metadata/name", priority: 0 },
+    Column { name: "GPUs", kind: "string", pointer: "/status/gpuSummary", priority: 0 },
+    Column { name: "Products", kind: "integer", pointer: "/status/counts/gpus", priority: 0 },
+    Column { name: "Caches", kind: "integer", pointer: "/status/counts/caches", priority: 0 },
+    Column { name: "Platforms", kind: "integer", pointer: "/status/counts/platforms", priority: 0 },
+    Column {
+        name: "Storage classes",
+        kind: "integer",
+        pointer: "/status/counts/storageClasses",
+        priority: 0,
+    },
+    Column { name: "Devices", kind: "integer", pointer: "/status/counts/devices", priority: 0 },
+    Column { name: "Received", kind: "string", pointer: "/status/receivedAt", priority: 0 },
+];
+
+/// All of them would be too much for one answer.
+async fn capacities_one_by_one() -> Refusal {
+    let words = "clustercapacities are asked for one by one: kubectl get clustercapacities NAME --output yaml, of the GPUCluster NAME";
+    Refusal::not_allowed(words.to_owned())
+}
+
+async fn of_cluster(
+    State(here): State<Answering>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let asked = Asked { verb: "get", resource: "clustercapacities", namespace: None, name: Some(&name) };
+    here.admit(&headers, asked).await?;
+    let object = capacity::object(&name, known_cluster(&here.hub, &name).as_ref())?;
+    Ok(Json(if is_table(&headers) { table::of(&[object], &CAPACITY) } else { object }).into_response())
 }
 
 /// A list would decide every placement anew.

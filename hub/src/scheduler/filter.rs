@@ -45,7 +45,15 @@ pub(super) struct Refusal {
 /// What a filter says.
 type Verdict = Result<(), Refusal>;
 
-fn refuse(reason: Reason, message: String) -> Verdict {
+/// Bytes of the sentence about one refused cluster: it names what the cluster has, and a spoke can report much.
+const LONGEST: usize = 1024;
+
+fn refuse(reason: Reason, mut message: String) -> Verdict {
+    if message.len() > LONGEST {
+        let more = message.len() - LONGEST;
+        message.truncate(message.floor_char_boundary(LONGEST));
+        message = format!("{message}… ({more} more bytes)");
+    }
     Err(Refusal { reason, message, settles_at: None })
 }
 

@@ -1,45 +1,129 @@
-//! A capacity report as rows of a GPUCluster's status.
+//! A capacity report as rows of a GPUCluster's status: all of them for whoever asks, the first of them in the object.
 
 use std::collections::BTreeMap;
 
 use crds::fleet as crd;
 use crds::quantity::canonical;
 
+use serde::Serialize;
+
 use super::{Access, Capacity, DeviceGroup, NodeGroup, Pool, Sharing, StorageClass};
+use crate::fleet::Agent;
+
+/// How much of a report is written.
+#[derive(Clone, Copy)]
+struct Extent {
+    /// Rows of each list.
+    rows: usize,
+    /// Rows of a list within a row.
+    inner: usize,
+    /// Bytes of each list as JSON; of GPUs twice as many.
+    bytes: usize,
+}
+
+/// In the object, whatever a spoke reports: seven lists of 20 KiB or 40 KiB and a few words, of the 256 KiB that a GPUCluster's
+/// status may have with its conditions.
+const IN_OBJECT: Extent = Extent { rows: 64, inner: 32, bytes: 20 << 10 };
+/// For whoever asks for all of it.
+const WHOLE: Extent = Extent { rows: usize::MAX, inner: usize::MAX, bytes: usize::MAX };
 
 impl Capacity {
-    /// Writes the report into a GPUCluster's status: what was observed, and nothing that changes while
-    /// nothing does.
+    /// Writes the first rows of the report into a GPUCluster's status, and how many there are: what was observed, and
+    /// nothing that changes while nothing does.
     pub fn write(&self, status: &mut crd::GPUClusterStatus) {
+        self.write_to(status, IN_OBJECT);
+    }
+
+    /// Writes all rows of the report.
+    pub fn write_whole(&self, status: &mut crd::GPUClusterStatus) {
+        self.write_to(status, WHOLE);
+    }
+
+    fn write_to(&self, status: &mut crd::GPUClusterStatus, extent: Extent) {
         status.kubernetes_version = text(&self.kubernetes_version);
         status.region = text(&self.region);
         status.zone = text(&self.zone);
         status.provider = text(&self.provider);
-        status.platforms = self
-            .platforms
-            .iter()
-            .map(|platform| crd::Platform { name: platform.name.clone(), version: text(&platform.version) })
-            .collect();
-        status.gpus = self.pools.iter().map(gpu_pool).collect();
+        let platform = |platform: &super::Platform| crd::Platform {
+            name: platform.name.clone(),
+            version: text(&platform.version),
+        };
+        status.platforms = extent.first(self.platforms.iter().map(platform));
+        // Where not all are shown, those with most GPUs are.
+        let mut pools: Vec<&Pool> = self.pools.iter().collect();
+        if pools.len() > extent.rows {
+            pools.sort_by_key(|pool| std::cmp::Reverse(pool.allocatable));
+        }
+        let of_gpus = Extent { bytes: extent.bytes.saturating_mul(2), ..extent };
+        status.gpus = of_gpus.first(pools.into_iter().map(|pool| gpu_pool(pool, extent)));
         let (free, allocatable) = self.totals();
         status.gpu_summary = Some(format!("{free}/{allocatable}"));
-        status.caches = self
-            .caches
-            .iter()
-            .map(|cache| crd::HeldCache {
-                namespace: cache.namespace.clone(),
-                name: cache.name.clone(),
-                model: text(&cache.model),
-                profiles: cache.profiles.iter().map(|profile| profile.name.clone()).collect(),
-            })
-            .collect();
-        status.storage_classes = self.storage.iter().flatten().map(storage_class).collect();
-        status.devices = self.devices.iter().flatten().map(devices).collect();
-        status.cut.clone_from(&self.cut);
+        status.caches = extent.first(self.caches.iter().map(|cache| crd::HeldCache {
+            namespace: cache.namespace.clone(),
+            name: cache.name.clone(),
+            model: text(&cache.model),
+            profiles: extent.within().first(cache.profiles.iter().map(|profile| profile.name.clone())),
+        }));
+        status.storage_classes = extent.first(self.storage.iter().flatten().map(storage_class));
+        status.devices = extent.first(self.devices.iter().flatten().map(|group| devices(group, extent)));
+        status.cut = extent.first(self.cut.iter().cloned());
+        let counts = status.counts.get_or_insert_default();
+        counts.platforms = count(self.platforms.len());
+        counts.gpus = count(self.pools.len());
+        counts.caches = count(self.caches.len());
+        counts.storage_classes = count(self.storage.as_ref().map_or(0, Vec::len));
+        counts.devices = count(self.devices.as_ref().map_or(0, Vec::len));
     }
 }
 
-fn gpu_pool(pool: &Pool) -> crd::GPUPool {
+impl Agent {
+    /// Writes what the agent says of itself into a GPUCluster's status.
+    pub fn write(&self, status: &mut crd::GPUClusterStatus) {
+        self.write_to(status, IN_OBJECT);
+    }
+
+    /// Writes all of it.
+    pub fn write_whole(&self, status: &mut crd::GPUClusterStatus) {
+        self.write_to(status, WHOLE);
+    }
+
+    fn write_to(&self, status: &mut crd::GPUClusterStatus, extent: Extent) {
+        status.cluster_uid = Some(self.cluster_uid.clone());
+        status.agent_version = Some(self.version.clone());
+        status.capabilities = extent.first(self.capabilities.iter().cloned());
+        status.counts.get_or_insert_default().capabilities = count(self.capabilities.len());
+    }
+}
+
+impl Extent {
+    /// Of a list within a row.
+    fn within(self) -> Self {
+        let bytes = if self.bytes == usize::MAX { self.bytes } else { self.bytes / 8 };
+        Self { rows: self.inner, bytes, ..self }
+    }
+
+    /// The first rows, as far as they fit.
+    fn first<T: Serialize>(self, rows: impl Iterator<Item = T>) -> Vec<T> {
+        if self.bytes == usize::MAX {
+            return rows.collect();
+        }
+        let mut left = self.bytes;
+        let fits = |row: &T| {
+            // As JSON a row is no larger than this, with its comma; what cannot be JSON is in no object.
+            let bytes = serde_json::to_vec(row).map_or(usize::MAX, |json| json.len() + 1);
+            let fits = bytes <= left;
+            left = left.saturating_sub(bytes);
+            fits
+        };
+        rows.take(self.rows).take_while(fits).collect()
+    }
+}
+
+fn count(rows: usize) -> i32 {
+    i32::try_from(rows).unwrap_or(i32::MAX)
+}
+
+fn gpu_pool(pool: &Pool, extent: Extent) -> crd::GPUPool {
     crd::GPUPool {
         product: pool.product.clone(),
         resource: pool.resource.clone(),
@@ -48,8 +132,8 @@ fn gpu_pool(pool: &Pool) -> crd::GPUPool {
         capacity: number(pool.capacity),
         allocatable: number(pool.allocatable),
         free: number(pool.free),
-        free_per_node: histogram(&pool.free_per_node),
-        node_groups: pool.groups.iter().map(node_group).collect(),
+        free_per_node: histogram(&pool.free_per_node, extent),
+        node_groups: pool.groups.iter().take(extent.inner).map(node_group).collect(),
         sharing: match pool.sharing {
             Sharing::Whole => None,
             Sharing::TimeSlicing => Some(crd::GPUSharing::TimeSlicing),
@@ -82,20 +166,24 @@ fn storage_class(class: &StorageClass) -> crd::StorageClass {
     }
 }
 
-fn devices(group: &DeviceGroup) -> crd::DeviceGroup {
+fn devices(group: &DeviceGroup, extent: Extent) -> crd::DeviceGroup {
+    let first = |words: &BTreeMap<String, String>| {
+        extent.within().first(words.clone().into_iter()).into_iter().collect()
+    };
     crd::DeviceGroup {
         class: group.class.clone(),
         driver: text(&group.driver),
-        attributes: group.attributes.clone(),
-        capacity: group.capacity.clone(),
+        attributes: first(&group.attributes),
+        capacity: first(&group.capacity),
         devices: number(group.devices),
         free: number(group.free),
-        free_per_node: histogram(&group.free_per_node),
+        free_per_node: histogram(&group.free_per_node, extent),
     }
 }
 
-fn histogram(nodes: &BTreeMap<u32, u32>) -> BTreeMap<String, i32> {
-    nodes.iter().map(|(free, nodes)| (free.to_string(), number(*nodes))).collect()
+/// Nodes with most that is free come first.
+fn histogram(nodes: &BTreeMap<u32, u32>, extent: Extent) -> BTreeMap<String, i32> {
+    nodes.iter().rev().take(extent.inner).map(|(free, nodes)| (free.to_string(), number(*nodes))).collect()
 }
 
 fn number(number: u32) -> i32 {
@@ -160,6 +248,7 @@ mod tests {
         assert_eq!(
             serde_json::to_value(status).unwrap(),
             json!({
+                "counts": {"capabilities": 0, "platforms": 1, "gpus": 1, "caches": 0, "storageClasses": 1, "devices": 1},
                 "kubernetesVersion": "v1.34.2", "zone": "b", "gpuSummary": "5/8",
                 "platforms": [{"name": "kserve", "version": "v1beta1"}],
                 "gpus": [{"product": "NVIDIA-L40S", "resource": "nvidia.com/gpu", "memoryMiB": 46068, "nodes": 2,
@@ -173,5 +262,96 @@ mod tests {
                 "cut": ["caches"]
             })
         );
+    }
+
+    #[test]
+    fn the_object_has_the_first_rows_and_whoever_asks_has_all() {
+        let long = "\"".repeat(316);
+        let rows = 1000_u32;
+        let nodes: BTreeMap<u32, u32> = (0..rows).map(|free| (free, 1)).collect();
+        let tags: BTreeMap<String, String> =
+            (0..64).map(|tag| (format!("{tag}{long}"), long.clone())).collect();
+        let pool = |number| Pool {
+            product: format!("{number}{long}"),
+            resource: long.clone(),
+            driver_version: long.clone(),
+            allocatable: number,
+            free_per_node: nodes.clone(),
+            groups: vec![
+                NodeGroup { millicores: u64::MAX, memory_mib: u64::MAX, ..NodeGroup::default() };
+                1000
+            ],
+            ..Pool::default()
+        };
+        let profile = crate::fleet::CachedProfile { name: long.clone(), tags: BTreeMap::new() };
+        let cache = super::super::HeldCache {
+            namespace: long.clone(),
+            name: long.clone(),
+            model: long.clone(),
+            profiles: vec![profile; 512],
+        };
+        let group = DeviceGroup {
+            class: long.clone(),
+            driver: long.clone(),
+            attributes: tags.clone(),
+            capacity: tags,
+            free_per_node: nodes.clone(),
+            ..DeviceGroup::default()
+        };
+        let capacity = Capacity {
+            kubernetes_version: long.clone(),
+            region: long.clone(),
+            zone: long.clone(),
+            provider: long.clone(),
+            pools: (0..rows).map(pool).collect(),
+            platforms: vec![Platform { name: long.clone(), version: long.clone(), served: vec![] }; 1000],
+            caches: vec![cache; 1000],
+            storage: Some(vec![StorageClass { name: long.clone(), ..StorageClass::default() }; 1000]),
+            devices: Some(vec![group; 1000]),
+            cut: vec![long.clone(); 1000],
+            ..Capacity::default()
+        };
+        let agent = Agent {
+            cluster_uid: long.clone(),
+            version: long.clone(),
+            capabilities: vec![long; 1000],
+            ..Agent::default()
+        };
+        let mut status = crd::GPUClusterStatus::default();
+        capacity.write(&mut status);
+        agent.write(&mut status);
+        let bytes = serde_json::to_vec(&status).unwrap().len();
+        assert!(bytes < 176 << 10, "{bytes} bytes, and conditions have yet to come");
+        let counts = status.counts.unwrap();
+        assert_eq!(
+            (
+                counts.gpus,
+                counts.platforms,
+                counts.caches,
+                counts.storage_classes,
+                counts.devices,
+                counts.capabilities
+            ),
+            (1000, 1000, 1000, 1000, 1000, 1000)
+        );
+        let shown = [
+            status.gpus.len(),
+            status.platforms.len(),
+            status.caches.len(),
+            status.storage_classes.len(),
+            status.devices.len(),
+            status.capabilities.len(),
+        ];
+        assert!(shown.iter().all(|rows| *rows > 0), "{shown:?}");
+        assert_eq!(status.gpus[0].allocatable, 999, "the most GPUs first");
+        assert!(status.gpus[0].free_per_node.contains_key("999"));
+        let mut whole = crd::GPUClusterStatus::default();
+        capacity.write_whole(&mut whole);
+        agent.write_whole(&mut whole);
+        assert_eq!(
+            (whole.gpus.len(), whole.caches[0].profiles.len(), whole.devices[0].attributes.len()),
+            (1000, 512, 64)
+        );
+        assert_eq!((whole.capabilities.len(), whole.counts), (1000, status.counts));
     }
 }

@@ -45,8 +45,13 @@ fn status(conditions: Vec<ObjectCondition>) -> ObjectStatus {
     }
 }
 
+/// How many things of a message are not kept.
+fn over(said: &mut FromSpoke) -> u64 {
+    cut(said).iter().map(|excess| excess.reported - excess.kept).sum()
+}
+
 fn only(mut said: FromSpoke) -> (ObjectStatus, u64) {
-    let cut = cut(&mut said);
+    let cut = over(&mut said);
     match said {
         FromSpoke::Status(statuses) => (statuses.into_iter().next().unwrap(), cut),
         other => panic!("{other:?}"),
@@ -71,7 +76,8 @@ fn a_text_at_its_bound_stays_and_a_longer_one_says_what_was_cut() {
                     told.ends_with(&format!("x… ({more} more bytes were cut by the hub)")),
                     "{case}: {told}"
                 );
-                assert!(told.len() < SENTENCE + 64 && cut == 1, "{case}");
+                assert_eq!(cut, u64::try_from(message.len() - SENTENCE).unwrap(), "{case}");
+                assert!(told.len() < SENTENCE + 64, "{case}");
             }
         }
     }
@@ -103,13 +109,13 @@ fn what_is_named_by_more_than_a_name_is_nobodys() {
     let named = |name: &str| HeldObject { object: object(name), generation: 1, hash: String::new() };
     let held = vec![named("a"), named(&long), hash(&long), named(&"n".repeat(NAME))];
     let mut said = FromSpoke::Index { held, last: true, buckets: BTreeSet::new() };
-    assert_eq!(cut(&mut said), 2);
+    assert_eq!(over(&mut said), 2);
     assert!(matches!(said, FromSpoke::Index { held, .. } if held.len() == 2));
     let result = |uid: &str| ObjectResult { uid: uid.to_owned(), hash: String::new(), answer: Answer::Gone };
     let mut said = FromSpoke::Ack { delta: 1, results: vec![result("a"), result(&long)] };
-    assert_eq!(cut(&mut said), 1);
+    assert_eq!(over(&mut said), 1);
     let mut said = FromSpoke::Status(vec![ObjectStatus { object: object(&long), ..status(vec![]) }]);
-    assert_eq!(cut(&mut said), 1);
+    assert_eq!(over(&mut said), 1);
     assert_eq!(said, FromSpoke::Status(vec![]));
 }
 
@@ -128,69 +134,127 @@ fn every_answer_that_has_a_message_is_cut() {
     for answer in answers {
         let result = ObjectResult { uid: "a".to_owned(), hash: String::new(), answer };
         let mut said = FromSpoke::Ack { delta: 1, results: vec![result] };
-        assert_eq!(cut(&mut said), 1, "{said:?}");
+        assert_eq!(cut(&mut said), [Excess { what: "bytes of long texts", reported: 100_000, kept: 2048 }]);
         assert!(format!("{said:?}").len() < 2 * SENTENCE);
     }
 }
 
-#[test]
-fn a_capacity_report_is_bounded_in_every_list() {
-    let long = "x".repeat(10_000);
-    let pool = Pool {
-        product: long.clone(),
-        resource: long.clone(),
-        driver_version: long.clone(),
-        groups: vec![NodeGroup::default(); 10_000],
-        free_per_node: (0..10_000).map(|free| (free, 1)).collect(),
+/// Rows within a row of a long report: more than are kept of each.
+const INNER: usize = 70;
+const GROUPS: u32 = 1100;
+
+/// A report in which every list has `rows` rows, of words of `long` bytes; with lists in them if they are long.
+fn report(rows: usize, long: usize) -> Capacity {
+    let word = |number: usize| format!("{number:05}{}", "x".repeat(long));
+    let (inner, groups) = if long > 0 { (INNER, GROUPS) } else { (0, 0) };
+    let tags: BTreeMap<_, _> = (0..inner).map(|tag| (word(tag), word(tag))).collect();
+    let nodes: BTreeMap<_, _> = (0..groups).map(|free| (free, 1)).collect();
+    let pool = |number| Pool {
+        product: word(number),
+        resource: word(number),
+        driver_version: word(number),
+        groups: vec![NodeGroup::default(); groups as usize],
+        free_per_node: nodes.clone(),
         ..Pool::default()
     };
-    let profile = CachedProfile { name: long.clone(), tags: BTreeMap::new() };
-    let cache = HeldCache {
-        namespace: long.clone(),
-        name: long.clone(),
-        model: long.clone(),
-        profiles: vec![profile; 2000],
+    let platform =
+        |number| Platform { name: word(number), version: word(number), served: vec![word(0); inner] };
+    let profile = CachedProfile { name: word(0), tags: BTreeMap::new() };
+    let cache = |number| HeldCache {
+        namespace: word(0),
+        name: word(number),
+        model: word(0),
+        profiles: vec![profile.clone(); inner],
     };
-    let platform = Platform { name: long.clone(), version: long.clone(), served: vec![long.clone(); 1000] };
-    let class = StorageClass { name: long.clone(), ..StorageClass::default() };
-    let tags: BTreeMap<_, _> = (0..1000).map(|tag| (tag.to_string(), long.clone())).collect();
-    let device = DeviceGroup { class: long.clone(), attributes: tags, ..DeviceGroup::default() };
-    let mut said = FromSpoke::Capacity(Capacity {
-        observed_at: Timestamp::UNIX_EPOCH,
-        received_at: Timestamp::UNIX_EPOCH,
-        kubernetes_version: long.clone(),
-        region: long.clone(),
-        zone: long.clone(),
-        provider: long,
-        pools: vec![pool; POOLS + 1],
-        platforms: vec![platform; PLATFORMS + 1],
-        caches: vec![cache; 3],
-        storage: Some(vec![class; 5000]),
-        devices: Some(vec![device; 1100]),
+    let device = |number| DeviceGroup {
+        class: word(number),
+        driver: word(0),
+        attributes: tags.clone(),
+        free_per_node: nodes.clone(),
+        ..DeviceGroup::default()
+    };
+    let class = |number| StorageClass { name: word(number), ..StorageClass::default() };
+    Capacity {
+        kubernetes_version: word(0),
+        region: word(0),
+        zone: word(0),
+        provider: word(0),
+        pools: (0..rows).map(pool).collect(),
+        platforms: (0..rows).map(platform).collect(),
+        caches: (0..rows).map(cache).collect(),
+        storage: Some((0..rows).map(class).collect()),
+        devices: Some((0..rows).map(device).collect()),
+        bound: Some((0..rows).map(|number| (word(number), 1)).collect()),
+        cut: vec![word(0); rows],
         ..Capacity::default()
-    });
-    assert!(cut(&mut said) > 0);
+    }
+}
+
+fn kept(capacity: Capacity) -> (Capacity, Vec<String>) {
+    let mut said = FromSpoke::Capacity(capacity);
+    let excess = cut(&mut said).iter().map(ToString::to_string).collect();
     let FromSpoke::Capacity(capacity) = said else { panic!("{said:?}") };
-    assert_eq!((capacity.pools.len(), capacity.platforms.len()), (POOLS, PLATFORMS));
-    assert!(capacity.pools.iter().all(|pool| pool.free_per_node.len() == NODES));
-    assert_eq!(capacity.pools[0].free_per_node.keys().next_back(), Some(&9999), "the emptiest nodes stay");
-    assert!(capacity.pools.iter().all(|pool| pool.groups.len() == NODES));
-    assert!(capacity.platforms.iter().all(|platform| platform.served.len() == PLATFORMS));
-    assert!(capacity.caches.iter().all(|cache| cache.profiles.len() == PROFILES));
-    let (storage, devices) = (capacity.storage.unwrap(), capacity.devices.unwrap());
-    assert_eq!((storage.len(), devices.len()), (ROWS, ROWS));
-    assert!(devices.iter().all(|group| group.attributes.is_empty()), "a tag that long is nobody's");
-    let short = |text: &str| text.len() < WORD + 64;
-    assert!(
-        short(&capacity.region)
-            && short(&capacity.pools[0].product)
-            && short(&capacity.caches[0].profiles[0].name)
-            && short(&storage[0].name)
-    );
+    (capacity, excess)
 }
 
 #[test]
-fn what_an_agent_says_of_itself_and_what_a_cache_holds_is_bounded() {
+fn a_capacity_report_is_bounded_in_every_list() {
+    let (capacity, excess) = kept(report(10_000, 0));
+    let lengths = |capacity: &Capacity| {
+        let (storage, devices) = (capacity.storage.as_ref().unwrap(), capacity.devices.as_ref().unwrap());
+        [
+            capacity.pools.len(),
+            capacity.platforms.len(),
+            capacity.caches.len(),
+            storage.len(),
+            devices.len(),
+            capacity.cut.len(),
+        ]
+    };
+    assert_eq!(lengths(&capacity), [POOLS, PLATFORMS, CACHES, ROWS, ROWS, PLATFORMS]);
+    assert!(capacity.bound.unwrap().len() > 5000, "rather many objects");
+    for expected in [
+        "256 of 10000 GPU products",
+        "64 of 10000 platforms",
+        "4096 of 10000 model caches",
+        "1024 of 10000 storage classes",
+        "1024 of 10000 kinds of devices",
+        "64 of 10000 names of lists that were cut",
+    ] {
+        assert!(excess.iter().any(|excess| excess == expected), "{expected}: {excess:?}");
+    }
+}
+
+#[test]
+fn a_capacity_report_is_bounded_in_bytes_whatever_is_long() {
+    for (rows, long) in [(300, 2000), (1100, 300), (2000, 252), (100, 5000)] {
+        let (capacity, _) = kept(report(rows, long));
+        let (storage, devices) = (capacity.storage.unwrap_or_default(), capacity.devices.unwrap_or_default());
+        let bound = capacity.bound.unwrap_or_default();
+        let weights = [
+            (capacity.pools.weight(), POOL_BYTES),
+            (capacity.platforms.weight(), PLATFORM_BYTES),
+            (capacity.caches.weight(), CACHE_BYTES),
+            (storage.weight(), STORAGE_BYTES),
+            (devices.weight(), DEVICE_BYTES),
+            (bound.weight(), BOUND_BYTES),
+            (capacity.cut.weight(), PLATFORMS * (WORD + 128)),
+            (capacity.region.weight(), WORD + 128),
+        ];
+        for (weight, most) in weights {
+            assert!(weight <= most + 64, "{weight} of {most}, {rows} rows of {long} bytes");
+        }
+        let rows_left =
+            [capacity.pools.len(), capacity.platforms.len(), capacity.caches.len(), storage.len()];
+        assert!(rows_left.iter().all(|rows| *rows > 0), "{rows_left:?}: the first rows stay");
+        assert!(capacity.pools.iter().all(|pool| pool.free_per_node.len() <= NODES));
+        let last = capacity.pools[0].free_per_node.keys().next_back();
+        assert_eq!(last, Some(&(GROUPS - 1)), "the emptiest nodes stay");
+    }
+}
+
+#[test]
+fn what_an_agent_says_of_itself_is_bounded() {
     let long = "x".repeat(10_000);
     let mut capabilities = vec![long.clone()];
     capabilities.extend((0..1000).map(|number| number.to_string()));
@@ -202,13 +266,42 @@ fn what_an_agent_says_of_itself_and_what_a_cache_holds_is_bounded() {
         epoch_proof: vec![0; 1 << 20],
         held: None,
     });
-    assert!(cut(&mut said) > 0);
+    assert!(over(&mut said) > 0);
     let FromSpoke::Hello(hello) = said else { panic!("{said:?}") };
     assert!(hello.epoch_proof.is_empty(), "no such proof is right");
     assert_eq!((hello.cluster.as_str(), hello.agent.capabilities.len()), ("east", CAPABILITIES - 1));
     assert!(hello.agent.limits.len() < WORD + 64 && hello.instance.id.len() < NAME + 64);
-    let tags: BTreeMap<_, _> = (0..1000).map(|number| (number.to_string(), String::new())).collect();
-    let profiles = vec![CachedProfile { name: long, tags }; PROFILES + 1];
-    let (status, _) = only(FromSpoke::Status(vec![ObjectStatus { profiles, ..status(vec![]) }]));
-    assert_eq!((status.profiles.len(), status.profiles[0].tags.len()), (PROFILES, TAGS));
+}
+
+#[test]
+fn what_a_cache_holds_is_bounded_in_rows_and_in_bytes() {
+    let tags = |count: usize| (0..count).map(|number| (number.to_string(), String::new())).collect();
+    let profile = |name: &str, count| CachedProfile { name: name.to_owned(), tags: tags(count) };
+    let (short, _) = only(FromSpoke::Status(vec![ObjectStatus {
+        profiles: vec![profile("p", 0); PROFILES + 1],
+        ..status(vec![])
+    }]));
+    assert_eq!(short.profiles.len(), PROFILES);
+    let (tagged, _) = only(FromSpoke::Status(vec![ObjectStatus {
+        profiles: vec![profile("p", 1000); 2],
+        ..status(vec![])
+    }]));
+    assert_eq!((tagged.profiles.len(), tagged.profiles[0].tags.len()), (2, TAGS));
+    // Everything that can be long is: the words that tell how the object is stay.
+    let mut conditions: Vec<_> =
+        (0..40).map(|number| condition(&format!("C{number}"), &"x".repeat(9000))).collect();
+    conditions.push(condition("Ready", &"r".repeat(2000)));
+    let (long, cut) = only(FromSpoke::Status(vec![ObjectStatus {
+        profiles: vec![profile(&"p".repeat(300), 64); 600],
+        ..status(conditions)
+    }]));
+    assert!(long.weight() <= STATUS_BYTES && cut > 0, "{} bytes", long.weight());
+    assert_eq!(long.condition("Ready").map(|ready| ready.message.len()), Some(2000));
+    assert!(!long.profiles.is_empty());
+}
+
+#[test]
+fn what_a_terminal_would_obey_is_a_space() {
+    let (status, cut) = only(FromSpoke::Status(vec![status(vec![condition("Ready", "a\u{1b}[31mb\nc")])]));
+    assert_eq!((status.conditions[0].message.as_str(), cut), ("a [31mb c", 0));
 }

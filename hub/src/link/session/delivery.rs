@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proto::{Buckets, bucket};
 
 use super::held::Held;
-use crate::fleet::{Answer, HeldObject, ObjectResult, RejectionClass};
+use crate::fleet::{Answer, Excess, HeldObject, ObjectResult, RejectionClass, Weight};
 use crate::link::object::{DesiredObject, Removal};
 use crate::link::wants::{Want, Wants};
 
@@ -20,12 +20,15 @@ const UNDER_WAY_BYTES: usize = 4 << 20;
 /// attack or a fault.
 const MOST_HELD: usize = 10_000;
 const MOST_TIMES: usize = 4;
+/// Bytes that an object of an index may be on average; of a spoke that ships it is about 350.
+const HELD_BYTES: usize = 512;
 
 /// What one session has to send, what is under way, and what the spoke holds.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
     /// The spoke's index as it was received, until it is compared.
     index: Vec<HeldObject>,
+    index_bytes: usize,
     held: Held,
     /// What is held and nobody wants or removes, by uid.
     orphans: BTreeMap<String, HeldObject>,
@@ -113,16 +116,28 @@ impl Delivery {
         self.under_way.is_empty()
     }
 
-    /// Takes a chunk of the index; `false` if it is too long.
-    pub(super) fn index(&mut self, held: Vec<HeldObject>, wants: &Wants) -> bool {
+    /// Takes a chunk of the index. An `Err` says how much too long it is; nothing of it is kept then.
+    pub(super) fn index(&mut self, held: Vec<HeldObject>, wants: &Wants) -> Result<(), Excess> {
+        self.index_bytes += held.weight();
         self.index.extend(held);
-        self.index.len() <= MOST_HELD.max(wants.len().saturating_mul(MOST_TIMES))
+        let most = MOST_HELD.max(wants.len().saturating_mul(MOST_TIMES));
+        let number = |count| u64::try_from(count).unwrap_or(u64::MAX);
+        if self.index.len() > most {
+            let reported = number(std::mem::take(&mut self.index).len());
+            return Err(Excess { what: "objects of an index", reported, kept: 0 });
+        }
+        if self.index_bytes > most * HELD_BYTES {
+            self.index = Vec::new();
+            return Err(Excess { what: "bytes of an index", reported: number(self.index_bytes), kept: 0 });
+        }
+        Ok(())
     }
 
     /// Compares what the spoke holds with what is wanted, and queues the difference. The index tells `buckets` whole.
     pub(super) fn compare(&mut self, buckets: &BTreeSet<u8>, wants: &mut Wants) -> Compared {
         wants.take_dirty();
         let index = std::mem::take(&mut self.index);
+        self.index_bytes = 0;
         self.held.replace(buckets, &index);
         let is_stray =
             |held: &HeldObject| wants.get(&held.object.uid).is_none() && self.held.has_any(&held.object.uid);

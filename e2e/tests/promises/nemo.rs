@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use e2e::cluster::Cluster;
 use e2e::cluster::gpu::H100;
 use e2e::failure::Failure;
 use e2e::fleet::Fleet;

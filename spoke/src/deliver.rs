@@ -13,6 +13,7 @@ mod gang;
 mod heal;
 mod kinds;
 mod limits;
+mod made;
 mod manifest;
 mod namespace;
 mod object;
@@ -23,6 +24,7 @@ mod room;
 mod secret_index;
 mod state;
 mod turns;
+mod warden;
 
 use std::future::Future;
 
@@ -33,12 +35,13 @@ pub use epoch::{Epoch, EpochRefused};
 pub use gang::Gang;
 pub use heal::heal;
 pub use kinds::{DeliverableKind, KINDS};
-pub use limits::{Limits, Warden};
+pub use limits::Limits;
 pub use manifest::{Marks, marks_of};
 pub use object::{
     Cause, HeldObject, HoldReason, LargestFit, ObjectRef, Outcome, Policy, RejectionClass, Release,
     Tombstone, Upsert,
 };
+pub use warden::Warden;
 
 /// The rules of delivery, which know no cluster: whose epoch is obeyed, whose name it is, what is applied.
 pub mod rules {

@@ -12,7 +12,6 @@ use super::call::{self, carried_out, failed, is_not_found, timed};
 use super::claim::{self, Claim};
 use super::epoch::{self, Accepted};
 use super::kinds::{DeliverableKind, KINDS};
-use super::limits::Made;
 use super::manifest::{self, Marks, marks_of};
 use super::refusal::{self, Refusal};
 use super::releases::Releases;
@@ -21,7 +20,7 @@ use super::state::State;
 use super::turns::Turns;
 use super::{
     AcceptError, Deliver, DeliverError, Epoch, HeldObject, Limits, ObjectRef, Outcome, Policy,
-    RejectionClass, Release, Tombstone, Upsert, drift, namespace,
+    RejectionClass, Release, Tombstone, Upsert, drift, made, namespace,
 };
 use crate::facts::Look;
 
@@ -128,7 +127,7 @@ impl ClusterDeliver {
         if kind.is_secret() {
             return Ok(limits.check_secret(manifest, own));
         }
-        let made = Made::look(&self.inner.client, limits, manifest).await?;
+        let made = made::look(&self.inner.client, limits, manifest).await?;
         Ok(limits.check(manifest, own, &made))
     }
 

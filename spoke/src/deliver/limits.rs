@@ -5,7 +5,6 @@
 
 mod ask;
 mod default;
-mod judge;
 mod made;
 mod pattern;
 mod property;
@@ -19,10 +18,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::kinds::NIM_SERVICE;
 use ask::{Ask, Asked};
-pub use judge::Warden;
-pub(super) use made::Made;
+pub(super) use made::{Made, Named};
 use pattern::{Pair, Pattern, Prefix, quoted};
+pub(super) use rendered::Own;
 
 /// Namespaces that are nobody's to give away.
 const RESERVED_NAMESPACES: &str = "kube-";
@@ -130,11 +130,45 @@ impl Limits {
     }
 
     /// Each excess of an object, by field, value and limit.
-    pub(super) fn faults(&self, object: &Value, own: &str, made: &Made) -> Vec<String> {
+    fn faults(&self, object: &Value, own: &str, made: &Made) -> Vec<String> {
         let mut faults = Vec::from_iter(self.kind_fault(object));
         faults.extend(self.namespace_fault(object, own));
         faults.extend(ask::asks(object).iter().filter_map(|asked| self.fault(asked, made)));
         faults
+    }
+
+    /// What an object names whose maker decides whether it may: no limit allows it by itself.
+    pub(super) fn named(&self, object: &Value) -> Vec<Named> {
+        self.named_among(&ask::asks(object))
+    }
+
+    /// The same of a rendered child.
+    pub(super) fn named_by_child(&self, kind: &str, body: &Value, own: &Own) -> Vec<Named> {
+        self.named_among(&child_asks(kind, body, own))
+    }
+
+    fn named_among(&self, asked: &[Asked]) -> Vec<Named> {
+        let beyond = asked.iter().filter(|asked| self.fault(asked, &Made::default()).is_some());
+        let named = beyond.filter_map(|asked| match &asked.ask {
+            Ask::Claim(name) => Some(Named::Claim(name.clone())),
+            Ask::ConfigMap(name) => Some(Named::ConfigMap(name.clone())),
+            _ => None,
+        });
+        named.collect()
+    }
+
+    /// Each excess of an object by itself. Claims and ConfigMaps are judged where pods mount them.
+    pub(super) fn object_faults(&self, object: &Value, own: &str) -> Vec<String> {
+        let mut faults = Vec::from_iter(self.kind_fault(object));
+        faults.extend(self.namespace_fault(object, own));
+        let asked = ask::asks(object).into_iter().filter(|asked| !is_of_pods(asked));
+        faults.extend(asked.filter_map(|asked| self.fault(&asked, &Made::default())));
+        faults
+    }
+
+    /// Each excess of a rendered child, by field, value and limit.
+    pub(super) fn child_faults(&self, kind: &str, body: &Value, own: &Own, made: &Made) -> Vec<String> {
+        child_asks(kind, body, own).iter().filter_map(|asked| self.fault(asked, made)).collect()
     }
 
     /// Whether an object differs from the one that is held here in its scale alone: then it asks for no more than that did,
@@ -149,7 +183,7 @@ impl Limits {
         if is_privileged { "privileged" } else { "baseline" }
     }
 
-    fn told(&self, mut faults: Vec<String>) -> Result<(), String> {
+    pub(super) fn told(&self, mut faults: Vec<String>) -> Result<(), String> {
         if faults.is_empty() {
             return Ok(());
         }
@@ -278,6 +312,18 @@ impl Limits {
         };
         Some(format!("{field} is {}: {}", shown(value), limit?))
     }
+}
+
+/// What a rendered child asks for. A NIMService asks as if it had been delivered.
+fn child_asks(kind: &str, body: &Value, own: &Own) -> Vec<Asked> {
+    if kind == NIM_SERVICE.kind {
+        return ask::asks(body).into_iter().filter(|asked| !is_of_pods(asked)).collect();
+    }
+    rendered::asks(kind, body, own)
+}
+
+fn is_of_pods(asked: &Asked) -> bool {
+    matches!(asked.ask, Ask::Claim(_) | Ask::ConfigMap(_))
 }
 
 /// The spec without what scales it, here or in the services of a pipeline.

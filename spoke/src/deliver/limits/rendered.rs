@@ -84,15 +84,15 @@ pub(super) fn field(type_name: &str, name: &str) -> Option<Field> {
 
 /// Names of what is rendered together: one child may name another.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Own {
-    pub(super) namespace: String,
+pub(in super::super) struct Own {
+    pub(in super::super) namespace: String,
     /// Services and pools of requests.
-    pub(super) services: BTreeSet<String>,
-    pub(super) accounts: BTreeSet<String>,
-    pub(super) config_maps: BTreeSet<String>,
-    pub(super) secrets: BTreeSet<String>,
+    pub(in super::super) services: BTreeSet<String>,
+    pub(in super::super) accounts: BTreeSet<String>,
+    pub(in super::super) config_maps: BTreeSet<String>,
+    pub(in super::super) secrets: BTreeSet<String>,
     /// Images that the cluster's owner gave to the operator itself.
-    pub(super) images: BTreeSet<String>,
+    pub(in super::super) images: BTreeSet<String>,
 }
 
 /// Everything that a child of a kind asks for, in the order of its fields.

@@ -6,13 +6,9 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use kube::core::DynamicObject;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::child::{Child, ChildKind, DESIRED_HASH, Owner};
 use super::compare::holds;
-
-/// On an object whose judge denies what runs: the digest of the templates that run, which go on being kept.
-pub(crate) const KEPT: &str = "nimfleet.io/kept-templates";
 
 /// Fields that scale a workload; another value is no new template.
 const SCALE: &[&str] = &[
@@ -63,8 +59,6 @@ pub(crate) enum Judgement {
     Kept {
         /// Told to users.
         message: String,
-        /// Of the templates that go on.
-        digest: String,
     },
     /// Nothing is written.
     Denied {
@@ -73,17 +67,14 @@ pub(crate) enum Judgement {
     },
 }
 
-/// What follows from what is too much. `kept` is the digest that the object carries.
-pub(crate) fn follow(case: &Case<'_>, excess: Option<Excess>, kept: Option<&str>) -> Judgement {
+/// What follows from what is too much.
+pub(crate) fn follow(case: &Case<'_>, excess: Option<Excess>) -> Judgement {
     let Some(Excess { message, candidates: places }) = excess else { return Judgement::Within };
     let all = case.candidates.iter().enumerate();
-    let weighed = all.filter(|(place, candidate)| places.contains(place) || runs(candidate.child.kind));
-    let weighed: Vec<&Candidate<'_>> = weighed.map(|(_, candidate)| candidate).collect();
-    let digest = digest(&weighed);
+    let mut weighed = all.filter(|(place, candidate)| places.contains(place) || runs(candidate.child.kind));
     let ran = case.candidates.iter().any(|candidate| is_owned(candidate, case.owner));
-    let unchanged = weighed.iter().all(|candidate| is_unchanged(candidate, case.owner));
-    if kept == Some(digest.as_str()) || (ran && unchanged) {
-        return Judgement::Kept { message, digest };
+    if ran && weighed.all(|(_, candidate)| is_unchanged(candidate, case.owner)) {
+        return Judgement::Kept { message };
     }
     Judgement::Denied { message }
 }
@@ -128,14 +119,6 @@ fn template(body: &Value) -> Value {
     body
 }
 
-fn digest(candidates: &[&Candidate<'_>]) -> String {
-    let mut hash = Sha256::new();
-    for Candidate { child, .. } in candidates {
-        hash.update(format!("{}/{}\n{}\n", child.kind.resource().kind, child.name, template(&child.body)));
-    }
-    hex::encode(hash.finalize())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -172,10 +155,10 @@ mod tests {
         Arc::new(serde_json::from_value(child.stamped(owner).body).unwrap())
     }
 
-    fn judged(candidates: &[Candidate<'_>], kept: Option<&str>) -> Judgement {
+    fn judged(candidates: &[Candidate<'_>]) -> Judgement {
         let object = serde_json::from_value(json!({"metadata": {"name": "chat"}})).unwrap();
         let case = Case { owner: &owner(), object: &object, controller: None, candidates };
-        follow(&case, Some(Excess { message: "too much".into(), candidates: Vec::new() }), kept)
+        follow(&case, Some(Excess { message: "too much".into(), candidates: Vec::new() }))
     }
 
     #[test]
@@ -196,29 +179,12 @@ mod tests {
             let there = written(&account, &owner());
             let candidates =
                 [Candidate { child: &account, live: Some(there) }, Candidate { child: &child, live }];
-            assert_eq!(matches!(judged(&candidates, None), Judgement::Kept { .. }), goes_on, "{case}");
+            assert_eq!(matches!(judged(&candidates), Judgement::Kept { .. }), goes_on, "{case}");
         }
     }
 
     #[test]
-    fn what_was_kept_once_is_made_again_when_it_was_removed() {
-        let child = deployment("a", 1);
-        let ran = [Candidate { child: &child, live: Some(written(&child, &owner())) }];
-        let Judgement::Kept { digest, .. } = judged(&ran, None) else { panic!("it ran") };
-        let scaled = deployment("a", 2);
-        assert!(matches!(
-            judged(&[Candidate { child: &scaled, live: None }], Some(&digest)),
-            Judgement::Kept { .. }
-        ));
-        let other = deployment("b", 1);
-        assert_eq!(
-            judged(&[Candidate { child: &other, live: None }], Some(&digest)),
-            Judgement::Denied { message: "too much".into() }
-        );
-    }
-
-    #[test]
     fn an_object_of_which_nothing_is_there_is_new() {
-        assert!(matches!(judged(&[], None), Judgement::Denied { .. }));
+        assert!(matches!(judged(&[]), Judgement::Denied { .. }));
     }
 }

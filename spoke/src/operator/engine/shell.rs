@@ -21,7 +21,7 @@ use super::call::{CallError, call, call_opt};
 use super::child::{Child, Owner};
 use super::condition::{Conditions, status_patch};
 use super::events::Announcer;
-use super::judge::{self, Candidate, Case, Judgement, KEPT};
+use super::judge::{self, Candidate, Case, Judgement};
 use super::kind::{Again, DENIED, Failure, GROUP, Kind, Outcome, Rendered, Report, Subject, VERSION};
 use super::pace::Pace;
 use super::retry::{Settled, key};
@@ -234,18 +234,11 @@ impl<K: Kind> Shell<K> {
         let judgement = self.judge(subject, object, &rendered.children).await?;
         let denied = match &judgement {
             Judgement::Within => None,
-            Judgement::Kept { message, .. } => Some(message.as_str()),
+            Judgement::Kept { message } => Some(message.as_str()),
             Judgement::Denied { message } => {
                 return Ok(Some(self.refused(typed, subject, (&refs, &rendered), message)));
             }
         };
-        if self.world.judge.is_some() {
-            let digest = match &judgement {
-                Judgement::Kept { digest, .. } => Some(digest.as_str()),
-                _ => None,
-            };
-            self.annotate(object, KEPT, digest).await?;
-        }
         if let Some((annotation, value)) = &rendered.note {
             self.annotate(object, annotation, value.as_deref()).await?;
         }
@@ -287,7 +280,7 @@ impl<K: Kind> Shell<K> {
         });
         let case = Case { owner: &subject.owner, object, controller, candidates: &candidates };
         let excess = judge.judge(&case).await.map_err(CallError::Judge)?;
-        Ok(judge::follow(&case, excess, subject.annotations.get(KEPT).map(String::as_str)))
+        Ok(judge::follow(&case, excess))
     }
 
     /// The report of an object of which nothing is written: what it had made before goes on, and is reported as it is.

@@ -10,12 +10,10 @@ use kube::api::ListParams;
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
-use super::ask::{self, Ask, Asked};
+use super::call::carried_out;
+use super::limits::{Made, Named, Own};
 use super::made::{is_a_hubs, is_made};
-use super::rendered::{self, Own};
-use super::{Limits, Made};
-use crate::deliver::DeliverError;
-use crate::deliver::call::carried_out;
+use super::{DeliverError, Limits};
 use crate::operator::{Candidate, Case, ChildKind, Excess, Judge};
 
 /// Judges the children of objects that a hub delivered, and of NIMServices that a delivered NIMPipeline made. Whatever
@@ -59,17 +57,12 @@ impl Warden {
             return Ok(None);
         }
         let own = self.own(case).await?;
-        // Of the object by itself; claims and ConfigMaps are judged where pods mount them.
         let object = json!({
             "kind": case.owner.kind,
             "metadata": { "name": case.owner.name, "namespace": case.owner.namespace },
             "spec": case.object.data.get("spec"),
         });
-        let mut faults: Vec<String> = Vec::from_iter(self.limits.kind_fault(&object));
-        faults.extend(self.limits.namespace_fault(&object, &self.namespace));
-        let asked = ask::asks(&object).into_iter();
-        let asked = asked.filter(|asked| !matches!(asked.ask, Ask::Claim(_) | Ask::ConfigMap(_)));
-        faults.extend(asked.filter_map(|asked| self.limits.fault(&asked, &Made::default())));
+        let mut faults = self.limits.object_faults(&object, &self.namespace);
         let mut places = Vec::new();
         for (place, candidate) in case.candidates.iter().enumerate() {
             let found = self.child_faults(case, candidate, &own).await?;
@@ -89,19 +82,11 @@ impl Warden {
         own: &Own,
     ) -> Result<Vec<String>, DeliverError> {
         let child = candidate.child;
-        let asked: Vec<Asked> = match child.kind {
-            // Judged as if it had been delivered.
-            ChildKind::NimService => ask::asks(&child.body)
-                .into_iter()
-                .filter(|asked| !matches!(asked.ask, Ask::Claim(_) | Ask::ConfigMap(_)))
-                .collect(),
-            kind => rendered::asks(&kind.resource().kind, &child.body, own),
-        };
-        let made = self.made(case, &asked).await?;
         let (kind, name) = (child.kind.resource().kind, &child.name);
+        let made = self.made(case, self.limits.named_by_child(&kind, &child.body, own)).await?;
         let told = |fault: String| format!("{kind} {name}: {fault}");
-        let mut faults: Vec<String> =
-            asked.iter().filter_map(|asked| self.limits.fault(asked, &made)).map(told).collect();
+        let found = self.limits.child_faults(&kind, &child.body, own, &made).into_iter();
+        let mut faults: Vec<String> = found.map(told).collect();
         faults.extend(self.selected(case, candidate).await?.map(told));
         Ok(faults)
     }
@@ -144,17 +129,14 @@ impl Warden {
     }
 
     /// Claims and ConfigMaps among what is asked for that were made for delivered objects, or will be for this one.
-    async fn made(&self, case: &Case<'_>, asked: &[Asked]) -> Result<Made, DeliverError> {
+    async fn made(&self, case: &Case<'_>, all: Vec<Named>) -> Result<Made, DeliverError> {
         let namespace = &case.owner.namespace;
         let mut made = Made::default();
-        let beyond = asked.iter().filter(|asked| self.limits.fault(asked, &Made::default()).is_some());
-        for asked in beyond {
-            let (is_claim, name) = match &asked.ask {
-                Ask::Claim(name) => (true, name),
-                Ask::ConfigMap(name) => (false, name),
-                _ => continue,
+        for named in all {
+            let (kind, name) = match &named {
+                Named::Claim(name) => (ChildKind::PersistentVolumeClaim, name),
+                Named::ConfigMap(name) => (ChildKind::ConfigMap, name),
             };
-            let kind = if is_claim { ChildKind::PersistentVolumeClaim } else { ChildKind::ConfigMap };
             let rendered =
                 case.candidates.iter().find(|found| found.child.kind == kind && found.child.name == *name);
             let live = rendered.and_then(|rendered| rendered.live.as_ref());
@@ -169,8 +151,7 @@ impl Warden {
                 None => rendered.is_some(),
             };
             if allowed {
-                let names = if is_claim { &mut made.claims } else { &mut made.config_maps };
-                names.insert(name.clone());
+                made.add(named);
             }
         }
         Ok(made)

@@ -187,7 +187,7 @@ impl<S: NemoService> Kind for Nemo<S> {
     }
 
     fn referred(object: &S::Object, subject: &Subject, found: &Found) -> String {
-        found.checksum(&S::needs(object, subject)).unwrap_or_default()
+        found.referred(&S::needs(object, subject))
     }
 
     fn canonical(spec: &Value) -> Value {

@@ -120,30 +120,45 @@ impl Found {
             (Part::Keys(keys), Some(content)) => keys.iter().any(|key| !content.data.contains_key(key)),
             (Part::Keys(_) | Part::Whole, None) => true,
         };
-        if needs.iter().any(lacks) { self.previous.clone() } else { self.digest(needs) }
+        let replaces = |part: &Part| matches!(part, Part::Keys(_) | Part::Whole);
+        if needs.iter().any(lacks) { self.previous.clone() } else { self.digest(needs, replaces) }
     }
 
-    /// A digest of everything that the pods have to be replaced for; none when there is no such thing.
+    /// All that the workload is made from besides its own spec: the checksum of its pods, and a digest of what children
+    /// are made of.
+    pub(crate) fn referred(&self, needs: &[Need]) -> String {
+        let made_of = self.digest(needs, |part| *part == Part::Content);
+        format!("{}/{}", self.checksum(needs).unwrap_or_default(), made_of.unwrap_or_default())
+    }
+
+    /// The checksum in what [`Self::referred`] gave once.
+    pub(crate) fn checksum_in(referred: &str) -> Option<String> {
+        referred.split('/').next().filter(|checksum| !checksum.is_empty()).map(str::to_owned)
+    }
+
+    /// A digest of everything that is used in such a way; none when there is no such thing.
     ///
     /// A Secret's uid is in it: it is known only to those who may read the Secret, so that nobody can try out passwords
     /// against the digest, which everyone who may look at pods can read.
-    fn digest(&self, needs: &[Need]) -> Option<String> {
+    fn digest(&self, needs: &[Need], counts: impl Fn(&Part) -> bool) -> Option<String> {
         let mut digest = Sha256::new();
         let mut any = false;
         let mut add = |bytes: &[u8]| {
             digest.update(bytes.len().to_be_bytes());
             digest.update(bytes);
         };
-        for need in needs {
+        for need in needs.iter().filter(|need| counts(&need.part)) {
             let Reference { thing, name, .. } = &need.reference;
             let content = self.contents.get(&need.reference);
             let data = content.map(|content| &content.data);
             let values: Vec<(&String, Option<&Vec<u8>>)> = match &need.part {
-                Part::Presence | Part::Content => continue,
+                Part::Presence => continue,
                 Part::Keys(keys) => {
                     keys.iter().map(|key| (key, data.and_then(|data| data.get(key)))).collect()
                 }
-                Part::Whole => data.into_iter().flatten().map(|(key, value)| (key, Some(value))).collect(),
+                Part::Content | Part::Whole => {
+                    data.into_iter().flatten().map(|(key, value)| (key, Some(value))).collect()
+                }
             };
             any = true;
             add(name.as_bytes());

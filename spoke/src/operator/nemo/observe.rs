@@ -79,7 +79,7 @@ pub(super) async fn observe(
 fn previous(deployment: &DynamicObject) -> Option<String> {
     let on_pods = &deployment.data["spec"]["template"]["metadata"]["annotations"][CHECKSUM];
     let record = deployment.metadata.annotations.as_ref().and_then(|all| all.get(RECORD));
-    let noted = || Some(Record::read(record)?.inputs.content()?.to_owned());
+    let noted = || Found::checksum_in(Record::read(record)?.inputs.content()?);
     on_pods.as_str().map(str::to_owned).or_else(noted)
 }
 

@@ -73,3 +73,17 @@ fn what_is_missing_is_named_once_with_its_field() {
         ["key password of Secret pg (spec.a)", "ConfigMap models (spec.c)", "Service milvus (spec.d)"];
     assert_eq!(here.missing(&needs), expected);
 }
+
+#[test]
+fn all_that_a_workload_is_made_from_is_referred_to() {
+    let needs = needs();
+    let known = here("word", "rails", "models");
+    let referred = known.referred(&needs);
+    for changed in
+        [here("other", "rails", "models"), here("word", "other", "models"), here("word", "rails", "other")]
+    {
+        assert_ne!(changed.referred(&needs), referred);
+    }
+    assert_eq!(Found::checksum_in(&referred), known.checksum(&needs));
+    assert_eq!(Found::checksum_in(&Found::default().referred(&[])), None);
+}

@@ -224,7 +224,7 @@ mod tests {
 
     use super::*;
 
-    fn placement(more: Value) -> Value {
+    fn placement(more: &Value) -> Value {
         let mut placement = json!({"resourceSelectors": [{"kind": "NIMService", "name": "chat"}]});
         placement.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         json!({"placement": placement})
@@ -273,7 +273,7 @@ mod tests {
                 "failover": {"onUnreachable": "Replace", "lostAfter": "5m"},
             }),
         ] {
-            assert_eq!(check(&placement(more)), Ok(()));
+            assert_eq!(check(&placement(&more)), Ok(()));
         }
         assert_eq!(check(&json!({"placementName": "chat"})), Ok(()));
     }
@@ -312,7 +312,7 @@ mod tests {
                 ["jsonPatch[0]", "/spec/scale is the scheduler's: use replicaScheduling"],
             ),
         ] {
-            let refused = check(&placement(more)).unwrap_err();
+            let refused = check(&placement(&more)).unwrap_err();
             assert!(words.iter().all(|word| refused.contains(word)), "{words:?} are not in {refused}");
         }
         let refused = check(&json!({"placement": {}})).unwrap_err();

@@ -25,7 +25,7 @@ pub(crate) fn fleet(clusters: usize) -> Fleet {
     for index in 0..clusters {
         let cluster = mix::name(index);
         let mut labels = vec![("serial".to_owned(), index.to_string())];
-        labels.extend((0..7).map(|bit| (format!("bit{bit}"), (index * 7919 >> bit & 1).to_string())));
+        labels.extend((0..7).map(|bit| (format!("bit{bit}"), ((index * 7919) >> bit & 1).to_string())));
         let admin = Admin { labels: labels.into_iter().collect(), accepted: true, ..Admin::default() };
         fleet.apply(FleetEvent::Admin { cluster: cluster.clone(), admin });
         fleet.apply(FleetEvent::Connected {

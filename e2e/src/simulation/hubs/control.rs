@@ -244,7 +244,7 @@ impl HubSite {
                     object: one.identity.clone(),
                     generation: one.generation,
                     hash: payload.hash,
-                    payload: payload.bytes.into(),
+                    payload: payload.bytes,
                     gang: None,
                 };
                 process.fleetbox.set_desired(&chosen.cluster, desired);

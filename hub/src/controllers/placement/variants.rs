@@ -180,7 +180,7 @@ mod tests {
         resolve::read(&key(), &serde_json::from_value::<Vec<ClusterOverride>>(all).unwrap()).unwrap()
     }
 
-    fn made(operations: Value) -> Result<Need, String> {
+    fn made(operations: &Value) -> Result<Need, String> {
         let overrides = read(json!([{"clusterNames": ["west"], "jsonPatch": operations}]));
         let (object, clusters) = (service(), [cluster("east"), cluster("west")]);
         let plain = need(&object, None).unwrap();
@@ -195,22 +195,22 @@ mod tests {
     #[test]
     fn whatever_decides_where_an_object_can_run_is_read_after_its_overrides() {
         let gpu =
-            made(json!([{"op": "replace", "path": "/spec/resources/limits/nvidia.com~1gpu", "value": 3}]));
+            made(&json!([{"op": "replace", "path": "/spec/resources/limits/nvidia.com~1gpu", "value": 3}]));
         assert_eq!(gpu.unwrap().gpu.unwrap().total(), 3);
         let nodes = made(
-            json!([{"op": "add", "path": "/spec/multiNode", "value": {"parallelism": {"pipeline": 4}}}]),
+            &json!([{"op": "add", "path": "/spec/multiNode", "value": {"parallelism": {"pipeline": 4}}}]),
         );
         assert_eq!(nodes.unwrap().gpu.unwrap().pods, 4);
         let class =
-            made(json!([{"op": "replace", "path": "/spec/storage/pvc/storageClass", "value": "slow"}]));
+            made(&json!([{"op": "replace", "path": "/spec/storage/pvc/storageClass", "value": "slow"}]));
         assert_eq!(class.unwrap().claims[0].class.as_deref(), Some("slow"));
-        let product = made(json!([
+        let product = made(&json!([
             {"op": "add", "path": "/spec/nodeSelector/nvidia.com~1gpu.product", "value": "NVIDIA-L40S"},
         ]));
         assert_eq!(product.unwrap().kind.products, [["NVIDIA-L40S"]]);
-        let kserve = made(json!([{"op": "add", "path": "/spec/inferencePlatform", "value": "kserve"}]));
+        let kserve = made(&json!([{"op": "add", "path": "/spec/inferencePlatform", "value": "kserve"}]));
         assert!(kserve.unwrap().platforms.contains("kserve"));
-        let whole = made(json!([{"op": "add", "path": "/spec/env", "value": []}]));
+        let whole = made(&json!([{"op": "add", "path": "/spec/env", "value": []}]));
         assert_eq!(whole.unwrap(), need(&service(), None).unwrap());
     }
 
@@ -230,7 +230,7 @@ mod tests {
                 ["spec.replicas of NIMService llm", "is the scheduler's: use replicaScheduling"],
             ),
         ] {
-            let fault = made(operations).unwrap_err();
+            let fault = made(&operations).unwrap_err();
             assert!(words.iter().all(|word| fault.contains(word)) && fault.contains("west"), "{fault}");
         }
     }

@@ -75,7 +75,9 @@ proptest! {
         let mut fleet = Fleet::default();
         for (index, (nodes, small)) in drawn.iter().enumerate() {
             let mut blocks = std::collections::BTreeMap::new();
-            nodes.iter().for_each(|free| *blocks.entry(*free).or_insert(0u32) += 1);
+            for free in nodes {
+                *blocks.entry(*free).or_insert(0u32) += 1;
+            }
             let blocks: Vec<_> = blocks.into_iter().collect();
             let product = if *small { L40S } else { H100 };
             fleet = fleet.joined(&format!("c{index}"), vec![pool(product, 46_068, &blocks, 8)]);

@@ -114,10 +114,11 @@ fn is_within(rule: &Value, granted: &Value) -> bool {
         let granted = words(granted, field);
         words(rule, field).iter().all(|word| granted.contains(word))
     };
-    // No names are all names.
-    let (named, allowed) = (words(rule, "resourceNames"), words(granted, "resourceNames"));
-    let names = allowed.is_empty() || !named.is_empty() && named.iter().all(|name| allowed.contains(name));
-    names && ["apiGroups", "resources", "verbs", "nonResourceURLs"].into_iter().all(covered)
+    // A rule without names is for all of them.
+    let (asked, allowed) = (words(rule, "resourceNames"), words(granted, "resourceNames"));
+    let has_names =
+        allowed.is_empty() || !asked.is_empty() && asked.iter().all(|name| allowed.contains(name));
+    has_names && ["apiGroups", "resources", "verbs", "nonResourceURLs"].into_iter().all(covered)
 }
 
 #[cfg(test)]

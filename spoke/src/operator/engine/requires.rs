@@ -17,7 +17,9 @@ pub(super) fn references(kind: ChildKind, body: &Value) -> Vec<Required> {
         kind if runs_pods(kind) => of_pods(&body["spec"], &mut found),
         ChildKind::RoleBinding => {
             named(&body["roleRef"], &mut found);
-            items(&body["subjects"]).iter().for_each(|subject| named(subject, &mut found));
+            for subject in items(&body["subjects"]) {
+                named(subject, &mut found);
+            }
         }
         ChildKind::HorizontalPodAutoscaler => named(&body["spec"]["scaleTargetRef"], &mut found),
         ChildKind::Ingress | ChildKind::HttpRoute | ChildKind::GrpcRoute | ChildKind::InferencePool => {
@@ -101,7 +103,8 @@ fn of_routes(value: &Value, found: &mut BTreeSet<Required>) {
             for (key, value) in fields {
                 match key.as_str() {
                     "service" => {
-                        found.extend(value["name"].as_str().map(|name| (ChildKind::Service, name.to_owned())))
+                        found
+                            .extend(value["name"].as_str().map(|name| (ChildKind::Service, name.to_owned())));
                     }
                     "backendRefs" => items(value).iter().for_each(|backend| backed(backend, found)),
                     "endpointPickerRef" => backed(value, found),

@@ -109,14 +109,12 @@ pub(crate) enum Choice {
 /// Chooses for a workload that is there.
 pub(crate) fn choose(record: Option<&Record>, inputs: &Inputs, rendered: &Value, running: bool) -> Choice {
     match record {
-        _ if !running => Choice::Rendered,
-        None if inputs.unreported => Choice::Rendered,
-        None => Choice::Ours,
-        Some(record) if record.rendered == digest(rendered) => {
+        None if running && !inputs.unreported => Choice::Ours,
+        Some(record) if running && record.rendered == digest(rendered) => {
             record.kept.clone().map_or(Choice::Rendered, Choice::Kept)
         }
-        Some(record) if !inputs.are(&record.inputs) => Choice::Rendered,
-        Some(_) => Choice::Ours,
+        Some(record) if running && inputs.are(&record.inputs) => Choice::Ours,
+        _ => Choice::Rendered,
     }
 }
 

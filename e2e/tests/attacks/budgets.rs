@@ -28,7 +28,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const NAMESPACE: &str = "budgets";
 const HOSTILE: &str = "mallory";
 /// Model caches that are placed in the hostile cluster, and of whose status it says as much as one message takes.

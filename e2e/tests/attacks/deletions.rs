@@ -10,7 +10,7 @@ use e2e::objects;
 use futures::future::try_join_all;
 use serde_json::json;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const NAMESPACE: &str = "guarded";
 const PLACEMENT: &str = "all";
 /// More than may go within ten minutes from a cluster that holds so few.

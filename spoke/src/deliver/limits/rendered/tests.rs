@@ -170,7 +170,7 @@ fn every_recording_is_known_to_its_last_leaf() {
         let pairs = pairs.filter_map(|asked| limits.fault(&asked, &Made::default()));
         faults.extend(pairs.map(|fault| format!("{path}: {kind} {fault}")));
     }
-    assert!(faults.is_empty(), "{:#?}", faults);
+    assert!(faults.is_empty(), "{faults:#?}");
 }
 
 #[test]

@@ -48,6 +48,18 @@ async fn two_hundred_services_become_ready_and_quiet() -> Result<(), Failure> {
     let asked = ours(since).filter(|one| one.verb != "watch").count();
     assert!(asked <= 12 * SERVICES as usize, "{asked} requests for {SERVICES} services until Ready");
 
+    // Endpoints are asked in the background, a few at a time; what they answer is the last that is written.
+    site.eventually("every endpoint has answered", READY_WITHIN, || async {
+        let all = objects::list(site.cluster(), "NIMService", NAMESPACE).await?;
+        let answered = all.iter().filter(|one| objects::condition(one, "ModelReachable").is_some()).count();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        if answered == SERVICES as usize {
+            Ok(())
+        } else {
+            Err(Failure::new(format!("{answered} have answered")))
+        }
+    })
+    .await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let since = Timestamp::now();
     tokio::time::sleep(QUIET).await;

@@ -142,6 +142,18 @@ async fn a_limit_that_was_narrowed_keeps_what_runs_where_it_runs() -> Result<(),
     objects::expect(&local, "PolicyDenied", "True")?;
     objects::expect(&local, "Ready", "True")?;
 
+    // It is scaled, and healed.
+    objects::patch(hub, "NIMService", sample::NAMESPACE, NAME, json!({"spec": {"replicas": 2}})).await?;
+    let scaled = || async {
+        match &deployment().await?["spec"]["replicas"] {
+            found if *found == 2 => Ok(()),
+            found => Err(Failure::new(format!("it has {found}"))),
+        }
+    };
+    fleet.eventually("it is scaled", SOON, scaled).await?;
+    objects::patch(east, "Deployment", sample::NAMESPACE, NAME, json!({"spec": {"replicas": 1}})).await?;
+    fleet.eventually("it is healed", SOON, scaled).await?;
+
     // A new template is refused, and nothing is moved.
     let template = json!({"spec": {"env": [{"name": "STEP", "value": "2"}]}});
     objects::patch(hub, "NIMService", sample::NAMESPACE, NAME, template).await?;

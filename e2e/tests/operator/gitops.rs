@@ -9,7 +9,7 @@ use e2e::site::{IDENTITY, Site};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::service::{NAMESPACE, SOON, ready, service};
+use crate::service::{NAMESPACE, SOON, apply, ready, service};
 
 /// How often the status of an autoscaler changes in the test.
 const STATUS_CHANGES: u32 = 10;
@@ -140,4 +140,23 @@ async fn an_autoscaler_whose_status_changes_is_left_alone() -> Result<(), Failur
         if text.contains("9Gi") { Err(Failure::new(text)) } else { Ok(()) }
     })
     .await
+}
+
+#[tokio::test]
+async fn an_operator_that_starts_again_writes_nothing() -> Result<(), Failure> {
+    let site = Site::new().gpus(H100, 8, 1).audited().start().await?;
+    apply(&site, "steady", json!({})).await?;
+    ready(&site, "steady").await?;
+    site.eventually("its endpoint has answered", SOON, || async {
+        let found = objects::get(site.cluster(), "NIMService", NAMESPACE, "steady").await?;
+        objects::condition(&found, "ModelReachable").map(drop).ok_or_else(|| Failure::new("not yet"))
+    })
+    .await?;
+    site.operator().kill();
+    let since = Timestamp::now();
+    site.start_operator().await?;
+    tokio::time::sleep(QUIET).await;
+    let writes = site.cluster().audit().writes_by(IDENTITY, since);
+    assert!(writes.is_empty(), "{writes:?}");
+    Ok(())
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::child::{Child, ChildKind, DESIRED_HASH, Owner};
 use super::compare::holds;
+use super::template;
 
 /// Fields that scale a workload; another value is no new template.
 const SCALE: &[&str] = &[
@@ -100,14 +101,20 @@ fn is_owned(candidate: &Candidate<'_>, owner: &Owner) -> bool {
 /// Whether a child is there as it was rendered before, changes of its scale and edits of others aside.
 fn is_unchanged(candidate: &Candidate<'_>, owner: &Owner) -> bool {
     let Some(live) = candidate.live.as_deref().filter(|_| is_owned(candidate, owner)) else { return false };
-    let stamped = candidate.child.stamped(owner);
+    let (kind, body) = (candidate.child.kind, &candidate.child.body);
     let hash = live.metadata.annotations.as_ref().and_then(|all| all.get(DESIRED_HASH));
-    hash == Some(&stamped.hash)
-        || serde_json::to_value(live).is_ok_and(|live| holds(&template(&candidate.child.body), &live))
+    if hash == Some(&candidate.child.stamped(owner).hash) {
+        return true;
+    }
+    let mut rest = unscaled(body);
+    if template::is_recorded(kind, body, live) {
+        template::put(kind, &mut rest, Value::Null);
+    }
+    serde_json::to_value(live).is_ok_and(|live| holds(&rest, &live))
 }
 
 /// The body without what scales it.
-fn template(body: &Value) -> Value {
+fn unscaled(body: &Value) -> Value {
     let mut body = body.clone();
     for pointer in SCALE {
         if let Some((parent, field)) = pointer.rsplit_once('/')
@@ -121,6 +128,7 @@ fn template(body: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use kube::ResourceExt;
     use serde_json::json;
 
     use super::super::child::Keep;
@@ -167,11 +175,26 @@ mod tests {
         let mut drifted = (*ran).clone();
         drifted.data["spec"]["template"]["spec"]["containers"][0]["image"] = json!("edited");
         let stranger = written(&deployment("a", 1), &Owner { uid: "other".into(), ..owner() });
+        // A workload bears the record of its template, so its hash is another than that of what is rendered.
+        let record = |image: &str| {
+            let rendered = template::of(ChildKind::Deployment, &deployment(image, 1).body).unwrap();
+            let inputs = template::Inputs::default();
+            template::Record { inputs, rendered: template::digest(&rendered), kept: None, hash: None }.text()
+        };
+        let recorded = |image: &str| {
+            let mut live = drifted.clone();
+            let marks = [(template::RECORD, record(image)), (DESIRED_HASH, "other".to_owned())];
+            live.annotations_mut().extend(marks.map(|(key, value)| (key.to_owned(), value)));
+            Arc::new(live)
+        };
+        let (kept, changed) = (recorded("a"), recorded("b"));
         for (case, child, live, goes_on) in [
             ("as it is", deployment("a", 1), Some(ran.clone()), true),
             ("scaled", deployment("a", 3), Some(ran.clone()), true),
             ("edited by others", deployment("a", 1), Some(Arc::new(drifted)), true),
             ("a new template", deployment("b", 1), Some(ran), false),
+            ("recorded, edited and scaled", deployment("a", 3), Some(kept), true),
+            ("recorded of another template", deployment("a", 3), Some(changed), false),
             ("not there", deployment("a", 1), None, false),
             ("somebody else's", deployment("a", 1), Some(stranger), false),
         ] {

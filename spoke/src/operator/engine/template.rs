@@ -118,6 +118,13 @@ pub(crate) fn choose(record: Option<&Record>, inputs: &Inputs, rendered: &Value,
     }
 }
 
+/// Whether a workload bears the record of just this template: it is rendered as it was before, whatever runs instead.
+pub(crate) fn is_recorded(kind: ChildKind, body: &Value, live: &DynamicObject) -> bool {
+    let record = || Record::read(live.metadata.annotations.as_ref()?.get(RECORD));
+    bears_record(kind)
+        && of(kind, body).zip(record()).is_some_and(|(rendered, record)| record.rendered == digest(&rendered))
+}
+
 /// How a template that is kept is recorded. On a workload it stands as it is, so that edits can be put back. A NIM object
 /// bears no more than a digest: a hub may write there, and what it writes must never become a template.
 pub(crate) fn note(kind: ChildKind, template: &Value) -> Value {

@@ -1,7 +1,7 @@
 //! Watches: each keeps a cache and tells which NIM objects a change concerns.
 
 use futures::StreamExt;
-use kube::core::{ApiResource, DynamicObject};
+use kube::core::{ApiResource, DynamicObject, TypeMeta};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher as watch_objects;
@@ -63,7 +63,11 @@ impl Watch {
         let api: Api<DynamicObject> = Api::all_with(client, &self.cache.resource);
         let config = watcher::Config { label_selector: self.selector.clone(), ..watcher::Config::default() };
         let mut events = crate::watch::paced(watch_objects(api, config)).boxed();
-        let kind = self.cache.resource.kind.clone();
+        let types = TypeMeta {
+            api_version: self.cache.resource.api_version.clone(),
+            kind: self.cache.resource.kind.clone(),
+        };
+        let kind = types.kind.clone();
         let mut failing = false;
         while let Some(next) = events.next().await {
             match next {
@@ -71,6 +75,8 @@ impl Watch {
                     failing = false;
                     let packed = self.packed;
                     let event = event.modify(|object| {
+                        // The items of a list do not say their kind, and a child is compared with all that it is.
+                        object.types.get_or_insert_with(|| types.clone());
                         trim(object);
                         if packed {
                             pack(object);

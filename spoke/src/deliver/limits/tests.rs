@@ -1,5 +1,7 @@
 //! Nothing that a limit is about stands anywhere unseen; NVIDIA's samples pass; every denial says what and whom to ask.
 
+use std::path::PathBuf;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
@@ -407,21 +409,25 @@ fn security_contexts_may_take_rights_away_but_not_add_any() {
     }
 }
 
-/// The manifests below a folder of NVIDIA's samples, by path.
-fn samples(folder: &str) -> Vec<(String, Value)> {
-    let mut found = Vec::new();
-    let mut folders = vec![std::path::PathBuf::from("../e2e/fixtures/nvidia").join(folder)];
+/// All files below a folder, whatever their order.
+pub(super) fn files_below(folder: PathBuf) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).unwrap();
-            let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
-            found.extend(objects.into_iter().map(|object| (path.display().to_string(), object)));
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
         }
+    }
+    found
+}
+
+/// The manifests below a folder of NVIDIA's samples, by path.
+fn samples(folder: &str) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    for path in files_below(PathBuf::from("../e2e/fixtures/nvidia").join(folder)) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+        found.extend(objects.into_iter().map(|object| (path.display().to_string(), object)));
     }
     found
 }

@@ -260,27 +260,32 @@ pub(crate) struct Notice {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn subject(status: Value) -> Subject {
+    /// An object that was seen long ago and has no status yet, 100 s after the epoch.
+    pub(crate) fn subject_of(kind: &str, namespace: &str, name: &str, generation: i64) -> Subject {
         let owner = Owner {
-            api_version: "apps.nvidia.com/v1alpha1".into(),
-            kind: "NIMCache".into(),
-            namespace: "ns".into(),
-            name: "n".into(),
-            uid: "u".into(),
-            generation: 2,
+            api_version: format!("{GROUP}/{VERSION}"),
+            kind: kind.into(),
+            namespace: namespace.into(),
+            name: name.into(),
+            uid: "u1".into(),
+            generation,
         };
         Subject {
             owner,
-            status,
+            status: Value::Null,
             annotations: BTreeMap::new(),
             known_for: Duration::MAX,
-            now: Timestamp::UNIX_EPOCH,
+            now: Timestamp::from_second(100).unwrap(),
         }
+    }
+
+    fn subject(status: Value) -> Subject {
+        Subject { status, now: Timestamp::UNIX_EPOCH, ..subject_of("NIMCache", "ns", "n", 2) }
     }
 
     #[test]

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::need::Content;
 use super::*;
-use crate::operator::engine::child::Owner;
 use crate::operator::engine::condition::Conditions;
+use crate::operator::engine::kind::tests::subject_of;
 use crate::operator::nemoguardrail::Guardrails;
 use crate::operator::references::{Reference, Thing};
 
@@ -24,22 +24,7 @@ pub(crate) fn sample<S: NemoService>(yaml: &str) -> S::Object {
 }
 
 pub(crate) fn subject<S: NemoService>(name: &str) -> Subject {
-    let owner = Owner {
-        api_version: "apps.nvidia.com/v1alpha1".into(),
-        kind: S::KIND.into(),
-        namespace: "nemo".into(),
-        name: name.into(),
-        uid: "u1".into(),
-        generation: 3,
-    };
-    let now = jiff::Timestamp::from_second(100).unwrap();
-    Subject {
-        owner,
-        status: Value::Null,
-        annotations: BTreeMap::new(),
-        known_for: std::time::Duration::MAX,
-        now,
-    }
+    subject_of(S::KIND, "nemo", name, 3)
 }
 
 /// Kind and name of something, and its keys with their values.

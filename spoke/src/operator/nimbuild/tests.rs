@@ -1,7 +1,6 @@
 //! What a NIMBuild becomes, stage by stage.
 #![allow(clippy::needless_pass_by_value, reason = "literals are handed over as they are written")]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crds::nim::NIMCache;
@@ -9,19 +8,10 @@ use serde_json::{Value, json};
 
 use super::observe::CacheView;
 use super::*;
-use crate::operator::engine::child::Owner;
+use crate::operator::engine::kind::tests::subject_of;
 
 fn subject(status: Value) -> Subject {
-    let owner = Owner {
-        api_version: "apps.nvidia.com/v1alpha1".into(),
-        kind: "NIMBuild".into(),
-        namespace: "models".into(),
-        name: "b".into(),
-        uid: "u1".into(),
-        generation: 1,
-    };
-    let now = jiff::Timestamp::from_second(100).unwrap();
-    Subject { owner, status, annotations: BTreeMap::new(), known_for: std::time::Duration::MAX, now }
+    Subject { status, ..subject_of("NIMBuild", "models", "b", 1) }
 }
 
 fn build(more: Value) -> NIMBuild {

@@ -7,26 +7,14 @@ use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::operator::engine::child::{Child, Keep, Owner};
+use crate::operator::engine::child::{Child, Keep};
 use crate::operator::engine::condition::Conditions;
 use crate::operator::engine::decide::{Decision, Seen, decide, superfluous};
+use crate::operator::engine::kind::tests::subject_of;
 
 fn subject(status: Value) -> Subject {
-    let owner = Owner {
-        api_version: "apps.nvidia.com/v1alpha1".into(),
-        kind: "NIMPipeline".into(),
-        namespace: "models".into(),
-        name: "rag".into(),
-        uid: "u1".into(),
-        generation: 3,
-    };
-    Subject {
-        owner,
-        status,
-        annotations: BTreeMap::new(),
-        known_for: std::time::Duration::MAX,
-        now: jiff::Timestamp::from_second(100_000).unwrap(),
-    }
+    let now = jiff::Timestamp::from_second(100_000).unwrap();
+    Subject { status, now, ..subject_of("NIMPipeline", "models", "rag", 3) }
 }
 
 fn pipeline(services: Value) -> Pipeline {

@@ -11,6 +11,7 @@ use schemars::{JsonSchema, schema_for};
 use serde_json::json;
 
 use super::*;
+use crate::deliver::limits::tests::files_below;
 use crate::deliver::limits::{Limits, Made};
 
 /// The definitions below a type: its own first.
@@ -108,22 +109,12 @@ fn every_rendered_field_has_a_class() {
 /// Every object in the recordings of what is rendered.
 fn recorded() -> Vec<(String, Value)> {
     let mut found = Vec::new();
-    let mut folders = vec![std::path::PathBuf::from("src/operator")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            if path.extension().is_none_or(|end| end != "snap") {
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).unwrap();
-            let text = text.splitn(3, "---\n").last().unwrap_or_default();
-            for value in serde_saphyr::from_multiple::<Value>(text).unwrap_or_default() {
-                objects(&path.display().to_string(), &value, &mut found);
-            }
+    let files = files_below("src/operator".into());
+    for path in files.iter().filter(|path| path.extension().is_some_and(|end| end == "snap")) {
+        let text = std::fs::read_to_string(path).unwrap();
+        let text = text.splitn(3, "---\n").last().unwrap_or_default();
+        for value in serde_saphyr::from_multiple::<Value>(text).unwrap_or_default() {
+            objects(&path.display().to_string(), &value, &mut found);
         }
     }
     found

@@ -4,29 +4,14 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::operator::engine::child::Owner;
+use crate::operator::engine::kind::tests::subject_of;
 
 const PLAIN: Image = Image { native: false, model_free: false };
 const NATIVE: Image = Image { native: true, model_free: false };
 const MODEL_FREE: Image = Image { native: false, model_free: true };
 
 fn subject() -> Subject {
-    let owner = Owner {
-        api_version: "apps.nvidia.com/v1alpha1".into(),
-        kind: "NIMCache".into(),
-        namespace: "models".into(),
-        name: "c".into(),
-        uid: "u1".into(),
-        generation: 7,
-    };
-    let now = jiff::Timestamp::UNIX_EPOCH;
-    Subject {
-        owner,
-        status: Value::Null,
-        annotations: BTreeMap::new(),
-        known_for: std::time::Duration::MAX,
-        now,
-    }
+    Subject { now: jiff::Timestamp::UNIX_EPOCH, ..subject_of("NIMCache", "models", "c", 7) }
 }
 
 fn ngc(more: Value) -> Value {

@@ -1,35 +1,17 @@
 //! What a NIMService becomes on KServe, and what it says of it.
 #![allow(clippy::needless_pass_by_value, reason = "literals are handed over as they are written")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::json;
 
 use super::*;
 use crate::operator::cluster::{ClusterFacts, Platform};
-use crate::operator::engine::child::{Child, Owner};
+use crate::operator::engine::child::Child;
 use crate::operator::engine::kind::{Kind, Outcome};
 use crate::operator::nimservice::NimServices;
 use crate::operator::nimservice::scene::Refs;
-
-fn subject() -> Subject {
-    let owner = Owner {
-        api_version: "apps.nvidia.com/v1alpha1".into(),
-        kind: "NIMService".into(),
-        namespace: "models".into(),
-        name: "llama".into(),
-        uid: "u1".into(),
-        generation: 3,
-    };
-    let now = jiff::Timestamp::from_second(100).unwrap();
-    Subject {
-        owner,
-        status: Value::Null,
-        annotations: BTreeMap::new(),
-        known_for: std::time::Duration::MAX,
-        now,
-    }
-}
+use crate::operator::nimservice::tests::subject;
 
 /// A NIMService on KServe, changed by merging `patch` into its spec.
 fn service(patch: &Value) -> NIMService {

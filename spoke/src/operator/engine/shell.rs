@@ -170,8 +170,8 @@ impl<K: Kind> Shell<K> {
                     let unwritten = self.publish(object, &subject, &Report::held(&subject, &why)).await?;
                     return Ok(Next { ending: Ending::Done, after: unwritten });
                 }
-                if !others.iter().any(|one| one == ORPHANS) && !self.left_behind(&subject.owner).await? {
-                    self.clear_shared(&key.0).await;
+                if !others.iter().any(|one| one == ORPHANS) {
+                    self.clear_shared(&subject.owner).await;
                 }
             }
             self.pace.forget(&key);
@@ -343,9 +343,6 @@ impl<K: Kind> Shell<K> {
     /// Whether the deletion of `owner` orphaned its children. The garbage collector removes the finalizer `orphan` once
     /// no child names the owner, so a later turn can tell it from a live child alone.
     async fn left_behind(&self, owner: &Owner) -> Result<bool, CallError> {
-        if K::SHARED.is_empty() {
-            return Ok(false);
-        }
         for cache in self.world.children.values() {
             for child in cache.of_namespace(&owner.namespace, |child| own::was_of(owner, child)) {
                 let name = child.metadata.name.as_deref().unwrap_or_default();
@@ -359,12 +356,25 @@ impl<K: Kind> Shell<K> {
         Ok(false)
     }
 
-    /// Removes what the objects of a namespace share when none of them stays. It never holds up a deletion.
-    async fn clear_shared(&self, namespace: &str) {
+    /// Removes what the objects of a namespace share when none of them stays and the last one, `owner`, leaves no children
+    /// behind. It never holds up a deletion.
+    async fn clear_shared(&self, owner: &Owner) {
+        if K::SHARED.is_empty() {
+            return;
+        }
+        let namespace = &owner.namespace;
         let stays = |object: &DynamicObject| object.metadata.deletion_timestamp.is_none();
         let cache = self.world.subjects.get(K::KIND);
         if cache.is_none_or(|cache| !cache.of_namespace(namespace, stays).is_empty()) {
             return;
+        }
+        match self.left_behind(owner).await {
+            Ok(false) => {}
+            Ok(true) => return,
+            Err(error) => {
+                tracing::warn!(%error, namespace, "left behind");
+                return;
+            }
         }
         for (kind, name) in K::SHARED {
             let Some(live) = self.world.child(*kind, namespace, name) else { continue };

@@ -250,7 +250,7 @@ impl Applier<'_> {
     /// Whether the object may use one that was found under the name of its own. What a hub delivered uses what it made
     /// itself and what came with a hub, never the data of others.
     fn is_usable(&self, live: &DynamicObject) -> bool {
-        let maker = controller(live).filter(|owner| owner.api_version.starts_with(GROUP));
+        let maker = controller(&live.metadata).filter(|owner| owner.api_version.starts_with(GROUP));
         let of_a_hub = maker.is_some_and(|owner| {
             let maker = self.world.subjects.get(owner.kind.as_str());
             let maker = maker.and_then(|cache| cache.get(&self.owner.namespace, &owner.name));

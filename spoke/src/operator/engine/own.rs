@@ -2,7 +2,7 @@
 //! our marks, or somebody else's. Pure.
 
 use crds::marks::DELIVERED_LABEL;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::core::DynamicObject;
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ pub(crate) enum Ownership {
 
 /// Tells whose `live` is.
 pub(crate) fn ownership(child: &Child, owner: &Owner, live: &DynamicObject) -> Ownership {
-    match controller(live) {
+    match controller(&live.metadata) {
         Some(found) if child.keep != Keep::Shared && found.uid == owner.uid => Ownership::Own,
         Some(found) if child.keep != Keep::Shared && is_predecessor(found, owner) => Ownership::Predecessor,
         Some(found) => {
@@ -44,9 +44,21 @@ pub(crate) fn ownership(child: &Child, owner: &Owner, live: &DynamicObject) -> O
     }
 }
 
+/// Whether `live` is a child that `owner` has, or had until the garbage collector removed its owner reference.
+pub(crate) fn was_of(owner: &Owner, live: &DynamicObject) -> bool {
+    let label = |key| live.metadata.labels.as_ref()?.get(key);
+    controller(&live.metadata).map_or_else(
+        || {
+            label(MANAGED_BY.0).is_some_and(|found| found == MANAGED_BY.1)
+                && label("app.kubernetes.io/name") == Some(&owner.name)
+        },
+        |found| found.uid == owner.uid,
+    )
+}
+
 /// The controller of an object.
-pub(crate) fn controller(live: &DynamicObject) -> Option<&OwnerReference> {
-    live.metadata.owner_references.iter().flatten().find(|reference| reference.controller == Some(true))
+pub(crate) fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+    metadata.owner_references.iter().flatten().find(|reference| reference.controller == Some(true))
 }
 
 fn is_predecessor(found: &OwnerReference, owner: &Owner) -> bool {

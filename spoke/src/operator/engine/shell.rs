@@ -29,7 +29,7 @@ use super::template::{Inputs, RECORD};
 use super::turns::{Turn, Turns};
 use super::wake::{ObjectKey, Queue};
 use super::world::World;
-use super::{origin, pod_security};
+use super::{origin, own, pod_security};
 use crate::operator::rival::Rival;
 
 /// Objects of one kind worked on at the same time. Twice as many take 4 MiB more and win nothing: the API server is busy.
@@ -170,7 +170,7 @@ impl<K: Kind> Shell<K> {
                     let unwritten = self.publish(object, &subject, &Report::held(&subject, &why)).await?;
                     return Ok(Next { ending: Ending::Done, after: unwritten });
                 }
-                if !others.iter().any(|one| one == ORPHANS) {
+                if !others.iter().any(|one| one == ORPHANS) && !self.left_behind(&subject.owner).await? {
                     self.clear_shared(&key.0).await;
                 }
             }
@@ -334,6 +334,25 @@ impl<K: Kind> Shell<K> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the deletion of `owner` orphaned its children. The garbage collector removes the finalizer `orphan` once
+    /// no child names the owner, so a later turn can tell it from a live child alone.
+    async fn left_behind(&self, owner: &Owner) -> Result<bool, CallError> {
+        if K::SHARED.is_empty() {
+            return Ok(false);
+        }
+        for cache in self.world.children.values() {
+            for child in cache.of_namespace(&owner.namespace, |child| own::was_of(owner, child)) {
+                let name = child.metadata.name.as_deref().unwrap_or_default();
+                let api = self.world.api(&owner.namespace, &cache.resource);
+                let what = || format!("read {} {name}", cache.resource.kind);
+                if let Some(live) = call_opt(what, api.get_metadata(name)).await? {
+                    return Ok(own::controller(&live.metadata).is_none());
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Removes what the objects of a namespace share when none of them stays. It never holds up a deletion.

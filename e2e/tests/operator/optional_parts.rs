@@ -46,8 +46,14 @@ async fn each_optional_part_goes_when_it_is_switched_off() -> Result<(), Failure
     for (kind, name) in parts {
         gone(&site, kind, name).await?;
     }
-    let found = ready(&site, "full").await?;
-    assert_eq!(found["status"]["availableReplicas"], 1, "replicas are the spec's again");
+    site.eventually("replicas are the spec's again", crate::service::SOON, || async {
+        let found = ready(&site, "full").await?;
+        match &found["status"]["availableReplicas"] {
+            available if *available == 1 => Ok(()),
+            available => Err(Failure::new(format!("{available} replicas are available"))),
+        }
+    })
+    .await?;
 
     let ingress = json!({"hostDomainName": "example.com", "ingress": {"ingressClass": "nginx"}});
     apply(&site, "full", json!({"expose": {"service": port, "router": ingress}})).await?;

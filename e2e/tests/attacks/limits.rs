@@ -1,5 +1,6 @@
 //! Limits of the cluster's owner against delivered objects and the children rendered from them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use e2e::cluster::Cluster;
@@ -11,6 +12,8 @@ use serde_json::{Value, json};
 
 /// A change on the hub is seen everywhere well within this time.
 const SOON: Duration = Duration::from_mins(1);
+/// Dozens of samples on a busy machine.
+const ALL_SAMPLES: Duration = Duration::from_mins(4);
 
 fn service(namespace: &str, name: &str, more: &Value) -> Value {
     let mut object = json!({
@@ -106,6 +109,86 @@ async fn nothing_reaches_beyond_the_limits_by_what_is_delivered_or_rendered() ->
     objects::apply(east, &own.to_string()).await?;
     let shows = || async { objects::get(east, "Deployment", sample::NAMESPACE, "own").await.map(drop) };
     fleet.eventually("an object of the cluster's people runs", SOON, shows).await
+}
+
+/// The manifests of NVIDIA's samples of NIM that the defaults take.
+fn manifests() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/nvidia/nim"));
+    let mut folders = vec![root];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Drops nulls, as kubectl does.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// What NVIDIA's definitions say of samples that they refuse.
+const REFUSED_BY_DEFINITION: [&str; 2] = ["cannot be set when", "unknown field \"spec.router\""];
+
+#[tokio::test]
+async fn each_nim_sample_of_nvidias_is_rendered_within_the_default_limits() -> Result<(), Failure> {
+    let fleet = Fleet::new().cluster("east").gpus(H100, 8, 1).start().await?;
+    let east = fleet.cluster("east")?.cluster();
+    let (mut applied, mut refused) = (Vec::new(), Vec::new());
+    for (number, path) in manifests().iter().enumerate() {
+        let namespace = format!("sample-{number}");
+        east.kubectl(&["create", "namespace", &namespace], None).await?;
+        for mut object in serde_saphyr::from_multiple::<Value>(&std::fs::read_to_string(path)?)? {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            if !text(&object["apiVersion"]).starts_with("apps.nvidia.com") {
+                continue;
+            }
+            drop_nulls(&mut object);
+            object["metadata"]["namespace"] = json!(namespace);
+            // As a hub delivers it.
+            object["metadata"]["labels"]["nimfleet.io/delivered"] = json!("true");
+            if let Err(refusal) = objects::apply(east, &object.to_string()).await {
+                let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                refused.push((file, text(&object["kind"]), refusal.to_string()));
+                continue;
+            }
+            applied.push((
+                path.clone(),
+                text(&object["kind"]),
+                namespace.clone(),
+                text(&object["metadata"]["name"]),
+            ));
+        }
+    }
+    assert!(applied.len() > 50, "only {} objects", applied.len());
+    // Definitions of NVIDIA's own refuse these, whoever applies them.
+    let unexpected: Vec<_> = refused
+        .iter()
+        .filter(|(_, _, words)| !REFUSED_BY_DEFINITION.iter().any(|rule| words.contains(rule)))
+        .collect();
+    assert!(unexpected.is_empty(), "{unexpected:#?}");
+    for (path, kind, namespace, name) in &applied {
+        let judged = || async {
+            let found = objects::get(east, kind, namespace, name).await?;
+            let conditions = found["status"]["conditions"].as_array().map_or(0, Vec::len);
+            if conditions == 0 { Err(Failure::new("it has no conditions yet")) } else { Ok(found) }
+        };
+        let found =
+            fleet.eventually(&format!("{kind} {name} of {}", path.display()), ALL_SAMPLES, judged).await?;
+        assert_eq!(objects::condition(&found, "PolicyDenied"), None, "{}", path.display());
+    }
+    Ok(())
 }
 
 async fn limit(fleet: &Fleet, cluster: &str, limits: Value) -> Result<(), Failure> {

@@ -68,6 +68,7 @@ impl Plan {
             .flag("kubeconfig", kubeconfig.display())
             .flag("namespace", NAMESPACE)
             .flag("metrics-addr", admin)
+            .flag("nemo-list-secrets", false)
             .flag("log-format", "text")
             .env("NO_COLOR", "1")
             .env("RUST_LOG", "info");

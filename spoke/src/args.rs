@@ -39,6 +39,15 @@ pub struct Args {
     /// File with the CAs, PEM, that https endpoints of models are known by [default: public ones].
     #[arg(long, env = "NIMFLEET_MODEL_CA", value_name = "FILE")]
     pub model_ca: Option<PathBuf>,
+    /// Whether the role of a NemoEvaluator may list Secrets, as NVIDIA's operator lets it; false leaves it get and create.
+    #[arg(
+        long,
+        env = "NIMFLEET_NEMO_LIST_SECRETS",
+        value_name = "true|false",
+        action = clap::ArgAction::Set,
+        default_value_t = true
+    )]
+    pub nemo_list_secrets: bool,
     /// Run the NIM operator alone, without a hub.
     #[arg(long, env = "NIMFLEET_NO_HUB", conflicts_with_all = ["hub_address", "hub_ca_hash", "hub_token", "cluster_name"])]
     pub no_hub: bool,

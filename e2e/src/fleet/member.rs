@@ -52,6 +52,7 @@ impl Member {
             .flag("namespace", NAMESPACE)
             .flag("mode", mode)
             .flag("metrics-addr", admin)
+            .flag("nemo-list-secrets", false)
             .flag("limits", cluster.folder().join(LIMITS).display())
             .flag("log-format", "text")
             .env("NO_COLOR", "1")

@@ -12,6 +12,7 @@ pub(super) fn settings(args: &Args) -> Settings {
     Settings {
         wait_for_postgres_image: args.wait_for_postgres_image.clone(),
         model_ca: args.model_ca.clone(),
+        nemo_list_secrets: args.nemo_list_secrets,
     }
 }
 

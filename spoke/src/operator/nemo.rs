@@ -30,6 +30,7 @@ use super::engine::world::World;
 use super::microservice::metadata::Map;
 use super::microservice::service::Port;
 use super::microservice::status::{self, Standing};
+use super::settings::Settings;
 use need::{Found, Need};
 use probes::Probes;
 
@@ -68,7 +69,7 @@ pub(crate) trait NemoService: Send + Sync + 'static {
     }
 
     /// What the pods may do, besides what OpenShift makes them ask for.
-    fn rules(_object: &Self::Object) -> Vec<PolicyRule> {
+    fn rules(_object: &Self::Object, _settings: &Settings) -> Vec<PolicyRule> {
         Vec::new()
     }
 

@@ -17,6 +17,7 @@ use super::nemo::pod::{host_ip, mount, secret_key};
 use super::nemo::probes::{Ask, Probes};
 use super::nemo::{NemoService, Plan, Scene, claim, database, dependency, otel};
 use super::references::Thing;
+use super::settings::Settings;
 
 /// The kind NemoCustomizer.
 pub(crate) struct Customizers;
@@ -67,7 +68,7 @@ impl NemoService for Customizers {
         &[INTERNAL]
     }
 
-    fn rules(object: &NemoCustomizer) -> Vec<PolicyRule> {
+    fn rules(object: &NemoCustomizer, _settings: &Settings) -> Vec<PolicyRule> {
         let mut rules = vec![
             rule(&["batch"], &["jobs"], ALL),
             rule(&["batch"], &["jobs/status"], SEE),

@@ -12,6 +12,7 @@ use super::nemo::pod::{before, host_ip, migration_limits, secret_key};
 use super::nemo::probes::{Ask, Probes};
 use super::nemo::{NemoService, Plan, Scene, database, dependency, otel};
 use super::references::Thing;
+use super::settings::Settings;
 
 /// The kind NemoEvaluator.
 pub(crate) struct Evaluators;
@@ -43,8 +44,12 @@ impl NemoService for Evaluators {
         &object.spec.service
     }
 
-    fn rules(_object: &NemoEvaluator) -> Vec<PolicyRule> {
-        vec![rule(&[""], &["secrets", "pods"], &["get", "watch", "list", "create"])]
+    fn rules(_object: &NemoEvaluator, settings: &Settings) -> Vec<PolicyRule> {
+        const ALL: &[&str] = &["get", "watch", "list", "create"];
+        if settings.nemo_list_secrets {
+            return vec![rule(&[""], &["secrets", "pods"], ALL)];
+        }
+        vec![rule(&[""], &["pods"], ALL), rule(&[""], &["secrets"], &["get", "create"])]
     }
 
     fn needs(object: &NemoEvaluator, subject: &Subject) -> Vec<Need> {

@@ -9,6 +9,9 @@ pub struct Settings {
     pub wait_for_postgres_image: String,
     /// File with the CAs that https endpoints of models are known by. Default the public ones.
     pub model_ca: Option<PathBuf>,
+    /// Whether the Role of a NemoEvaluator grants `list` and `watch` of Secrets, as NVIDIA's operator does. Default true; the
+    /// spoke's chart says false.
+    pub nemo_list_secrets: bool,
 }
 
 /// The image that waits for a database where nothing else is said. It is Kubernetes' own build of busybox, whose tags are
@@ -17,6 +20,10 @@ pub const WAIT_FOR_POSTGRES_IMAGE: &str = "registry.k8s.io/e2e-test-images/busyb
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { wait_for_postgres_image: WAIT_FOR_POSTGRES_IMAGE.to_owned(), model_ca: None }
+        Self {
+            wait_for_postgres_image: WAIT_FOR_POSTGRES_IMAGE.to_owned(),
+            model_ca: None,
+            nemo_list_secrets: true,
+        }
     }
 }

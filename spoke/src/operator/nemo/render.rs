@@ -48,7 +48,7 @@ fn fails(mut children: Vec<Child>, why: Failure) -> Rendered<Verdict> {
 
 fn identity<S: NemoService>(scene: &Scene<'_, S>, of: &Microservice<'_>) -> [Child; 3] {
     let mut rules = vec![use_of_scc(vec![of.scc.to_owned()])];
-    rules.extend(S::rules(scene.object));
+    rules.extend(S::rules(scene.object, &scene.facts.settings));
     access::children(&of.meta(Map::new()), rules)
 }
 

@@ -152,7 +152,10 @@ fn nemo_b09_jobs_are_pulled_as_their_own_images_say() {
 #[test]
 fn nemo_accept_the_scheduler_decides_what_the_customizer_may_do_and_needs() {
     let groups = |object: &NemoCustomizer| -> Vec<String> {
-        Customizers::rules(object).into_iter().flat_map(|rule| rule.api_groups.unwrap_or_default()).collect()
+        Customizers::rules(object, &Settings::default())
+            .into_iter()
+            .flat_map(|rule| rule.api_groups.unwrap_or_default())
+            .collect()
     };
     let volcano = sample::<Customizers>(LATEST);
     let runai = changed("/scheduler", "type", json!("runai"));

@@ -70,7 +70,9 @@ pub(super) async fn observe(object: &NIMBuild, subject: &Subject, world: &World)
     if !status::is_built(&conditions) || status::is_done(&conditions) {
         return Ok(refs);
     }
-    let ours = |pod: &Arc<DynamicObject>| controller(&pod.metadata).is_some_and(|owner| owner.uid == subject.owner.uid);
+    let ours = |pod: &Arc<DynamicObject>| {
+        controller(&pod.metadata).is_some_and(|owner| owner.uid == subject.owner.uid)
+    };
     let pod = world.child(ChildKind::Pod, namespace, &pods::printing_name(subject)).filter(ours);
     let pod = pod.and_then(|pod| serde_json::to_value(pod.as_ref()).ok()).unwrap_or_default();
     if pod["status"]["phase"] != "Running" {

@@ -3,6 +3,7 @@
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde::Deserialize;
 
+use crate::operator::Settings;
 use crate::operator::nemo::NemoService;
 use crate::operator::nemo::tests::sample;
 use crate::operator::nemocustomizer::Customizers;
@@ -57,12 +58,29 @@ fn nemo_b19_the_chart_grants_everything_that_microservices_may_do() {
     assert!(runai.spec.is_placed_by_runai() && !volcano.spec.is_placed_by_runai());
     let yaml =
         include_str!("../../../../../e2e/fixtures/nvidia/nemo/latest/apps_v1alpha1_nemoevaluator.yaml");
+    let (evaluator, settings) = (sample::<Evaluators>(yaml), Settings::default());
     for rules in [
-        Customizers::rules(&volcano),
-        Customizers::rules(&runai),
-        Evaluators::rules(&sample::<Evaluators>(yaml)),
+        Customizers::rules(&volcano, &settings),
+        Customizers::rules(&runai, &settings),
+        Evaluators::rules(&evaluator, &settings),
     ] {
         assert_eq!(lacking(&rules, &held), Vec::<String>::new());
         assert!(!lacking(&rules, &[]).is_empty());
     }
+}
+
+#[test]
+fn an_evaluator_lists_secrets_only_where_the_owner_says_so() {
+    let yaml =
+        include_str!("../../../../../e2e/fixtures/nvidia/nemo/latest/apps_v1alpha1_nemoevaluator.yaml");
+    let evaluator = sample::<Evaluators>(yaml);
+    let of_secrets = |nemo_list_secrets| {
+        let rules = Evaluators::rules(&evaluator, &Settings { nemo_list_secrets, ..Settings::default() });
+        let named = rules
+            .into_iter()
+            .filter(|rule| rule.resources.iter().flatten().any(|resource| resource == "secrets"));
+        named.flat_map(|rule| rule.verbs).collect::<Vec<_>>()
+    };
+    assert_eq!(of_secrets(true), ["get", "watch", "list", "create"]);
+    assert_eq!(of_secrets(false), ["get", "create"]);
 }

@@ -73,7 +73,7 @@ impl Plan {
             .env("NO_COLOR", "1")
             .env("RUST_LOG", "info");
         let operator = Daemon::new("nimfleet-spoke", program, admin);
-        Ok(Site { operator, kubeconfig, cluster, _ground: ground })
+        Ok(Site { operator, kubeconfig, cluster, ground })
     }
 
     /// Starts everything and waits until the operator is ready.
@@ -90,7 +90,7 @@ pub struct Site {
     operator: Daemon,
     kubeconfig: PathBuf,
     cluster: Cluster,
-    _ground: Ground,
+    ground: Ground,
 }
 
 impl Site {
@@ -105,6 +105,12 @@ impl Site {
     #[must_use]
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+
+    /// What its cluster stands on.
+    #[must_use]
+    pub fn ground(&self) -> &Ground {
+        &self.ground
     }
 
     /// The operator's process.

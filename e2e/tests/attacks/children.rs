@@ -167,7 +167,42 @@ async fn no_workload_is_written_while_what_it_requires_is_somebody_elses() -> Re
         })
         .await?;
     }
-    what_runs_keeps_its_template(&site).await
+    what_runs_keeps_its_template(&site).await?;
+    what_a_hub_delivered_gets_rights_with_its_workload(&site).await
+}
+
+/// A NemoCustomizer whose ConfigMaps are missing: one of the cluster's people gets its Role at once, as from NVIDIA's
+/// operator, and one that a hub delivered when its Deployment can be made.
+async fn what_a_hub_delivered_gets_rights_with_its_workload(site: &Site) -> Result<(), Failure> {
+    let cluster = site.cluster();
+    let (kind, name, manifest) = e2e::nemo::STACK[0];
+    let namespace = e2e::nemo::NAMESPACE;
+    let mut own: Value = serde_saphyr::from_str(manifest)?;
+    own["metadata"]["namespace"] = json!(namespace);
+    let mut delivered = own.clone();
+    delivered["metadata"]["labels"]["nimfleet.io/delivered"] = json!("true");
+    own["metadata"]["name"] = json!("own");
+    cluster.kubectl(&["create", "namespace", namespace], None).await?;
+    objects::apply(cluster, &own.to_string()).await?;
+    objects::apply(cluster, &delivered.to_string()).await?;
+    for (name, role) in [("own", true), (name, false)] {
+        site.eventually(&format!("{kind} {name} waits for its ConfigMaps"), SOON, || async {
+            let found = objects::get(cluster, kind, namespace, name).await?;
+            objects::expect(&found, "Ready", "False")
+        })
+        .await?;
+        let roles = made(site, "Role", namespace).await?;
+        assert_eq!(roles.iter().any(|made| made == name), role, "{name}: {roles:?}");
+        objects::get(cluster, "ServiceAccount", namespace, name).await?;
+    }
+    e2e::nemo::bring(cluster).await?;
+    for child in ["Role", "RoleBinding", "Deployment"] {
+        site.eventually(&format!("{child} {name} is there"), SOON, || {
+            objects::get(cluster, child, namespace, name)
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// An account that was taken away under a service that runs: its pods go on, and no new template is written.

@@ -215,6 +215,11 @@ impl Child {
         Self { kind, name: name.to_owned(), keep, body, seed: None, requires, widest: None }
     }
 
+    /// Whether it gives rights to one NIM object's own account.
+    pub(crate) fn gives_rights(&self) -> bool {
+        self.keep != Keep::Shared && matches!(self.kind, ChildKind::Role | ChildKind::RoleBinding)
+    }
+
     /// Requires another child, to which it does not refer.
     pub(crate) fn requiring(mut self, kind: ChildKind, name: &str) -> Self {
         self.requires.push((kind, name.to_owned()));

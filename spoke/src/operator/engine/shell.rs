@@ -230,6 +230,10 @@ impl<K: Kind> Shell<K> {
         let facts = self.world.facts.borrow().clone();
         let mut rendered = K::render(typed, subject, &refs, &facts);
         let local = origin::is_local(object);
+        // A hub gets no rights for an object of which nothing may ever run.
+        if !local && !rendered.complete {
+            rendered.children.retain(|child| !child.gives_rights());
+        }
         let shaped = self.shape(&mut rendered.children, &subject.owner, local).await;
         let judgement = self.judge(subject, object, &rendered.children).await?;
         let denied = match &judgement {

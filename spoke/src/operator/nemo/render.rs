@@ -14,7 +14,7 @@ use crate::operator::microservice::{
 /// On pods: a digest of what they are configured by, so that they are replaced when it changes.
 pub(super) const CHECKSUM: &str = "nimfleet.io/config-checksum";
 
-/// All children. Those that everything is reached by are made even where the rest has to wait; rights are not given before.
+/// All children. Those that everything is reached by are made even where the rest has to wait.
 pub(super) fn render<S: NemoService>(scene: &Scene<'_, S>) -> Rendered<Verdict> {
     let of = scene.microservice();
     let mut children = identity(scene, &of).to_vec();
@@ -41,8 +41,7 @@ pub(super) fn render<S: NemoService>(scene: &Scene<'_, S>) -> Rendered<Verdict> 
 }
 
 /// Some of the children, since the rest cannot be made; nothing is pruned.
-fn fails(mut children: Vec<Child>, why: Failure) -> Rendered<Verdict> {
-    children.retain(|child| !matches!(child.kind, ChildKind::Role | ChildKind::RoleBinding));
+fn fails(children: Vec<Child>, why: Failure) -> Rendered<Verdict> {
     Rendered { children, remove: Vec::new(), complete: false, note: None, verdict: Verdict::Fails(why) }
 }
 

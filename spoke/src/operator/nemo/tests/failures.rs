@@ -79,8 +79,8 @@ fn nemo_b16_a_right_that_is_missing_is_told_and_leaves_the_pods_alone() {
 #[test]
 fn what_does_not_need_the_missing_part_is_made_all_the_same() {
     let waits = rendered::<Guardrails>(&with_database(), &Found::default());
-    // No rights before there is anything to use them.
-    assert_eq!(kinds(&waits), [ChildKind::ServiceAccount, ChildKind::Service]);
+    let made = [ChildKind::ServiceAccount, ChildKind::Role, ChildKind::RoleBinding, ChildKind::Service];
+    assert_eq!(kinds(&waits), made);
     assert!(!waits.complete, "nothing is removed before everything is known");
 }
 

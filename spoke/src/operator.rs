@@ -6,6 +6,7 @@
 mod certificates;
 mod claim;
 mod cluster;
+mod diagnosis;
 mod engine;
 mod env;
 mod gauges;
@@ -41,6 +42,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use cluster::ClusterFacts;
+pub(crate) use diagnosis::NOT_CREATED;
+use diagnosis::{Events, Kinds, Pods};
 pub(crate) use engine::child::ChildKind;
 pub(crate) use engine::judge::{Candidate, Case, Excess, Judge};
 use engine::kind::Kind;
@@ -51,9 +54,10 @@ use engine::wake::{Queue, Waker};
 use engine::watch::{Told, Watch};
 use engine::world::World;
 pub use gauges::StateGauges;
+pub(crate) use microservice::status::REPLICA_FAILURE;
 use models::{Models, Tokens};
 use namespaces::{Filler, Namespaces};
-use nemo::Nemo;
+use nemo::{Nemo, NemoService};
 use nemocustomizer::Customizers;
 use nemodatastore::Datastores;
 use nemoentitystore::Entitystores;
@@ -78,6 +82,7 @@ pub struct Operator {
     optional: Vec<Optional>,
     shells: Vec<(Registration, Queue)>,
     namespaces: Filler,
+    pods: diagnosis::Filler,
 }
 
 /// What the operator has to know of a kind of NIM object.
@@ -98,6 +103,16 @@ impl Registration {
         }
     }
 }
+
+/// The kinds whose objects serve, by what their pods are labelled as part of.
+const SERVING: Kinds = &[
+    (nimservice::PART_OF, NimServices::KIND),
+    (Customizers::PART_OF, <Customizers as NemoService>::KIND),
+    (Datastores::PART_OF, <Datastores as NemoService>::KIND),
+    (Entitystores::PART_OF, <Entitystores as NemoService>::KIND),
+    (Evaluators::PART_OF, <Evaluators as NemoService>::KIND),
+    (Guardrails::PART_OF, <Guardrails as NemoService>::KIND),
+];
 
 /// Every kind of NIM object that the operator runs.
 fn kinds() -> Vec<Registration> {
@@ -151,10 +166,14 @@ impl Operator {
         let (facts, seen) = watch::channel(ClusterFacts { settings, ..ClusterFacts::default() });
         let (rival, rival_seen) = watch::channel(Rival::default());
         let (namespaces, filler) = Namespaces::new();
+        let (pods, pods_filler) = Pods::new(SERVING, waker.clone());
         let tokens = Tokens::new(client.clone());
+        let events = Events::new(client.clone());
         let world = World {
             client,
             children: Arc::new(children),
+            pods,
+            events,
             claims,
             subjects: Arc::new(subjects),
             facts: seen,
@@ -169,7 +188,16 @@ impl Operator {
         };
         let shells =
             kinds.into_iter().filter_map(|kind| Some((queues.remove(kind.kind)?, kind))).map(|(q, k)| (k, q));
-        Self { world, facts, rival, watches, optional, shells: shells.collect(), namespaces: filler }
+        Self {
+            world,
+            facts,
+            rival,
+            watches,
+            optional,
+            shells: shells.collect(),
+            namespaces: filler,
+            pods: pods_filler,
+        }
     }
 
     /// Has what is rendered judged before it is written.
@@ -198,7 +226,7 @@ impl Operator {
 
     /// Starts everything; it runs until stopped.
     pub fn start(self, health: &Health, tasks: &Tasks, stop: &CancellationToken) {
-        let Self { world, facts, rival, watches, optional, shells, namespaces } = self;
+        let Self { world, facts, rival, watches, optional, shells, namespaces, pods } = self;
         let client = world.client.clone();
         let references_client = client.clone();
         let router = Router { world: world.clone() };
@@ -225,8 +253,9 @@ impl Operator {
             let route = move |object: &DynamicObject| isolated(object, || router.route(object));
             begin(name, Box::pin(one.run(client.clone(), seen.clone(), facts.clone(), route)));
         }
-        let forever: [(&str, BoxFuture<'static, ()>); 7] = [
+        let forever: [(&str, BoxFuture<'static, ()>); 8] = [
             ("namespaces", Box::pin(namespaces.observe(client.clone()))),
+            ("pods of services", Box::pin(pods.observe(client.clone()))),
             ("definitions of kinds", Box::pin(served::definitions(client.clone(), wanted, served.clone()))),
             ("built-in kinds", Box::pin(served::built_in(client.clone(), served, facts.clone()))),
             ("conflicting operators", Box::pin(rival::observe(client.clone(), rival))),

@@ -5,6 +5,7 @@ mod gitops;
 mod late;
 mod many;
 mod nemo;
+mod not_starting;
 mod optional_parts;
 mod platforms;
 mod restored;

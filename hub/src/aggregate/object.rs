@@ -18,7 +18,7 @@ const PROFILE_BYTES: usize = 128 << 10;
 const CACHE_STATES: [&str; 6] = ["NotReady", "PVC-Created", "Started", "Pending", "InProgress", "Ready"];
 
 /// `status` of the NIM object `uid`, complete, for one server-side apply: `state`, the conditions `Ready` and
-/// `Failed`, and what the kind adds: `profiles` of a NIMCache, `availableReplicas` of the others.
+/// `Failed`, and what the kind adds: `profiles` and `pvc` of a NIMCache, `availableReplicas` of the others.
 /// `generation` is the object's; `stored` are its conditions, for their times: those of other types are left
 /// to whoever wrote them.
 #[must_use]
@@ -54,6 +54,9 @@ pub fn object_status(view: &View<'_>, kind: &str, uid: &str, generation: i64, st
     if kind == "NIMCache" {
         if !profiles.is_empty() {
             status.insert("profiles".to_owned(), json!(profiles));
+        }
+        if let Some(claim) = claim(&places) {
+            status.insert("pvc".to_owned(), json!(claim));
         }
     } else {
         let available: u64 = places.iter().map(|(_, _, standing)| u64::from(standing.ready_replicas)).sum();
@@ -140,6 +143,21 @@ fn state<'a>(kind: &str, places: &'a [Stood<'a>], ready: bool, failed: bool) -> 
     let rank = |state: &&str| CACHE_STATES.iter().position(|known| known == state).unwrap_or(0);
     // All ready and yet not Ready: some cluster is still wanted.
     states.min_by_key(rank).filter(|state| *state != "Ready").unwrap_or("NotReady")
+}
+
+/// The claim that holds the model: by its name where it has the same in every cluster, else by cluster; none where none is
+/// told.
+fn claim(places: &[Stood<'_>]) -> Option<String> {
+    let told = places.iter().filter_map(|(place, delivery, _)| {
+        let claim = delivery.status.map(|status| status.claim.as_str()).filter(|claim| !claim.is_empty())?;
+        Some((place.cluster(), claim))
+    });
+    let (_, first) = told.clone().next()?;
+    if told.clone().all(|(_, claim)| claim == first) {
+        return Some(first.to_owned());
+    }
+    let rows = told.take(NAMED).map(|(cluster, claim)| format!("{cluster}: {claim}"));
+    Some(rows.collect::<Vec<_>>().join(", "))
 }
 
 /// Profiles that any cluster holds, by name, with the tags the first of them tells; and how many more there are than are shown.

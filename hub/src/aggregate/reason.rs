@@ -41,6 +41,10 @@ pub enum Reason {
     Drained,
     /// Replicas wait for a node that takes them.
     Unschedulable,
+    /// Pods are refused by their cluster: by a quota, pod security or another admission.
+    PodsNotCreated,
+    /// Pods are there and do not start: their image, a Secret, a volume or their program keeps them from it.
+    ReplicaFailure,
     /// `spec.accepted` of a GPUCluster is true.
     Accepted,
     /// `spec.accepted` of a GPUCluster is not true.
@@ -106,6 +110,8 @@ impl Reason {
             Self::Draining => "Draining",
             Self::Drained => "Drained",
             Self::Unschedulable => "Unschedulable",
+            Self::PodsNotCreated => "PodsNotCreated",
+            Self::ReplicaFailure => "ReplicaFailure",
             Self::Accepted => "Accepted",
             Self::NotAccepted => "NotAccepted",
             Self::Connected => "Connected",

@@ -38,6 +38,7 @@ fn said(kind: &str, hash: &str, state: &str, ready: u32) -> ObjectStatus {
         observed_at: at(1),
         profiles: Vec::new(),
         unschedulable: None,
+        claim: String::new(),
     }
 }
 
@@ -365,4 +366,89 @@ fn nothing_changes_while_nothing_does() {
     assert_eq!(placement_status(&view(5000), Some(&first)), first);
     let object = object_status(&view(100), "NIMService", "nimservice", 1, &[]);
     assert_eq!(object_status(&view(5000), "NIMService", "nimservice", 1, &conditions(&object)), object);
+}
+
+fn condition_of(kind: &str, truth: Truth, reason: &str, message: &str, second: i64) -> ObjectCondition {
+    ObjectCondition {
+        kind: kind.into(),
+        status: truth,
+        reason: reason.into(),
+        message: message.into(),
+        last_transition: at(second),
+    }
+}
+
+#[test]
+fn a_cache_is_told_by_the_last_stage_that_it_has_come_to() {
+    let mut cached = said("NIMCache", "h", "Pending", 0);
+    cached.conditions = vec![
+        condition_of("NIM_CACHE_JOB_PENDING", Truth::True, "Unschedulable", "0/2 nodes are available", 5),
+        condition_of("NIM_CACHE_PVC_CREATED", Truth::True, "PVCCreated", "The PVC has been created", 9),
+    ];
+    let (decision, service, cache) = (decision(true), object("NIMService"), object("NIMCache"));
+    let waits = Said { service: Some(said("NIMService", "h", "NotReady", 0)), ..ready() };
+    let places = decision.chosen.iter().map(|row| place(row, &waits, [&service, &cache], &cached)).collect();
+    let view = View { generation: 4, decision: &decision, places, now: at(100) };
+    let told = object_status(&view, "NIMCache", "nimcache", 7, &[]);
+    let conditions = conditions(&told);
+    let found = find(&conditions, "Ready").unwrap();
+    assert_eq!(found.reason, "Unschedulable");
+    assert!(found.message.contains("east: Pending: 0/2 nodes are available"), "{}", found.message);
+    assert_eq!(told["pvc"], Value::Null, "nothing is stored yet");
+}
+
+#[test]
+fn the_claim_of_a_cache_is_told_by_cluster_where_it_has_several_names() {
+    let (decision, service, cache) = (decision(true), object("NIMService"), object("NIMCache"));
+    let held = |claim: &str| ObjectStatus { claim: claim.into(), ..said("NIMCache", "h", "Ready", 0) };
+    let serves = ready();
+    for (east, west, told) in [("a", "a", "a"), ("a", "b", "east: a, west: b"), ("", "b", "b")] {
+        let held = [held(east), held(west)];
+        let rows = decision.chosen.iter().zip(&held);
+        let places = rows.map(|(row, held)| place(row, &serves, [&service, &cache], held)).collect();
+        let view = View { generation: 4, decision: &decision, places, now: at(100) };
+        assert_eq!(object_status(&view, "NIMCache", "nimcache", 7, &[])["pvc"], told);
+    }
+}
+
+#[test]
+fn why_pods_do_not_start_is_the_reason_and_the_text_of_all_that_wants_them() {
+    let quota = "pods is forbidden: exceeded quota: q";
+    for (reason, message, expected) in [
+        ("PodsNotCreated", quota, "PodsNotCreated"),
+        ("ImagePullBackOff", "ImagePullBackOff: Back-off pulling image", "ReplicaFailure"),
+    ] {
+        let mut east = said("NIMService", "h", "NotReady", 0);
+        east.conditions = vec![
+            condition_of("Ready", Truth::False, reason, message, 5),
+            condition_of("ReplicaFailure", Truth::True, reason, message, 5),
+        ];
+        let (placement, service) = fold(&Said { service: Some(east), ..ready() }, true);
+        let (conditions, of_placement) =
+            (conditions(&service), find(&placement.conditions, "Available").unwrap());
+        for found in [find(&conditions, "Ready").unwrap(), of_placement] {
+            assert_eq!(found.reason, expected);
+            assert!(found.message.contains("east: ") && found.message.contains(message), "{}", found.message);
+        }
+    }
+}
+
+#[test]
+fn a_service_of_which_some_replicas_cannot_start_is_not_ready_for_the_fleet() {
+    let words = "1 replica serves; Waiting for deployment; 0/2 nodes";
+    let mut east = said("NIMService", "h", "Ready", 1);
+    east.conditions = vec![
+        condition_of("Ready", Truth::True, "Ready", words, 5),
+        condition_of("ReplicaFailure", Truth::True, "Unschedulable", "0/2 nodes", 5),
+    ];
+    let told = |wanted| {
+        let service = Some(ObjectStatus { wanted_replicas: wanted, ..east.clone() });
+        let (placement, service) = fold(&Said { service, ..ready() }, true);
+        (find(&placement.conditions, "Available").unwrap().clone(), service)
+    };
+    let (available, service) = told(2);
+    assert_eq!((available.status.as_str(), available.reason.as_str()), ("False", "Unschedulable"));
+    assert!(available.message.contains(words), "{}", available.message);
+    assert_eq!(service["availableReplicas"], 2, "what serves counts");
+    assert_eq!(told(1).0.status, "True", "what an autoscaler adds is not what was asked for");
 }

@@ -112,6 +112,7 @@ impl Weight for ObjectStatus {
             + self.object.weight()
             + self.hash.len()
             + self.state.len()
+            + self.claim.len()
             + self.conditions.weight()
             + self.profiles.weight()
             + unschedulable

@@ -157,6 +157,7 @@ impl Cut {
 
     fn status(&mut self, status: &mut ObjectStatus) {
         self.text(&mut status.state, WORD);
+        self.text(&mut status.claim, NAME);
         self.conditions(&mut status.conditions);
         for condition in &mut status.conditions {
             self.text(&mut condition.kind, WORD);
@@ -184,7 +185,8 @@ impl Cut {
                 }
             }
         }
-        let rest = status.weight() - status.profiles.weight();
+        let empty = Vec::<CachedProfile>::new().weight();
+        let rest = status.weight() - status.profiles.weight() + empty;
         keep_within(&mut status.profiles, STATUS_BYTES.saturating_sub(rest));
         self.note("bytes of statuses of objects", before, status.weight());
     }
@@ -369,7 +371,7 @@ fn keep_within<T: Weight>(rows: &mut Vec<T>, most: usize) {
 
 /// Whether a condition is one of those that say how an object is.
 fn is_telling(condition: &ObjectCondition) -> bool {
-    matches!(condition.kind.as_str(), "Ready" | "Failed")
+    matches!(condition.kind.as_str(), "Ready" | "Failed" | "ReplicaFailure")
 }
 
 fn shorten(text: &mut String, most: usize) {

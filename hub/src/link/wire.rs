@@ -118,6 +118,7 @@ fn from_status(status: v1::ObjectStatus) -> ObjectStatus {
             since: from_ms(one.since_ms),
         }),
         profiles: status.profiles.into_iter().map(capacity::from_profile).collect(),
+        claim: status.claim,
     }
 }
 

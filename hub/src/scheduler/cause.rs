@@ -17,7 +17,7 @@ pub enum Cause {
     Lost,
     /// Its admin empties it.
     Drain,
-    /// Its pods find no node.
+    /// Its pods find no node, or its API server lets none be made.
     Unschedulable,
     /// It lacks what the objects need, and they do not work there.
     NoLongerFits,
@@ -65,7 +65,7 @@ impl Cause {
         match self {
             Self::Lost => "is lost",
             Self::Drain => "drains",
-            Self::Unschedulable => "has no node for its pods",
+            Self::Unschedulable => "has no node for its pods, or refuses them",
             Self::NoLongerFits => "lacks what it needs",
             Self::Rebalance => "is no longer the best",
         }
@@ -96,7 +96,7 @@ pub(super) fn of(
     let waits = workloads.iter().filter_map(|workload| {
         let heard = fleet.statuses().get(&cluster.name, &workload.object.uid)?;
         let is_idle = heard.status.ready_replicas == 0;
-        is_idle.then(|| waits_since(request, workloads, cluster, workload, heard)).flatten()
+        is_idle.then(|| waits_since(request, workloads, fleet, cluster, (workload, heard))).flatten()
     });
     let Some((cause, since)) = waits.min_by_key(|(_, since)| *since) else { return (None, None) };
     let Some(at) = patience_ends(request, since) else { return (None, None) };
@@ -107,14 +107,19 @@ pub(super) fn of(
 fn waits_since(
     request: &Request,
     workloads: &[Workload],
+    fleet: &Fleet,
     cluster: &Cluster,
-    workload: &Workload,
-    heard: &Heard,
+    (workload, heard): (&Workload, &Heard),
 ) -> Option<(Cause, Timestamp)> {
     // One that has a node and still starts is no reason to leave: only those that wait move.
-    let bound = cluster.capacity.as_ref().and_then(|capacity| capacity.bound_pods(&workload.object.uid));
-    let has_node = bound.is_some_and(|pods| pods > 0);
-    if workload.need.replicated
+    let has_node = bound_replicas(cluster, workload) > 0;
+    // What a service waits for, such as its cache, keeps it from starting as well; one that runs no longer needs it.
+    let serves = |other: &Workload| {
+        let heard = fleet.statuses().get(&cluster.name, &other.object.uid);
+        other.need.replicated && heard.is_some_and(|heard| heard.status.ready_replicas > 0)
+    };
+    let counts = workload.need.replicated || !workloads.iter().any(serves);
+    if counts
         && !has_node
         && let Some(since) = heard.unschedulable_since
     {
@@ -123,6 +128,12 @@ fn waits_since(
     let works = heard.status.is_ready() || !workload.need.replicated;
     let lacks = || filter::lacks_for_good(request, workloads, cluster);
     (!works && lacks()).then_some((Cause::NoLongerFits, heard.steady_since))
+}
+
+/// Replicas of which every pod had a node in the moment of the last report; none where the agent does not tell.
+fn bound_replicas(cluster: &Cluster, workload: &Workload) -> u32 {
+    let bound = cluster.capacity.as_ref().and_then(|capacity| capacity.bound_pods(&workload.object.uid));
+    bound.unwrap_or(0) / workload.need.pods().max(1)
 }
 
 /// When a silent cluster counts as lost; none where it never does, or is not silent.
@@ -147,8 +158,9 @@ pub(super) fn pending(
     let heard = fleet.statuses().get(&cluster.name, &workload.object.uid);
     let since = heard.and_then(|heard| Some((heard, heard.unschedulable_since?)));
     let Some((heard, since)) = since.filter(|_| cluster.link == Link::Connected) else { return (0, None) };
-    // Of those that are not ready the spoke says how many find no node; others may still load their model.
-    let unready = granted.saturating_sub(heard.status.ready_replicas);
+    // Of those that are not ready the spoke says how many find no node; others have one, and may still load their model.
+    let without_node = granted.saturating_sub(bound_replicas(cluster, workload));
+    let unready = granted.saturating_sub(heard.status.ready_replicas).min(without_node);
     let pending = heard.status.unschedulable.as_ref().map_or(unready, |waits| waits.replicas.min(unready));
     match patience_ends(request, brought_by(cluster, std::slice::from_ref(workload), since)) {
         Some(at) if request.now >= at => (pending, None),

@@ -104,6 +104,7 @@ mod tests {
             observed_at_ms: 1,
             profiles: vec![],
             unschedulable: None,
+            claim: String::new(),
         }
     }
 

@@ -215,6 +215,7 @@ pub(super) fn to_status(status: ObjectStatus) -> v1::ObjectStatus {
             since_ms: one.since_ms,
         }),
         profiles: status.profiles.into_iter().map(capacity::to_profile).collect(),
+        claim: status.claim,
     }
 }
 

@@ -1,7 +1,6 @@
 //! NIMCache: a model downloaded into a volume, once, for any number of services.
 
 mod attempts;
-mod diagnosis;
 mod extraction;
 mod in_use;
 mod job;
@@ -26,16 +25,16 @@ use progress::Progress;
 use status::{Known, Standing};
 
 use super::cluster::ClusterFacts;
+use super::diagnosis;
 use super::engine::call::CallError;
 use super::engine::child::ChildKind;
 use super::engine::kind::{Again, Failure, Kind, Outcome, Rendered, Report, Subject};
 use super::engine::world::World;
 use super::nimservice::NimServices;
 
-pub(crate) use diagnosis::waiting;
 pub(crate) use extraction::is_whole;
 pub(crate) use manifest::parse as parse_manifest;
-pub(crate) use status::problem;
+pub(crate) use status::{problem, waits};
 
 /// How soon a running pod is asked again for what it prints; nothing tells when it has.
 const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
@@ -123,17 +122,29 @@ impl Kind for NimCaches {
                 let live = outcome.live.get(&(ChildKind::Pod, extraction::pod_name(subject)));
                 let pod = live.and_then(|pod| serde_json::to_value(pod.as_ref()).ok()).unwrap_or_default();
                 if let Some(why) = diagnosis::waiting(&pod) {
-                    (Standing::Extracting(why), Again::No)
+                    let told = refs.told.clone().filter(|_| diagnosis::is_mute(&why)).unwrap_or(why);
+                    let again = ask_again(&told);
+                    (Standing::Extracting(pods::explained(&object.spec, told)), again)
                 } else {
                     let why = Failure::new("ManifestPending", "the pod has not printed it yet");
                     (Standing::Extracting(why), Again::After(ASK_AGAIN))
                 }
             }
             (None, Verdict::Downloading { selected }) => {
-                let progress =
-                    refs.job.as_ref().map_or(Progress::Started, |job| progress::of(job, &refs.job_pods));
+                let told = refs.told.as_ref();
+                let progress = refs
+                    .job
+                    .as_ref()
+                    .map_or(Progress::Started, |job| progress::of(job, &refs.job_pods, told));
+                let (progress, again) = match progress {
+                    Progress::Pending(why) => {
+                        let again = ask_again(&why);
+                        (Progress::Pending(pods::explained(&object.spec, why)), again)
+                    }
+                    other => (other, Again::No),
+                };
                 let profiles = Value::from(selected.clone());
-                (Standing::Downloading { progress, profiles }, Again::No)
+                (Standing::Downloading { progress, profiles }, again)
             }
             (None, Verdict::Resting { left }) => {
                 let standing = Standing::Resting {
@@ -161,6 +172,12 @@ impl Kind for NimCaches {
     }
 }
 
+/// When to look again at a pod that does not begin: what events say of it is told by no watch.
+fn ask_again(why: &Failure) -> Again {
+    let is_unexplained = diagnosis::is_mute(why) || why.reason == progress::IDLE;
+    if is_unexplained { Again::After(diagnosis::ASK_AGAIN) } else { Again::No }
+}
+
 fn creates_claim(spec: &NIMCacheSpec) -> bool {
     spec.storage.pvc.as_ref().is_some_and(crds::nim::PersistentVolumeClaim::is_created)
 }
@@ -170,7 +187,7 @@ impl Refs {
     fn attempts(&self, subject: &Subject) -> Attempts {
         let stored = Attempts::read(subject.annotations.get(attempts::ANNOTATION), subject.owner.generation);
         let Some(job) = &self.job else { return stored };
-        match progress::of(job, &self.job_pods) {
+        match progress::of(job, &self.job_pods, None) {
             Progress::Failed(why) => {
                 let uid = job["metadata"]["uid"].as_str().unwrap_or_default();
                 stored.with_failed(uid, &why, subject.now)
@@ -180,7 +197,9 @@ impl Refs {
     }
 
     fn job_failed(&self) -> bool {
-        self.job.as_ref().is_some_and(|job| matches!(progress::of(job, &self.job_pods), Progress::Failed(_)))
+        self.job
+            .as_ref()
+            .is_some_and(|job| matches!(progress::of(job, &self.job_pods, None), Progress::Failed(_)))
     }
 }
 

@@ -31,6 +31,7 @@ use scene::{Refs, Scene, fails};
 use storage::CacheView;
 
 use super::cluster::ClusterFacts;
+use super::diagnosis::Diagnosis;
 use super::engine::call::CallError;
 use super::engine::canonical::canonical;
 use super::engine::child::ChildKind;
@@ -42,6 +43,9 @@ use super::engine::world::World;
 use super::microservice::status::{self, Standing};
 use super::microservice::{live, readiness};
 use super::nimcache::NimCaches;
+
+/// Value of the label `app.kubernetes.io/part-of` of everything that is made for a NIMService.
+pub(crate) const PART_OF: &str = "nim-service";
 
 /// The kind NIMService.
 pub(crate) struct NimServices;
@@ -106,7 +110,14 @@ impl Kind for NimServices {
         let named = object.spec.cache_name();
         let found = named.and_then(|name| world.subject(NimCaches::KIND, &subject.owner.namespace, name));
         let referred = found.map(|found| told_by_cache(&found)).unwrap_or_default();
-        Ok(Refs { cache, native, kserve, claims, model, referred })
+        let of_name = |kind, name: &str| world.child(kind, &subject.owner.namespace, name);
+        let is_kserve = object.spec.platform() == Ok(InferencePlatform::KServe);
+        let predictor = is_kserve.then(|| kserve::predictor_name(&subject.owner.name));
+        let predictor = predictor.and_then(|name| of_name(ChildKind::Deployment, &name));
+        let groups = of_name(ChildKind::LeaderWorkerSet, &multi_node::name(&subject.owner.name));
+        let makers = [predictor.as_deref(), groups.as_deref()];
+        let diagnosis = Diagnosis::observe(subject, world, makers).await;
+        Ok(Refs { cache, native, kserve, claims, model, diagnosis, referred })
     }
 
     fn render(
@@ -149,7 +160,9 @@ impl Kind for NimServices {
         let facts = ClusterFacts::default();
         let scene = Scene { subject, spec: &object.spec, refs, facts: &facts };
         let name = scene.name();
-        let (found, endpoints) = match workload {
+        let mut again = refs.diagnosis.again();
+        let mut deployment = Value::Null;
+        let (mut found, endpoints) = match workload {
             ChildKind::LeaderWorkerSet => {
                 let name = multi_node::name(name);
                 let found = multi_node::readiness(&name, &live(outcome, workload, &name));
@@ -160,22 +173,26 @@ impl Kind for NimServices {
                 (kserve::readiness(name, scene.spec, &service), kserve::endpoints(&service))
             }
             _ => {
-                let found = readiness::of(name, &live(outcome, workload, name));
-                (found, exposure::endpoints(&scene, outcome))
+                deployment = live(outcome, workload, name);
+                (readiness::of(name, &deployment), exposure::endpoints(&scene, outcome))
             }
         };
-        let found_ready = found.ready && outcome.waits.is_none();
-        let standing = if let Some(why) = &outcome.waits {
-            Standing::NotReady { why: why.clone(), available: found.available }
-        } else if found.ready {
-            Standing::Ready { message: found.message, available: found.available }
-        } else {
-            Standing::NotReady { why: Failure::new("NotReady", found.message), available: found.available }
+        let why = refs.diagnosis.why(&deployment);
+        if why.is_none()
+            && let Some((words, next)) =
+                readiness::still_starting(name, &deployment, &refs.diagnosis.pods, subject.now)
+        {
+            found.message = words;
+            again = Again::After(next);
+        }
+        let standing = match &outcome.waits {
+            Some(why) => Standing::NotReady { why: why.clone(), available: found.available },
+            None => Standing::of(found, why),
         };
         // The garbage collector tells nobody that it has come; its watch does, but for what others made.
-        let again = if outcome.waits.is_some() { Again::Backoff } else { Again::No };
+        let again = if outcome.waits.is_some() { Again::Backoff } else { again };
         let mut report = status::report(subject, &standing, again);
-        if found_ready {
+        if standing.is_ready() {
             model::tell(subject, &mut report.status, endpoints, refs.model.as_ref());
         } else {
             model::withdraw(&mut report.status);
@@ -236,9 +253,10 @@ fn view(name: &str, object: &DynamicObject) -> Option<CacheView> {
             Some((profile["name"].as_str()?.to_owned(), tags))
         })
         .collect();
-    let problem = super::nimcache::problem(&Conditions::read(status));
+    let conditions = Conditions::read(status);
+    let (problem, waits) = (super::nimcache::problem(&conditions), super::nimcache::waits(&conditions));
     let (state, kind, pvc) = (text("state"), text("type"), text("pvc"));
-    Some(CacheView { name: name.to_owned(), spec: cache.spec, state, kind, pvc, profiles, problem })
+    Some(CacheView { name: name.to_owned(), spec: cache.spec, state, kind, pvc, profiles, problem, waits })
 }
 
 #[cfg(test)]

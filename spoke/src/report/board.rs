@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::waiting::{Service, Waiting};
-use super::{ObjectStatus, Outbox};
+use super::{ObjectStatus, Outbox, fold};
 
 /// Brings both together on their way to the outbox. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +56,7 @@ impl Board {
     fn tell(&self, known: &Known, service: &Service) {
         let Some(status) = known.services.get(service) else { return };
         let lacks = status.wanted_replicas.saturating_sub(status.ready_replicas);
-        let unschedulable = known.waiting.of(service, lacks);
+        let unschedulable = known.waiting.of(service, lacks).or_else(|| fold::not_created(status, lacks));
         self.outbox.put(ObjectStatus { unschedulable, ..status.clone() });
     }
 

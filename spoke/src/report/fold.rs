@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use super::{CachedProfile, Condition, ObjectStatus};
+use super::waiting::LONGEST;
+use super::{CachedProfile, Condition, ObjectStatus, Unschedulable};
 use crate::deliver::{DeliverableKind, ObjectRef, marks_of};
+use crate::operator::{NOT_CREATED, REPLICA_FAILURE};
 
 /// The status of an object; `None` when it is not delivered.
 ///
@@ -37,6 +39,17 @@ pub(super) fn status(
         observed_at_ms,
         profiles: profiles(status),
         unschedulable: None,
+        claim: if kind.kind == "NIMCache" { text(status, "pvc") } else { String::new() },
+    })
+}
+
+/// Replicas whose pods the API server refuses to have made, of those that an object lacks: the operator says so.
+pub(super) fn not_created(status: &ObjectStatus, lacks: i32) -> Option<Unschedulable> {
+    let failed = status.conditions.iter().find(|one| one.kind == REPLICA_FAILURE && one.status == "True")?;
+    (failed.reason == NOT_CREATED && lacks > 0).then(|| Unschedulable {
+        replicas: lacks,
+        message: failed.message.chars().take(LONGEST).collect(),
+        since_ms: failed.last_transition_ms,
     })
 }
 

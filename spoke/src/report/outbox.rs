@@ -140,6 +140,7 @@ mod tests {
             observed_at_ms: at,
             profiles: vec![],
             unschedulable: None,
+            claim: String::new(),
         }
     }
 

@@ -12,7 +12,7 @@ const GROUP: &str = "leaderworkerset.sigs.k8s.io/group-index";
 /// Label of the pods of an InferenceService.
 const INFERENCE_SERVICE: &str = "serving.kserve.io/inferenceservice";
 /// Longest text of the scheduler that travels, characters.
-const LONGEST: usize = 512;
+pub(super) const LONGEST: usize = 512;
 
 /// A NIMService, by namespace and name.
 pub(super) type Service = (String, String);

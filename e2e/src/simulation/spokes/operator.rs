@@ -159,5 +159,6 @@ fn status(kind: &str, name: &str, live: &Live, observed_at_ms: i64) -> Option<Ob
         observed_at_ms,
         profiles: Vec::new(),
         unschedulable: None,
+        claim: String::new(),
     })
 }

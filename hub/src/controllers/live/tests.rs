@@ -85,6 +85,7 @@ fn status(object: ObjectRef, ready_replicas: u32, second: i64) -> LinkEvent {
         observed_at: Timestamp::from_second(second).unwrap(),
         profiles: Vec::new(),
         unschedulable: None,
+        claim: String::new(),
     };
     LinkEvent::Status { cluster: "east".parse().unwrap(), objects: vec![status] }
 }

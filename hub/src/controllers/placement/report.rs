@@ -29,7 +29,9 @@ const FIELD_MANAGER: &str = "nimfleet-hub-status";
 /// Statuses of objects written at once for one placement.
 const AT_ONCE: usize = 4;
 /// What the hub writes of an object's status.
-const OURS: [&str; 4] = ["state", "conditions", "availableReplicas", "profiles"];
+const OURS: [&str; 5] = ["state", "conditions", "availableReplicas", "profiles", "pvc"];
+/// Reasons of what is not ready since pods cannot be placed, made or started.
+const HINDRANCES: [&str; 3] = ["Unschedulable", "PodsNotCreated", "ReplicaFailure"];
 /// Reason of a placement that is being deleted and still has objects somewhere.
 const AWAITING_REMOVAL: &str = "AwaitingRemoval";
 
@@ -393,6 +395,10 @@ pub(in super::super) fn turned(
                 let same =
                     old.is_some_and(|old| old.status == condition.status && old.reason == condition.reason);
                 (!same, !is_true)
+            }
+            // Why pods do not start is news, whatever it was before.
+            "Ready" | "Available" if !is_true && HINDRANCES.contains(&condition.reason.as_str()) => {
+                (old.is_none_or(|old| old.reason != condition.reason), true)
             }
             "Ready" => (was != condition.status && (is_true || was == "True"), !is_true),
             "FailoverHeld" | DELETION_HELD => {

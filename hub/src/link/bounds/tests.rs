@@ -42,6 +42,7 @@ fn status(conditions: Vec<ObjectCondition>) -> ObjectStatus {
         observed_at: Timestamp::UNIX_EPOCH,
         profiles: vec![],
         unschedulable: None,
+        claim: String::new(),
     }
 }
 

@@ -179,6 +179,7 @@ pub(crate) fn status(uid: &str, ready: u32, seconds: i64) -> ObjectStatus {
         observed_at: at(seconds),
         profiles: Vec::new(),
         unschedulable: None,
+        claim: String::new(),
     }
 }
 

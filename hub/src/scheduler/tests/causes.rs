@@ -6,7 +6,7 @@ use super::builder::{
 use crate::{
     failover::Allowance,
     fleet::{Fleet, FleetEvent, ObjectCondition, ObjectStatus, Potential, Truth, Unschedulable},
-    need::GpuNeed,
+    need::{GpuNeed, Need},
     scheduler::{Cause, Decision, Division, Reason, Request, Tier, schedule},
 };
 
@@ -342,4 +342,60 @@ fn what_an_autoscaler_brings_is_waited_for_before_a_pod_waits_too_long() {
     // Two minutes of patience, and ten for the node.
     assert_eq!(chosen(&step(&mut wants, &mut fleet, 700)), ["east"]);
     assert_eq!(chosen(&step(&mut wants, &mut fleet, 723)), ["east", "west"]);
+}
+
+/// A cache that its service brings, and what it says.
+fn cache(state: &str, reason: &str, seconds: i64) -> ObjectStatus {
+    let condition = ObjectCondition {
+        kind: "NIM_CACHE_JOB_PENDING".into(),
+        status: Truth::True,
+        reason: reason.into(),
+        message: "0/2 nodes are available".into(),
+        last_transition: at(seconds),
+    };
+    ObjectStatus { conditions: vec![condition], state: state.into(), ..status("model", 0, seconds) }
+}
+
+#[test]
+fn a_service_whose_cache_cannot_be_filled_moves_with_it() {
+    for reason in ["Unschedulable", "PodsNotCreated", "QuotaExceeded"] {
+        let mut model = service("model", 0, 0);
+        model.need = Need::default();
+        let mut fleet = fleet(&["east", "west"]);
+        let mut wants = request("chat", vec![service("llm", 4, 1), model]);
+        step(&mut wants, &mut fleet, 1);
+        let idle = ObjectStatus { state: "NotReady".into(), ..status("llm", 0, 10) };
+        let mut fleet = says(fleet, "east", vec![idle, cache("Pending", reason, 10)], 10);
+        assert_eq!(chosen(&step(&mut wants, &mut fleet, 129)), ["east"], "{reason}");
+        let decision = step(&mut wants, &mut fleet, 130);
+        assert_eq!(
+            states(&decision),
+            [("east", Reason::Unschedulable), ("west", Reason::Placed)],
+            "{reason}"
+        );
+    }
+    // What serves needs no cache to be filled anew.
+    let mut model = service("model", 0, 0);
+    model.need = Need::default();
+    let mut fleet = fleet(&["east", "west"]);
+    let mut wants = request("chat", vec![service("llm", 4, 1), model]);
+    step(&mut wants, &mut fleet, 1);
+    let serves = vec![status("llm", 1, 10), cache("Pending", "Unschedulable", 10)];
+    let mut fleet = says(fleet, "east", serves, 10);
+    assert_eq!(chosen(&step(&mut wants, &mut fleet, 500)), ["east"]);
+}
+
+#[test]
+fn a_replica_of_which_only_some_pods_have_a_node_cannot_start() {
+    let mut fleet = fleet(&["east", "west"]);
+    let mut wide = service("llm", 4, 1);
+    wide.need.gpu = Some(GpuNeed { resource: "nvidia.com/gpu".into(), per_pod: 4, pods: 2 });
+    let mut wants = request("chat", vec![wide]);
+    step(&mut wants, &mut fleet, 1);
+    let mut capacity = fleet.cluster("east").unwrap().capacity.clone().unwrap();
+    capacity.bound = Some([("llm".to_owned(), 1)].into());
+    fleet.apply(FleetEvent::Capacity { cluster: name("east"), capacity });
+    let mut fleet = says(fleet, "east", vec![unschedulable("llm", 0, 10)], 10);
+    let decision = step(&mut wants, &mut fleet, 130);
+    assert_eq!(states(&decision), [("east", Reason::Unschedulable), ("west", Reason::Placed)]);
 }

@@ -16,6 +16,7 @@ use super::judge::Judge;
 use super::packed::unpack;
 use super::wake::Waker;
 use crate::operator::cluster::ClusterFacts;
+use crate::operator::diagnosis::{Events, Pods};
 use crate::operator::models::Models;
 use crate::operator::namespaces::Namespaces;
 use crate::operator::references::References;
@@ -65,6 +66,10 @@ pub(crate) struct World {
     pub(crate) client: Client,
     /// Every kind of child; the cache of one that the cluster lacks is empty.
     pub(crate) children: Arc<BTreeMap<ChildKind, Cache>>,
+    /// Pods of services that are not ready.
+    pub(crate) pods: Pods,
+    /// What events say, asked when something does not start.
+    pub(crate) events: Events,
     /// ResourceClaims, whoever made them, without their specs.
     pub(crate) claims: Cache,
     /// NIM objects by kind.
@@ -116,6 +121,9 @@ impl World {
         };
         let caches = self.children.values().chain(self.subjects.values()).chain([&self.claims]);
         futures::future::join_all(caches.map(filled)).await;
+        health.lacks("pods of services", "they have not been read from the API server yet");
+        self.pods.filled.cancelled().await;
+        health.has("pods of services");
         health.lacks("cluster facts", "nodes, or other NIM operators, have not been looked at yet");
         self.synced().await;
         health.has("cluster facts");
@@ -126,6 +134,7 @@ impl World {
         for cache in self.children.values().chain(self.subjects.values()).chain([&self.claims]) {
             cache.filled.cancelled().await;
         }
+        self.pods.filled.cancelled().await;
         self.nodes_seen.cancelled().await;
         // The sender ends only with the operator.
         let _ = self.rival.clone().wait_for(|rival| *rival != Rival::Unknown).await;

@@ -2,15 +2,55 @@
 
 use serde_json::json;
 
+use super::readiness::Readiness;
+
 use crate::operator::engine::condition::Conditions;
 use crate::operator::engine::kind::{Again, Failure, Notice, Report, Subject};
+
+/// The condition of an object whose pods cannot all be made or started, as a Deployment calls it. Its reason and message say
+/// why, also while other replicas serve and the object is Ready.
+pub(crate) const REPLICA_FAILURE: &str = "ReplicaFailure";
 
 /// What a microservice has come to.
 #[derive(Clone, Debug)]
 pub(crate) enum Standing {
-    Ready { message: String, available: i64 },
-    NotReady { why: Failure, available: i64 },
+    Ready {
+        message: String,
+        available: i64,
+    },
+    NotReady {
+        why: Failure,
+        available: i64,
+    },
+    /// Pods cannot be made or started. What serves goes on, and the object is Ready as long as any replica does; `progress`
+    /// tells of the rollout.
+    Hindered {
+        why: Failure,
+        progress: String,
+        available: i64,
+    },
     Failed(Failure),
+}
+
+impl Standing {
+    /// How a workload stands, and what keeps the rest of it from starting.
+    pub(crate) fn of(found: Readiness, why: Option<Failure>) -> Self {
+        let Readiness { ready, message, available } = found;
+        match why {
+            _ if ready => Self::Ready { message, available },
+            Some(why) => Self::Hindered { why, progress: message, available },
+            None => Self::NotReady { why: Failure::new("NotReady", message), available },
+        }
+    }
+
+    /// Whether it serves.
+    pub(crate) fn is_ready(&self) -> bool {
+        match self {
+            Self::Ready { .. } => true,
+            Self::Hindered { available, .. } => *available > 0,
+            Self::NotReady { .. } | Self::Failed(_) => false,
+        }
+    }
 }
 
 /// The whole status, and the event if it is a transition.
@@ -22,6 +62,7 @@ pub(crate) fn report(subject: &Subject, standing: &Standing, again: Again) -> Re
         return report(subject, &standing, Again::After(left));
     }
     let mut conditions = Conditions::read(&subject.status);
+    let hindered = hinder(&mut conditions, subject, standing);
     let mut set = |kind: &str, holds: bool, reason: &str, message: &str| {
         conditions.set(kind, holds, reason, message, subject.moment());
     };
@@ -35,6 +76,18 @@ pub(crate) fn report(subject: &Subject, standing: &Standing, again: Again) -> Re
             set("Ready", false, &why.reason, &why.message);
             set("Failed", false, &why.reason, &why.message);
             ("NotReady", notice(false, "NotReady", &why.message), *available)
+        }
+        Standing::Hindered { why, progress, available } if *available > 0 => {
+            let serve = if *available == 1 { "replica serves" } else { "replicas serve" };
+            let message = format!("{available} {serve}; {progress}; {}", why.message);
+            set("Ready", true, "Ready", &message);
+            set("Failed", false, "Ready", "");
+            ("Ready", notice(false, "Ready", &message), *available)
+        }
+        Standing::Hindered { why, .. } => {
+            set("Ready", false, &why.reason, &why.message);
+            set("Failed", false, &why.reason, &why.message);
+            ("NotReady", notice(false, "NotReady", &why.message), 0)
         }
         Standing::Failed(why) => {
             set("Ready", false, &why.reason, &why.message);
@@ -55,7 +108,25 @@ pub(crate) fn report(subject: &Subject, standing: &Standing, again: Again) -> Re
     let begun = subject.status["state"].is_null()
         && state == "NotReady"
         && reason(&conditions).as_deref() == Some("NotReady");
-    Report { status, notices: (moved && !begun).then_some(notice).into_iter().collect(), again }
+    // What keeps pods from starting says more than that the object is not ready.
+    let notice = hindered.or_else(|| (moved && !begun).then_some(notice));
+    Report { status, notices: notice.into_iter().collect(), again }
+}
+
+/// Says what keeps pods from starting, or that nothing does; a new reason is an event.
+fn hinder(conditions: &mut Conditions, subject: &Subject, standing: &Standing) -> Option<Notice> {
+    let known = conditions.get(REPLICA_FAILURE).map(|known| known.reason.clone());
+    let Standing::Hindered { why, .. } = standing else {
+        conditions.remove(REPLICA_FAILURE);
+        return None;
+    };
+    let is_news = known.as_ref() != Some(&why.reason);
+    if is_news {
+        // It holds since now, whatever was in the way before.
+        conditions.remove(REPLICA_FAILURE);
+    }
+    conditions.set(REPLICA_FAILURE, true, &why.reason, &why.message, subject.moment());
+    is_news.then(|| notice(true, &why.reason, &why.message))
 }
 
 fn notice(warning: bool, reason: &str, message: &str) -> Notice {

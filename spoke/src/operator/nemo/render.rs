@@ -36,7 +36,7 @@ pub(super) fn render<S: NemoService>(scene: &Scene<'_, S>) -> Rendered<Verdict> 
         remove.push((ChildKind::Secret, scene.name().to_owned()));
     }
     let annotations = annotations(scene, &of, &plan);
-    children.push(deployment::child(&of, pod::pod(scene, plan, &ports(scene)), annotations));
+    children.push(deployment::child(&of, pod::pod(scene, plan, &ports(scene)), annotations, None));
     Rendered { children, remove, complete: true, note: None, verdict: Verdict::Complete }
 }
 

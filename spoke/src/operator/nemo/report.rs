@@ -1,6 +1,7 @@
 //! The status of a NeMo microservice: the Deployment's own word, and what is missing of all that it depends on.
 
 use super::Verdict;
+use crate::operator::diagnosis::Diagnosis;
 use crate::operator::engine::child::ChildKind;
 use crate::operator::engine::kind::{Again, Failure, Outcome, Report, Subject};
 use crate::operator::microservice::status::{self, Standing};
@@ -13,6 +14,7 @@ const MISSING: &str = "DependencyMissing";
 pub(super) fn report(
     subject: &Subject,
     missing: &[String],
+    diagnosis: &Diagnosis,
     verdict: &Verdict,
     outcome: &Outcome,
     again: Again,
@@ -25,10 +27,22 @@ pub(super) fn report(
     }
     let name = &subject.owner.name;
     let deployment = live(outcome, ChildKind::Deployment, name);
-    let found = readiness::of(name, &deployment);
+    let mut found = readiness::of(name, &deployment);
+    let hindrance = diagnosis.why(&deployment).filter(|_| !found.ready);
+    let mut again = match again {
+        Again::No => diagnosis.again(),
+        again => again,
+    };
+    if hindrance.is_none()
+        && let Some((words, next)) =
+            readiness::still_starting(name, &deployment, &diagnosis.pods, subject.now)
+    {
+        found.message = words;
+        again = Again::After(next);
+    }
     let retiring = readiness::retiring(name, &deployment).filter(|_| found.ready);
     let ready = found.ready && retiring.is_none();
-    let mut message = retiring.unwrap_or(found.message);
+    let mut message = retiring.unwrap_or_else(|| found.message.clone());
     if !missing.is_empty() {
         message = format!("{message}; missing: {}", missing.join(", "));
     }
@@ -38,6 +52,13 @@ pub(super) fn report(
     }
     let standing = if ready {
         Standing::Ready { message, available: found.available }
+    } else if let Some(Failure { reason, message: why }) = hindrance {
+        let words = if missing.is_empty() { why } else { format!("{why}; missing: {}", missing.join(", ")) };
+        Standing::Hindered {
+            why: Failure::new(reason, words),
+            progress: found.message,
+            available: found.available,
+        }
     } else {
         let reason = if missing.is_empty() { "NotReady" } else { MISSING };
         Standing::NotReady { why: Failure::new(reason, message), available: found.available }

@@ -12,10 +12,11 @@ use serde_json::Value;
 use super::extraction::{self, KEY};
 use super::job::source::Image;
 use super::manifest::{self, Manifest};
-use super::{NimCaches, diagnosis, job, pods};
+use super::{NimCaches, job, pods, progress};
+use crate::operator::diagnosis;
 use crate::operator::engine::call::{CallError, call, call_opt};
 use crate::operator::engine::child::ChildKind;
-use crate::operator::engine::kind::{Kind, Subject};
+use crate::operator::engine::kind::{Failure, Kind, Subject};
 use crate::operator::engine::world::World;
 use crate::operator::registry::{self, Layout};
 
@@ -45,6 +46,8 @@ pub(crate) struct Refs {
     pub(super) no_nim: bool,
     pub(super) job: Option<Value>,
     pub(super) job_pods: Vec<Value>,
+    /// What events say of a pod, or of a Job without one, that does not say itself why it does not begin.
+    pub(super) told: Option<Failure>,
 }
 
 impl Refs {
@@ -109,6 +112,13 @@ pub(super) async fn observe(object: &NIMCache, subject: &Subject, world: &World)
         return Ok(refs);
     }
     refs.job_pods = refs.job.as_ref().map(|job| job_pods(world, namespace, job)).unwrap_or_default();
+    if let Some(job) = &refs.job {
+        refs.told = match refs.job_pods.iter().rev().find(|pod| pod["status"]["phase"] == "Pending") {
+            Some(pod) => diagnosis::of_pod(subject, world, pod, &object.spec.claim_name(name)).await,
+            None if progress::is_idle(job, &refs.job_pods) => diagnosis::of_job(subject, world, job).await,
+            None => None,
+        };
+    }
     refs.claim_found = refs.job.is_some() || claim_exists(object, namespace, name, world).await?;
     let config = child(ChildKind::ConfigMap, &extraction::config_name(subject));
     refs.manifest = config.and_then(|config| config["data"][KEY].as_str().map(str::to_owned));
@@ -129,6 +139,9 @@ pub(super) async fn observe(object: &NIMCache, subject: &Subject, world: &World)
     }
     if refs.image_unknown() && !refs.inspecting {
         let pod = child(ChildKind::Pod, &extraction::pod_name(subject));
+        if let Some(pod) = &pod {
+            refs.told = diagnosis::of_pod(subject, world, pod, &object.spec.claim_name(name)).await;
+        }
         if let Some(pod) = pod.filter(|pod| diagnosis::waiting(pod).is_none()) {
             let printed = printed(subject, world).await?;
             let hub = object.spec.source.is_hugging_face();

@@ -52,6 +52,16 @@ pub(crate) fn problem(conditions: &Conditions) -> String {
     failed.or(blocked).map(|one| one.message.clone()).unwrap_or_default()
 }
 
+/// What a NIMCache is at that has not failed, for those who wait for it; empty where it has not begun.
+pub(crate) fn waits(conditions: &Conditions) -> String {
+    let Some(pending) = conditions.get(JOB_PENDING) else { return String::new() };
+    if pending.status == "True" {
+        format!("{}: {}", pending.reason, pending.message)
+    } else {
+        pending.message.clone()
+    }
+}
+
 /// The whole status, and the event if it is a transition.
 pub(super) fn report(subject: &Subject, standing: &Standing, known: &Known<'_>, again: Again) -> Report {
     if *standing == Standing::StillReady {

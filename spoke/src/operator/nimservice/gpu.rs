@@ -86,6 +86,7 @@ mod tests {
             pvc: "c-pvc".into(),
             profiles: profiles.into_iter().map(|(name, tags)| (name.to_owned(), tags)).collect(),
             problem: String::new(),
+            waits: String::new(),
         }
     }
 

@@ -55,6 +55,11 @@ pub(super) async fn observe(
     Ok(Seen { in_use, setup })
 }
 
+/// Name of the Deployment that KServe makes in Standard mode.
+pub(super) fn predictor_name(service: &str) -> String {
+    format!("{service}-predictor")
+}
+
 /// All objects. KServe makes the Service, the autoscaler and the way in.
 pub(super) fn render(scene: &Scene<'_>) -> Rendered<Verdict> {
     let Scene { subject, spec, refs, .. } = *scene;

@@ -4,8 +4,9 @@ use crds::nim::NIMServiceSpec;
 
 use super::storage::CacheView;
 use super::volumes::certificates;
-use super::{Verdict, claims, kserve};
+use super::{PART_OF, Verdict, claims, kserve};
 use crate::operator::cluster::ClusterFacts;
+use crate::operator::diagnosis::Diagnosis;
 use crate::operator::engine::child::{Child, ChildKind};
 use crate::operator::engine::kind::{Failure, Rendered, Subject};
 use crate::operator::microservice::{Microservice, OlderIngress};
@@ -24,6 +25,8 @@ pub(crate) struct Refs {
     pub(super) claims: claims::Seen,
     /// What its endpoint answers, of a service that is ready.
     pub(super) model: Option<Answer>,
+    /// Why its pods do not start.
+    pub(super) diagnosis: Diagnosis,
     /// A digest of what the NIMCache tells.
     pub(super) referred: String,
 }
@@ -53,7 +56,7 @@ impl<'a> Scene<'a> {
         let older = expose.and_then(|expose| expose.ingress.as_ref());
         Microservice {
             subject: self.subject,
-            part_of: "nim-service",
+            part_of: PART_OF,
             scc: scc(spec),
             labels: spec.labels.as_ref(),
             annotations: spec.annotations.as_ref(),

@@ -27,6 +27,8 @@ pub(crate) struct CacheView {
     pub(super) profiles: BTreeMap<String, BTreeMap<String, String>>,
     /// Why it has failed, in its own words.
     pub(super) problem: String,
+    /// What it waits for, in its own words; empty where it does not say.
+    pub(super) waits: String,
 }
 
 impl CacheView {
@@ -107,7 +109,14 @@ fn from_cache(name: &str, cache: Option<&CacheView>, read_only: Option<bool>) ->
             let message = format!("NIMCache {name} failed: {}", cache.problem);
             return Err(Gate::Fails(Failure::new("NIMCacheFailed", message)));
         }
-        _ => return Err(Gate::Waits(Failure::new("NIMCacheNotReady", format!("NIMCache {name} not ready")))),
+        _ => {
+            let told = [&cache.problem, &cache.waits].into_iter().find(|words| !words.is_empty());
+            let message = match told {
+                Some(told) => format!("NIMCache {name} not ready: {told}"),
+                None => format!("NIMCache {name} not ready"),
+            };
+            return Err(Gate::Waits(Failure::new("NIMCacheNotReady", message)));
+        }
     }
     let pvc = cache.spec.storage.pvc.as_ref();
     let given = pvc.and_then(|pvc| pvc.name.clone()).filter(|name| !name.is_empty());

@@ -38,9 +38,12 @@ async fn woken(stored: &[Stored<'_>], changed: Value) -> Vec<String> {
     let service = tower::service_fn(|_: axum::http::Request<Body>| async {
         Ok::<_, kube::Error>(axum::http::Response::new(Body::empty()))
     });
+    let client = Client::new(service, "ns");
     let world = World {
-        client: Client::new(service, "ns"),
+        client: client.clone(),
         children: std::sync::Arc::default(),
+        pods: crate::operator::diagnosis::Pods::default(),
+        events: crate::operator::diagnosis::Events::new(client),
         claims: cache("NIMService"),
         subjects: std::sync::Arc::new(kinds.map(|kind| (kind, cache(kind))).into()),
         facts: watch::channel(ClusterFacts::default()).1,

@@ -74,8 +74,10 @@ fn world(client: Client, live: &[(ChildKind, Value)]) -> World {
     let (facts, seen) = watch::channel(ClusterFacts::default());
     drop(facts);
     World {
-        client,
+        client: client.clone(),
         children: Arc::new(children),
+        pods: crate::operator::diagnosis::Pods::default(),
+        events: crate::operator::diagnosis::Events::new(client),
         claims,
         subjects: Arc::default(),
         facts: seen,

@@ -58,9 +58,12 @@ async fn a_panic_over_one_object_is_its_own_failure_and_is_told_on_it() {
     let (waker, mut queues) = super::super::wake::Waker::new([NimPipelines::KIND].into_iter());
     let (writes, nodes_seen) = (Writes::default(), CancellationToken::new());
     nodes_seen.cancel();
+    let api = client("/nimpipelines/bad", &writes);
     let world = World {
-        client: client("/nimpipelines/bad", &writes),
+        client: api.clone(),
         children: Arc::default(),
+        pods: crate::operator::diagnosis::Pods::seen(&[], &[]),
+        events: crate::operator::diagnosis::Events::new(api),
         claims: cache.clone(),
         subjects: Arc::new(BTreeMap::from([(NimPipelines::KIND, cache)])),
         facts: watch::channel(ClusterFacts::default()).1,

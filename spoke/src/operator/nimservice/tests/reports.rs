@@ -94,3 +94,39 @@ fn an_unreadable_object_says_so() {
     assert_eq!(condition(&report, "Ready")["reason"], "InvalidSpec");
     assert_eq!(report.status["state"], "Failed");
 }
+
+/// A service of two replicas of which so many serve, and a Deployment that could not have another pod made.
+fn refused(available: i64) -> Outcome {
+    let mut outcome = outcome(available);
+    let why = json!([{"type": "ReplicaFailure", "status": "True", "message": "pods is forbidden: exceeded quota: q"}]);
+    let deployment = json!({
+        "metadata": {"name": "llama", "generation": 1}, "spec": {"replicas": 2},
+        "status": {"observedGeneration": 1, "updatedReplicas": available, "availableReplicas": available, "conditions": why},
+    });
+    let deployment = Arc::new(serde_json::from_value(deployment).unwrap());
+    outcome.live.insert((ChildKind::Deployment, "llama".into()), deployment);
+    outcome
+}
+
+#[test]
+fn what_cannot_start_is_told_once_and_hides_no_replica_that_serves() {
+    let mut subject = subject();
+    let first = report(&subject, &refused(0));
+    assert_eq!((&first.status["state"], first.notices.len()), (&json!("NotReady"), 1));
+    assert_eq!((first.notices[0].warning, first.notices[0].reason.as_str()), (true, "PodsNotCreated"));
+    let ready = condition(&first, "Ready");
+    assert_eq!((&ready["status"], &ready["reason"]), (&json!("False"), &json!("PodsNotCreated")));
+    subject.status = first.status;
+    let partly = report(&subject, &refused(1));
+    assert_eq!((&partly.status["state"], &partly.status["availableReplicas"]), (&json!("Ready"), &json!(1)));
+    let message = condition(&partly, "Ready")["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("1 replica serves; Waiting for deployment") && message.contains("exceeded quota")
+    );
+    assert_eq!(condition(&partly, "ReplicaFailure")["reason"], "PodsNotCreated");
+    assert_eq!(partly.notices[0].reason, "Ready", "what is known is no news");
+    subject.status = partly.status;
+    let over = report(&subject, &outcome(1));
+    let conditions = over.status["conditions"].as_array().unwrap();
+    assert!(conditions.iter().all(|one| one["type"] != "ReplicaFailure"), "{conditions:?}");
+}

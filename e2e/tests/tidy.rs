@@ -57,6 +57,8 @@ const PURE: &[&str] = &[
     "spoke/src/deliver/manifest",
     "spoke/src/facts/devices",
     "spoke/src/facts/gpus",
+    "spoke/src/facts/node_sets",
+    "spoke/src/facts/products",
     "spoke/src/operator/engine/compare",
     "spoke/src/operator/engine/condition",
     "spoke/src/operator/engine/decide",

@@ -25,7 +25,7 @@ use crate::{
     scheduler::{Chosen, Decision},
 };
 
-pub use cluster::{cluster_conditions, cluster_troubles, drained, report_truncated};
+pub use cluster::{cluster_conditions, cluster_troubles, drained, gpus_labelled, report_truncated};
 pub use held::{DELETION_HELD, HeldDeletions, confirmation, deletion_held};
 pub use identity::{DUPLICATE_FOR, Identity, set_identity_conditions};
 pub use object::object_status;

@@ -26,7 +26,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 pub use capacity::{
-    Access, Capacity, DeviceGroup, HeldCache, NodeGroup, Platform, Pool, STALE_AFTER, Sharing, StorageClass,
+    Access, Capacity, DeviceGroup, HeldCache, NodeGroup, NodeLabel, NodeSet, NodeSets, Platform, Pool,
+    STALE_AFTER, Sets, Sharing, StorageClass, Tainted, UNKNOWN_PRODUCT, Unlabelled,
 };
 pub use cluster::{Agent, Cluster, Effect, Link, Taint};
 pub use comeback::Comeback;

@@ -6,6 +6,7 @@ mod cache;
 mod devices;
 mod gpu;
 mod nemo;
+mod nodes;
 mod pod;
 mod profile;
 mod service;
@@ -21,6 +22,7 @@ use serde_json::Value;
 pub(crate) use devices::version_numbers;
 pub use devices::{Comparison, DeviceNeed, Selector, Wanted};
 pub use nemo::called;
+pub use nodes::{NodeDemand, Operator, Requirement};
 pub use profile::{Profile, Profiles, Signature};
 pub use storage::{ClaimNeed, Mounts};
 
@@ -35,6 +37,10 @@ pub struct Need {
     pub gpu_nodes: bool,
     /// Which GPUs will do.
     pub kind: GpuKind,
+    /// Which nodes its pods may run on; none: all without taints.
+    pub nodes: Option<Arc<NodeDemand>>,
+    /// The same of its jobs.
+    pub job_nodes: Option<Arc<NodeDemand>>,
     /// Thousandths of a processor that one of its pods asks for.
     pub millicores: u64,
     /// Memory that one of its pods asks for, MiB.

@@ -26,6 +26,7 @@ mod filter;
 mod grow;
 mod keep;
 mod member;
+mod nodes;
 mod packing;
 mod policy;
 mod product;

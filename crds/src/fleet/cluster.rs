@@ -114,7 +114,7 @@ pub enum TaintEffect {
 #[serde(rename_all = "camelCase")]
 pub struct GPUClusterStatus {
     /// `Accepted`, `Connected`, `CapacityFresh`, `AgentUpToDate`, `CertificateValid`, `TrustUpToDate`; and once there was
-    /// something to tell `DuplicateAgent`, `EpochProven`, `Orphans`, `ReportTruncated` (the agent reports more than the hub keeps) and `DeletionHeld`: within ten minutes the agent deletes up to ten objects
+    /// something to tell `DuplicateAgent`, `EpochProven`, `GPUsLabelled` (False while no label says what the GPUs of some nodes are), `Orphans`, `ReportTruncated` (the agent reports more than the hub keeps) and `DeletionHeld`: within ten minutes the agent deletes up to ten objects
     /// unasked, or 20 % of what the cluster holds if that is more; the others wait to be confirmed, by the command that it
     /// names. Of what was decided 15 minutes or more before the cluster came back, only ten go unasked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -147,7 +147,7 @@ pub struct GPUClusterStatus {
     /// The GPUs, one row per product and resource name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GPUPool>,
-    /// Free and all GPUs of all rows, `free/total`.
+    /// Free and all GPUs of all rows, and whole GPUs among `devices` that no row counts: `free/total`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_summary: Option<String>,
     /// The model caches the cluster holds.

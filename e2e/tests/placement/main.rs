@@ -3,6 +3,7 @@
 mod admission;
 mod gangs;
 mod moves;
+mod nodes;
 mod not_starting;
 mod query;
 mod quota;

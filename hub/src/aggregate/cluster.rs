@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{Reason, placement::FAILOVER_HELD};
 use crate::failover::Held;
-use crate::fleet::{Cluster, Excesses, Link, ObjectRef};
+use crate::fleet::{Cluster, Excesses, Link, ObjectRef, Unlabelled};
 use crate::scheduler;
 
 /// Most objects that a message names.
@@ -99,6 +99,27 @@ pub fn report_truncated(excess: Option<&Excesses>, stored: &[Condition]) -> Opti
         parts.join(", ")
     );
     Some(Finding::new(KIND, true, Reason::ReportOverBudget.as_str(), message))
+}
+
+/// `GPUsLabelled`: whether labels say what the GPUs of all nodes are. A cluster in which it was never false does not have it.
+#[must_use]
+pub fn gpus_labelled(unlabelled: &Unlabelled, stored: &[Condition]) -> Option<Finding<'static>> {
+    const KIND: &str = "GPUsLabelled";
+    let Unlabelled { nodes, names } = unlabelled;
+    if *nodes == 0 {
+        let message = "every node with GPUs has a label that names its product";
+        let over = || Finding::new(KIND, true, Reason::AsExpected.as_str(), message);
+        return condition::find(stored, KIND).map(|_| over());
+    }
+    let more = if usize::try_from(*nodes).is_ok_and(|nodes| nodes > names.len()) { ", …" } else { "" };
+    let has = if *nodes == 1 { "node with GPUs has" } else { "nodes with GPUs have" };
+    let message = format!(
+        "{nodes} {has} no label nvidia.com/gpu.product, nor one of the cloud that names a product: {}{more}; placements with \
+         spec.gpu, and caches for a product, do not go there: run GPU feature discovery, as the NVIDIA GPU Operator and \
+         gfd.enabled of the device plugin's chart do",
+        names.join(", ")
+    );
+    Some(Finding::new(KIND, false, Reason::NoProductLabel.as_str(), message))
 }
 
 /// `Drained`, of a cluster that is to be emptied or was: which placements have yet to leave it, of `names`.
@@ -220,6 +241,24 @@ mod tests {
         condition::set(&mut stored, finding, None, Timestamp::UNIX_EPOCH);
         let over = report_truncated(Some(&Excesses::default()), &stored).unwrap();
         assert_eq!((over.truth, over.reason), (Truth::False, "AsExpected"));
+    }
+
+    #[test]
+    fn nodes_without_a_product_are_named_until_they_have_one() {
+        assert_eq!(gpus_labelled(&Unlabelled::default(), &[]), None);
+        let unlabelled = Unlabelled { nodes: 12, names: vec!["gpu-0".into(), "gpu-1".into()] };
+        let finding = gpus_labelled(&unlabelled, &[]).unwrap();
+        assert_eq!((finding.truth, finding.reason), (Truth::False, "NoProductLabel"));
+        let words = "12 nodes with GPUs have no label nvidia.com/gpu.product";
+        assert!(
+            finding.message.contains(words) && finding.message.contains("gpu-0, gpu-1, …"),
+            "{}",
+            finding.message
+        );
+        let mut stored = Vec::new();
+        condition::set(&mut stored, finding, None, Timestamp::UNIX_EPOCH);
+        let over = gpus_labelled(&Unlabelled::default(), &stored).unwrap();
+        assert_eq!((over.truth, over.reason), (Truth::True, "AsExpected"));
     }
 
     #[test]

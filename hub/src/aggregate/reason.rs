@@ -15,6 +15,8 @@ pub enum Reason {
     NotScheduled,
     /// The object has no payload for a cluster: an override does not fit it.
     OverrideFailed,
+    /// Nodes with GPUs have no label that says what they are.
+    NoProductLabel,
     /// A cluster holds objects of this hub that the hub does not know.
     UnknownToHub,
     /// A listed Secret cannot be sent: it is not there, or may not be read.
@@ -97,6 +99,7 @@ impl Reason {
             Self::AsExpected => "AsExpected",
             Self::NotScheduled => "NotScheduled",
             Self::OverrideFailed => "OverrideFailed",
+            Self::NoProductLabel => "NoProductLabel",
             Self::UnknownToHub => "UnknownToHub",
             Self::SecretUnavailable => "SecretUnavailable",
             Self::Rejected => "Rejected",

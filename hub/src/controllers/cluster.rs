@@ -13,7 +13,7 @@ use super::fault::{Fault, call};
 use super::{Hub, time_until};
 use crate::aggregate::{
     DELETION_HELD, DUPLICATE_FOR, HeldDeletions, Identity, cluster_conditions, cluster_troubles,
-    confirmation, deletion_held, drained, report_truncated, set_identity_conditions,
+    confirmation, deletion_held, drained, gpus_labelled, report_truncated, set_identity_conditions,
 };
 use crate::failover::Outages;
 use crate::fleet::{Cluster, ClusterName, Excesses, Link};
@@ -159,6 +159,12 @@ fn status(
     if let Some(finding) = report_truncated(excess, &known.conditions) {
         condition::set(&mut next.conditions, finding, stored.metadata.generation, now);
     }
+    let nodes = cluster.capacity.as_ref().and_then(|capacity| capacity.nodes.as_ref());
+    if let Some(nodes) = nodes
+        && let Some(finding) = gpus_labelled(&nodes.unlabelled, &known.conditions)
+    {
+        condition::set(&mut next.conditions, finding, stored.metadata.generation, now);
+    }
     let excess_ends = excess.and_then(Excesses::ends);
     let held_back = hub.fleetbox.held_back(name);
     let held_back: Vec<_> = HeldDeletions::of(name, &held_back, |_| true).into_iter().collect();
@@ -199,7 +205,8 @@ pub(super) fn status_as_written(hub: &Hub, name: &ClusterName, stored: &GPUClust
 }
 
 /// Conditions whose changes are told as events.
-const TOLD: [&str; 11] = [
+const TOLD: [&str; 12] = [
+    "GPUsLabelled",
     "ReportTruncated",
     "Drained",
     "Accepted",
@@ -221,7 +228,7 @@ fn is_quiet(condition: &Condition) -> bool {
 /// Whether a condition calls for somebody.
 fn is_bad(condition: &Condition) -> bool {
     match condition.type_.as_str() {
-        "Connected" | "CertificateValid" | "EpochProven" => condition.status != "True",
+        "Connected" | "CertificateValid" | "EpochProven" | "GPUsLabelled" => condition.status != "True",
         "FailoverHeld" | "Orphans" | "DuplicateAgent" | "ReportTruncated" | DELETION_HELD => {
             condition.status == "True"
         }

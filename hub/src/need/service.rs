@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{GpuNeed, Need, NeedError, cache, cache_key, devices, gpu, pod, profile, storage, text};
+use super::{GpuNeed, Need, NeedError, cache, cache_key, devices, gpu, nodes, pod, profile, storage, text};
 
 /// Platform of multi-node services: the LeaderWorkerSet API.
 const LWS: &str = "lws";
@@ -50,6 +50,8 @@ pub(super) fn need(service: &Value, cache: Option<&Value>) -> Result<Need, NeedE
         gpu_nodes: gpu.is_some() || !kind.products.is_empty(),
         gpu,
         kind,
+        nodes: nodes::of(service, "/spec"),
+        job_nodes: None,
         millicores,
         memory_mib,
         devices,

@@ -65,6 +65,12 @@ pub enum Reason {
     GPUProductMismatch,
     /// GPUs, but with too little memory.
     GPUMemoryTooSmall,
+    /// GPUs of which no label says product and memory, and one of both is asked for.
+    GPUUnknown,
+    /// No node has the labels that the pods select.
+    NoMatchingNode,
+    /// The nodes that would do have taints that the pods do not tolerate.
+    TaintNotTolerated,
     /// Fitting GPUs, but not enough of them free together.
     InsufficientGPUs,
     /// GPUs that are cut into several, where one pod takes more than one.
@@ -151,6 +157,9 @@ impl Reason {
             Self::NoGPU => "NoGPU",
             Self::GPUProductMismatch => "GPUProductMismatch",
             Self::GPUMemoryTooSmall => "GPUMemoryTooSmall",
+            Self::GPUUnknown => "GPUUnknown",
+            Self::NoMatchingNode => "NoMatchingNode",
+            Self::TaintNotTolerated => "TaintNotTolerated",
             Self::InsufficientGPUs => "InsufficientGPUs",
             Self::GPUsShared => "GPUsShared",
             Self::InsufficientNodeResources => "InsufficientNodeResources",

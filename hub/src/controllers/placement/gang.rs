@@ -30,6 +30,7 @@ pub(super) fn of(need: &Need, groups: u32, priority: i32, cluster: &Cluster) -> 
         nodes: gpu.pods,
         groups,
         priority,
+        tolerations: need.nodes.as_ref().map(|demand| demand.tolerations.clone()).unwrap_or_default(),
     })
 }
 

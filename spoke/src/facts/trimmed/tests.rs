@@ -47,21 +47,49 @@ fn a_node_tells_its_gpus_and_place() {
 }
 
 #[test]
-fn only_a_node_that_takes_gpu_pods_is_usable() {
+fn only_a_node_that_takes_pods_is_usable_and_lasting_taints_are_told() {
     let taint = |key: &str, effect: &str| json!({"taints": [{"key": key, "effect": effect, "value": "x"}]});
     let table = [
-        ("plain", json!({}), "True", true),
-        ("not ready", json!({}), "False", false),
-        ("unknown", json!({}), "Unknown", false),
-        ("cordoned", json!({"unschedulable": true}), "True", false),
-        ("foreign NoSchedule", taint("team", "NoSchedule"), "True", false),
-        ("foreign NoExecute", taint("team", "NoExecute"), "True", false),
-        ("preference", taint("team", "PreferNoSchedule"), "True", true),
-        ("the GPU taint", taint("nvidia.com/gpu", "NoSchedule"), "True", true),
+        ("plain", json!({}), "True", true, None),
+        ("not ready", json!({}), "False", false, None),
+        ("unknown", json!({}), "Unknown", false, None),
+        ("cordoned", json!({"unschedulable": true}), "True", false, None),
+        (
+            "of the node's state",
+            taint("node.kubernetes.io/memory-pressure", "NoSchedule"),
+            "True",
+            false,
+            None,
+        ),
+        ("about to go", taint("karpenter.sh/disrupted", "NoSchedule"), "True", false, None),
+        ("foreign NoSchedule", taint("team", "NoSchedule"), "True", true, Some("team=x:NoSchedule")),
+        ("foreign NoExecute", taint("team", "NoExecute"), "True", true, Some("team=x:NoExecute")),
+        ("preference", taint("team", "PreferNoSchedule"), "True", true, None),
+        (
+            "the GPU taint",
+            taint("nvidia.com/gpu", "NoSchedule"),
+            "True",
+            true,
+            Some("nvidia.com/gpu=x:NoSchedule"),
+        ),
     ];
-    for (case, spec, ready, usable) in table {
-        assert_eq!(node(&spec, ready).gpus().usable, usable, "{case}");
+    for (case, spec, ready, usable, told) in table {
+        let node = node(&spec, ready);
+        assert_eq!(node.gpus().usable, usable, "{case}");
+        let taints: Vec<_> = node.ground().taints.iter().map(ToString::to_string).collect();
+        assert_eq!(taints, told.into_iter().collect::<Vec<_>>(), "{case}");
     }
+}
+
+#[test]
+fn a_cloud_says_the_product_where_gpu_feature_discovery_does_not() {
+    let gke =
+        labelled(&json!({"cloud.google.com/gke-accelerator": "nvidia-l4"}), &json!({"nvidia.com/gpu": "1"}));
+    assert_eq!(gke.product.as_deref(), Some("NVIDIA-L4"));
+    assert_eq!(gke.memory_mib["nvidia.com/gpu"], 22_731);
+    let silent =
+        labelled(&json!({"kubernetes.azure.com/accelerator": "nvidia"}), &json!({"nvidia.com/gpu": "1"}));
+    assert_eq!((silent.product, silent.memory_mib.len()), (None, 0));
 }
 
 fn pod(node: Option<&str>, phase: &str, gpus: &str) -> SlimPod {

@@ -2,15 +2,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use crds::taints::NodeTaint;
+
 use super::selector;
 use crate::{
     fleet::{
         Access, Admin, Agent, Capacity, DeviceGroup, Fleet, FleetEvent, Grant, GrantedObject, HeldCache,
-        Namespaces, NodeGroup, PlacementKey, Platform, Pool, Potential, StorageClass, properties,
+        Namespaces, NodeGroup, NodeLabel, NodeSet, NodeSets, PlacementKey, Platform, Pool, Potential, Sets,
+        StorageClass, Tainted, properties,
     },
     need::{
-        CacheKey, ClaimNeed, Comparison, DeviceNeed, GpuNeed, Mounts, Profile, Profiles, Selector, Signature,
-        Wanted,
+        CacheKey, ClaimNeed, Comparison, DeviceNeed, GpuNeed, Mounts, NodeDemand, Operator, Profile,
+        Profiles, Requirement, Selector, Signature, Wanted,
     },
     scheduler::{
         CacheLocality, ClusterSet, Division, Expression, Request, SpreadConstraint, Tier,
@@ -93,6 +96,7 @@ impl World {
             millicores: 4000,
             memory_mib: 32_768,
             nodes: wish.pods * wish.replicas + wish.spare,
+            set: 0,
         };
         let pool = Pool {
             product: H100.into(),
@@ -185,6 +189,17 @@ impl World {
         &mut self.capacity.storage.as_mut().unwrap()[at]
     }
 
+    /// Its first object goes to nodes with that label.
+    pub(super) fn selects(&mut self, key: &str, value: &str) {
+        self.request.workloads[0].need.nodes = Some(selecting(key, value));
+    }
+
+    /// All nodes have that taint.
+    pub(super) fn taint(&mut self, key: &str) {
+        self.capacity.nodes = Some(node_sets(vec![taint(key)]));
+        self.pool.tainted = vec![Tainted { set: 0, nodes: 100, allocatable: 800 }];
+    }
+
     pub(super) fn profile(&mut self) -> &mut Profile {
         let profiles = self.request.workloads[0].need.profiles.as_mut().unwrap();
         &mut Arc::make_mut(profiles).choices[0]
@@ -204,6 +219,22 @@ fn unsuitable() -> Potential {
         memory_mib: 23_034,
         delay: jiff::SignedDuration::from_mins(7),
     }
+}
+
+pub(super) fn taint(key: &str) -> NodeTaint {
+    NodeTaint { key: key.into(), value: String::new(), effect: "NoSchedule".into() }
+}
+
+/// Pods that go to nodes with a label.
+fn selecting(key: &str, value: &str) -> Arc<NodeDemand> {
+    let requirement = Requirement { key: key.into(), operator: Operator::In, values: vec![value.to_owned()] };
+    Arc::new(NodeDemand { selector: vec![requirement], ..NodeDemand::default() })
+}
+
+/// Nodes that are all alike.
+fn node_sets(taints: Vec<NodeTaint>) -> Arc<NodeSets> {
+    let label = NodeLabel { key: "ring".into(), value: "inner".into(), sets: Sets(1), partial: false };
+    Arc::new(NodeSets::new(vec![NodeSet { taints, nodes: 100 }], vec![label], Vec::new()))
 }
 
 /// What is there beside GPUs.
@@ -237,6 +268,7 @@ fn capacity() -> Capacity {
         caches: vec![HeldCache { namespace: "nim".into(), name: "weights".into(), ..HeldCache::default() }],
         storage: Some(vec![class("shared"), class("local")]),
         devices: Some(vec![devices]),
+        nodes: Some(node_sets(Vec::new())),
         ..report(Vec::new(), 0)
     }
 }
@@ -284,6 +316,7 @@ fn wants(wish: Wish) -> Request {
     };
     let need = &mut wants.workloads[0].need;
     need.gpu.as_mut().unwrap().pods = pods;
+    need.nodes = Some(selecting("ring", "inner"));
     need.millicores = 4000;
     need.memory_mib = 32_768;
     need.platforms = ["kserve", "lws"].into();

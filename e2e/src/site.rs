@@ -39,6 +39,13 @@ impl Plan {
         self
     }
 
+    /// Turns a feature gate of Kubernetes on.
+    #[must_use]
+    pub fn gate(mut self, name: &'static str) -> Self {
+        self.shape = self.shape.gate(name);
+        self
+    }
+
     /// Keeps an audit log.
     #[must_use]
     pub fn audited(mut self) -> Self {

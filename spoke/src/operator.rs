@@ -55,6 +55,7 @@ use engine::watch::{Told, Watch};
 use engine::world::World;
 pub use gauges::StateGauges;
 pub(crate) use microservice::status::REPLICA_FAILURE;
+pub(crate) use microservice::status::SCALED_TO_ZERO;
 use models::{Models, Tokens};
 use namespaces::{Filler, Namespaces};
 use nemo::{Nemo, NemoService};

@@ -9,6 +9,7 @@ mod not_starting;
 mod optional_parts;
 mod platforms;
 mod restored;
+mod scale_to_zero;
 mod service;
 mod switching;
 mod take_over;

@@ -143,6 +143,7 @@ impl Kind for NimCaches {
                     }
                     other => (other, Again::No),
                 };
+                let progress = progress.with_missing(&refs.missing);
                 let profiles = Value::from(selected.clone());
                 (Standing::Downloading { progress, profiles }, again)
             }
@@ -150,7 +151,7 @@ impl Kind for NimCaches {
                 let standing = Standing::Resting {
                     failed: attempts.failed,
                     most: MOST,
-                    why: attempts.why(),
+                    why: progress::lacking(attempts.why(), &refs.missing),
                     left: *left,
                 };
                 (standing, left.map_or(Again::No, Again::After))

@@ -14,6 +14,7 @@ mod multi_node;
 mod network;
 mod pod;
 mod probes;
+mod profile;
 mod scene;
 mod standalone;
 mod storage;
@@ -27,6 +28,7 @@ use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
 pub(crate) use pod::runtime_default;
+pub(crate) use profile::OWN_PROFILES_SINCE;
 use scene::{Refs, Scene, fails};
 use storage::CacheView;
 
@@ -43,6 +45,7 @@ use super::engine::world::World;
 use super::microservice::status::{self, Standing};
 use super::microservice::{live, readiness};
 use super::nimcache::NimCaches;
+use super::references::missing_secret;
 
 /// Value of the label `app.kubernetes.io/part-of` of everything that is made for a NIMService.
 pub(crate) const PART_OF: &str = "nim-service";
@@ -117,7 +120,8 @@ impl Kind for NimServices {
         let groups = of_name(ChildKind::LeaderWorkerSet, &multi_node::name(&subject.owner.name));
         let makers = [predictor.as_deref(), groups.as_deref()];
         let diagnosis = Diagnosis::observe(subject, world, makers).await;
-        Ok(Refs { cache, native, kserve, claims, model, diagnosis, referred })
+        let missing = missing_secret(world, subject, object.spec.auth_secret(), "spec.authSecret");
+        Ok(Refs { cache, native, kserve, claims, model, diagnosis, referred, missing })
     }
 
     fn render(
@@ -187,11 +191,12 @@ impl Kind for NimServices {
         }
         let standing = match &outcome.waits {
             Some(why) => Standing::NotReady { why: why.clone(), available: found.available },
-            None => Standing::of(found, why),
+            None => Standing::of(found, why).with_missing(&refs.missing),
         };
         // The garbage collector tells nobody that it has come; its watch does, but for what others made.
         let again = if outcome.waits.is_some() { Again::Backoff } else { again };
         let mut report = status::report(subject, &standing, again);
+        status::tell_scale(subject, object.spec.scale.as_ref(), &deployment, &mut report.status);
         if standing.is_ready() {
             model::tell(subject, &mut report.status, endpoints, refs.model.as_ref());
         } else {

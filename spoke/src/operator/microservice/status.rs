@@ -1,6 +1,7 @@
 //! The status of a microservice.
 
-use serde_json::json;
+use crds::nim::Autoscaling;
+use serde_json::{Value, json};
 
 use super::readiness::Readiness;
 
@@ -10,6 +11,43 @@ use crate::operator::engine::kind::{Again, Failure, Notice, Report, Subject};
 /// The condition of an object whose pods cannot all be made or started, as a Deployment calls it. Its reason and message say
 /// why, also while other replicas serve and the object is Ready.
 pub(crate) const REPLICA_FAILURE: &str = "ReplicaFailure";
+/// The reason of what is not ready and misses something that it refers to.
+pub(crate) const DEPENDENCY_MISSING: &str = "DependencyMissing";
+/// Condition of a microservice that its autoscaler may scale to nothing.
+pub(crate) const SCALED_TO_ZERO: &str = "ScaledToZero";
+
+/// A message, and what is missing of all that is referred to.
+pub(crate) fn with_missing(message: String, missing: &[String]) -> String {
+    if missing.is_empty() { message } else { format!("{message}; missing: {}", missing.join(", ")) }
+}
+
+/// Says of a microservice that its autoscaler may scale to nothing whether it has: it is not ready then, and nothing is
+/// wrong.
+pub(crate) fn tell_scale(
+    subject: &Subject,
+    scale: Option<&Autoscaling>,
+    deployment: &Value,
+    status: &mut Value,
+) {
+    let scale = scale.filter(|scale| scale.enabled == Some(true)).and_then(|scale| scale.hpa.as_ref());
+    let mut conditions = Conditions::read(status);
+    match deployment["spec"]["replicas"]
+        .as_i64()
+        .filter(|_| scale.is_some_and(|hpa| hpa.min_replicas == Some(0)))
+    {
+        Some(0) => {
+            let message =
+                "0 replicas: spec.scale.hpa.minReplicas is 0, and no External or Object metric asks for more";
+            conditions.set(SCALED_TO_ZERO, true, SCALED_TO_ZERO, message, subject.moment());
+        }
+        Some(replicas) => {
+            let message = format!("{replicas} replicas are asked for");
+            conditions.set(SCALED_TO_ZERO, false, "Scaled", &message, subject.moment());
+        }
+        None => conditions.remove(SCALED_TO_ZERO),
+    }
+    status["conditions"] = conditions.to_value();
+}
 
 /// What a microservice has come to.
 #[derive(Clone, Debug)]
@@ -40,6 +78,22 @@ impl Standing {
             _ if ready => Self::Ready { message, available },
             Some(why) => Self::Hindered { why, progress: message, available },
             None => Self::NotReady { why: Failure::new("NotReady", message), available },
+        }
+    }
+
+    /// The same with what is missing of all that the spec names. A service that serves without its key needs none: a model
+    /// that is stored does not.
+    pub(crate) fn with_missing(self, missing: &[String]) -> Self {
+        match self {
+            Self::NotReady { why, available } if !missing.is_empty() => {
+                let why = Failure::new(DEPENDENCY_MISSING, with_missing(why.message, missing));
+                Self::NotReady { why, available }
+            }
+            Self::Hindered { why, progress, available: 0 } => {
+                let why = Failure::new(why.reason, with_missing(why.message, missing));
+                Self::Hindered { why, progress, available: 0 }
+            }
+            other => other,
         }
     }
 

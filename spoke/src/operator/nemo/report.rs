@@ -4,11 +4,8 @@ use super::Verdict;
 use crate::operator::diagnosis::Diagnosis;
 use crate::operator::engine::child::ChildKind;
 use crate::operator::engine::kind::{Again, Failure, Outcome, Report, Subject};
-use crate::operator::microservice::status::{self, Standing};
+use crate::operator::microservice::status::{self, DEPENDENCY_MISSING, Standing, with_missing};
 use crate::operator::microservice::{live, readiness};
-
-/// The reason of a microservice that is not ready and misses something that it depends on.
-const MISSING: &str = "DependencyMissing";
 
 /// The whole status. Watches and references tell of what may change it; `again` is for what they do not.
 pub(super) fn report(
@@ -42,10 +39,7 @@ pub(super) fn report(
     }
     let retiring = readiness::retiring(name, &deployment).filter(|_| found.ready);
     let ready = found.ready && retiring.is_none();
-    let mut message = retiring.unwrap_or_else(|| found.message.clone());
-    if !missing.is_empty() {
-        message = format!("{message}; missing: {}", missing.join(", "));
-    }
+    let message = with_missing(retiring.unwrap_or_else(|| found.message.clone()), missing);
     if let Some(why) = &outcome.waits {
         let standing = Standing::NotReady { why: why.clone(), available: found.available };
         return status::report(subject, &standing, Again::Backoff);
@@ -53,14 +47,13 @@ pub(super) fn report(
     let standing = if ready {
         Standing::Ready { message, available: found.available }
     } else if let Some(Failure { reason, message: why }) = hindrance {
-        let words = if missing.is_empty() { why } else { format!("{why}; missing: {}", missing.join(", ")) };
         Standing::Hindered {
-            why: Failure::new(reason, words),
+            why: Failure::new(reason, with_missing(why, missing)),
             progress: found.message,
             available: found.available,
         }
     } else {
-        let reason = if missing.is_empty() { "NotReady" } else { MISSING };
+        let reason = if missing.is_empty() { "NotReady" } else { DEPENDENCY_MISSING };
         Standing::NotReady { why: Failure::new(reason, message), available: found.available }
     };
     status::report(subject, &standing, again)

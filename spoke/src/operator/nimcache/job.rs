@@ -111,16 +111,20 @@ fn download(spec: &NIMCacheSpec, fetch: Fetch, mounts: &[VolumeMount], certifica
     if certificates {
         mounts.push(mount("ca-cert-volume", "/etc/ssl"));
     }
-    let secret = |name: &str| SecretEnvSource { name: name.to_owned(), optional: None };
-    let secret = spec.source.auth_secret().map(secret);
-    let secret = EnvFromSource { secret_ref: secret, ..EnvFromSource::default() };
+    // A model of NVIDIA's catalogue may need no key.
+    let optional = spec.source.ngc.is_some().then_some(true);
+    let secret = |name: &str| EnvFromSource {
+        secret_ref: Some(SecretEnvSource { name: name.to_owned(), optional }),
+        ..EnvFromSource::default()
+    };
+    let secrets = spec.source.auth_secret().map(|name| vec![secret(name)]);
     Container {
         name: CONTAINER.to_owned(),
         image: spec.source.model_puller().map(str::to_owned),
         command: fetch.command,
         args: fetch.args,
         env: Some(distinct(env)),
-        env_from: Some(vec![secret]),
+        env_from: secrets,
         resources: Some(resources(spec)),
         security_context: Some(security(spec)),
         volume_mounts: Some(mounts),
@@ -138,16 +142,16 @@ fn init_containers(
 ) -> Vec<Container> {
     let mut all = Vec::new();
     let mut mounts = mounts.to_vec();
-    if certificates {
-        let mut with = vec![mount("ca-cert-volume", "/ca-certs"), mount("custom-ca", "/custom")];
-        with.extend(mounts.iter().cloned());
-        all.push(update_certificates(main.image.clone().unwrap_or_default(), with));
-        mounts.push(mount("ca-cert-volume", "/ca-certs"));
-    }
     let env = main.env.as_deref().unwrap_or_default();
     let proxied = spec.proxy.as_ref().map(proxy).unwrap_or_default();
     let env: Vec<_> =
         env.iter().filter(|var| !proxied.iter().any(|other| other.name == var.name)).cloned().collect();
+    if certificates {
+        let mut with = vec![mount("ca-cert-volume", "/ca-certs"), mount("custom-ca", "/custom")];
+        with.extend(mounts.iter().cloned());
+        all.push(update_certificates(main.image.clone().unwrap_or_default(), env.clone(), with));
+        mounts.push(mount("ca-cert-volume", "/ca-certs"));
+    }
     for wanted in spec.init_containers.iter().flatten() {
         let filled = |list: &Option<Vec<String>>| list.clone().filter(|list| !list.is_empty());
         all.push(Container {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crds::nim::NIMCache;
+use crds::nim::{NIMCache, NIMSource};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::Api;
 use kube::api::LogParams;
@@ -18,6 +18,7 @@ use crate::operator::engine::call::{CallError, call, call_opt};
 use crate::operator::engine::child::ChildKind;
 use crate::operator::engine::kind::{Failure, Kind, Subject};
 use crate::operator::engine::world::World;
+use crate::operator::references::missing_secret;
 use crate::operator::registry::{self, Layout};
 
 /// Longest manifest that is read, in bytes. Those of today are some hundred KiB.
@@ -48,6 +49,8 @@ pub(crate) struct Refs {
     pub(super) job_pods: Vec<Value>,
     /// What events say of a pod, or of a Job without one, that does not say itself why it does not begin.
     pub(super) told: Option<Failure>,
+    /// What the spec names and the namespace lacks, in words.
+    pub(super) missing: Vec<String>,
 }
 
 impl Refs {
@@ -107,6 +110,9 @@ pub(super) async fn observe(object: &NIMCache, subject: &Subject, world: &World)
         proxies: proxies(world, namespace),
         ..Refs::default()
     };
+    // Nobody needs the key once the model is stored.
+    let key = object.spec.source.auth_secret().filter(|_| !is_ready(subject));
+    refs.missing = missing_secret(world, subject, key, secret_field(&object.spec.source));
     if is_ready(subject) {
         refs.claim_found = true;
         return Ok(refs);
@@ -152,6 +158,15 @@ pub(super) async fn observe(object: &NIMCache, subject: &Subject, world: &World)
         }
     }
     Ok(refs)
+}
+
+/// The field that names the Secret with the key of the source.
+fn secret_field(source: &NIMSource) -> &'static str {
+    match source {
+        NIMSource { ngc: Some(_), .. } => "spec.source.ngc.authSecret",
+        NIMSource { hf: Some(_), .. } => "spec.source.hf.authSecret",
+        NIMSource { .. } => "spec.source.dataStore.authSecret",
+    }
 }
 
 /// Is a claim there that the NIMCache names but does not make?

@@ -12,6 +12,11 @@ use crate::operator::claim::claim;
 use crate::operator::cluster::ClusterFacts;
 use crate::operator::engine::child::{Child, ChildKind};
 use crate::operator::engine::kind::{Again, Failure, Rendered, Subject};
+use crate::operator::nimservice::OWN_PROFILES_SINCE;
+use crate::operator::registry::major_version;
+
+/// Most profiles that a refusal names.
+const NAMED: usize = 5;
 
 /// Everything that rendering looks at.
 pub(super) struct Plan<'a> {
@@ -123,6 +128,7 @@ impl Plan<'_> {
         let listed = listed.map(|ids| ("spec.source.ngc.model.profiles", ids)).or_else(chosen);
         if let Some((field, listed)) = listed {
             validate::profile_ids(field, &listed)?;
+            known_to_image(ngc, manifest, field, &listed)?;
             return Ok(Selection::of_ids(listed));
         }
         let Some(manifest) = manifest else {
@@ -163,6 +169,30 @@ impl Plan<'_> {
     fn cleared(&self, rendered: Rendered<Verdict>) -> Rendered<Verdict> {
         Rendered { remove: vec![(ChildKind::Pod, extraction::pod_name(self.subject))], ..rendered }
     }
+}
+
+/// Refuses ids that a NIM with profiles of its own does not have: it could not download them. Images before are left to
+/// judge by themselves.
+fn known_to_image(
+    ngc: &NGCSource,
+    manifest: Option<&Manifest>,
+    field: &str,
+    listed: &[String],
+) -> Result<(), Failure> {
+    let image = &ngc.model_puller;
+    let is_new = major_version(image).is_some_and(|major| major >= OWN_PROFILES_SINCE);
+    let Some(manifest) = manifest.filter(|_| is_new) else { return Ok(()) };
+    let is_known = |id: &String| id == "all" || manifest.profiles.iter().any(|profile| profile.id == *id);
+    let Some(unknown) = listed.iter().find(|id| !is_known(id)) else { return Ok(()) };
+    let has: Vec<&str> = manifest.profiles.iter().take(NAMED).map(|profile| profile.id.as_str()).collect();
+    let message = format!(
+        "{field} has {unknown:?}, which is none of the {} profiles of {image} ({}{}): ids of NIMs before {OWN_PROFILES_SINCE}.0 mean \
+         nothing to it; list ids of this image, or remove {field} to have them selected",
+        manifest.profiles.len(),
+        has.join(", "),
+        if has.len() < manifest.profiles.len() { ", …" } else { "" }
+    );
+    Err(Failure::new("ProfileOfOlderNIM", message))
 }
 
 /// Selected profiles as the status shows them; nothing when all were taken.

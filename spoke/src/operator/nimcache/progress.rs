@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::operator::diagnosis::{ended, is_mute, waiting};
 use crate::operator::engine::kind::Failure;
+use crate::operator::microservice::status::{DEPENDENCY_MISSING, with_missing};
 
 /// The reason of a job that failed while nothing tells why.
 pub(super) const UNTOLD: &str = "JobFailed";
@@ -27,6 +28,28 @@ pub(super) enum Progress {
     Succeeded,
     /// The job itself has given up; one failed pod is not that.
     Failed(Failure),
+}
+
+impl Progress {
+    /// The same of a download that has not succeeded while something is missing that its pods start without.
+    pub(super) fn with_missing(self, missing: &[String]) -> Self {
+        match self {
+            Self::Pending(why) => Self::Pending(lacking(why, missing)),
+            Self::Running { failed, last: Some(last) } => {
+                Self::Running { failed, last: Some(lacking(last, missing)) }
+            }
+            Self::Failed(why) => Self::Failed(lacking(why, missing)),
+            other => other,
+        }
+    }
+}
+
+/// Why a download does not go on, with what is missing as the reason where something is.
+pub(super) fn lacking(why: Failure, missing: &[String]) -> Failure {
+    if missing.is_empty() || why.message.contains("; missing: ") {
+        return why;
+    }
+    Failure::new(DEPENDENCY_MISSING, with_missing(why.message, missing))
 }
 
 /// Whether a job that has not ended has no pod, nor had one: something keeps it from being made.

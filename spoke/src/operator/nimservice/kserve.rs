@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::scene::{Scene, complete, fails, partial};
 use super::storage::{self, Gate};
-use super::{Verdict, claims, gpu, identity, monitor};
+use super::{Verdict, claims, gpu, identity, monitor, profile};
 use crate::operator::engine::call::CallError;
 use crate::operator::engine::child::ChildKind;
 use crate::operator::engine::kind::{Again, Failure, Rendered, Subject};
@@ -79,6 +79,9 @@ pub(super) fn render(scene: &Scene<'_>) -> Rendered<Verdict> {
     };
     if mode.is_standard() {
         children.extend(monitor::child(&scene.microservice(), spec));
+    }
+    if let Err(why) = profile::check(spec, scene.cache()) {
+        return fails(children, why);
     }
     let resources = match gpu::resources(spec, scene.cache()) {
         Ok(resources) => resources,

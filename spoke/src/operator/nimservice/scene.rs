@@ -29,6 +29,8 @@ pub(crate) struct Refs {
     pub(super) diagnosis: Diagnosis,
     /// A digest of what the NIMCache tells.
     pub(super) referred: String,
+    /// What the spec names and the namespace lacks, in words.
+    pub(super) missing: Vec<String>,
 }
 
 /// One NIMService with all that its objects are made from.

@@ -4,7 +4,7 @@ use super::network::{Ports, selected};
 use super::pod::pod;
 use super::scene::{Scene, complete, fails, partial};
 use super::storage::{self, Gate};
-use super::{Verdict, claims, exposure, gpu, identity, monitor, multi_node};
+use super::{Verdict, claims, exposure, gpu, identity, monitor, multi_node, profile};
 use crate::operator::engine::child::ChildKind;
 use crate::operator::engine::kind::Rendered;
 use crate::operator::microservice::{autoscaling, deployment, readiness, service};
@@ -29,6 +29,9 @@ pub(super) fn render(scene: &Scene<'_>) -> Rendered<Verdict> {
         Err(Gate::Waits(why)) => return partial(children, Verdict::Waits(why)),
         Err(Gate::Fails(why)) => return fails(children, why),
     };
+    if let Err(why) = profile::check(spec, scene.cache()) {
+        return fails(children, why);
+    }
     let resources = match gpu::resources(spec, scene.cache()) {
         Ok(resources) => resources,
         Err(why) => return fails(children, why),

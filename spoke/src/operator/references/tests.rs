@@ -59,6 +59,28 @@ async fn those_are_woken_who_were_rendered_from_another_version() {
     assert_eq!(woken(&queue).await, Vec::<String>::new());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_only_named_is_missed_once_it_has_been_asked_for() {
+    let (references, queue) = references();
+    let (secret, other) = (reference(Thing::Secret, "s"), reference(Thing::Secret, "o"));
+    let (named, another) = (std::slice::from_ref(&secret), std::slice::from_ref(&other));
+    assert_eq!(references.missing(&owner("a"), named), [], "nobody has asked yet");
+    assert_eq!(references.listed(|_| true), [(secret.clone(), true)], "it is asked for at the next tick");
+    references.noticed(&secret, &None);
+    assert_eq!(woken(&queue).await, ["a"]);
+    assert_eq!(references.missing(&owner("a"), named), named);
+    assert_eq!(references.missing(&owner("b"), named), named, "as others know it");
+    references.noticed(&secret, &Some("1".into()));
+    assert_eq!(woken(&queue).await, ["a", "b"]);
+    assert_eq!(references.missing(&owner("a"), named), []);
+    assert_eq!(references.missing(&owner("c"), another), []);
+    references.noticed(&other, &Some("1".into()));
+    assert_eq!(woken(&queue).await, Vec::<String>::new(), "as it was taken to be");
+    references.missing(&owner("a"), &[]);
+    references.release(&owner("b"));
+    assert_eq!(references.listed(|_| true), [(other, false)]);
+}
+
 #[test]
 fn what_nobody_refers_to_is_forgotten() {
     let (references, _queue) = references();

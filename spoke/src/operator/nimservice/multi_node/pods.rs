@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::{environment, mpi, name, ray};
 use crate::operator::env::{add_missing, distinct, var};
 use crate::operator::microservice::metadata::Map;
-use crate::operator::nimservice::env::{MODEL_PATH, base};
+use crate::operator::nimservice::env::{MODEL_PATH, NGC_KEY, base};
 use crate::operator::nimservice::network::Ports;
 use crate::operator::nimservice::pod::pod;
 use crate::operator::nimservice::scene::Scene;
@@ -80,10 +80,13 @@ fn member(scene: &Scene<'_>, shape: &MultiNode, mut pod: PodSpec, role: Role, fo
     if let Some(serving) = running.next() {
         serve(scene, shape, serving, role, form);
     }
-    // The container that has no environment is ours, for certificates: it has nothing to do with the group.
     let beside = running.chain(pod.init_containers.iter_mut().flatten());
     for environment in beside.filter_map(|container| container.env.as_mut()) {
         add_missing(environment, environment::common(shape));
+    }
+    if form == Form::Inherited {
+        let all = pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten());
+        all.filter_map(|container| container.env.as_mut()).for_each(|env| leave_open(scene, env));
     }
     if shape.ray.is_none() {
         let (volumes, mounts) = mpi::volumes(scene, role, form);
@@ -134,6 +137,16 @@ fn serve(scene: &Scene<'_>, shape: &MultiNode, serving: &mut Container, role: Ro
             serving.liveness_probe = None;
             serving.readiness_probe = None;
             serving.startup_probe = ray.map(|_| ray::joined());
+        }
+    }
+}
+
+/// Says nothing of whether the key of NGC must be there: the NIM Operator did not say it before 3.1.3.
+fn leave_open(scene: &Scene<'_>, environment: &mut [EnvVar]) {
+    let is_users = scene.spec.env.iter().flatten().any(|var| var.name == NGC_KEY);
+    for var in environment.iter_mut().filter(|var| var.name == NGC_KEY && !is_users) {
+        if let Some(key) = var.value_from.as_mut().and_then(|from| from.secret_key_ref.as_mut()) {
+            key.optional = None;
         }
     }
 }

@@ -142,12 +142,15 @@ fn containers_beside_know_their_group() {
         json!({"sidecarContainers": beside, "initContainers": beside, "proxy": {"certConfigMap": "ca"}});
     let pods = template(&mpi(patch));
     let pod = &pods["workerTemplate"]["spec"];
-    for one in [&pod["containers"][1], &pod["initContainers"][1]] {
+    for (one, mode) in [
+        (&pod["containers"][1], "mine"),
+        (&pod["initContainers"][1], "mine"),
+        (&pod["initContainers"][0], "1"),
+    ] {
         let environment = env(one);
-        assert_eq!(environment["NIM_MULTI_NODE"]["value"], "mine");
+        assert_eq!(environment["NIM_MULTI_NODE"]["value"], mode);
         assert!(environment.contains_key("NIM_NODE_RANK") && !environment.contains_key("NIM_LEADER_ROLE"));
     }
-    assert_eq!(pod["initContainers"][0].get("env"), None);
 }
 
 #[test]
@@ -167,6 +170,12 @@ fn pods_of_the_nim_operator_are_not_restarted() {
     let theirs = &recorded["pods"];
     assert_eq!(&with(&[], theirs), theirs, "an unchanged service goes on as it is");
     assert_eq!(&with(&[("replicas", json!(3))], theirs), theirs, "more groups of the same pods");
+    // From 3.1.3 on the key of NGC is optional in what they write.
+    let text =
+        theirs.to_string().replace("\"key\":\"NGC_API_KEY\"", "\"key\":\"NGC_API_KEY\",\"optional\":true");
+    let newer: Value = serde_json::from_str(&text).unwrap();
+    assert_ne!(newer, *theirs);
+    assert_eq!(with(&[], &newer), newer, "and those go on as well");
     let anew = with(&[], &Value::Null);
     for (field, value) in
         [("runtimeClassName", json!("nvidia")), ("userID", json!(5)), ("command", json!(["run"]))]

@@ -89,6 +89,60 @@ fn b24_not_ready_does_not_call_the_failed_condition_ready() {
 }
 
 #[test]
+fn a_secret_that_pods_start_without_is_named_while_it_is_missing() {
+    let refs = Refs { missing: vec!["Secret ngc-api-secret (spec.authSecret)".into()], ..Refs::default() };
+    let told = |available: i64| {
+        let service = service(json!({}));
+        let rendered = NimServices::render(&service, &subject(), &refs, &ClusterFacts::default());
+        NimServices::report(&service, &subject(), &refs, &rendered, &outcome(available))
+    };
+    let (waits, serves) = (told(0), told(1));
+    let [waits, serves] = [&waits, &serves].map(|report| condition(report, "Ready"));
+    assert_eq!((&waits["status"], &waits["reason"]), (&json!("False"), &json!("DependencyMissing")));
+    assert_eq!((&serves["status"], &serves["reason"]), (&json!("True"), &json!("Ready")));
+    let message = waits["message"].as_str().unwrap();
+    assert!(message.ends_with("; missing: Secret ngc-api-secret (spec.authSecret)"), "{message}");
+    assert!(!serves["message"].to_string().contains("missing"), "what serves needs no key: {serves}");
+}
+
+#[test]
+fn a_service_that_its_autoscaler_has_stopped_is_not_ready_and_says_why() {
+    let metric = json!({"type": "External", "external": {"metric": {"name": "queue"}, "target": {"type": "AverageValue", "averageValue": "5"}}});
+    let scale = |least: i32| json!({"replicas": null, "scale": {"enabled": true, "hpa": {"minReplicas": least, "maxReplicas": 4, "metrics": [metric]}}});
+    let told = |patch: Value, replicas: i64, before: Value| {
+        let subject = Subject { status: before, ..subject() };
+        let service = service(patch);
+        let rendered = NimServices::render(&service, &subject, &Refs::default(), &ClusterFacts::default());
+        let mut outcome = outcome(replicas);
+        let deployment = json!({
+            "metadata": {"name": "llama", "generation": 1}, "spec": {"replicas": replicas},
+            "status": {"observedGeneration": 1, "updatedReplicas": replicas, "availableReplicas": replicas},
+        });
+        let deployment = Arc::new(serde_json::from_value(deployment).unwrap());
+        outcome.live.insert((ChildKind::Deployment, "llama".into()), deployment);
+        NimServices::report(&service, &subject, &Refs::default(), &rendered, &outcome)
+    };
+    let stopped = told(scale(0), 0, Value::Null);
+    assert_eq!(stopped.status["state"], "NotReady");
+    let scaled = condition(&stopped, "ScaledToZero");
+    assert_eq!((&scaled["status"], &scaled["reason"]), (&json!("True"), &json!("ScaledToZero")));
+    let runs = told(scale(0), 2, stopped.status.clone());
+    assert_eq!(
+        (&runs.status["state"], &condition(&runs, "ScaledToZero")["status"]),
+        (&json!("Ready"), &json!("False"))
+    );
+    // One that may not be stopped has nothing to say of it.
+    for patch in [scale(1), json!({"replicas": 0})] {
+        let other = told(patch, 0, stopped.status.clone());
+        let conditions = other.status["conditions"].as_array().unwrap();
+        assert!(!conditions.iter().any(|one| one["type"] == "ScaledToZero"), "{}", other.status);
+    }
+    let rendered =
+        NimServices::render(&service(scale(0)), &subject(), &Refs::default(), &ClusterFacts::default());
+    assert_eq!(child(&rendered.children, ChildKind::HorizontalPodAutoscaler)["spec"]["minReplicas"], 0);
+}
+
+#[test]
 fn an_unreadable_object_says_so() {
     let report = NimServices::unreadable(&subject(), "InvalidSpec", "spec.replicas: not a number");
     assert_eq!(condition(&report, "Ready")["reason"], "InvalidSpec");

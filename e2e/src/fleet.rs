@@ -103,6 +103,7 @@ pub struct Plan {
     patient: bool,
     certificate_life: Option<String>,
     questions: Questions,
+    manifest: Option<&'static str>,
 }
 
 #[derive(Debug, Clone)]
@@ -192,6 +193,13 @@ impl Plan {
         self
     }
 
+    /// Lets every image of the clusters have this model manifest, a file in `fixtures`.
+    #[must_use]
+    pub fn manifest(mut self, file: &'static str) -> Self {
+        self.manifest = Some(file);
+        self
+    }
+
     /// Starts everything and waits until the hub sees every joined cluster as connected.
     pub async fn start(self) -> Result<Fleet, Failure> {
         let ground = Ground::prepare().await?;
@@ -215,8 +223,9 @@ impl Plan {
             unreachable_after.into_iter().chain(certificate_life).chain(query_listen).collect();
         let hub = Hub::start(&ground, &binaries, &hub_shape, links, &flags);
         let members = try_join_all(self.members.iter().map(|planned| {
-            let shape = audit(planned.shape.clone())
-                .container_logs(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/model_manifest.yaml"));
+            let manifest = self.manifest.unwrap_or("model_manifest.yaml");
+            let logs = format!("{}/fixtures/{manifest}", env!("CARGO_MANIFEST_DIR"));
+            let shape = audit(planned.shape.clone()).container_logs(logs);
             let (ground, binaries) = (&ground, &binaries);
             let mode = match self.mode {
                 Mode::Native => "native",

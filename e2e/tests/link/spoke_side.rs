@@ -230,5 +230,6 @@ pub(crate) fn status(uid: &str, state: &str) -> ObjectStatus {
         profiles: vec![],
         unschedulable: None,
         claim: String::new(),
+        services: vec![],
     }
 }

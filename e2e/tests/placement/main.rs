@@ -5,6 +5,7 @@ mod gangs;
 mod moves;
 mod nodes;
 mod not_starting;
+mod pipelines;
 mod query;
 mod quota;
 mod shapes;

@@ -17,6 +17,7 @@ use crate::aggregate::{
 };
 use crate::failover::Outages;
 use crate::fleet::{Cluster, ClusterName, Excesses, Link};
+use crate::need::Need;
 
 mod confirmations;
 
@@ -131,7 +132,8 @@ fn status(
     let duplicate = live.duplicates.get(name).cloned();
     let unproven = live.unproven_epochs.get(name).copied();
     let granted = live.fleet.grants(name).into_iter().flat_map(|(_, grant)| &grant.objects);
-    let models = granted.filter(|object| object.need.replicated).count();
+    let serves = |need: &Need| need.replicated || !need.service.is_empty();
+    let models = granted.filter(|object| serves(&object.need)).count();
     let mut shown = cluster.clone();
     if let (link, Some(told_at)) = cluster.link.as_told(now, hub.unreachable_after) {
         hub.clusters.add_after(name.clone(), time_until(told_at, now));

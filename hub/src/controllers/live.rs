@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use crds::fleet::SelectedKind;
 use jiff::Timestamp;
 
 use super::placement::{Rows, SECRET};
@@ -11,8 +12,12 @@ use crate::fleet::{
     PlacementKey,
 };
 use crate::link::{LinkEvent, UnprovenEpoch};
+use crate::need::Need;
 use crate::pki::{CaHash, SpokeCertificate};
 use crate::quota::{Charge, Charged};
+
+/// The kind whose objects run to an end.
+const BUILD: &str = SelectedKind::NIMBuild.as_str();
 
 /// Soft state of the hub.
 #[derive(Debug, Default)]
@@ -147,6 +152,9 @@ impl Live {
                 // And what its cluster's owner denies.
                 let denied = objects.iter().filter(|status| self.denies_otherwise(&cluster, status));
                 touched.placements.extend(denied.filter_map(owner));
+                // And that a build is done: its GPUs are charged no more.
+                let ended = objects.iter().filter(|status| self.ends(&cluster, status));
+                touched.placements.extend(ended.filter_map(owner));
                 self.fleet.apply(FleetEvent::Status { cluster: cluster.clone(), statuses: objects, at: now });
                 let excess = self.fleet.statuses().excess(&cluster);
                 touched.cluster |= self.exceeds(cluster, excess, now);
@@ -210,6 +218,13 @@ impl Live {
     fn denies_otherwise(&self, cluster: &ClusterName, status: &ObjectStatus) -> bool {
         let known = self.fleet.statuses().get(cluster, &status.object.uid);
         known.and_then(|known| known.status.denial()) != status.denial()
+    }
+
+    /// Whether a build has come to its end, or begins anew.
+    fn ends(&self, cluster: &ClusterName, status: &ObjectStatus) -> bool {
+        let has_ended = |status: &ObjectStatus| status.object.kind == BUILD && Need::is_end(status);
+        let known = self.fleet.statuses().get(cluster, &status.object.uid);
+        known.is_some_and(|known| has_ended(&known.status)) != has_ended(status)
     }
 
     /// Whether replicas have begun or ceased to wait for a node, or more or fewer do.

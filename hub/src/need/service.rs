@@ -63,7 +63,7 @@ pub(super) fn need(service: &Value, cache: Option<&Value>) -> Result<Need, NeedE
         most_replicas: most_replicas(service)?,
         autoscaled,
         replicated: true,
-        jobs: None,
+        ..Need::default()
     })
 }
 
@@ -105,7 +105,7 @@ fn gpus_of_pod(
 /// Replicas, and whether an autoscaler owns them: then the least it may set is what must fit.
 pub(super) fn replicas(service: &Value) -> Result<(u32, bool), NeedError> {
     if service.pointer("/spec/scale/enabled").and_then(Value::as_bool) == Some(true) {
-        return Ok((gpu::number(service, "/spec/scale/hpa/minReplicas", 1)?.unwrap_or(1), true));
+        return Ok((gpu::number(service, "/spec/scale/hpa/minReplicas", 0)?.unwrap_or(1), true));
     }
     Ok((gpu::number(service, "/spec/replicas", 0)?.unwrap_or(1), false))
 }

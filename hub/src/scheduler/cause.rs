@@ -116,23 +116,24 @@ fn waits_since(
     // What a service waits for, such as its cache, keeps it from starting as well; one that runs no longer needs it.
     let serves = |other: &Workload| {
         let heard = fleet.statuses().get(&cluster.name, &other.object.uid);
-        other.need.replicated && heard.is_some_and(|heard| heard.status.ready_replicas > 0)
+        other.need.runs() && heard.is_some_and(|heard| heard.status.ready_replicas > 0)
     };
-    let counts = workload.need.replicated || !workloads.iter().any(serves);
+    let counts = workload.need.runs() || !workloads.iter().any(serves);
     if counts
         && !has_node
         && let Some(since) = heard.unschedulable_since
     {
         return Some((Cause::Unschedulable, brought_by(cluster, std::slice::from_ref(workload), since)));
     }
-    let works = heard.status.is_ready() || !workload.need.replicated;
+    let works = heard.status.is_ready() || !workload.need.runs();
     let lacks = || filter::lacks_for_good(request, workloads, cluster);
     (!works && lacks()).then_some((Cause::NoLongerFits, heard.steady_since))
 }
 
 /// Replicas of which every pod had a node in the moment of the last report; none where the agent does not tell.
 fn bound_replicas(cluster: &Cluster, workload: &Workload) -> u32 {
-    let bound = cluster.capacity.as_ref().and_then(|capacity| capacity.bound_pods(&workload.object.uid));
+    let pods = workload.need.pods_of(&workload.object.uid);
+    let bound = cluster.capacity.as_ref().and_then(|capacity| capacity.bound_pods(&pods));
     bound.unwrap_or(0) / workload.need.pods().max(1)
 }
 

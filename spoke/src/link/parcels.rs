@@ -105,6 +105,7 @@ mod tests {
             profiles: vec![],
             unschedulable: None,
             claim: String::new(),
+            services: Vec::new(),
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::waiting::LONGEST;
 use super::{CachedProfile, Condition, ObjectStatus, Unschedulable};
 use crate::deliver::{DeliverableKind, ObjectRef, marks_of};
-use crate::operator::{NOT_CREATED, REPLICA_FAILURE};
+use crate::operator::{NOT_CREATED, REPLICA_FAILURE, SCALED_TO_ZERO};
 
 /// The status of an object; `None` when it is not delivered.
 ///
@@ -40,6 +40,7 @@ pub(super) fn status(
         profiles: profiles(status),
         unschedulable: None,
         claim: if kind.kind == "NIMCache" { text(status, "pvc") } else { String::new() },
+        services: if kind.kind == "NIMPipeline" { services(object) } else { Vec::new() },
     })
 }
 
@@ -64,12 +65,27 @@ fn is_about_this_generation(object: &DynamicObject, status: &Value) -> bool {
     own.or(of_conditions).is_some_and(|observed| observed >= live)
 }
 
-/// One where the object does not say, as the API's default; what is not a service has no replicas.
+/// Names of the enabled services of a NIMPipeline.
+fn services(pipeline: &DynamicObject) -> Vec<String> {
+    let enabled = list(pipeline.data.get("spec"), "services")
+        .filter(|service| service.get("enabled").and_then(Value::as_bool) == Some(true));
+    enabled.map(|service| text(Some(service), "name")).collect()
+}
+
+/// One where the object does not say, as the API's default; what is not a service has no replicas, and none are wanted of one
+/// that its autoscaler has stopped.
 fn wanted_replicas(kind: DeliverableKind, object: &DynamicObject) -> i32 {
-    if matches!(kind.kind, "NIMCache" | "NIMPipeline" | "NIMBuild") {
+    if matches!(kind.kind, "NIMCache" | "NIMPipeline" | "NIMBuild") || is_scaled_to_zero(object) {
         return 0;
     }
     object.data.get("spec").and_then(|spec| count(spec, "replicas")).unwrap_or(1)
+}
+
+fn is_scaled_to_zero(object: &DynamicObject) -> bool {
+    let is_it = |condition: &Value| {
+        text(Some(condition), "type") == SCALED_TO_ZERO && text(Some(condition), "status") == "True"
+    };
+    list(object.data.get("status"), "conditions").any(is_it)
 }
 
 fn conditions(status: Option<&Value>) -> Vec<Condition> {

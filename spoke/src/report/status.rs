@@ -29,6 +29,8 @@ pub struct ObjectStatus {
     pub unschedulable: Option<Unschedulable>,
     /// The claim that a NIMCache has stored its model in; empty until then, and of other kinds.
     pub claim: String,
+    /// Names of the NIMServices that a NIMPipeline has made. They do not travel.
+    pub services: Vec<String>,
 }
 
 /// Replicas whose pods wait for a node, or for the API server to let them be made.

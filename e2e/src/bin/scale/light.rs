@@ -103,6 +103,7 @@ pub(super) fn status(held: HeldObject, ready: bool, message: &str) -> ObjectStat
         profiles: vec![],
         unschedulable: None,
         claim: String::new(),
+        services: Vec::new(),
     }
 }
 

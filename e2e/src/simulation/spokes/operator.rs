@@ -162,5 +162,6 @@ fn status(kind: &str, name: &str, live: &Live, observed_at_ms: i64) -> Option<Ob
         profiles: Vec::new(),
         unschedulable: None,
         claim: String::new(),
+        services: Vec::new(),
     })
 }

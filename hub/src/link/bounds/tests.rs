@@ -274,9 +274,10 @@ fn labels_and_taints_of_nodes_are_bounded_or_not_known_at_all() {
     let (capacity, _) = with(40, 100);
     let known = capacity.nodes.unwrap();
     assert_eq!((known.values("key-7").count(), known.unlabelled.names.len()), (1, SETS));
-    assert!(known.unlabelled.names[0].len() <= NAME && known.weight() < NODE_BYTES);
+    // What is cut says so in a few bytes more.
+    assert!(known.unlabelled.names[0].len() <= NAME + 64 && known.weight() < NODE_BYTES);
     let key = &known.sets()[0].taints[0].key;
-    assert!(key.len() <= WORD && !key.contains(char::is_control), "{key:?}");
+    assert!(key.len() <= WORD + 64 && !key.contains(char::is_control), "{key:?}");
     // Some of the labels would say that no node has the others.
     let (capacity, excess) = with(4000, 1);
     assert_eq!(capacity.nodes, None);

@@ -4,6 +4,10 @@
 /// operator renders it, not even one that runs in the hub's own cluster.
 pub const PLACEMENT_LABEL: &str = "nimfleet.io/placement";
 
+/// Lease by which the replicas of a hub elect who leads. Where it is, the cluster is a hub's: what its people apply there is
+/// fleet intent.
+pub const HUB_LEASE: &str = "nimfleet-hub";
+
 /// Finalizer on a hub's NIM objects and NIMPlacements: they go once they are gone from every cluster.
 pub const FLEET_FINALIZER: &str = "nimfleet.io/fleet";
 

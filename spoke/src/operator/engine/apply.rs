@@ -454,9 +454,12 @@ impl Applier<'_> {
         let name = &child.name;
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap_or_default());
-        call(|| format!("take over {} {name}", child.kind.word()), api.patch(name, &params, &patch))
-            .await
-            .map(drop)
+        call(
+            || format!("take ownership of the fields of {} {name}", child.kind.word()),
+            api.patch(name, &params, &patch),
+        )
+        .await
+        .map(drop)
     }
 
     /// Removes what is superfluous, but for what the pods of a workload that is there have use for: it may have kept a

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::age::Ages;
 use super::apply::{Applier, MANAGER, by_uid};
 use super::call::{CallError, call, call_opt};
-use super::child::{Child, Owner};
+use super::child::{Child, ChildKind, Owner};
 use super::condition::{Conditions, status_patch};
 use super::events::Announcer;
 use super::judge::{self, Candidate, Case, Judgement};
@@ -188,7 +188,15 @@ impl<K: Kind> Shell<K> {
             }
             return Ok(Next::done());
         }
+        let is_hub = matches!(*self.world.rival.borrow(), Rival::Hub(_));
         if intent {
+            if is_hub {
+                self.give_up(object).await?;
+            }
+            return Ok(Next::done());
+        }
+        // Objects of the people of a hub's cluster are what a fleet shall run, once they are placed.
+        if is_hub && origin::is_local(object) {
             return Ok(Next::done());
         }
         let turn = self.turns.of(&key, object.data.get("status").is_none());
@@ -357,6 +365,29 @@ impl<K: Kind> Shell<K> {
             }
         }
         Ok(false)
+    }
+
+    /// Removes what was made from an object before a placement took it: the fleet runs it elsewhere. Data stays.
+    async fn give_up(&self, object: &DynamicObject) -> Result<(), CallError> {
+        let (namespace, _) = key(object);
+        let is_ours = |child: &DynamicObject| {
+            let mut owners = child.metadata.owner_references.iter().flatten();
+            owners.any(|owner| {
+                owner.controller == Some(true) && Some(&owner.uid) == object.metadata.uid.as_ref()
+            })
+        };
+        for (kind, cache) in &*self.world.children {
+            if *kind == ChildKind::PersistentVolumeClaim {
+                continue;
+            }
+            for child in cache.of_namespace(&namespace, is_ours) {
+                let name = child.metadata.name.clone().unwrap_or_default();
+                let api = self.world.api(&namespace, &kind.resource());
+                let params = by_uid(child.metadata.uid.clone());
+                call_opt(|| format!("delete {} {name}", kind.word()), api.delete(&name, &params)).await?;
+            }
+        }
+        self.set_finalizer(object, false).await.map(drop)
     }
 
     /// Removes what the objects of a namespace share when none of them stays. It never holds up a deletion.

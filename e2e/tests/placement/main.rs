@@ -11,3 +11,4 @@ mod quota;
 mod shapes;
 mod shares;
 mod spill;
+mod truth;

@@ -68,6 +68,11 @@ pub fn object_status(view: &View<'_>, kind: &str, uid: &str, generation: i64, st
     Value::Object(status)
 }
 
+/// Whether the status of a kind counts replicas.
+pub(super) fn has_replicas(kind: &str) -> bool {
+    kind != "NIMCache" && !WITHOUT_REPLICAS.contains(&kind)
+}
+
 type Stood<'a> = (&'a Place<'a>, &'a Delivery<'a>, Standing);
 
 /// True if every cluster that is wanted has it ready; Unknown if only silent clusters stand in the way.

@@ -13,6 +13,12 @@ pub enum Reason {
     AsExpected,
     /// No cluster has been chosen.
     NotScheduled,
+    /// No placement selects the object.
+    NotPlaced,
+    /// Something of the placement has yet to leave a cluster.
+    AwaitingRemoval,
+    /// The GPUCluster is the hub's own cluster.
+    IsHub,
     /// The object has no payload for a cluster: an override does not fit it.
     OverrideFailed,
     /// Nodes with GPUs have no label that says what they are.
@@ -90,6 +96,19 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The reason that a condition of a GPUCluster names, among those that speak against `Ready`.
+    pub(super) fn of_cluster(word: &str) -> Self {
+        let all = [
+            Self::NotAccepted,
+            Self::IsHub,
+            Self::Unreachable,
+            Self::NeverConnected,
+            Self::NoReport,
+            Self::ReportStale,
+        ];
+        all.into_iter().find(|reason| reason.as_str() == word).unwrap_or(Self::NotReady)
+    }
+
     /// The word for conditions, events and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -98,6 +117,9 @@ impl Reason {
             Self::Ready => "Ready",
             Self::AsExpected => "AsExpected",
             Self::NotScheduled => "NotScheduled",
+            Self::NotPlaced => "NotPlaced",
+            Self::AwaitingRemoval => "AwaitingRemoval",
+            Self::IsHub => "IsHub",
             Self::OverrideFailed => "OverrideFailed",
             Self::NoProductLabel => "NoProductLabel",
             Self::UnknownToHub => "UnknownToHub",

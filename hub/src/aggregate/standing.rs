@@ -50,9 +50,20 @@ pub(super) struct Standing {
     pub(super) ready_replicas: u32,
 }
 
+/// Whether the object is a Secret that travels along.
+pub(super) fn is_secret(delivery: &Delivery<'_>) -> bool {
+    delivery.object.kind == "Secret"
+}
+
+/// Whether all NIM objects of a cluster are ready.
+pub(super) fn serves(place: &Place<'_>) -> bool {
+    let mut objects = place.deliveries.iter().filter(|delivery| !is_secret(delivery)).peekable();
+    objects.peek().is_some() && objects.all(|delivery| of(delivery, place.link).stage == Stage::Ready)
+}
+
 /// How one object stands in one cluster.
 pub(super) fn of(delivery: &Delivery<'_>, link: Link) -> Standing {
-    let is_secret = delivery.object.kind == "Secret";
+    let is_secret = is_secret(delivery);
     let hash = match &delivery.payload {
         Ok(hash) => *hash,
         Err(error) if is_secret => return broken(Reason::SecretUnavailable, error.clone(), false),
@@ -67,9 +78,9 @@ pub(super) fn of(delivery: &Delivery<'_>, link: Link) -> Standing {
             _ => Reason::Rejected,
         };
         let message = format!("refused ({}): {message}", class.as_str());
-        // What ran before goes on.
-        let is_held = matches!(class, RejectionClass::PolicyDenied { held: true });
-        let ready_replicas = status.filter(|_| is_held).map_or(0, |status| status.ready_replicas);
+        // What ran before goes on, where the cluster is heard.
+        let is_heard = link == Link::Connected;
+        let ready_replicas = status.filter(|_| is_heard).map_or(0, |status| status.ready_replicas);
         return Standing { ready_replicas, ..broken(reason, message, false) };
     }
     // A spoke that holds the payload but has no word of its operator about it sends an empty state.

@@ -155,10 +155,17 @@ fn ready_everywhere_is_ready() {
     let (placement, service) = fold(&ready(), true);
     assert_eq!(
         words(&placement.conditions),
-        "Scheduled=True/Placed Synchronized=True/Complete Applied=True/Complete Available=True/Complete \
+        "Ready=True/Ready Scheduled=True/Placed Synchronized=True/Complete Applied=True/Complete Available=True/Complete \
          Progressing=False/Complete Degraded=False/AsExpected"
     );
     assert_eq!((placement.phase.as_deref(), placement.reason.as_deref()), (Some("Available"), Some("Ready")));
+    assert_eq!(find(&placement.conditions, "Ready").unwrap().message, "ready in east,west");
+    assert_eq!(placement.where_summary.as_deref(), Some("east,west"));
+    let row = &placement.decisions[0];
+    assert_eq!(
+        (row.reason.as_deref(), row.message.as_deref()),
+        (Some("Ready"), Some("1 of 1 replica ready"))
+    );
     assert_eq!(placement.clusters_summary.as_deref(), Some("2/2"));
     assert_eq!(placement.replicas_summary.as_deref(), Some("2/2"));
     assert_eq!(service["state"], "Ready");
@@ -239,6 +246,8 @@ fn one_cluster_behind_makes_the_whole_not_ready() {
         assert_ne!(service["state"], "Ready", "{what}");
         let available = find(&placement.conditions, "Available").unwrap();
         assert_ne!(available.status, "True", "{what}");
+        let of_placement = find(&placement.conditions, "Ready").unwrap();
+        assert_eq!(format!("{}/{}", of_placement.status, of_placement.reason), ready, "{what}");
         assert_eq!(placement.clusters_summary.as_deref(), Some("1/2"), "{what}");
         assert_eq!(placement.decisions[0].cluster_name, "east", "{what}: the worst comes first");
     }
@@ -259,11 +268,11 @@ fn a_silent_cluster_tells_what_was_known_last_and_counts_no_replica() {
 #[test]
 fn ready_where_it_is_placed_is_not_ready_while_more_is_wanted() {
     let (placement, service) = fold(&ready(), false);
-    for kind in ["Scheduled", "Available"] {
+    for kind in ["Scheduled", "Available", "Ready"] {
         let condition = find(&placement.conditions, kind).unwrap();
         assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "PartiallyScheduled"));
     }
-    assert_eq!(placement.phase.as_deref(), Some("PartiallyScheduled"));
+    assert_eq!(placement.phase.as_deref(), Some("Pending"));
     assert_eq!(placement.clusters_summary.as_deref(), Some("2/3"));
     assert_eq!(words(&conditions(&service)), "Ready=False/PartiallyScheduled Failed=False/AsExpected");
     assert_eq!(service["state"], "NotReady");
@@ -282,6 +291,52 @@ fn what_is_nowhere_is_not_ready_for_the_schedulers_reason() {
     );
     let service = object_status(&view, "NIMService", "nimservice", 1, &[]);
     assert_eq!(words(&conditions(&service)), "Ready=False/NoClusterFits Failed=False/AsExpected");
+}
+
+#[test]
+fn a_refused_secret_degrades_and_takes_nothing_from_what_serves() {
+    let decision = decision(true);
+    let (service, secret) = (object("NIMService"), object("Secret"));
+    let status = said("NIMService", "h", "Ready", 1);
+    let refused =
+        Answer::Rejected { class: RejectionClass::Conflict, message: "it is somebody else's".into() };
+    let place = |row, answer| Place {
+        row,
+        link: Link::Connected,
+        deliveries: vec![
+            Delivery {
+                object: &service,
+                replicas: Some(1),
+                payload: Ok("h"),
+                answer: None,
+                status: Some(&status),
+            },
+            Delivery { object: &secret, replicas: None, payload: Ok("s"), answer, status: None },
+        ],
+    };
+    let places =
+        vec![place(&decision.chosen[0], Some(&refused)), place(&decision.chosen[1], Some(&Answer::Accepted))];
+    let view = View { generation: 1, decision: &decision, places, now: at(1) };
+    let placement = placement_status(&view, None);
+    let row = (placement.clusters_summary.as_deref(), placement.replicas_summary.as_deref());
+    assert_eq!(row, (Some("2/2"), Some("2/2")));
+    assert_eq!(
+        (placement.phase.as_deref(), placement.reason.as_deref()),
+        (Some("Degraded"), Some("Rejected"))
+    );
+    let told = words(&placement.conditions);
+    for expected in ["Ready=False/Rejected", "Available=True/Complete", "Degraded=True/Rejected"] {
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
+#[test]
+fn a_refused_version_leaves_the_one_before_serving_and_counted() {
+    let refused = Answer::Rejected { class: RejectionClass::Invalid, message: "spec.image".into() };
+    let before = said("NIMService", "older", "Ready", 1);
+    let (placement, service) = fold(&Said { answer: Some(refused), service: Some(before), ..ready() }, true);
+    assert_eq!(placement.replicas_summary.as_deref(), Some("2/2"));
+    assert_eq!((placement.phase.as_deref(), &service["availableReplicas"]), (Some("Degraded"), &2.into()));
 }
 
 #[test]

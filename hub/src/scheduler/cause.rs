@@ -21,6 +21,8 @@ pub enum Cause {
     Unschedulable,
     /// It lacks what the objects need, and they do not work there.
     NoLongerFits,
+    /// Its API server refuses what is placed there, or the name is somebody else's there.
+    Rejected,
     /// The placement was told to choose anew.
     Rebalance,
 }
@@ -34,6 +36,7 @@ impl Cause {
             Self::Drain => Reason::Drained,
             Self::Unschedulable => Reason::Unschedulable,
             Self::NoLongerFits => Reason::NoLongerFits,
+            Self::Rejected => Reason::Rejected,
             Self::Rebalance => Reason::Rebalanced,
         }
     }
@@ -41,7 +44,7 @@ impl Cause {
     /// The cause that a stored row names by its reason; what it does not name was a loss.
     #[must_use]
     pub fn of(reason: &str) -> Self {
-        let all = [Self::Drain, Self::Unschedulable, Self::NoLongerFits, Self::Rebalance];
+        let all = [Self::Drain, Self::Unschedulable, Self::NoLongerFits, Self::Rejected, Self::Rebalance];
         all.into_iter().find(|cause| cause.reason().as_str() == reason).unwrap_or(Self::Lost)
     }
 
@@ -56,7 +59,9 @@ impl Cause {
     pub const fn lane(self) -> Lane {
         match self {
             Self::Lost => Lane::Failover,
-            Self::Drain | Self::Unschedulable | Self::NoLongerFits | Self::Rebalance => Lane::Relocation,
+            Self::Drain | Self::Unschedulable | Self::NoLongerFits | Self::Rejected | Self::Rebalance => {
+                Lane::Relocation
+            }
         }
     }
 
@@ -67,6 +72,7 @@ impl Cause {
             Self::Drain => "drains",
             Self::Unschedulable => "has no node for its pods, or refuses them",
             Self::NoLongerFits => "lacks what it needs",
+            Self::Rejected => "refuses an object",
             Self::Rebalance => "is no longer the best",
         }
     }
@@ -98,9 +104,29 @@ pub(super) fn of(
         let is_idle = heard.status.ready_replicas == 0;
         is_idle.then(|| waits_since(request, workloads, fleet, cluster, (workload, heard))).flatten()
     });
-    let Some((cause, since)) = waits.min_by_key(|(_, since)| *since) else { return (None, None) };
+    let rejected = rejected_since(request, workloads, fleet, cluster).map(|since| (Cause::Rejected, since));
+    let waits = waits.chain(rejected).min_by_key(|(_, since)| *since);
+    let Some((cause, since)) = waits else { return (None, None) };
     let Some(at) = patience_ends(request, since) else { return (None, None) };
     if request.now >= at { (Some(cause), None) } else { (None, Some(at)) }
+}
+
+/// Since when a cluster has refused an object of a placement that does no work there.
+fn rejected_since(
+    request: &Request,
+    workloads: &[Workload],
+    fleet: &Fleet,
+    cluster: &Cluster,
+) -> Option<Timestamp> {
+    let since = *request.rejected.get(cluster.name.as_str())?;
+    let has_replicas = workloads.iter().any(|workload| workload.need.replicated);
+    let works = |workload: &Workload| {
+        let heard = fleet.statuses().get(&cluster.name, &workload.object.uid);
+        heard.is_some_and(|heard| {
+            if has_replicas { heard.status.ready_replicas > 0 } else { heard.status.is_ready() }
+        })
+    };
+    (!workloads.iter().any(works)).then_some(since)
 }
 
 /// Since when an object of which nothing runs has waited for what does not come.

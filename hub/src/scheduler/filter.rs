@@ -122,8 +122,9 @@ pub(super) fn outright(policy: &Policy, cluster: &Cluster) -> Option<Reason> {
 }
 
 /// Whether a placement may stay in a cluster it is in. Only what its users said can end that, or that nothing of it was
-/// let in: a cluster that fills up, falls silent or is no longer accepted keeps what it runs.
+/// or can be let in: a cluster that fills up, falls silent or is no longer accepted keeps what it runs.
 pub(super) fn may_stay(request: &Request, cluster: &Cluster) -> Verdict {
+    joined::is_no_hub(cluster)?;
     affinity::keeps(&request.policy, cluster)?;
     expression::keeps(request, cluster)?;
     taint::keeps(&request.policy.tolerations, cluster)?;

@@ -29,6 +29,8 @@ pub enum Reason {
     Unschedulable,
     /// It lacks what the objects need, and others have taken its place.
     NoLongerFits,
+    /// It refuses an object of the placement, and others have taken its place.
+    Rejected,
     /// The placement was told to choose anew, and others have taken its place.
     Rebalanced,
     /// What the placement was promised there, and did not run yet, one of higher priority has taken.
@@ -37,6 +39,8 @@ pub enum Reason {
     NotNeeded,
     /// No GPUCluster has that name.
     ClusterNotFound,
+    /// It is the hub's own cluster, whose NIM objects say what the fleet shall run.
+    HubItself,
     /// `spec.accepted` of the GPUCluster is not true.
     NotAccepted,
     /// The spoke is not connected.
@@ -139,6 +143,7 @@ impl Reason {
             Self::Drained => "Drained",
             Self::Unschedulable => "Unschedulable",
             Self::NoLongerFits => "NoLongerFits",
+            Self::Rejected => "Rejected",
             Self::Rebalanced => "Rebalanced",
             Self::Preempted => "Preempted",
             Self::ExpressionFalse => "ExpressionFalse",
@@ -147,6 +152,7 @@ impl Reason {
             Self::ModelNotCached => "ModelNotCached",
             Self::NotNeeded => "NotNeeded",
             Self::ClusterNotFound => "ClusterNotFound",
+            Self::HubItself => "HubItself",
             Self::NotAccepted => "NotAccepted",
             Self::Unreachable => "Unreachable",
             Self::AgentTooOld => "AgentTooOld",

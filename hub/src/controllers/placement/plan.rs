@@ -19,7 +19,9 @@ use super::rows::{self, Fate, Input, PlacedRow, Rows, SECRET};
 use super::variants::{Needs, cache_named, variants};
 use crate::audit::{Act, Action, Actor};
 use crate::failover::{Lane, PerLane};
-use crate::fleet::{Answer, Cluster, ClusterName, FleetEvent, Grant, GrantedObject, ObjectRef, PlacementKey};
+use crate::fleet::{
+    Answer, Cluster, ClusterName, FleetEvent, Grant, GrantedObject, ObjectRef, PlacementKey, RejectionClass,
+};
 use crate::need::{self, Need};
 use crate::quota::{self, Charge, Quota};
 use crate::resolve;
@@ -190,6 +192,7 @@ pub(super) fn request(
         verdicts,
         previous,
         denied: BTreeMap::new(),
+        rejected: BTreeMap::new(),
         rebalance: wish(observed)
             .filter(|wish| Some(*wish) != followed(observed, rebalanced))
             .map(str::to_owned),
@@ -301,9 +304,27 @@ fn deny(live: &Live, observed: &Observed, book: &mut Book, request: &mut Request
         now: request.now,
     });
     book.denials = std::mem::take(&mut followed.denials);
-    request.denied =
-        book.denials.iter().map(|(cluster, denial)| (cluster.clone(), denial.denied.clone())).collect();
+    let holding = book.denials.iter().filter(|(_, denial)| denial.holds());
+    request.denied = holding.map(|(cluster, denial)| (cluster.clone(), denial.denied.clone())).collect();
+    request.rejected = rejected(live, book);
     followed
+}
+
+/// Since when clusters refuse an object of the placement that nobody denies: what is denied has rules of its own.
+fn rejected(live: &Live, book: &Book) -> BTreeMap<String, Timestamp> {
+    let mut rejected = BTreeMap::new();
+    for ((cluster, uid), hash) in &book.sent {
+        let Some(given) = live.answer(cluster, uid).filter(|given| given.hash == *hash) else { continue };
+        let is_rejected = matches!(
+            &given.answer,
+            Answer::Rejected { class, .. }
+                if !matches!(class, RejectionClass::PolicyDenied { .. } | RejectionClass::NoRoom { .. })
+        );
+        if let Some(since) = live.refused_since(cluster, uid).filter(|_| is_rejected) {
+            rejected.entry(cluster.clone()).and_modify(|at| *at = since.min(*at)).or_insert(since);
+        }
+    }
+    rejected
 }
 
 fn granted(objects: &[PlacedObject]) -> Vec<Granted> {

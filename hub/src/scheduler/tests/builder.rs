@@ -141,6 +141,7 @@ pub(crate) fn request(placement: &str, workloads: Vec<Workload>) -> Request {
         verdicts: Verdicts::default(),
         previous: Vec::new(),
         denied: std::collections::BTreeMap::new(),
+        rejected: std::collections::BTreeMap::new(),
         rebalance: None,
         told: usize::MAX,
         over_quota: std::collections::BTreeMap::new(),

@@ -109,6 +109,40 @@ impl ChildKind {
         }
     }
 
+    /// JSON pointers to the specs of its pods.
+    pub(crate) fn pod_specs(self) -> &'static [&'static str] {
+        match self {
+            Self::Pod => &["/spec"],
+            Self::Deployment | Self::Job => &["/spec/template/spec"],
+            Self::LeaderWorkerSet => &[
+                "/spec/leaderWorkerTemplate/leaderTemplate/spec",
+                "/spec/leaderWorkerTemplate/workerTemplate/spec",
+            ],
+            Self::InferenceService => &["/spec/predictor"],
+            Self::ServiceAccount
+            | Self::Role
+            | Self::RoleBinding
+            | Self::Service
+            | Self::Ingress
+            | Self::HttpRoute
+            | Self::GrpcRoute
+            | Self::InferencePool
+            | Self::HorizontalPodAutoscaler
+            | Self::ServiceMonitor
+            | Self::PersistentVolumeClaim
+            | Self::ConfigMap
+            | Self::Secret
+            | Self::ResourceClaimTemplate
+            | Self::ComputeDomain
+            | Self::NimService => &[],
+        }
+    }
+
+    /// Whether it runs pods.
+    pub(crate) fn runs_pods(self) -> bool {
+        !self.pod_specs().is_empty()
+    }
+
     /// True for kinds that a cluster may lack: their definition is installed with another product, perhaps later.
     pub(crate) fn is_optional(self) -> bool {
         matches!(

@@ -80,17 +80,9 @@ pub(crate) fn follow(case: &Case<'_>, excess: Option<Excess>) -> Judgement {
     Judgement::Denied { message }
 }
 
-/// Whether pods come of a kind.
+/// Whether a child of this kind runs something: pods, or the pods of a NIMService that a NIMPipeline makes.
 pub(crate) fn runs(kind: ChildKind) -> bool {
-    matches!(
-        kind,
-        ChildKind::Pod
-            | ChildKind::Job
-            | ChildKind::Deployment
-            | ChildKind::LeaderWorkerSet
-            | ChildKind::InferenceService
-            | ChildKind::NimService
-    )
+    kind.runs_pods() || kind == ChildKind::NimService
 }
 
 fn is_owned(candidate: &Candidate<'_>, owner: &Owner) -> bool {

@@ -41,7 +41,7 @@ pub(crate) fn shaped<'a>(
     live: Option<&DynamicObject>,
     enforced: bool,
 ) -> Result<Cow<'a, Child>, String> {
-    let pods = pods(child.kind);
+    let pods = child.kind.pod_specs();
     if pods.is_empty() {
         return Ok(Cow::Borrowed(child));
     }
@@ -81,44 +81,10 @@ pub(crate) fn failure(child: &Child, namespace: &str, refused: &str) -> Failure 
     Failure::new("PodSecurityViolation", message)
 }
 
-/// Whether a kind has pods.
-pub(crate) fn has_pods(kind: ChildKind) -> bool {
-    !pods(kind).is_empty()
-}
-
-/// Where a kind has the specs of its pods.
-fn pods(kind: ChildKind) -> &'static [&'static str] {
-    match kind {
-        ChildKind::Pod => &["/spec"],
-        ChildKind::Deployment | ChildKind::Job => &["/spec/template/spec"],
-        ChildKind::LeaderWorkerSet => &[
-            "/spec/leaderWorkerTemplate/leaderTemplate/spec",
-            "/spec/leaderWorkerTemplate/workerTemplate/spec",
-        ],
-        ChildKind::InferenceService => &["/spec/predictor"],
-        ChildKind::ServiceAccount
-        | ChildKind::Role
-        | ChildKind::RoleBinding
-        | ChildKind::Service
-        | ChildKind::Ingress
-        | ChildKind::HttpRoute
-        | ChildKind::GrpcRoute
-        | ChildKind::InferencePool
-        | ChildKind::HorizontalPodAutoscaler
-        | ChildKind::ServiceMonitor
-        | ChildKind::PersistentVolumeClaim
-        | ChildKind::ConfigMap
-        | ChildKind::Secret
-        | ChildKind::ResourceClaimTemplate
-        | ChildKind::ComputeDomain
-        | ChildKind::NimService => &[],
-    }
-}
-
 /// The child with what the standard asks for.
 fn restricted(child: &Child) -> Child {
     let mut child = child.clone();
-    for at in pods(child.kind) {
+    for at in child.kind.pod_specs() {
         if let Some(pod) = child.body.pointer_mut(at) {
             restrict(pod);
         }
@@ -209,17 +175,7 @@ fn container_violation(container: &Value, of_pod: &Value) -> Option<String> {
 mod tests {
     use super::*;
     use crate::operator::engine::child::Keep;
-
-    fn owner() -> Owner {
-        Owner {
-            api_version: "apps.nvidia.com/v1alpha1".into(),
-            kind: "NIMService".into(),
-            namespace: "ns".into(),
-            name: "n".into(),
-            uid: "u1".into(),
-            generation: 1,
-        }
-    }
+    use crate::operator::engine::decide::tests::owner;
 
     fn pod(image: &str) -> Value {
         json!({
@@ -240,7 +196,7 @@ mod tests {
     }
 
     fn is_restricted(child: &Child) -> bool {
-        pods(child.kind).iter().all(|at| violation(child.body.pointer(at).unwrap()).is_none())
+        child.kind.pod_specs().iter().all(|at| violation(child.body.pointer(at).unwrap()).is_none())
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(crate) type Required = (ChildKind, String);
 pub(super) fn references(kind: ChildKind, body: &Value) -> Vec<Required> {
     let mut found = BTreeSet::new();
     match kind {
-        kind if runs_pods(kind) => of_pods(&body["spec"], &mut found),
+        kind if kind.runs_pods() => of_pods(&body["spec"], &mut found),
         ChildKind::RoleBinding => {
             named(&body["roleRef"], &mut found);
             for subject in items(&body["subjects"]) {
@@ -38,7 +38,7 @@ pub(super) fn required(children: &[Child], index: usize) -> BTreeSet<usize> {
         children.iter().position(|child| child.kind == wanted.0 && child.name == wanted.1)
     };
     let mut found: BTreeSet<usize> = child.requires.iter().filter_map(place).collect();
-    if runs_pods(child.kind) {
+    if child.kind.runs_pods() {
         let accounts: Vec<&Required> =
             child.requires.iter().filter(|(kind, _)| *kind == ChildKind::ServiceAccount).collect();
         let binds = |child: &Child| {
@@ -49,17 +49,6 @@ pub(super) fn required(children: &[Child], index: usize) -> BTreeSet<usize> {
     }
     found.remove(&index);
     found
-}
-
-fn runs_pods(kind: ChildKind) -> bool {
-    matches!(
-        kind,
-        ChildKind::Pod
-            | ChildKind::Job
-            | ChildKind::Deployment
-            | ChildKind::LeaderWorkerSet
-            | ChildKind::InferenceService
-    )
 }
 
 /// What pods refer to, however deep their templates lie.

@@ -332,7 +332,7 @@ impl<K: Kind> Shell<K> {
             let live = world.child(child.kind, namespace, &child.name);
             origin::mark(child, local, live.as_deref());
         }
-        if !children.iter().any(|child| pod_security::has_pods(child.kind)) {
+        if !children.iter().any(|child| child.kind.runs_pods()) {
             return Ok(());
         }
         let failed = |error: CallError| Failure::new("NamespaceFailed", error.to_string());

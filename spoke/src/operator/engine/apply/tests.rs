@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::operator::cluster::ClusterFacts;
 use crate::operator::engine::child::{DESIRED_HASH, MANAGED_BY};
+use crate::operator::engine::decide::tests::owner;
 use crate::operator::engine::wake::Waker;
 use crate::operator::engine::world::Cache;
 use crate::operator::rival::Rival;
@@ -89,17 +90,6 @@ fn world(client: Client, live: &[(ChildKind, Value)]) -> World {
         judge: None,
         images: crate::operator::registry::Images::default(),
         waker: Waker::default(),
-    }
-}
-
-fn owner() -> Owner {
-    Owner {
-        api_version: "apps.nvidia.com/v1alpha1".into(),
-        kind: "NIMService".into(),
-        namespace: "ns".into(),
-        name: "n".into(),
-        uid: "u1".into(),
-        generation: 1,
     }
 }
 

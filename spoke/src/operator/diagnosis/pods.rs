@@ -46,6 +46,8 @@ pub(crate) struct StartingPod {
     pub(crate) is_being_made: bool,
     /// It has ended, and another one takes its place.
     pub(crate) has_failed: bool,
+    /// It is about to go, by this moment; it frees what it holds of its node.
+    pub(crate) leaves_by: Option<Timestamp>,
     /// Claims that it mounts.
     pub(crate) claims: Vec<String>,
 }
@@ -173,18 +175,19 @@ impl Filler {
     }
 }
 
-/// What is kept of a pod; nothing of one that is ready, has ended well or is about to go.
+/// What is kept of a pod; nothing of one that is ready or has ended well.
 fn starting(pod: &DynamicObject) -> Option<StartingPod> {
     let (meta, status, spec) = (&pod.metadata, &pod.data["status"], &pod.data["spec"]);
     let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let is_ready = conditions.iter().any(|one| one["type"] == "Ready" && one["status"] == "True");
-    if meta.deletion_timestamp.is_some() || is_ready || status["phase"] == "Succeeded" {
+    let leaves_by = meta.deletion_timestamp.as_ref().map(|time| time.0);
+    if is_ready && leaves_by.is_none() || status["phase"] == "Succeeded" {
         return None;
     }
     let whole = json!({"metadata": {"labels": meta.labels}, "status": status});
     let containers = status["containerStatuses"].as_array().map(Vec::as_slice).unwrap_or_default();
     let running = containers.iter().filter_map(|one| moment(&one["state"]["running"]["startedAt"])).max();
-    let hindrance = hindrance(&whole, Purpose::Serving);
+    let hindrance = hindrance(&whole, Purpose::Serving).filter(|_| leaves_by.is_none());
     let volumes = spec["volumes"].as_array().map(Vec::as_slice).unwrap_or_default();
     let claim = |volume: &Value| volume["persistentVolumeClaim"]["claimName"].as_str().map(str::to_owned);
     Some(StartingPod {
@@ -192,9 +195,10 @@ fn starting(pod: &DynamicObject) -> Option<StartingPod> {
         uid: meta.uid.clone().unwrap_or_default(),
         created: meta.creation_timestamp.as_ref().map(|time| time.0),
         running_since: running,
-        is_being_made: running.is_none() && hindrance.is_none(),
+        is_being_made: running.is_none() && hindrance.is_none() && leaves_by.is_none(),
         hindrance,
         has_failed: status["phase"] == "Failed",
+        leaves_by,
         claims: volumes.iter().filter_map(claim).collect(),
     })
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::operator::engine::kind::Again;
 
 fn failed(reason: &str, code: i64, message: &str) -> Value {
     json!({"status": {"phase": "Failed", "containerStatuses": [
@@ -258,7 +259,7 @@ fn the_workload_tells_first_then_the_worst_of_its_pods() {
     let pulls = container(json!({"state": {"waiting": {"reason": "ErrImagePull", "message": "m"}}}));
     let pods =
         Pods::seen(KINDS, &[serving("a", 1, full), serving("b", 2, pulls.clone()), serving("c", 3, pulls)]);
-    let diagnosis = Diagnosis::of(pods.of("NIMService", "models", "chat"));
+    let diagnosis = Diagnosis::of(pods.of("NIMService", "models", "chat"), Timestamp::UNIX_EPOCH);
     let why = diagnosis.why(&Value::Null).unwrap();
     assert_eq!(why.reason, IMAGE);
     assert!(why.message.ends_with("(pod b and another one)"), "{}", why.message);
@@ -280,4 +281,18 @@ fn pods_that_no_admission_lets_pass_are_not_created() {
         "create Pod c-pod: pods \"c-pod\" is forbidden: violates PodSecurity \"restricted:latest\"";
     assert_eq!(refused(&Failure::new("PodFailed", standard)).reason, NOT_CREATED);
     assert_eq!(refused(&Failure::new("RoleFailed", standard)).reason, "RoleFailed", "that is no pod");
+}
+
+#[test]
+fn while_a_pod_leaves_the_node_that_it_frees_is_waited_for() {
+    let full = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]});
+    let mut old = serving("old", 1, json!({"conditions": [{"type": "Ready", "status": "True"}]}));
+    old["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:01:00Z");
+    let pods = Pods::seen(KINDS, &[old, serving("new", 2, full)]).of("NIMService", "models", "chat");
+    let at = |second: &str| format!("2026-01-01T00:01:{second}Z").parse().unwrap();
+    let early = Diagnosis::of(pods.clone(), at("10"));
+    assert_eq!(early.why(&Value::Null), None);
+    assert_eq!(early.again(), Again::After(std::time::Duration::from_secs(20)));
+    let late = Diagnosis::of(pods, at("30"));
+    assert_eq!(late.why(&Value::Null).map(|why| why.reason).as_deref(), Some(UNSCHEDULABLE));
 }

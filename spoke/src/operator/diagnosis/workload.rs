@@ -18,6 +18,8 @@ const YOUNG: SignedDuration = SignedDuration::from_secs(3);
 const OLD: SignedDuration = SignedDuration::from_mins(2);
 /// How soon what is old is asked about again.
 const SELDOM: Duration = Duration::from_mins(1);
+/// How long after its time a pod that leaves is still waited for.
+const LATE: SignedDuration = SignedDuration::from_secs(30);
 /// Most pods of one object that are asked about.
 const ASKED_ABOUT: usize = 2;
 
@@ -44,9 +46,9 @@ impl Diagnosis {
     ) -> Self {
         let owner = &subject.owner;
         let [predictor, groups] = makers;
-        let pods = world.pods.of(&owner.kind, &owner.namespace, &owner.name);
+        let (pods, waits) = settled(world.pods.of(&owner.kind, &owner.namespace, &owner.name), subject.now);
         let made_by_others = predictor.and_then(|predictor| replica_failure(&predictor.data["status"]));
-        let mut diagnosis = Self { pods, made_by_others, ..Self::default() };
+        let mut diagnosis = Self { pods, made_by_others, again: waits, ..Self::default() };
         let is_known = diagnosis.pods.iter().any(|pod| pod.hindrance.is_some());
         if is_known || diagnosis.made_by_others.is_some() {
             return diagnosis;
@@ -111,11 +113,27 @@ impl Diagnosis {
     }
 }
 
+/// The pods that start. While another one leaves, the node that it frees is waited for, and that there is none yet is no
+/// news; with it comes how long that may last.
+fn settled(pods: Vec<StartingPod>, now: Timestamp) -> (Vec<StartingPod>, Option<Duration>) {
+    let last = pods.iter().filter_map(|pod| pod.leaves_by).max();
+    let left = last.and_then(|last| Duration::try_from(now.duration_since(last).checked_neg()? + LATE).ok());
+    let left = left.filter(|left| !left.is_zero());
+    let mut starting: Vec<_> = pods.into_iter().filter(|pod| pod.leaves_by.is_none()).collect();
+    if left.is_some() {
+        for pod in &mut starting {
+            pod.hindrance = pod.hindrance.take().filter(|why| why.reason != UNSCHEDULABLE);
+        }
+    }
+    (starting, left)
+}
+
 #[cfg(test)]
 impl Diagnosis {
-    /// What these pods tell.
-    pub(crate) fn of(pods: Vec<StartingPod>) -> Self {
-        Self { pods, ..Self::default() }
+    /// What these pods tell at a moment.
+    pub(crate) fn of(pods: Vec<StartingPod>, now: Timestamp) -> Self {
+        let (pods, again) = settled(pods, now);
+        Self { pods, again, ..Self::default() }
     }
 }
 

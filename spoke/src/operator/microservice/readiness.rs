@@ -139,6 +139,7 @@ mod tests {
             hindrance: None,
             is_being_made: running.is_none(),
             has_failed: false,
+            leaves_by: None,
             claims: Vec::new(),
         };
         let says = |running, now| still_starting("d", &overdue, &[pod(running)], at(now));

@@ -58,3 +58,7 @@ pub const REBALANCE_ANNOTATION: &str = "nimfleet.io/rebalance";
 /// Annotation that the admin sets on a GPUCluster to confirm the deletions its spoke holds back: the word that the
 /// condition `DeletionHeld` names. Another word confirms nothing.
 pub const CONFIRM_DELETIONS_ANNOTATION: &str = "nimfleet.io/confirm-deletions";
+
+/// On a NIMCache, by whoever wants a failed download tried again at once, with a value that it did not have before; the time
+/// is a good one. Set on the hub it travels to the clusters.
+pub const RETRY_ANNOTATION: &str = "nimfleet.io/retry";

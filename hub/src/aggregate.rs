@@ -30,7 +30,7 @@ pub use cluster::{
     cluster_conditions, cluster_ready, cluster_troubles, drained, gpus_labelled, is_hub, report_truncated,
     write_summaries,
 };
-pub use held::{DELETION_HELD, HeldDeletions, confirmation, deletion_held};
+pub use held::{DELETION_HELD, HELD, HeldDeletions, confirmation, deletion_held, kept_in_use};
 pub use identity::{DUPLICATE_FOR, Identity, set_identity_conditions};
 pub use object::object_status;
 pub use placement::{assignments, placement_status};

@@ -15,5 +15,6 @@ mod epoch;
 mod hostile_spoke;
 mod identity;
 mod limits;
+mod names;
 mod overrides;
 mod process;

@@ -169,6 +169,12 @@ impl ClusterDeliver {
         let applied = timed(&what, objects.patch(&object.name, &params, &Patch::Apply(manifest))).await?;
         match applied.map_err(|error| if kind.is_secret() { refusal::without_words(error) } else { error }) {
             Ok(_) => Ok(Outcome::Accepted),
+            Err(error) if refusal::is_namespace_terminating(&error) => {
+                Err(DeliverError::NamespaceTerminating {
+                    namespace: object.namespace.clone(),
+                    object: object.to_string(),
+                })
+            }
             Err(error) => match refusal::judge(&error) {
                 Refusal::Rejected(class, message) => Ok(rejected(class, message)),
                 Refusal::Passing => Err(failed(&what, error)),

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::api::DynamicObject;
@@ -21,6 +22,10 @@ use super::{DeliverError, ObjectRef, Outcome, RejectionClass, call, manifest, ma
 
 /// Objects healed at once.
 const AT_ONCE: usize = 16;
+
+/// Longest pause between two attempts to put an object back: what was in the way, a namespace that took its time to go, may
+/// end without any event of the object.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// An object of one of the kinds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,22 +90,23 @@ impl Drift {
         Ok(healed)
     }
 
-    /// How healing has ended.
-    fn judge(key: &Key, outcome: Result<Healed, Broken>) -> Ending {
+    /// How healing has ended. Attempts that fail never end.
+    fn judge(&self, key: &Key, outcome: Result<Healed, Broken>) -> Ending {
         match outcome {
             Ok(Ok(None)) => {}
             Ok(Ok(Some((object, Outcome::Rejected { message, .. })))) => {
-                tracing::warn!(%object, message, "a local edit cannot be undone");
+                tracing::warn!(%object, message, "an object that differs from what the hub wants cannot be put back");
             }
             Ok(Ok(Some((object, _)))) => {
                 tracing::info!(%object, "a local edit was undone: change this object on the hub");
             }
             Ok(Err(error)) => {
-                tracing::debug!(%key, %error, "healing is tried again");
+                tracing::debug!(%key, %error, "an object cannot be put back as the hub wants it; trying again");
+                self.queue.add_after(key.clone(), LONGEST_PAUSE);
                 return if error.is_away() { Ending::Away } else { Ending::Refused };
             }
             Err(broken) => {
-                tracing::error!(%key, %broken, "a fault of the spoke: a local edit is not undone yet");
+                tracing::error!(%key, %broken, "a fault of the spoke: an object is not put back yet");
                 return Ending::Refused;
             }
         }
@@ -120,7 +126,7 @@ pub async fn heal(deliver: ClusterDeliver, cancel: CancellationToken) {
         let (deliver, drift) = (deliver.clone(), drift.clone());
         async move { drift.heal(&deliver, &key).await }
     };
-    let judge = |key: &Key, outcome: Result<Healed, Broken>, _| Drift::judge(key, outcome);
+    let judge = |key: &Key, outcome: Result<Healed, Broken>, _| drift.judge(key, outcome);
     tokio::select! {
         () = cancel.cancelled() => {}
         _ = futures::future::join_all(watches) => {}
@@ -193,4 +199,27 @@ fn wanted(kind: DeliverableKind, object: &DynamicObject) -> Option<(ObjectRef, s
     };
     let manifest = manifest::manifest(&wanted, &payload, &marks).ok()?;
     Some((wanted, manifest))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_put_back_is_tried_every_minute_without_end() {
+        let drift =
+            Drift { queue: Queue::new("drift"), drifted: Mutex::default(), seen: AtomicU64::default() };
+        drift.queue.add(Key { kind: "NIMService", namespace: "nim".to_owned(), name: "chat".to_owned() });
+        for attempt in 0..100 {
+            let before = Instant::now();
+            let key = drift.queue.take().await;
+            assert!(before.elapsed() <= LONGEST_PAUSE, "{:?} before attempt {attempt}", before.elapsed());
+            let object = "NIMService nim/chat".to_owned();
+            let error = DeliverError::NamespaceTerminating { namespace: "nim".to_owned(), object };
+            let ending = drift.judge(&key, Ok(Err(error)));
+            drift.queue.done(&key, ending);
+        }
+    }
 }

@@ -83,6 +83,15 @@ fn telling(message: &str) -> String {
     }
 }
 
+/// Whether nothing could be made because the namespace is being deleted.
+pub(super) fn is_namespace_terminating(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 403
+        && (causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+            || status.message.contains("because it is being terminated"))
+}
+
 /// A plain 403 means a missing role, which the cluster's people can grant at any time.
 fn denied_by_admission(message: &str) -> bool {
     message.contains("admission webhook") || message.contains("ValidatingAdmissionPolicy")
@@ -141,6 +150,18 @@ mod tests {
             "NIMService \"x\" is invalid: [spec.a: Required value, spec.b: Required value]"
         );
         assert_eq!(telling("denied: [a]"), "denied: [a]");
+    }
+
+    #[test]
+    fn a_namespace_on_its_way_out_is_told_from_a_missing_role() {
+        for (code, message, terminating) in [
+            (403, "unable to create new content in namespace nim because it is being terminated", true),
+            (403, "nimservices is forbidden: User cannot patch resource", false),
+            (409, "because it is being terminated", false),
+        ] {
+            let error = kube::Error::Api(Box::new(status(code, message)));
+            assert_eq!(is_namespace_terminating(&error), terminating, "{code} {message}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) mod own;
 pub(crate) mod pace;
 mod packed;
 pub(crate) mod pod_security;
-mod requires;
+pub(crate) mod requires;
 pub(crate) mod retry;
 pub(crate) mod served;
 pub(crate) mod shell;

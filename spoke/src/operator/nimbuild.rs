@@ -69,7 +69,8 @@ impl Kind for NimBuilds {
             children: Vec::new(),
             remove: Vec::new(),
             complete,
-            note: None,
+            notes: Vec::new(),
+            amendments: Vec::new(),
             verdict,
         };
         let conditions = Conditions::read(&subject.status);

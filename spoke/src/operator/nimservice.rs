@@ -15,6 +15,7 @@ mod network;
 mod pod;
 mod probes;
 mod profile;
+mod running;
 mod scene;
 mod standalone;
 mod storage;
@@ -29,6 +30,7 @@ use serde_json::{Value, json};
 
 pub(crate) use pod::runtime_default;
 pub(crate) use profile::OWN_PROFILES_SINCE;
+pub(crate) use running::{mounts, runs_as_written};
 use scene::{Refs, Scene, fails};
 use storage::CacheView;
 
@@ -111,7 +113,8 @@ impl Kind for NimServices {
         }
         let native = object.spec.cache_name().is_none() && is_native(object, subject, world).await;
         let named = object.spec.cache_name();
-        let found = named.and_then(|name| world.subject(NimCaches::KIND, &subject.owner.namespace, name));
+        let (namespace, name) = (&subject.owner.namespace, &subject.owner.name);
+        let found = named.and_then(|named| world.subject(NimCaches::KIND, namespace, named));
         let referred = found.map(|found| told_by_cache(&found)).unwrap_or_default();
         let of_name = |kind, name: &str| world.child(kind, &subject.owner.namespace, name);
         let is_kserve = object.spec.platform() == Ok(InferencePlatform::KServe);
@@ -121,7 +124,9 @@ impl Kind for NimServices {
         let makers = [predictor.as_deref(), groups.as_deref()];
         let diagnosis = Diagnosis::observe(subject, world, makers).await;
         let missing = missing_secret(world, subject, object.spec.auth_secret(), "spec.authSecret");
-        Ok(Refs { cache, native, kserve, claims, model, diagnosis, referred, missing })
+        let service = world.subject(Self::KIND, namespace, name).filter(|_| named.is_some());
+        let running = service.and_then(|service| running::observe(&service, world));
+        Ok(Refs { cache, native, kserve, claims, model, diagnosis, referred, missing, running })
     }
 
     fn render(
@@ -151,15 +156,25 @@ impl Kind for NimServices {
         if let Some(why) = &outcome.failure {
             return status::report(subject, &Standing::Failed(why.clone()), Again::Backoff);
         }
-        let workload = match &rendered.verdict {
-            Verdict::Fails(why) => {
-                return status::report(subject, &Standing::Failed(why.clone()), kserve::again(why));
-            }
+        // While its NIMCache is not there, a workload is left as it is.
+        let running = refs.running.as_ref();
+        let (workload, without) = match &rendered.verdict {
+            Verdict::Complete { workload } => (*workload, None),
             Verdict::Waits(why) => {
-                let standing = Standing::NotReady { why: why.clone(), available: 0 };
-                return status::report(subject, &standing, Again::No);
+                let Some(running) = running else {
+                    let standing = Standing::NotReady { why: why.clone(), available: 0 };
+                    return status::report(subject, &standing, Again::No);
+                };
+                (running.kind, Some(why))
             }
-            Verdict::Complete { workload } => *workload,
+            Verdict::Fails(why) => match running.filter(|_| storage::is_about_cache(why)) {
+                Some(running) if running.is_current => (running.kind, Some(why)),
+                _ => return status::report(subject, &Standing::Failed(why.clone()), kserve::again(why)),
+            },
+        };
+        let workload_is = |name: &str| match running.filter(|_| without.is_some()) {
+            Some(running) => running.value(),
+            None => live(outcome, workload, name),
         };
         let facts = ClusterFacts::default();
         let scene = Scene { subject, spec: &object.spec, refs, facts: &facts };
@@ -169,15 +184,15 @@ impl Kind for NimServices {
         let (mut found, endpoints) = match workload {
             ChildKind::LeaderWorkerSet => {
                 let name = multi_node::name(name);
-                let found = multi_node::readiness(&name, &live(outcome, workload, &name));
+                let found = multi_node::readiness(&name, &workload_is(&name));
                 (found, exposure::endpoints(&scene, outcome))
             }
             ChildKind::InferenceService => {
-                let service = live(outcome, workload, name);
+                let service = workload_is(name);
                 (kserve::readiness(name, scene.spec, &service), kserve::endpoints(&service))
             }
             _ => {
-                deployment = live(outcome, workload, name);
+                deployment = workload_is(name);
                 (readiness::of(name, &deployment), exposure::endpoints(&scene, outcome))
             }
         };
@@ -189,7 +204,13 @@ impl Kind for NimServices {
             found.message = words;
             again = Again::After(next);
         }
-        let standing = match &outcome.waits {
+        let is_current = running.is_some_and(|running| running.is_current);
+        if let Some(without) = without.filter(|_| found.ready && is_current) {
+            found.message =
+                format!("{}; pods that are made from now on wait: {}", found.message, without.message);
+        }
+        let held_up = without.filter(|_| !found.ready || !is_current);
+        let standing = match outcome.waits.as_ref().or(held_up) {
             Some(why) => Standing::NotReady { why: why.clone(), available: found.available },
             None => Standing::of(found, why).with_missing(&refs.missing),
         };
@@ -261,7 +282,9 @@ fn view(name: &str, object: &DynamicObject) -> Option<CacheView> {
     let conditions = Conditions::read(status);
     let (problem, waits) = (super::nimcache::problem(&conditions), super::nimcache::waits(&conditions));
     let (state, kind, pvc) = (text("state"), text("type"), text("pvc"));
-    Some(CacheView { name: name.to_owned(), spec: cache.spec, state, kind, pvc, profiles, problem, waits })
+    let is_going = object.metadata.deletion_timestamp.is_some();
+    let name = name.to_owned();
+    Some(CacheView { name, spec: cache.spec, is_going, state, kind, pvc, profiles, problem, waits })
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! What objects refer to by name and others keep: ConfigMaps, Secrets, claims, services. A change of one wakes the
 //! objects that were rendered from it.
 //!
-//! ConfigMaps are watched, by their metadata alone, from when the first one is referred to. Secrets are neither listed
+//! ConfigMaps and claims are watched, by their metadata alone, from when the first one is referred to. Secrets are neither listed
 //! nor watched: the metadata of those that are referred to is asked for by name, once a minute, spread over it, and so is
-//! whatever is missing; a missing Secret or claim every ten seconds, since an object waits for it. Content is read when
+//! whatever is missing; a missing Secret every ten seconds, since an object waits for it. Content is read when
 //! an object is rendered, and kept nowhere.
 
 mod follow;
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::ApiResource;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::engine::child::Owner;
 use super::engine::kind::Subject;
@@ -83,7 +83,7 @@ pub(crate) struct References {
     /// By what is referred to: who refers to it, and what version each was rendered from.
     rows: Arc<Mutex<BTreeMap<Reference, BTreeMap<Referer, Seen>>>>,
     /// Told when something is referred to that was not before.
-    added: Arc<Notify>,
+    added: Arc<watch::Sender<()>>,
     waker: Waker,
 }
 
@@ -105,16 +105,30 @@ impl References {
         }
         rows.retain(|_, row| !row.is_empty());
         drop(rows);
-        self.added.notify_one();
+        self.added.send_replace(());
     }
 
-    /// Notes what an object refers to without being rendered from it, all of it, and gives what of that is missing as far as
+    /// Notes the one claim that an object refers to, in the version that it is rendered from.
+    pub(crate) fn hold_claim(&self, owner: &Owner, namespace: &str, name: &str, version: Version) {
+        let referer = referer(owner);
+        let claim = Reference { thing: Thing::Claim, namespace: namespace.to_owned(), name: name.to_owned() };
+        let mut rows = self.rows();
+        for (_, row) in rows.iter_mut().filter(|(reference, _)| reference.thing == Thing::Claim) {
+            row.remove(&referer);
+        }
+        rows.entry(claim).or_default().insert(referer, version.into());
+        rows.retain(|_, row| !row.is_empty());
+        drop(rows);
+        self.added.send_replace(());
+    }
+
+    /// Notes what an object refers to without being rendered from it, all of it but claims, and gives what of that is missing as far as
     /// is known. Asks nobody: what is new is asked for at the next tick, which wakes the object if it is missing.
     pub(crate) fn missing(&self, owner: &Owner, named: &[Reference]) -> Vec<Reference> {
         let referer = referer(owner);
         let mut rows = self.rows();
         for (reference, row) in rows.iter_mut() {
-            if !named.contains(reference) {
+            if reference.thing != Thing::Claim && !named.contains(reference) {
                 row.remove(&referer);
             }
         }

@@ -96,7 +96,6 @@ pub struct NGCSource {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth_secret: Option<String>,
     /// The NIM's image; it knows how to fetch its model. Cannot be changed.
-    #[x_kube(validation = ("self == oldSelf", "modelPuller is an immutable field. Please create a new NIMCache resource instead when you want to change this container."))]
     pub model_puller: String,
     /// Secret to pull the image with. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]

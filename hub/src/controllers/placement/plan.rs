@@ -159,7 +159,7 @@ pub(super) fn request(
     let mut workloads = Vec::new();
     for one in &observed.selected {
         let ObjectRef { kind, name, .. } = &one.object;
-        if let Some(problem) = crds::names::refusal(kind, name) {
+        if let Some(problem) = crds::names::refusal_of(kind, name, &one.json["spec"]) {
             let message = format!("{kind} {name}: {problem}: make it again under another name");
             return Err(Block { reason: Reason::InvalidName, message });
         }

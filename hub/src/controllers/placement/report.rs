@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crds::condition::{self, Finding};
-use crds::fleet::{NIMPlacement, NIMPlacementStatus};
+use crds::fleet::{NIMPlacement, NIMPlacementStatus, PlacedObject};
 use futures::stream::{self, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -20,10 +20,10 @@ use super::super::{Hub, time_until};
 use super::desk::{Told, Turn};
 use super::observe::Observed;
 use crate::aggregate::{
-    DELETION_HELD, Delivery, HeldDeletions, Place, Reason, View, deletion_held, object_status,
-    placement_status, unplaced_status,
+    DELETION_HELD, Delivery, HELD, HeldDeletions, Place, Reason, View, deletion_held, kept_in_use,
+    object_status, placement_status, unplaced_status,
 };
-use crate::fleet::{Answer, Link, ObjectRef, ObjectStatus, PlacementKey};
+use crate::fleet::{Answer, Link, ObjectCondition, ObjectRef, ObjectStatus, PlacementKey};
 use crate::scheduler::{self, Chosen, Denied};
 
 /// Who writes statuses.
@@ -67,7 +67,7 @@ pub(in super::super) async fn report(hub: &Hub, key: &PlacementKey) -> Result<()
     deletion_held(&mut status.conditions, &held, None, status.observed_generation, now);
     let mut changed: Vec<Change> =
         turn.objects.iter().filter_map(|(object, live)| change(object, live, &view, &held, &told)).collect();
-    changed.extend(leaving_changes(&turn, &held, &told, now));
+    changed.extend(leaving_changes(hub, &turn, &held, &told, now));
     write_all(hub, &turn, stored, status.clone(), changed, &mut told).await?;
     warn_late(hub, &turn, &status, &mut told, now);
     Ok(())
@@ -247,7 +247,7 @@ async fn leaving(
         condition::set(&mut status.conditions, finding, status.observed_generation, now);
     }
     deletion_held(&mut status.conditions, held, None, status.observed_generation, now);
-    let changed = leaving_changes(turn, held, told, now);
+    let changed = leaving_changes(hub, turn, held, told, now);
     write_all(hub, turn, stored, status, changed, told).await
 }
 
@@ -343,12 +343,31 @@ fn change(
     let known = known(object, live, told);
     let generation = live.metadata.generation.unwrap_or_default();
     let status = object_status(view, &object.kind, &object.uid, generation, &conditions(known));
-    changed(object, live, known, status, held, view.now)
+    changed(object, live, known, status, held, &[], view.now)
 }
 
-/// Of what is being deleted nothing changes but whether its deletion is held back. What is no longer placed says so, and
-/// which clusters it has yet to leave.
-fn leaving_changes(turn: &Turn, held: &[HeldDeletions], told: &Told, now: Timestamp) -> Vec<Change> {
+/// The objects that clusters keep although they are to leave, with what these say of it: cluster, uid and condition.
+type Kept = (String, String, ObjectCondition);
+
+fn kept(hub: &Hub, turn: &Turn) -> Vec<Kept> {
+    let live = hub.live();
+    let says = |(cluster, _, object): (&str, _, &PlacedObject)| {
+        let heard = live.fleet.statuses().get(&cluster.parse().ok()?, &object.uid)?;
+        Some((cluster.to_owned(), object.uid.clone(), heard.status.condition(HELD)?.clone()))
+    };
+    turn.rows.leaving().filter_map(says).collect()
+}
+
+/// Of what is being deleted nothing changes but whether its deletion is held back, and what keeps it. What is no longer
+/// placed says so, and which clusters it has yet to leave.
+fn leaving_changes(
+    hub: &Hub,
+    turn: &Turn,
+    held: &[HeldDeletions],
+    told: &Told,
+    now: Timestamp,
+) -> Vec<Change> {
+    let kept = kept(hub, turn);
     let change = |(object, live): &(ObjectRef, Arc<DynamicObject>)| {
         let known = known(object, live, told);
         if live.metadata.deletion_timestamp.is_none() {
@@ -356,7 +375,7 @@ fn leaving_changes(turn: &Turn, held: &[HeldDeletions], told: &Told, now: Timest
             let leaves: Vec<&str> = of_object.map(|(cluster, ..)| cluster).collect();
             let generation = live.metadata.generation.unwrap_or_default();
             let status = unplaced_status(&object.kind, generation, &conditions(known), &leaves, now);
-            return changed(object, live, known, status, held, now);
+            return changed(object, live, known, status, held, &kept, now);
         }
         let mut status = known.clone();
         if let Some(fields) = status.as_object_mut() {
@@ -366,7 +385,7 @@ fn leaving_changes(turn: &Turn, held: &[HeldDeletions], told: &Told, now: Timest
         } else {
             status = json!({"conditions": []});
         }
-        changed(object, live, known, status, held, now)
+        changed(object, live, known, status, held, &kept, now)
     };
     turn.leaving.iter().filter_map(change).collect()
 }
@@ -383,12 +402,17 @@ fn changed(
     known: &Value,
     mut status: Value,
     held: &[HeldDeletions],
+    kept: &[Kept],
     now: Timestamp,
 ) -> Option<Change> {
     let before = conditions(known);
     let mut after = conditions(&status);
-    after.extend(before.iter().filter(|condition| condition.type_ == DELETION_HELD).cloned());
+    let stays = |condition: &&Condition| [DELETION_HELD, HELD].contains(&condition.type_.as_str());
+    after.extend(before.iter().filter(stays).cloned());
     deletion_held(&mut after, held, Some(&object.uid), live.metadata.generation, now);
+    let kept = kept.iter().filter(|(_, uid, _)| *uid == object.uid);
+    let kept = kept.map(|(cluster, _, condition)| (cluster.as_str(), condition));
+    kept_in_use(&mut after, kept, live.metadata.generation, now);
     status["conditions"] = json!(after);
     let same = status
         .as_object()
@@ -469,7 +493,7 @@ pub(in super::super) fn turned(
                 (old.is_none_or(|old| old.reason != condition.reason), true)
             }
             "Ready" => (was != condition.status && (is_true || was == "True"), !is_true),
-            "FailoverHeld" | DELETION_HELD => {
+            "FailoverHeld" | DELETION_HELD | HELD => {
                 let same =
                     old.is_some_and(|old| old.status == condition.status && old.reason == condition.reason);
                 (!same && (is_true || was == "True"), is_true)

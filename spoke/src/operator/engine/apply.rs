@@ -16,8 +16,9 @@ use serde_json::{Value, json};
 
 use super::call::{CallError, call, call_opt};
 use super::child::{Child, ChildKind, Keep, Owner, Stamped};
+use super::compare::holds;
 use super::decide::{Decision, Seen, decide, superfluous, trim};
-use super::kind::{Failure, GROUP, Outcome, Rendered};
+use super::kind::{Amendment, Failure, GROUP, Outcome, Rendered};
 use super::optional::unavailable;
 use super::origin::is_local;
 use super::own::{Ownership, controller, ownership};
@@ -82,6 +83,9 @@ impl Applier<'_> {
     /// all have their pods started before any waits for what is needed once they run.
     pub(crate) async fn apply<V>(&self, rendered: &Rendered<V>, pruned: &[ChildKind]) -> Outcome {
         let children = &rendered.children;
+        if let Some(why) = self.refused_name(children).await {
+            return Outcome { failure: Some(why), ..Outcome::default() };
+        }
         let mut done = Done::new();
         self.phase(children, Phase::Start, &mut done).await;
         let wrote = done.values().any(|result| result.as_ref().is_ok_and(|child| child.wrote));
@@ -111,11 +115,41 @@ impl Applier<'_> {
             };
             outcome.live.extend(live.map(|live| ((child.kind, child.name.clone()), live)));
         }
+        for amendment in &rendered.amendments {
+            if let Err(why) = self.amend(amendment).await {
+                outcome.failure.get_or_insert(why);
+            }
+        }
         if outcome.failure.is_none() {
             let pruned = if outcome.waits.is_none() { pruned } else { &[] };
             outcome.failure = self.prune(rendered, pruned, &outcome).await.err();
         }
         outcome
+    }
+
+    /// Why the API server takes no Service of that name, asked before anything is made: a name that begins with a digit is
+    /// one for some API servers (Kubernetes 1.36 and later) and none for others.
+    async fn refused_name(&self, children: &[Child]) -> Option<Failure> {
+        let namespace = &self.owner.namespace;
+        let is_there = |child: &Child| self.world.child(child.kind, namespace, &child.name).is_some();
+        if children.iter().any(|child| template::is_known(child.kind) && is_there(child)) {
+            return None;
+        }
+        let is_doubtful = |name: &str| name.starts_with(|first: char| !first.is_ascii_alphabetic());
+        let service = children
+            .iter()
+            .find(|child| child.kind == ChildKind::Service && is_doubtful(&child.name) && !is_there(child))?;
+        let body = serde_json::from_value(service.sent(&service.stamped(self.owner), None)).ok()?;
+        let params = PostParams { dry_run: true, field_manager: Some(MANAGER.to_owned()) };
+        let api = self.world.api(namespace, &ChildKind::Service.resource());
+        let tried = call(|| format!("try Service {}", service.name), api.create(&params, &body)).await;
+        let error = tried.err().filter(|error| error.code() == Some(422))?;
+        let message = format!(
+            "metadata.name is {:?}, and its Service has the same name: {error}: make it again under a name that begins with \
+             a letter, or in a cluster of Kubernetes 1.36 or later",
+            self.owner.name
+        );
+        Some(Failure::new("InvalidSpec", message))
     }
 
     /// Whether something that is written in that phase is not there yet.
@@ -503,6 +537,30 @@ impl Applier<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Changes a few fields of a child that is there, unless it has them; one that has gone needs no change.
+    async fn amend(&self, amendment: &Amendment) -> Result<(), Failure> {
+        let Amendment { kind, name, uid, change } = amendment;
+        let live = self.world.child(*kind, &self.owner.namespace, name);
+        let live = live.filter(|live| live.metadata.uid.as_ref() == Some(uid));
+        let Some(live) = live.filter(|live| live.metadata.deletion_timestamp.is_none()) else {
+            return Ok(());
+        };
+        if serde_json::to_value(live.as_ref()).is_ok_and(|live| holds(change, &live)) {
+            return Ok(());
+        }
+        let mut change = change.clone();
+        change["metadata"]["uid"] = Value::from(uid.as_str());
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let api = self.world.api(&self.owner.namespace, &kind.resource());
+        let what = || format!("amend {} {name}", kind.resource().kind);
+        match call_opt(what, api.patch(name, &params, &Patch::Merge(change))).await {
+            Ok(_) => Ok(()),
+            // Another has taken its name.
+            Err(error) if error.is_conflict() => Ok(()),
+            Err(error) => Err(Failure::new(format!("{}Failed", kind.word()), error.to_string())),
+        }
     }
 
     /// Deletes a child of ours by its uid.

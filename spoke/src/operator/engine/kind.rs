@@ -83,9 +83,13 @@ pub(crate) trait Kind: Send + Sync + Sized + 'static {
         String::new()
     }
 
-    /// Why an object that is being deleted has to stay for now; it is asked again when it is woken. Pure.
-    fn held_by(_subject: &Subject, _world: &World) -> Option<Failure> {
-        None
+    /// Why an object that is being deleted has to stay for now; it is asked again when it is woken.
+    fn held_by(
+        _object: &DynamicObject,
+        _subject: &Subject,
+        _world: &World,
+    ) -> impl Future<Output = Result<Option<Failure>, super::call::CallError>> + Send {
+        std::future::ready(Ok(None))
     }
 
     /// The spec in the one form that is rendered from. It lives in memory alone: a stored spec belongs to its author. Pure.
@@ -149,10 +153,23 @@ pub(crate) struct Rendered<V> {
     pub(crate) remove: Vec<(ChildKind, String)>,
     /// True when `children` is everything, so that what is missing from it may be pruned.
     pub(crate) complete: bool,
-    /// Annotation of the object itself to keep: key and value, or none to remove it.
-    pub(crate) note: Option<(&'static str, Option<String>)>,
+    /// Annotations of the object itself to keep: key and value, or none to remove it.
+    pub(crate) notes: Vec<(&'static str, Option<String>)>,
+    /// What is changed of children that are otherwise left as they are.
+    pub(crate) amendments: Vec<Amendment>,
     /// What was decided.
     pub(crate) verdict: V,
+}
+
+/// A change of a child that is there: a few fields, set once, of an object whose other fields nobody may change.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Amendment {
+    pub(crate) kind: ChildKind,
+    pub(crate) name: String,
+    /// Of this very child, not of another that has taken its name.
+    pub(crate) uid: String,
+    /// A merge patch.
+    pub(crate) change: Value,
 }
 
 /// What applying came to.
@@ -199,6 +216,8 @@ impl Report {
         let known = conditions.is_true(HELD);
         conditions.set(HELD, true, &why.reason, &why.message, subject.moment());
         let mut status = subject.status.clone();
+        // Who comes now finds it gone before long.
+        status["state"] = "NotReady".into();
         status["conditions"] = conditions.to_value();
         let notice = Notice { warning: true, reason: why.reason.clone(), message: why.message.clone() };
         Self { status, notices: if known { Vec::new() } else { vec![notice] }, again: Again::No }
@@ -290,7 +309,7 @@ mod tests {
         let mut subject = subject(json!({"state": "Ready", "conditions": [ready]}));
         let first = Report::held(&subject, &Failure::new("InUse", "used by a"));
         assert_eq!(first.notices.len(), 1);
-        assert_eq!(first.status["state"], "Ready");
+        assert_eq!(first.status["state"], "NotReady", "it is on its way out");
         assert_eq!(first.status["conditions"][1]["type"], "Held");
         assert_eq!(first.status["conditions"][1]["reason"], "InUse");
         subject.status = first.status.clone();

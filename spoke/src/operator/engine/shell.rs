@@ -166,7 +166,7 @@ impl<K: Kind> Shell<K> {
                 .collect();
             if object.metadata.finalizers.iter().flatten().any(|one| one == K::FINALIZER) {
                 let subject = subject::<K>(object);
-                if let Some(why) = K::held_by(&subject, &self.world) {
+                if let Some(why) = K::held_by(object, &subject, &self.world).await? {
                     let unwritten = self.publish(object, &subject, &Report::held(&subject, &why)).await?;
                     return Ok(Next { ending: Ending::Done, after: unwritten });
                 }
@@ -207,7 +207,8 @@ impl<K: Kind> Shell<K> {
         let object = fresh.as_ref().unwrap_or(object);
         let mut subject = subject::<K>(object);
         subject.known_for = self.ages.known_for(&key, &subject.owner);
-        let report = match parse::<K>(object) {
+        let refused = self.refused_name(object, &subject);
+        let report = match parse::<K>(object).and_then(|typed| refused.map_or(Ok(typed), Err)) {
             Ok(typed) => {
                 let Some(report) = self.carry_out(&typed, &mut subject, object).await? else {
                     drop(turn);
@@ -225,6 +226,18 @@ impl<K: Kind> Shell<K> {
             Again::No => (Ending::Done, None),
         };
         Ok(Next { ending, after: again.into_iter().chain(unwritten).min() })
+    }
+
+    /// Why nothing can be made for an object of this name; none if it can, and where something of it runs already.
+    fn refused_name(&self, object: &DynamicObject, subject: &Subject) -> Option<String> {
+        let Owner { namespace, name, uid, .. } = &subject.owner;
+        let problem = crds::names::refusal_of(K::KIND, name, &object.data["spec"])?;
+        let owned = |live: &DynamicObject| {
+            live.metadata.owner_references.iter().flatten().any(|owner| owner.uid == *uid)
+        };
+        let caches = self.world.children.iter().filter(|(kind, _)| judge::runs(**kind));
+        let runs = caches.into_iter().any(|(_, cache)| !cache.of_namespace(namespace, owned).is_empty());
+        (!runs).then(|| format!("{problem}: make it again under another name"))
     }
 
     /// What there is to report, once all is applied.
@@ -251,9 +264,7 @@ impl<K: Kind> Shell<K> {
                 return Ok(Some(self.refused(typed, subject, (&refs, &rendered), message)));
             }
         };
-        if let Some((annotation, value)) = &rendered.note {
-            self.annotate(object, annotation, value.as_deref()).await?;
-        }
+        self.annotate(object, &rendered.notes).await?;
         let reported = Conditions::read(&subject.status).get("Ready").and_then(|one| one.observed_generation);
         let referred = K::referred(typed, subject, &refs);
         let inputs = Inputs::new(&subject.owner, &object.data["spec"], referred).reported(reported);
@@ -453,17 +464,19 @@ impl<K: Kind> Shell<K> {
         self.patch_metadata(object, json!({ "finalizers": all })).await
     }
 
+    /// Sets annotations of the object, and removes those without a value.
     async fn annotate(
         &self,
         object: &DynamicObject,
-        annotation: &str,
-        value: Option<&str>,
+        notes: &[(&str, Option<String>)],
     ) -> Result<(), CallError> {
-        let stored = object.metadata.annotations.as_ref().and_then(|all| all.get(annotation));
-        if stored.map(String::as_str) == value {
+        let stored = |key: &str| object.metadata.annotations.as_ref().and_then(|all| all.get(key));
+        let changed = notes.iter().filter(|(key, value)| stored(key) != value.as_ref());
+        let changed: BTreeMap<_, _> = changed.map(|(key, value)| (*key, value)).collect();
+        if changed.is_empty() {
             return Ok(());
         }
-        self.patch_metadata(object, json!({ "annotations": { annotation: value } })).await.map(drop)
+        self.patch_metadata(object, json!({ "annotations": changed })).await.map(drop)
     }
 
     /// Changes metadata of the object that was seen, not of one that was changed since. Nothing else of a user's object

@@ -61,6 +61,11 @@ impl Inputs {
         Some(self.content.as_str()).filter(|content| !content.is_empty())
     }
 
+    /// Whether these are inputs of that object, with the spec that it has.
+    pub(crate) fn are_of(&self, uid: &str, generation: i64, spec: &Value) -> bool {
+        self.uid == uid && (self.generation == generation || self.spec == digest(spec))
+    }
+
     /// Whether a user has changed nothing in between. A spec of one generation is one spec, even where a definition has
     /// a new default since.
     fn are(&self, before: &Self) -> bool {

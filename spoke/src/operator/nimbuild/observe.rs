@@ -31,6 +31,14 @@ pub(super) struct CacheView {
     pub(super) status: Value,
 }
 
+impl CacheView {
+    /// The claim that holds the model: the one that the status names, or the usual one of a cache of this name.
+    pub(super) fn claim_name(&self, cache: &str) -> String {
+        let told = self.status["pvc"].as_str().filter(|name| !name.is_empty());
+        told.map_or_else(|| self.spec.claim_name(cache), str::to_owned)
+    }
+}
+
 /// Everything observed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refs {

@@ -138,7 +138,7 @@ fn pod(
         ..PodSecurityContext::default()
     };
     let source = PersistentVolumeClaimVolumeSource {
-        claim_name: cache.spec.claim_name(&spec.nim_cache.name),
+        claim_name: cache.claim_name(&spec.nim_cache.name),
         read_only: None,
     };
     let secrets: Vec<LocalObjectReference> = spec

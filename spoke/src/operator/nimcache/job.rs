@@ -6,6 +6,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use crds::marks::RETRY_ANNOTATION;
 use crds::nim::NIMCacheSpec;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
@@ -13,6 +14,7 @@ use k8s_openapi::api::core::v1::{
     PodTemplateSpec, SecretEnvSource, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Value, json};
 
 use super::extraction::meta;
 use super::pods::{CONTAINER, labels, pod, resources, scc, security};
@@ -22,7 +24,7 @@ use source::{Fetch, Image};
 use crate::operator::certificates::update_certificates;
 use crate::operator::cluster::{ClusterFacts, Platform};
 use crate::operator::engine::child::{Child, ChildKind, Keep};
-use crate::operator::engine::kind::Subject;
+use crate::operator::engine::kind::{Amendment, Subject};
 use crate::operator::env::{distinct, merge, proxy};
 use crate::operator::nimservice::runtime_default;
 
@@ -32,8 +34,11 @@ pub(super) const SELECTED: &str = "nimfleet.io/selected-profiles";
 /// On the job: the generation of the NIMCache that it was made for.
 pub(super) const MADE_FOR: &str = "nimfleet.io/made-for-generation";
 
-/// Attempts of one job, and how long a finished one is kept.
+/// Attempts of one job.
 const POD_RETRIES: i32 = 5;
+
+/// How long a finished job is kept, seconds: as long as upstream's. It is set once the end has been noted, so that a job
+/// that ends while nobody looks is still there.
 const KEPT_SECONDS: i32 = 600;
 
 const CACHE_VOLUME: &str = "nim-cache-volume";
@@ -47,8 +52,8 @@ pub(super) fn name(subject: &Subject) -> String {
 pub(super) fn job(
     subject: &Subject,
     spec: &NIMCacheSpec,
-    image: Image,
-    selection: &Selection,
+    claim: &str,
+    (image, selection): (Image, &Selection),
     facts: &ClusterFacts,
 ) -> Child {
     let sub_path =
@@ -67,7 +72,7 @@ pub(super) fn job(
         security.seccomp_profile = Some(runtime_default());
     }
     template.restart_policy = Some("Never".to_owned());
-    template.volumes = Some(volumes(spec.claim_name(&subject.owner.name), certificates));
+    template.volumes = Some(volumes(claim.to_owned(), certificates));
     template.init_containers = (!init.is_empty()).then_some(init);
     template.containers = vec![main];
     let mut annotations = BTreeMap::from([("sidecar.istio.io/inject".to_owned(), "false".to_owned())]);
@@ -75,18 +80,19 @@ pub(super) fn job(
         annotations.insert("openshift.io/scc".to_owned(), scc(spec).to_owned());
     }
     let name = name(subject);
+    let retry = subject.annotations.get(RETRY_ANNOTATION);
     let marks = [
         (SELECTED, serde_json::Value::from(selection.ids()).to_string()),
         (MADE_FOR, subject.owner.generation.to_string()),
     ];
+    let marks = marks.into_iter().chain(retry.map(|retry| (RETRY_ANNOTATION, retry.clone())));
     let object = Job {
         metadata: ObjectMeta {
-            annotations: Some(marks.map(|(key, value)| (key.to_owned(), value)).into()),
+            annotations: Some(marks.map(|(key, value)| (key.to_owned(), value)).collect()),
             ..meta(subject, &name, labels(subject))
         },
         spec: Some(JobSpec {
             backoff_limit: Some(POD_RETRIES),
-            ttl_seconds_after_finished: Some(KEPT_SECONDS),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(labels(subject)),
@@ -100,6 +106,19 @@ pub(super) fn job(
         status: None,
     };
     Child::new(ChildKind::Job, &name, Keep::OwnedOnce, &object)
+}
+
+/// Has a job that has ended cleared away in time.
+pub(super) fn kept(job: &Value) -> Option<Amendment> {
+    let (name, uid) = (job["metadata"]["name"].as_str()?, job["metadata"]["uid"].as_str()?);
+    // A job of another operator's may have its own time.
+    let is_set = !job["spec"]["ttlSecondsAfterFinished"].is_null();
+    (!is_set).then(|| Amendment {
+        kind: ChildKind::Job,
+        name: name.to_owned(),
+        uid: uid.to_owned(),
+        change: json!({"spec": {"ttlSecondsAfterFinished": KEPT_SECONDS}}),
+    })
 }
 
 fn download(spec: &NIMCacheSpec, fetch: Fetch, mounts: &[VolumeMount], certificates: bool) -> Container {

@@ -81,6 +81,7 @@ mod tests {
         CacheView {
             name: "c".into(),
             spec: serde_json::from_value(spec).unwrap(),
+            is_going: false,
             state: "Ready".into(),
             kind: String::new(),
             pvc: "c-pvc".into(),

@@ -71,6 +71,12 @@ pub(super) fn render(scene: &Scene<'_>) -> Rendered<Verdict> {
     if let Err(why) = limits::check(spec, mode) {
         return fails(Vec::new(), why);
     }
+    let tightest =
+        Some(crds::names::ON_KSERVE_STANDARD).filter(|_| mode.is_standard() && seen.in_use.is_none());
+    if let Some(problem) = tightest.and_then(|rule| rule.refusal("metadata.name", scene.name())) {
+        let message = format!("{problem}: make it again under another name");
+        return fails(Vec::new(), Failure::new("InvalidSpec", message));
+    }
     let mut children = identity::children(&scene.microservice()).to_vec();
     let store = match storage::choose(subject, spec, scene.cache()) {
         Ok(store) => store,

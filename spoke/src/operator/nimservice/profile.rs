@@ -57,6 +57,7 @@ mod tests {
         let cache = CacheView {
             name: "c".into(),
             spec: serde_json::from_value(json!({"source": source, "storage": {}})).unwrap(),
+            is_going: false,
             state: "Ready".into(),
             kind: String::new(),
             pvc: "c-pvc".into(),

@@ -2,6 +2,7 @@
 
 use crds::nim::NIMServiceSpec;
 
+use super::running::Running;
 use super::storage::CacheView;
 use super::volumes::certificates;
 use super::{PART_OF, Verdict, claims, kserve};
@@ -31,6 +32,8 @@ pub(crate) struct Refs {
     pub(super) referred: String,
     /// What the spec names and the namespace lacks, in words.
     pub(super) missing: Vec<String>,
+    /// Of a service with a NIMCache: its workload, if there is one.
+    pub(super) running: Option<Running>,
 }
 
 /// One NIMService with all that its objects are made from.
@@ -97,7 +100,14 @@ fn scc(spec: &NIMServiceSpec) -> &'static str {
 
 /// Some of the children, since the rest has to wait or cannot be made; nothing is pruned.
 pub(super) fn partial(children: Vec<Child>, verdict: Verdict) -> Rendered<Verdict> {
-    Rendered { children, remove: Vec::new(), complete: false, note: None, verdict }
+    Rendered {
+        children,
+        remove: Vec::new(),
+        complete: false,
+        notes: Vec::new(),
+        amendments: Vec::new(),
+        verdict,
+    }
 }
 
 /// The same, for good.

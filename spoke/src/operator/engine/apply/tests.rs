@@ -117,7 +117,14 @@ async fn applied(world: &World, children: Vec<Child>) -> Outcome {
 
 async fn once(world: &World, children: &[Child]) -> Outcome {
     let children = children.to_vec();
-    let rendered = Rendered { children, remove: Vec::new(), complete: true, note: None, verdict: () };
+    let rendered = Rendered {
+        children,
+        remove: Vec::new(),
+        complete: true,
+        notes: Vec::new(),
+        amendments: Vec::new(),
+        verdict: (),
+    };
     let (settled, owner, inputs) = (Settled::default(), owner(), Inputs::default());
     applier(world, &settled, &owner, &inputs).apply(&rendered, &[]).await
 }
@@ -194,7 +201,14 @@ async fn a_secret_that_is_no_longer_rendered_is_removed_if_it_is_ours() {
     {
         let (client, asked) = server(move |_, _| (200, live.clone()));
         let remove = vec![(ChildKind::Secret, "n".to_owned())];
-        let rendered = Rendered { children: Vec::new(), remove, complete: true, note: None, verdict: () };
+        let rendered = Rendered {
+            children: Vec::new(),
+            remove,
+            complete: true,
+            notes: Vec::new(),
+            amendments: Vec::new(),
+            verdict: (),
+        };
         let (world, settled, owner) = (world(client, &[]), Settled::default(), owner());
         let inputs = Inputs::default();
         let outcome = applier(&world, &settled, &owner, &inputs).apply(&rendered, &[]).await;

@@ -53,7 +53,7 @@ fn rendered(source: Value, image: Image, more: Value) -> Value {
         Some(ids) => Selection::of_ids(ids),
         None => Selection::Ids(Vec::new()),
     };
-    job(&subject(), &spec, image, &selection, &ClusterFacts::default()).body
+    job(&subject(), &spec, "c-pvc", (image, &selection), &ClusterFacts::default()).body
 }
 
 fn source_profiles(spec: &NIMCacheSpec) -> Option<Vec<String>> {
@@ -227,7 +227,7 @@ fn b14_the_constraint_that_is_asked_for_is_the_one_that_is_granted() {
     for (proxy, scc) in [(Value::Null, "nonroot"), (json!({"httpsProxy": "https://p:1"}), "anyuid")] {
         let spec = json!({"source": ngc(json!({})), "storage": {"pvc": {"name": "p"}}, "proxy": proxy});
         let spec: NIMCacheSpec = serde_json::from_value(spec).unwrap();
-        let job = job(&subject(), &spec, PLAIN, &Selection::All, &facts).body;
+        let job = job(&subject(), &spec, "p", (PLAIN, &Selection::All), &facts).body;
         assert_eq!(job["spec"]["template"]["metadata"]["annotations"]["openshift.io/scc"], scc);
         let pod = super::super::extraction::manifest_pod(&subject(), &spec, &facts).body;
         assert_eq!(pod["metadata"]["annotations"]["openshift.io/required-scc"], scc);

@@ -127,7 +127,14 @@ async fn what_a_hub_delivered_uses_no_claim_of_somebody_elses() {
 }
 
 fn rendered(children: Vec<Child>) -> Rendered<()> {
-    Rendered { children, remove: Vec::new(), complete: true, note: None, verdict: () }
+    Rendered {
+        children,
+        remove: Vec::new(),
+        complete: true,
+        notes: Vec::new(),
+        amendments: Vec::new(),
+        verdict: (),
+    }
 }
 
 fn pod(image: &str, variable: &str) -> Value {

@@ -61,6 +61,7 @@ const PURE: &[&str] = &[
     "spoke/src/facts/products",
     "spoke/src/operator/engine/compare",
     "spoke/src/operator/engine/condition",
+    "spoke/src/operator/engine/contested",
     "spoke/src/operator/engine/decide",
     "spoke/src/operator/engine/origin",
     "spoke/src/operator/engine/own",

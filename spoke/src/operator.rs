@@ -45,8 +45,11 @@ use cluster::ClusterFacts;
 pub(crate) use diagnosis::NOT_CREATED;
 use diagnosis::{Events, Kinds, Pods};
 pub(crate) use engine::child::ChildKind;
+pub(crate) use engine::compare::Difference;
 pub(crate) use engine::judge::{Candidate, Case, Excess, Judge};
 use engine::kind::Kind;
+pub(crate) use engine::kind::MUTATED;
+pub(crate) use engine::mutations::Mutations;
 use engine::optional::Optional;
 use engine::served::{self, Served};
 use engine::shell::Shell;
@@ -68,6 +71,7 @@ use nimbuild::NimBuilds;
 use nimcache::NimCaches;
 use nimpipeline::NimPipelines;
 use nimservice::NimServices;
+pub(crate) use nimservice::{SET_NAME, service_of};
 use references::References;
 use registry::Images;
 pub(crate) use rival::Rival;
@@ -153,7 +157,8 @@ impl Operator {
                 continue;
             }
             let (watch, cache) = Watch::new(resource.clone(), Some(kind.selector()));
-            let watch = watch.packed();
+            // What an autoscaler of others scales is read whenever it changes.
+            let watch = if kind == ChildKind::HorizontalPodAutoscaler { watch } else { watch.packed() };
             if kind.is_optional() {
                 optional.push(Optional::new(Some(kind), &resource, watch));
             } else {
@@ -164,6 +169,8 @@ impl Operator {
         let resource = ApiResource::erase::<ResourceClaim>(&());
         let (watch, claims) = Watch::new(resource.clone(), None);
         optional.push(Optional::new(None, &resource, watch));
+        let (watch, group_pods) = Watch::new(ChildKind::Pod.resource(), Some(SET_NAME.to_owned()));
+        watches.push(watch.packed());
         let (facts, seen) = watch::channel(ClusterFacts { settings, ..ClusterFacts::default() });
         let (rival, rival_seen) = watch::channel(Rival::default());
         let (namespaces, filler) = Namespaces::new();
@@ -176,6 +183,7 @@ impl Operator {
             pods,
             events,
             claims,
+            group_pods,
             subjects: Arc::new(subjects),
             facts: seen,
             namespaces,
@@ -184,6 +192,7 @@ impl Operator {
             models: Models::new(waker.clone(), tokens, authority),
             images: Images::new(waker.clone()),
             references: References::new(waker.clone()),
+            mutations: Mutations::new(waker.clone()),
             judge: None,
             waker,
         };
@@ -205,6 +214,11 @@ impl Operator {
     pub(crate) fn judged_by(mut self, judge: Arc<dyn Judge>) -> Self {
         self.world.judge = Some(judge);
         self
+    }
+
+    /// Where delivery notes what this cluster's admission changes of the objects that it applies.
+    pub(crate) fn mutations(&self) -> Mutations {
+        self.world.mutations.clone()
     }
 
     /// Counts of objects by state, for the metrics.

@@ -220,11 +220,14 @@ fn row(standing: &Standing, place: &Place<'_>) -> DecisionSummary {
     let ready = ready.sum::<u64>();
     let (reason, message) = match standing.stage {
         _ if !place.counts() => (place.row.reason.to_string(), place.row.message.clone()),
-        Stage::Ready if wanted == 0 => (standing.reason.to_string(), "ready".to_owned()),
-        Stage::Ready => {
-            let replicas = if wanted == 1 { "replica" } else { "replicas" };
-            (standing.reason.to_string(), format!("{ready} of {wanted} {replicas} ready"))
-        }
+        Stage::Ready => match mutated(place) {
+            Some(message) => (Reason::MutatedHere.to_string(), message),
+            None if wanted == 0 => (standing.reason.to_string(), "ready".to_owned()),
+            None => {
+                let replicas = if wanted == 1 { "replica" } else { "replicas" };
+                (standing.reason.to_string(), format!("{ready} of {wanted} {replicas} ready"))
+            }
+        },
         _ => (standing.reason.to_string(), standing.message.clone()),
     };
     DecisionSummary {
@@ -236,6 +239,14 @@ fn row(standing: &Standing, place: &Place<'_>) -> DecisionSummary {
         ready_replicas: Some(number(ready)),
         message: Some(message),
     }
+}
+
+/// What a cluster's admission changes of what it was sent, by the first object of which it says so.
+fn mutated(place: &Place<'_>) -> Option<String> {
+    place.deliveries.iter().find_map(|delivery| {
+        let told = delivery.status?.mutation()?;
+        Some(format!("{} {}: {told}", delivery.object.kind, delivery.object.name))
+    })
 }
 
 fn refusals(view: &View<'_>) -> Vec<Refusal> {

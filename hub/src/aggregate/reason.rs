@@ -31,6 +31,8 @@ pub enum Reason {
     Rejected,
     /// The cluster's owner does not let the object in.
     PolicyDenied,
+    /// It serves, and the cluster's admission changes fields of what it was sent.
+    MutatedHere,
     /// The nodes that the object needs together are not free.
     NoRoom,
     /// An object has failed in a cluster.
@@ -126,6 +128,7 @@ impl Reason {
             Self::SecretUnavailable => "SecretUnavailable",
             Self::Rejected => "Rejected",
             Self::PolicyDenied => "PolicyDenied",
+            Self::MutatedHere => "MutatedHere",
             Self::NoRoom => "NoRoom",
             Self::Failed => "Failed",
             Self::Unreachable => "Unreachable",

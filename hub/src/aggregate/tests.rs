@@ -507,3 +507,24 @@ fn a_service_of_which_some_replicas_cannot_start_is_not_ready_for_the_fleet() {
     assert_eq!(service["availableReplicas"], 2, "what serves counts");
     assert_eq!(told(1).0.status, "True", "what an autoscaler adds is not what was asked for");
 }
+
+#[test]
+fn what_a_clusters_admission_changes_is_told_where_all_serves() {
+    let mut service = said("NIMService", "h", "Ready", 1);
+    service.conditions.push(ObjectCondition {
+        kind: "MutatedHere".into(),
+        status: Truth::True,
+        reason: "MutatedHere".into(),
+        message: "spec.image.repository is changed by this cluster's admission to mirror/llm".into(),
+        last_transition: at(1),
+    });
+    let (status, _) = fold(&Said { service: Some(service), ..ready() }, true);
+    assert_eq!(status.phase.as_deref(), Some("Available"));
+    let east = status.decisions.iter().find(|row| row.cluster_name == "east").unwrap();
+    assert_eq!(east.reason.as_deref(), Some("MutatedHere"));
+    let message =
+        "NIMService llm: spec.image.repository is changed by this cluster's admission to mirror/llm";
+    assert_eq!(east.message.as_deref(), Some(message));
+    let west = status.decisions.iter().find(|row| row.cluster_name == "west").unwrap();
+    assert_ne!(west.reason.as_deref(), Some("MutatedHere"));
+}

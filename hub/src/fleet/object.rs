@@ -125,6 +125,9 @@ pub struct CachedProfile {
 /// nothing of it runs.
 const DENIED: &str = "PolicyDenied";
 
+/// Condition of an object of which the cluster's admission changes fields.
+const MUTATED: &str = "MutatedHere";
+
 /// What a spoke last said about one object. Soft state: lost with the hub, sent again on reconnect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectStatus {
@@ -184,6 +187,13 @@ impl ObjectStatus {
         let is_all = self.conditions.iter().any(|other| other.kind != DENIED && other.reason == DENIED);
         let class = RejectionClass::PolicyDenied { held: !is_all };
         Some(Answer::Rejected { class, message: denied.message.clone() })
+    }
+
+    /// Which fields the cluster's admission changes, of the object or of what was made for it.
+    #[must_use]
+    pub fn mutation(&self) -> Option<&str> {
+        let told = self.condition(MUTATED).filter(|condition| condition.status == Truth::True)?;
+        Some(&told.message)
     }
 
     /// Whether pods find no node, or cannot be made: the spoke counts them, or a condition says so by its reason.

@@ -14,6 +14,7 @@ use super::gpus::{Amounts, BoundPod, ContainerRequest, GpuNode, pod_requests};
 use super::locality::{Whereabouts, provider};
 use super::node_sets::Ground;
 use super::products;
+use crate::operator::{SET_NAME, service_of};
 
 /// How the extended resources of GPUs begin: whole ones, shared ones (`nvidia.com/gpu.shared`), MIG instances, and those that
 /// are passed through to virtual machines.
@@ -260,12 +261,15 @@ impl SlimPod {
         (!requests.is_nothing()).then(|| BoundPod { node: self.spec.node_name.clone(), of, requests })
     }
 
-    /// Namespace and name of the NIM object whose pod it is, by the labels that its operator gives all pods.
+    /// Namespace and name of the NIM object whose pod it is, by the labels that its operator gives all pods, or by that of
+    /// its LeaderWorkerSet: workers that NVIDIA's operator made have no other.
     fn of(&self) -> Option<(String, String)> {
         let labels = self.metadata.labels.as_ref()?;
         let managed = labels.get("app.kubernetes.io/managed-by").is_some_and(|by| by == "k8s-nim-operator");
-        let name = labels.get("app.kubernetes.io/instance").filter(|name| managed && !name.is_empty())?;
-        Some((self.metadata.namespace.clone()?, name.clone()))
+        let instance = labels.get("app.kubernetes.io/instance").filter(|name| managed && !name.is_empty());
+        let of_set = || service_of(labels.get(SET_NAME)?);
+        let name = instance.map(String::as_str).or_else(of_set)?;
+        Some((self.metadata.namespace.clone()?, name.to_owned()))
     }
 }
 

@@ -196,7 +196,7 @@ impl<S: NemoService> Kind for Nemo<S> {
     }
 
     fn unreadable(subject: &Subject, reason: &str, message: &str) -> Report {
-        status::report(subject, &Standing::Failed(Failure::new(reason, message)), Again::No)
+        status::report(subject, &Standing::failed(Failure::new(reason, message)), Again::No)
     }
 }
 

@@ -30,6 +30,7 @@ use status::{Known, Standing};
 
 use super::cluster::ClusterFacts;
 use super::diagnosis;
+use super::engine::apply::NOT_APPLIED;
 use super::engine::call::CallError;
 use super::engine::child::ChildKind;
 use super::engine::kind::{Again, Failure, Kind, Outcome, Rendered, Report, Subject};
@@ -128,6 +129,13 @@ impl Kind for NimCaches {
             (None, Verdict::Blocked { why, .. }) if subject.patience(why).is_some() => {
                 let left = subject.patience(why).unwrap_or_default();
                 (Standing::Waits(why.clone()), Again::After(left))
+            }
+            // A model once stored stays stored, whatever cannot be written beside it now.
+            (None, Verdict::StillReady | Verdict::Downloading { .. })
+                if subject.status["state"] == "Ready"
+                    && outcome.waits.as_ref().is_some_and(|why| why.reason == NOT_APPLIED) =>
+            {
+                (Standing::StillReady, Again::Backoff)
             }
             (None, verdict) if outcome.waits.is_some() && !matches!(verdict, Verdict::Blocked { .. }) => {
                 let why = outcome.waits.clone().unwrap_or_else(|| Failure::new("Waiting", ""));

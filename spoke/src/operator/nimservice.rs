@@ -28,6 +28,7 @@ use crds::nim::{InferencePlatform, NIMCache, NIMService};
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
+pub(crate) use multi_node::{SET_NAME, service_of};
 pub(crate) use pod::runtime_default;
 pub(crate) use profile::OWN_PROFILES_SINCE;
 pub(crate) use running::{mounts, runs_as_written};
@@ -44,8 +45,9 @@ use super::engine::kind::{Again, Failure, Kind, Outcome, Rendered, Report, Subje
 use super::engine::shell::parse;
 use super::engine::template;
 use super::engine::world::World;
+use super::microservice::readiness::{self, Readiness};
 use super::microservice::status::{self, Standing};
-use super::microservice::{live, readiness};
+use super::microservice::{gateway, live};
 use super::nimcache::NimCaches;
 use super::references::missing_secret;
 
@@ -153,72 +155,67 @@ impl Kind for NimServices {
         rendered: &Rendered<Verdict>,
         outcome: &Outcome,
     ) -> Report {
-        if let Some(why) = &outcome.failure {
-            return status::report(subject, &Standing::Failed(why.clone()), Again::Backoff);
-        }
-        // While its NIMCache is not there, a workload is left as it is.
-        let running = refs.running.as_ref();
-        let (workload, without) = match &rendered.verdict {
-            Verdict::Complete { workload } => (*workload, None),
-            Verdict::Waits(why) => {
-                let Some(running) = running else {
-                    let standing = Standing::NotReady { why: why.clone(), available: 0 };
-                    return status::report(subject, &standing, Again::No);
-                };
-                (running.kind, Some(why))
-            }
-            Verdict::Fails(why) => match running.filter(|_| storage::is_about_cache(why)) {
-                Some(running) if running.is_current => (running.kind, Some(why)),
-                _ => return status::report(subject, &Standing::Failed(why.clone()), kserve::again(why)),
-            },
-        };
-        let workload_is = |name: &str| match running.filter(|_| without.is_some()) {
-            Some(running) => running.value(),
-            None => live(outcome, workload, name),
-        };
         let facts = ClusterFacts::default();
         let scene = Scene { subject, spec: &object.spec, refs, facts: &facts };
-        let name = scene.name();
-        let mut again = refs.diagnosis.again();
-        let mut deployment = Value::Null;
-        let (mut found, endpoints) = match workload {
-            ChildKind::LeaderWorkerSet => {
-                let name = multi_node::name(name);
-                let found = multi_node::readiness(&name, &workload_is(&name));
-                (found, exposure::endpoints(&scene, outcome))
-            }
-            ChildKind::InferenceService => {
-                let service = workload_is(name);
-                (kserve::readiness(name, scene.spec, &service), kserve::endpoints(&service))
-            }
-            _ => {
-                deployment = workload_is(name);
-                (readiness::of(name, &deployment), exposure::endpoints(&scene, outcome))
-            }
+        // What serves goes on and counts, whatever becomes of what is asked for now.
+        let as_rendered = outcome.failure.is_none() && outcome.waits.is_none();
+        let workload = match &rendered.verdict {
+            Verdict::Complete { workload } if as_rendered => Some(*workload),
+            _ => running(&scene, outcome),
         };
-        let why = refs.diagnosis.why(&deployment);
-        if why.is_none()
+        let (mut found, endpoints) = match workload {
+            Some(workload) => serving(&scene, workload, outcome),
+            None => (Readiness { ready: false, message: String::new(), available: 0 }, Default::default()),
+        };
+        let deployment = match workload {
+            Some(ChildKind::Deployment) => live(outcome, ChildKind::Deployment, scene.name()),
+            _ => Value::Null,
+        };
+        let mut again = refs.diagnosis.again();
+        let hindrance = refs.diagnosis.why(&deployment);
+        if hindrance.is_none()
             && let Some((words, next)) =
-                readiness::still_starting(name, &deployment, &refs.diagnosis.pods, subject.now)
+                readiness::still_starting(scene.name(), &deployment, &refs.diagnosis.pods, subject.now)
         {
             found.message = words;
             again = Again::After(next);
         }
-        let is_current = running.is_some_and(|running| running.is_current);
-        if let Some(without) = without.filter(|_| found.ready && is_current) {
-            found.message =
-                format!("{}; pods that are made from now on wait: {}", found.message, without.message);
-        }
-        let held_up = without.filter(|_| !found.ready || !is_current);
-        let standing = match outcome.waits.as_ref().or(held_up) {
-            Some(why) => Standing::NotReady { why: why.clone(), available: found.available },
-            None => Standing::of(found, why).with_missing(&refs.missing),
-        };
+        let (available, serves) = (found.available, found.ready);
+        let is_current = refs.running.as_ref().is_some_and(|running| running.is_current);
+        let not = |why: &Failure| Standing::NotReady { why: why.clone(), available };
+        let failed = |why: &Failure| Standing::Failed { why: why.clone(), available };
         // The garbage collector tells nobody that it has come; its watch does, but for what others made.
-        let again = if outcome.waits.is_some() { Again::Backoff } else { again };
+        let (standing, again) = match (&outcome.failure, &rendered.verdict, &outcome.waits) {
+            (Some(why), ..) => (failed(why), Again::Backoff),
+            // While its NIMCache is not there, a workload is left as it is.
+            (None, Verdict::Waits(why) | Verdict::Fails(why), None)
+                if serves && is_current && is_about_storage(&rendered.verdict) =>
+            {
+                let message =
+                    format!("{}; pods that are made from now on wait: {}", found.message, why.message);
+                let found = Readiness { message, ..found };
+                (Standing::of(found, hindrance).with_missing(&refs.missing), again)
+            }
+            (None, Verdict::Fails(why), None) if is_current && storage::is_about_cache(why) => {
+                (not(why), Again::No)
+            }
+            (None, Verdict::Fails(why), _) => (failed(why), kserve::again(why)),
+            (None, Verdict::Complete { .. }, Some(why)) | (None, Verdict::Waits(why), Some(_)) => {
+                (not(why), Again::Backoff)
+            }
+            (None, Verdict::Waits(why), None) => (not(why), Again::No),
+            (None, Verdict::Complete { .. }, None) => {
+                (Standing::of(found, hindrance).with_missing(&refs.missing), again)
+            }
+        };
         let mut report = status::report(subject, &standing, again);
         status::tell_scale(subject, object.spec.scale.as_ref(), &deployment, &mut report.status);
-        if standing.is_ready() {
+        if serves || standing.is_ready() {
+            let stored = |field: &str| subject.status["model"][field].as_str().unwrap_or_default().to_owned();
+            let endpoints = match endpoints.0.as_str() {
+                "" if !as_rendered => (stored("clusterEndpoint"), stored("externalEndpoint")),
+                _ => endpoints,
+            };
             model::tell(subject, &mut report.status, endpoints, refs.model.as_ref());
         } else {
             model::withdraw(&mut report.status);
@@ -226,7 +223,7 @@ impl Kind for NimServices {
         if let Some(fields) = report.status.as_object_mut() {
             fields.extend(claims::status(&scene, outcome));
         }
-        report
+        report.unrouted(subject, gateway::refused(outcome).as_deref())
     }
 
     fn referred(_: &NIMService, _: &Subject, refs: &Refs) -> String {
@@ -238,7 +235,52 @@ impl Kind for NimServices {
     }
 
     fn unreadable(subject: &Subject, reason: &str, message: &str) -> Report {
-        status::report(subject, &Standing::Failed(Failure::new(reason, message)), Again::No)
+        status::report(subject, &Standing::failed(Failure::new(reason, message)), Again::No)
+    }
+}
+
+/// Whether only the storage of a service is not as it has to be.
+fn is_about_storage(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Complete { .. } => false,
+        Verdict::Waits(_) => true,
+        Verdict::Fails(why) => storage::is_about_cache(why),
+    }
+}
+
+/// The kind of the workload that is there, of a service of which none is rendered.
+fn running(scene: &Scene<'_>, outcome: &Outcome) -> Option<ChildKind> {
+    let of = |(kind, name): (ChildKind, String)| outcome.live.contains_key(&(kind, name)).then_some(kind);
+    workloads(scene.name()).into_iter().find_map(of)
+}
+
+/// The workloads that a service may have, by kind and name.
+fn workloads(name: &str) -> [(ChildKind, String); 3] {
+    [
+        (ChildKind::Deployment, name.to_owned()),
+        (ChildKind::LeaderWorkerSet, multi_node::name(name)),
+        (ChildKind::InferenceService, name.to_owned()),
+    ]
+}
+
+/// How far the workload of a kind has come, and where the model is reached.
+fn serving(scene: &Scene<'_>, workload: ChildKind, outcome: &Outcome) -> (Readiness, (String, String)) {
+    let name = scene.name();
+    match workload {
+        ChildKind::LeaderWorkerSet => {
+            let name = multi_node::name(name);
+            let set = live(outcome, workload, &name);
+            let found = multi_node::readiness(&name, &set, &scene.refs.claims.nodes);
+            (found, exposure::endpoints(scene, outcome))
+        }
+        ChildKind::InferenceService => {
+            let service = live(outcome, workload, name);
+            (kserve::readiness(name, scene.spec, &service), kserve::endpoints(&service))
+        }
+        _ => {
+            let found = readiness::of(name, &live(outcome, workload, name));
+            (found, exposure::endpoints(scene, outcome))
+        }
     }
 }
 
@@ -247,11 +289,7 @@ async fn is_native(object: &NIMService, subject: &Subject, world: &World) -> boo
     let (owner, image) = (&subject.owner, object.spec.image.reference());
     let secrets: Vec<&str> = object.spec.image.pull_secrets.iter().flatten().map(String::as_str).collect();
     let answer = super::registry::layout(world, subject, &image, &secrets).await;
-    let previous = [
-        (ChildKind::Deployment, owner.name.clone()),
-        (ChildKind::LeaderWorkerSet, multi_node::name(&owner.name)),
-        (ChildKind::InferenceService, owner.name.clone()),
-    ];
+    let previous = workloads(&owner.name);
     let previous = previous.iter().find_map(|(kind, name)| {
         let live = world.child(*kind, &owner.namespace, name)?;
         layout::previous(&live.data, &image)

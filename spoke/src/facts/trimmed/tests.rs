@@ -140,17 +140,27 @@ fn a_pod_that_asks_for_nothing_is_not_kept() {
 
 #[test]
 fn a_pod_of_a_nim_object_says_whose_it_is() {
-    let pod = |manager: &str| -> SlimPod {
+    let labelled = |labels: Value| -> SlimPod {
         serde_json::from_value(json!({
-            "metadata": {"name": "llm-0", "namespace": "models", "labels": {
-                "app.kubernetes.io/managed-by": manager, "app.kubernetes.io/instance": "llm"}},
+            "metadata": {"name": "llm-0", "namespace": "models", "labels": labels},
             "spec": {"nodeName": "n1", "containers": [{"name": "c", "resources": {"requests": {"nvidia.com/gpu": "1"}}}]},
         }))
         .unwrap()
     };
-    let of = pod("k8s-nim-operator").bound().unwrap().of;
-    assert_eq!(of, Some(("models".to_owned(), "llm".to_owned())));
-    assert_eq!(pod("somebody").bound().unwrap().of, None);
+    let made_by =
+        |manager: &str| json!({"app.kubernetes.io/managed-by": manager, "app.kubernetes.io/instance": "llm"});
+    // A worker that NVIDIA's operator made, as LeaderWorkerSet labels it.
+    let worker = json!({
+        "leaderworkerset.sigs.k8s.io/name": "llm-lws", "leaderworkerset.sigs.k8s.io/group-index": "0",
+        "leaderworkerset.sigs.k8s.io/worker-index": "1",
+    });
+    for labels in [made_by("k8s-nim-operator"), worker] {
+        let of = labelled(labels.clone()).bound().unwrap().of;
+        assert_eq!(of, Some(("models".to_owned(), "llm".to_owned())), "{labels}");
+    }
+    for labels in [made_by("somebody"), json!({"leaderworkerset.sigs.k8s.io/name": "batch"})] {
+        assert_eq!(labelled(labels.clone()).bound().unwrap().of, None, "{labels}");
+    }
 }
 
 /// A node with these labels and this capacity, all of it allocatable.

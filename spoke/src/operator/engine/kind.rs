@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::child::{Child, ChildKind, Owner};
 use super::condition::Conditions;
+use super::contested::CONTESTED;
 use super::world::World;
 use crate::operator::cluster::ClusterFacts;
 
@@ -21,6 +22,10 @@ pub(crate) const GROUP: &str = "apps.nvidia.com";
 pub(crate) const VERSION: &str = "v1alpha1";
 /// The condition of an object that is kept from being deleted.
 const HELD: &str = "Held";
+/// Condition and reason of an object of which a gateway does not accept a route.
+const UNROUTED: &str = "RouteNotAccepted";
+/// Condition and reason of an object of which this cluster's admission changes something, or of its children.
+pub(crate) const MUTATED: &str = "MutatedHere";
 /// Condition and reason of an object that asks for more than the cluster's owner lets a hub do.
 pub(crate) const DENIED: &str = "PolicyDenied";
 
@@ -175,12 +180,15 @@ pub(crate) struct Amendment {
 /// What applying came to.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
-    /// Children as they are now.
+    /// Children as they are now; of an object that is not written as a whole, the workloads that are there besides.
     pub(crate) live: BTreeMap<(ChildKind, String), Arc<DynamicObject>>,
     /// What went wrong first.
     pub(crate) failure: Option<Failure>,
-    /// What is waited for first: something that is about to go before it can be made.
+    /// What is waited for first: something that is about to go before it can be made, or an answer without which it could
+    /// not be written.
     pub(crate) waits: Option<Failure>,
+    /// Fields of children that this cluster's admission changes, each as it is told.
+    pub(crate) mutated: Vec<String>,
     /// Nothing went wrong, and there is more to apply: it is not the time to report.
     pub(crate) unfinished: bool,
 }
@@ -259,6 +267,46 @@ impl Report {
     }
 }
 
+impl Report {
+    /// The same report, with the condition that names the fields which this cluster's admission changes, or without it. A
+    /// new message is an event.
+    pub(crate) fn mutated(mut self, subject: &Subject, fields: &[String]) -> Self {
+        self.note(subject, MUTATED, MUTATED, &fields.join("; "));
+        self
+    }
+
+    /// The same report, with the condition that names an autoscaler of others which sets the replicas too, or without it.
+    pub(crate) fn contested(mut self, subject: &Subject, message: Option<&str>) -> Self {
+        self.note(subject, CONTESTED, CONTESTED, message.unwrap_or_default());
+        self
+    }
+
+    /// The same report, with the condition that names routes which a gateway does not accept, or without it.
+    pub(crate) fn unrouted(mut self, subject: &Subject, message: Option<&str>) -> Self {
+        self.note(subject, UNROUTED, UNROUTED, message.unwrap_or_default());
+        self
+    }
+
+    /// Sets a condition that is there as long as it has something to say; what it says anew is an event.
+    fn note(&mut self, subject: &Subject, condition: &str, reason: &str, message: &str) {
+        let known = Conditions::read(&subject.status).get(condition).cloned();
+        let mut conditions = Conditions::read(&self.status);
+        if message.is_empty() {
+            if known.is_none() {
+                return;
+            }
+            conditions.remove(condition);
+        } else {
+            conditions.set(condition, true, reason, message, subject.moment());
+        }
+        let told = conditions.get(condition).map(|one| one.message.clone());
+        if let Some(message) = told.filter(|told| known.is_none_or(|known| known.message != *told)) {
+            self.notices.push(Notice { warning: true, reason: reason.to_owned(), message });
+        }
+        self.status["conditions"] = conditions.to_value();
+    }
+}
+
 /// When an object is looked at again although nothing it depends on changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Again {
@@ -322,6 +370,29 @@ mod tests {
         assert_eq!(again_denied(&subject, Some("limits.images is []")).notices, Vec::new(), "told once");
         let over = again_denied(&subject, None);
         assert_eq!(over.status["conditions"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_admission_and_autoscalers_do_is_a_condition_as_long_as_they_do_and_an_event_when_it_is_news() {
+        let mut subject = subject(json!({"state": "Ready", "conditions": []}));
+        let bare = |subject: &Subject| Report {
+            status: json!({"state": "Ready", "conditions": subject.status["conditions"]}),
+            notices: Vec::new(),
+            again: Again::No,
+        };
+        let fields = ["spec.image.repository is changed by this cluster's admission to m".to_owned()];
+        let told = |subject: &Subject, fields: &[String], hpa: Option<&str>| {
+            bare(subject).mutated(subject, fields).contested(subject, hpa)
+        };
+        assert_eq!(told(&subject, &[], None), bare(&subject));
+        let first = told(&subject, &fields, Some("HorizontalPodAutoscaler h scales it too"));
+        let reasons: Vec<_> = first.notices.iter().map(|one| (one.warning, one.reason.as_str())).collect();
+        assert_eq!(reasons, [(true, "MutatedHere"), (true, "ReplicasContested")]);
+        subject.status = first.status.clone();
+        let again = told(&subject, &fields, Some("HorizontalPodAutoscaler h scales it too"));
+        assert_eq!((again.status, again.notices), (first.status, Vec::new()), "told once");
+        let over = told(&subject, &[], None);
+        assert_eq!((&over.status["conditions"], over.notices), (&json!([]), Vec::new()));
     }
 
     fn again_denied(subject: &Subject, why: Option<&str>) -> Report {

@@ -22,14 +22,16 @@ use super::child::{Child, ChildKind, Owner};
 use super::condition::{Conditions, status_patch};
 use super::events::Announcer;
 use super::judge::{self, Candidate, Case, Judgement};
-use super::kind::{Again, DENIED, Failure, GROUP, Kind, Outcome, Rendered, Report, Subject, VERSION};
+use super::kind::{
+    Again, DENIED, Failure, GROUP, Kind, MUTATED, Outcome, Rendered, Report, Subject, VERSION,
+};
 use super::pace::Pace;
 use super::retry::{Settled, key};
-use super::template::{Inputs, RECORD};
+use super::template::{self, Inputs, RECORD};
 use super::turns::{Turn, Turns};
 use super::wake::{ObjectKey, Queue};
 use super::world::World;
-use super::{origin, own, pod_security};
+use super::{contested, origin, own, pod_security};
 use crate::operator::rival::Rival;
 
 /// Objects of one kind worked on at the same time. Twice as many take 4 MiB more and win nothing: the API server is busy.
@@ -255,7 +257,7 @@ impl<K: Kind> Shell<K> {
         if !local && !rendered.complete {
             rendered.children.retain(|child| !child.gives_rights());
         }
-        let shaped = self.shape(&mut rendered.children, &subject.owner, local).await;
+        let shaped = self.shape(&mut rendered.children, &subject.owner, local).await?;
         let judgement = self.judge(subject, object, &rendered.children).await?;
         let denied = match &judgement {
             Judgement::Within => None,
@@ -265,7 +267,8 @@ impl<K: Kind> Shell<K> {
             }
         };
         self.annotate(object, &rendered.notes).await?;
-        let reported = Conditions::read(&subject.status).get("Ready").and_then(|one| one.observed_generation);
+        let told = Conditions::read(&subject.status);
+        let reported = told.get("Ready").and_then(|one| one.observed_generation);
         let referred = K::referred(typed, subject, &refs);
         let inputs = Inputs::new(&subject.owner, &object.data["spec"], referred).reported(reported);
         let applier = Applier {
@@ -274,14 +277,43 @@ impl<K: Kind> Shell<K> {
             owner: &subject.owner,
             inputs: &inputs,
             recorded: subject.annotations.get(RECORD),
+            told: told.get(MUTATED).map(|one| one.message.as_str()).unwrap_or_default(),
             local,
         };
         let outcome = match shaped {
             Ok(()) => applier.apply(&rendered, K::PRUNED).await,
-            Err(why) => Outcome { failure: Some(why), ..Outcome::default() },
+            Err(why) => Outcome { failure: Some(why), live: applier.running(), ..Outcome::default() },
         };
-        let report = || K::report(typed, subject, &refs, &rendered, &outcome).denied(subject, denied);
+        let mutated = self.mutated(subject, &told, local, &outcome);
+        let contested = self.contested(&subject.owner, &rendered.children);
+        let report = || {
+            let report = K::report(typed, subject, &refs, &rendered, &outcome).denied(subject, denied);
+            report.mutated(subject, &mutated).contested(subject, contested.as_deref())
+        };
         Ok((!outcome.unfinished).then(report))
+    }
+
+    /// What is to be told of autoscalers of others that scale what is rendered.
+    fn contested(&self, owner: &Owner, children: &[Child]) -> Option<String> {
+        let cache = self.world.children.get(&ChildKind::HorizontalPodAutoscaler)?;
+        if !children.iter().any(|child| template::is_known(child.kind)) {
+            return None;
+        }
+        contested::message(owner, children, &cache.of_namespace(&owner.namespace, |_| true))
+    }
+
+    /// Fields that this cluster's admission changes, of the object as a hub delivered it and of its children. What is not
+    /// known of the object since this process has started is what its status says.
+    fn mutated(&self, subject: &Subject, told: &Conditions, local: bool, outcome: &Outcome) -> Vec<String> {
+        let Owner { namespace, name, .. } = &subject.owner;
+        let stored = || told.get(MUTATED).map(|one| one.message.as_str()).unwrap_or_default().split("; ");
+        let own = match self.world.mutations.of(K::KIND, namespace, name) {
+            Some(differences) => differences.iter().map(ToString::to_string).collect(),
+            None if local => Vec::new(),
+            None => stored().filter(|line| is_of_object(line)).map(str::to_owned).collect(),
+        };
+        let own: Vec<String> = own;
+        own.into_iter().chain(outcome.mutated.iter().cloned()).collect()
     }
 
     /// Whether what is rendered may be written.
@@ -337,26 +369,34 @@ impl<K: Kind> Shell<K> {
 
     /// Marks the children of an object that is local, and gives pods the form that their namespace takes. An error is
     /// about a pod that no form of it will do.
-    async fn shape(&self, children: &mut [Child], owner: &Owner, local: bool) -> Result<(), Failure> {
+    async fn shape(
+        &self,
+        children: &mut [Child],
+        owner: &Owner,
+        local: bool,
+    ) -> Result<Result<(), Failure>, CallError> {
         let (world, namespace) = (&self.world, &owner.namespace);
         for child in &mut *children {
             let live = world.child(child.kind, namespace, &child.name);
             origin::mark(child, local, live.as_deref());
         }
         if !children.iter().any(|child| child.kind.runs_pods()) {
-            return Ok(());
+            return Ok(Ok(()));
         }
-        let failed = |error: CallError| Failure::new("NamespaceFailed", error.to_string());
-        let enforced = world.namespaces.is_restricted(&world.client, namespace).await.map_err(failed)?;
+        let enforced = match world.namespaces.is_restricted(&world.client, namespace).await {
+            Ok(enforced) => enforced,
+            Err(error) if error.is_passing() => return Err(error),
+            Err(error) => return Ok(Err(Failure::new("NamespaceFailed", error.to_string()))),
+        };
         for child in children {
             let live = world.child(child.kind, namespace, &child.name);
             match pod_security::shaped(child, owner, live.as_deref(), enforced) {
                 Ok(Cow::Owned(shaped)) => *child = shaped,
                 Ok(Cow::Borrowed(_)) => {}
-                Err(refused) => return Err(pod_security::failure(child, namespace, &refused)),
+                Err(refused) => return Ok(Err(pod_security::failure(child, namespace, &refused))),
             }
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Whether the deletion of `owner` orphaned its children. The garbage collector removes the finalizer `orphan` once
@@ -494,6 +534,11 @@ impl<K: Kind> Shell<K> {
         let what = || format!("write the metadata of {} {name}", K::KIND);
         call_opt(what, api.patch(&name, &params, &Patch::Merge(change))).await
     }
+}
+
+/// Whether a line about a field that admission changes is about the object itself, not about a child.
+fn is_of_object(line: &str) -> bool {
+    line.starts_with("spec") || line.starts_with("metadata")
 }
 
 /// The object apart from its spec.

@@ -67,10 +67,19 @@ pub(crate) enum Standing {
         progress: String,
         available: i64,
     },
-    Failed(Failure),
+    Failed {
+        why: Failure,
+        /// Replicas that serve nevertheless.
+        available: i64,
+    },
 }
 
 impl Standing {
+    /// Failed, with nothing that serves.
+    pub(crate) fn failed(why: Failure) -> Self {
+        Self::Failed { why, available: 0 }
+    }
+
     /// How a workload stands, and what keeps the rest of it from starting.
     pub(crate) fn of(found: Readiness, why: Option<Failure>) -> Self {
         let Readiness { ready, message, available } = found;
@@ -102,17 +111,17 @@ impl Standing {
         match self {
             Self::Ready { .. } => true,
             Self::Hindered { available, .. } => *available > 0,
-            Self::NotReady { .. } | Self::Failed(_) => false,
+            Self::NotReady { .. } | Self::Failed { .. } => false,
         }
     }
 }
 
 /// The whole status, and the event if it is a transition.
 pub(crate) fn report(subject: &Subject, standing: &Standing, again: Again) -> Report {
-    if let Standing::Failed(why) = standing
+    if let Standing::Failed { why, available } = standing
         && let Some(left) = subject.patience(why)
     {
-        let standing = Standing::NotReady { why: why.clone(), available: 0 };
+        let standing = Standing::NotReady { why: why.clone(), available: *available };
         return report(subject, &standing, Again::After(left));
     }
     let mut conditions = Conditions::read(&subject.status);
@@ -143,11 +152,11 @@ pub(crate) fn report(subject: &Subject, standing: &Standing, again: Again) -> Re
             set("Failed", false, &why.reason, &why.message);
             ("NotReady", notice(false, "NotReady", &why.message), 0)
         }
-        Standing::Failed(why) => {
+        Standing::Failed { why, available } => {
             set("Ready", false, &why.reason, &why.message);
             set("Failed", true, &why.reason, &why.message);
             let message = format!("{}: {}", why.reason, why.message);
-            ("Failed", notice(true, "Failed", &message), 0)
+            ("Failed", notice(true, "Failed", &message), *available)
         }
     };
     let mut status = json!({"state": state, "conditions": conditions.to_value()});

@@ -5,7 +5,7 @@ use crate::operator::diagnosis::Diagnosis;
 use crate::operator::engine::child::ChildKind;
 use crate::operator::engine::kind::{Again, Failure, Outcome, Report, Subject};
 use crate::operator::microservice::status::{self, DEPENDENCY_MISSING, Standing, with_missing};
-use crate::operator::microservice::{live, readiness};
+use crate::operator::microservice::{gateway, live, readiness};
 
 /// The whole status. Watches and references tell of what may change it; `again` is for what they do not.
 pub(super) fn report(
@@ -16,15 +16,17 @@ pub(super) fn report(
     outcome: &Outcome,
     again: Again,
 ) -> Report {
-    if let Some(why) = &outcome.failure {
-        return status::report(subject, &Standing::Failed(why.clone()), Again::Backoff);
-    }
-    if let Verdict::Fails(why) = verdict {
-        return status::report(subject, &Standing::Failed(why.clone()), again);
-    }
     let name = &subject.owner.name;
     let deployment = live(outcome, ChildKind::Deployment, name);
     let mut found = readiness::of(name, &deployment);
+    let available = found.available;
+    let failed = |why: &Failure| Standing::Failed { why: why.clone(), available };
+    if let Some(why) = &outcome.failure {
+        return status::report(subject, &failed(why), Again::Backoff);
+    }
+    if let Verdict::Fails(why) = verdict {
+        return status::report(subject, &failed(why), again);
+    }
     let hindrance = diagnosis.why(&deployment).filter(|_| !found.ready);
     let mut again = match again {
         Again::No => diagnosis.again(),
@@ -56,5 +58,5 @@ pub(super) fn report(
         let reason = if missing.is_empty() { "NotReady" } else { DEPENDENCY_MISSING };
         Standing::NotReady { why: Failure::new(reason, message), available: found.available }
     };
-    status::report(subject, &standing, again)
+    status::report(subject, &standing, again).unrouted(subject, gateway::refused(outcome).as_deref())
 }

@@ -72,6 +72,7 @@ fn world(client: Client, live: &[(ChildKind, Value)]) -> World {
     let children: BTreeMap<_, _> =
         ChildKind::ALL.iter().map(|kind| (*kind, cache(kind.resource(), of(*kind)))).collect();
     let claims = cache(ChildKind::Pod.resource(), Vec::new());
+    let group_pods = claims.clone();
     let (facts, seen) = watch::channel(ClusterFacts::default());
     drop(facts);
     World {
@@ -80,6 +81,7 @@ fn world(client: Client, live: &[(ChildKind, Value)]) -> World {
         pods: crate::operator::diagnosis::Pods::default(),
         events: crate::operator::diagnosis::Events::new(client),
         claims,
+        group_pods,
         subjects: Arc::default(),
         facts: seen,
         namespaces: crate::operator::namespaces::Namespaces::of(&[("ns", "baseline")]),
@@ -88,6 +90,7 @@ fn world(client: Client, live: &[(ChildKind, Value)]) -> World {
         models: crate::operator::models::Models::default(),
         references: crate::operator::references::References::default(),
         judge: None,
+        mutations: crate::operator::Mutations::default(),
         images: crate::operator::registry::Images::default(),
         waker: Waker::default(),
     }
@@ -130,7 +133,7 @@ async fn once(world: &World, children: &[Child]) -> Outcome {
 }
 
 fn applier<'a>(world: &'a World, settled: &'a Settled, owner: &'a Owner, inputs: &'a Inputs) -> Applier<'a> {
-    Applier { world, settled, owner, inputs, recorded: None, local: true }
+    Applier { world, settled, owner, inputs, recorded: None, told: "", local: true }
 }
 
 fn lines(asked: &Asked) -> Vec<String> {

@@ -65,6 +65,7 @@ async fn a_panic_over_one_object_is_its_own_failure_and_is_told_on_it() {
         pods: crate::operator::diagnosis::Pods::seen(&[], &[]),
         events: crate::operator::diagnosis::Events::new(api),
         claims: cache.clone(),
+        group_pods: cache.clone(),
         subjects: Arc::new(BTreeMap::from([(NimPipelines::KIND, cache)])),
         facts: watch::channel(ClusterFacts::default()).1,
         namespaces: crate::operator::namespaces::Namespaces::of(&[]),
@@ -73,6 +74,7 @@ async fn a_panic_over_one_object_is_its_own_failure_and_is_told_on_it() {
         models: crate::operator::models::Models::default(),
         references: crate::operator::references::References::default(),
         judge: None,
+        mutations: crate::operator::Mutations::default(),
         images: crate::operator::registry::Images::default(),
         waker: waker.clone(),
     };

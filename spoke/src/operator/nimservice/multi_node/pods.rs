@@ -16,6 +16,9 @@ use crate::operator::nimservice::storage::ModelStore;
 /// The label that tells leaders from workers; the Service selects by it.
 const ROLE: &str = "nim-llm-role";
 
+/// Labels that Kueue reads on the LeaderWorkerSet. On a pod they would queue it by itself, behind a gate that nobody lifts.
+const KUEUE: &str = "kueue.x-k8s.io/";
+
 /// What a pod does in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -28,8 +31,8 @@ pub(super) enum Role {
 pub(super) enum Form {
     /// With all that the spec asks for.
     Complete,
-    /// As the NIM Operator made them, who left out the service account, the labels of workers, the pull policy, ports
-    /// besides the API, the environment of models that are not NGC's, and the right to execute the script. Only what
+    /// As the NIM Operator made them, who left out the service account, the labels and the scheduler of workers, the pull
+    /// policy, ports besides the API, the environment of models that are not NGC's, and the right to execute the script. Only what
     /// changes how the pods are placed and what they run is demanded of them as well.
     Inherited,
 }
@@ -42,7 +45,7 @@ pub(super) fn leader(
     resources: Option<ResourceRequirements>,
     form: Form,
 ) -> PodTemplateSpec {
-    let mut labels = scene.microservice().labels();
+    let mut labels = labels(scene);
     labels.extend([("app".to_owned(), name(scene.name())), (ROLE.to_owned(), "leader".to_owned())]);
     let pod = member(scene, shape, pod(scene, store, resources), Role::Leader, form);
     template(scene, Some(labels), pod)
@@ -56,12 +59,18 @@ pub(super) fn worker(
     resources: Option<ResourceRequirements>,
     form: Form,
 ) -> PodTemplateSpec {
-    let mut labels = scene.microservice().labels();
+    let mut labels = labels(scene);
     // Whatever labels the user adds, no Service takes it for a leader.
     labels.insert(ROLE.to_owned(), "worker".to_owned());
-    let mut pod = member(scene, shape, pod(scene, store, resources), Role::Worker, form);
-    pod.scheduler_name = None;
+    let pod = member(scene, shape, pod(scene, store, resources), Role::Worker, form);
     template(scene, (form == Form::Complete).then_some(labels), pod)
+}
+
+/// Labels of every pod of the groups.
+fn labels(scene: &Scene<'_>) -> Map {
+    let mut all = scene.microservice().labels();
+    all.retain(|key, _| !key.starts_with(KUEUE));
+    all
 }
 
 fn template(scene: &Scene<'_>, labels: Option<Map>, pod: PodSpec) -> PodTemplateSpec {
@@ -75,6 +84,9 @@ fn template(scene: &Scene<'_>, labels: Option<Map>, pod: PodSpec) -> PodTemplate
 fn member(scene: &Scene<'_>, shape: &MultiNode, mut pod: PodSpec, role: Role, form: Form) -> PodSpec {
     if form == Form::Inherited {
         pod.service_account_name = None;
+        if role == Role::Worker {
+            pod.scheduler_name = None;
+        }
     }
     let mut running = pod.containers.iter_mut();
     if let Some(serving) = running.next() {

@@ -184,3 +184,45 @@ fn what_cannot_start_is_told_once_and_hides_no_replica_that_serves() {
     let conditions = over.status["conditions"].as_array().unwrap();
     assert!(conditions.iter().all(|one| one["type"] != "ReplicaFailure"), "{conditions:?}");
 }
+
+#[test]
+fn what_serves_is_told_while_a_change_cannot_be_applied() {
+    let mut subject = subject();
+    subject.status = report(&subject, &outcome(1)).status;
+    let why = Failure::new("NotApplied", "not applied yet: failed calling webhook");
+    let away = report(&subject, &Outcome { waits: Some(why.clone()), ..outcome(1) });
+    assert_eq!(away.status["state"], "NotReady");
+    assert_eq!(condition(&away, "Failed")["status"], "False");
+    assert_eq!(condition(&away, "Ready")["message"], why.message.as_str());
+    assert_eq!((&away.status["availableReplicas"], away.again), (&json!(1), Again::Backoff));
+    assert_eq!(away.status["model"]["clusterEndpoint"], "10.0.0.9:8000");
+
+    let refused = Some(Failure::new("DeploymentFailed", "admission webhook denied the request: no"));
+    let refused = report(&subject, &Outcome { failure: refused, ..outcome(1) });
+    assert_eq!(
+        (&refused.status["state"], &refused.status["availableReplicas"]),
+        (&json!("Failed"), &json!(1))
+    );
+    assert!(condition(&refused, "Failed")["message"].as_str().unwrap().contains("denied the request: no"));
+    assert_eq!(refused.status["model"]["clusterEndpoint"], "10.0.0.9:8000");
+}
+
+#[test]
+fn what_serves_is_told_whatever_becomes_of_the_spec_and_on_whatever_platform_it_was() {
+    let mut subject = subject();
+    subject.status = report(&subject, &outcome(1)).status;
+    for patch in [
+        json!({"expose": {"router": {"gateway": {"name": "g", "namespace": "n"}}}}),
+        json!({"inferencePlatform": "kserve"}),
+        json!({"multiNode": {"parallelism": {"pipeline": 2}}}),
+    ] {
+        let service = service(patch.clone());
+        let rendered = NimServices::render(&service, &subject, &Refs::default(), &ClusterFacts::default());
+        let failure = Some(Failure::new("ServiceFailed", "no"));
+        let outcome = Outcome { failure, ..outcome(1) };
+        let report = NimServices::report(&service, &subject, &Refs::default(), &rendered, &outcome);
+        let told = (&report.status["state"], &report.status["availableReplicas"]);
+        assert_eq!(told, (&json!("Failed"), &json!(1)), "{patch}");
+        assert_eq!(report.status["model"]["clusterEndpoint"], "10.0.0.9:8000", "{patch}");
+    }
+}

@@ -97,6 +97,74 @@ async fn what_runs_is_told_and_not_written_while_its_account_is_somebody_elses()
 }
 
 #[tokio::test]
+async fn a_webhook_that_is_away_is_no_failure_and_what_runs_is_told() {
+    for (code, words, reason) in [
+        (500, "Internal error occurred: failed calling webhook \"m.kb.io\": connection refused", None),
+        (503, "the server is currently unable to handle the request", None),
+        (400, "admission webhook \"v.kb.io\" denied the request: no", Some("DeploymentFailed")),
+        (500, "admission webhook \"v.kb.io\" denied the request: no", Some("DeploymentFailed")),
+    ] {
+        let mut changed = service();
+        let live = changed[1].clone();
+        changed[1].body["spec"]["template"]["spec"]["containers"][0]["image"] = json!("j");
+        let (client, _) = server(move |line, body| match line {
+            "PATCH deployments/n" => refusal(code, "InternalError", words),
+            _ => (201, body.clone()),
+        });
+        let outcome = applied(&world(client, &[(ChildKind::Deployment, stored(&live))]), changed).await;
+        assert!(outcome.live.contains_key(&(ChildKind::Deployment, "n".into())), "{words}: it runs on");
+        if let Some(reason) = reason {
+            let why = outcome.failure.unwrap();
+            assert_eq!(why.reason, reason, "{words}");
+            assert!(why.message.contains(words), "{}", why.message);
+        } else {
+            assert_eq!(outcome.failure, None, "{words}");
+            let why = outcome.waits.unwrap();
+            assert_eq!(why.reason, "NotApplied");
+            assert!(why.message.starts_with("not applied yet: ") && why.message.contains(words), "{why:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_admission_changes_is_written_once_and_told_whatever_else_changes() {
+    let image = "/spec/template/spec/containers/0/image";
+    let mirrored = move |body: &Value| {
+        let mut stored = body.clone();
+        stored["metadata"]["uid"] = json!("c1");
+        *stored.pointer_mut(image).unwrap() = json!("mirror/i");
+        stored
+    };
+    let deployment = service().swap_remove(1);
+    let (client, asked) = server(move |_, body| (200, mirrored(body)));
+    let (settled, owner, inputs) = (Settled::default(), owner(), Inputs::default());
+    let turn = async |live: Option<Value>, settled: &Settled, told: &str| {
+        let live: Vec<_> = live.into_iter().map(|live| (ChildKind::Deployment, live)).collect();
+        let world = world(client.clone(), &live);
+        let applier = Applier { told, ..applier(&world, settled, &owner, &inputs) };
+        applier.apply(&rendered(vec![deployment.clone()]), &[]).await
+    };
+    let first = turn(None, &settled, "").await;
+    let line = "Deployment n: spec.template.spec.containers[c].image is changed by this cluster's admission to mirror/i";
+    assert_eq!(first.mutated, [line]);
+    let made = first.live.values().next().unwrap();
+    let mut made = serde_json::to_value(made.as_ref()).unwrap();
+    for version in 8..18 {
+        made["metadata"]["resourceVersion"] = json!(version.to_string());
+        made["status"] = json!({"replicas": 1, "observedGeneration": version});
+        let outcome = turn(Some(made.clone()), &settled, line).await;
+        assert_eq!((outcome.failure, outcome.mutated), (None, vec![line.to_owned()]), "{version}");
+    }
+    assert_eq!(lines(&asked), ["POST deployments"], "nothing is written again");
+    turn(Some(made.clone()), &Settled::default(), line).await;
+    assert_eq!(lines(&asked).len(), 1, "nor by a process that has just started");
+    made["metadata"]["labels"] = json!({MANAGED_BY.0: MANAGED_BY.1, "app": "edited"});
+    made["spec"]["template"]["spec"]["serviceAccountName"] = json!("edited");
+    turn(Some(made), &settled, line).await;
+    assert_eq!(lines(&asked).last().unwrap(), "PATCH deployments/n", "an edit of another field is undone");
+}
+
+#[tokio::test]
 async fn a_claim_that_was_left_behind_gets_its_owner_and_nothing_else() {
     let claim = child(ChildKind::PersistentVolumeClaim, Keep::MadeOrFound, &json!({}));
     let mut live = stored(&claim);

@@ -38,6 +38,7 @@ fn api_version(kind: &str) -> &'static str {
         "ClusterProfile" | "PlacementDecision" => "multicluster.x-k8s.io/v1alpha1",
         "ComputeDomain" => "resource.nvidia.com/v1beta1",
         "APIService" => "apiregistration.k8s.io/v1",
+        "ValidatingWebhookConfiguration" => "admissionregistration.k8s.io/v1",
         "CustomResourceDefinition" => "apiextensions.k8s.io/v1",
         _ => "v1",
     }

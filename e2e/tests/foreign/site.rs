@@ -70,6 +70,23 @@ impl Foreign {
     pub(crate) async fn lws(&self, version: Controller) -> Result<Lws<'_>, Failure> {
         let mut lws = self.lws.lock().await;
         let calm = self.calm.read().await;
+        self.run_lws(&mut lws, version).await?;
+        Ok(Lws { lws, _calm: Some(calm), _alone: None })
+    }
+
+    /// The same for a test that stops the operator: no other test runs meanwhile.
+    pub(crate) async fn lws_alone(&self, version: Controller) -> Result<Lws<'_>, Failure> {
+        let mut lws = self.lws.lock().await;
+        let alone = self.calm.write().await;
+        self.run_lws(&mut lws, version).await?;
+        Ok(Lws { lws, _calm: None, _alone: Some(alone) })
+    }
+
+    async fn run_lws(
+        &self,
+        lws: &mut Option<(Controller, Daemon)>,
+        version: Controller,
+    ) -> Result<(), Failure> {
         match lws.as_ref() {
             Some((running, daemon)) if *running == version => {
                 if daemon.ready().await.is_err() {
@@ -82,7 +99,7 @@ impl Foreign {
                 *lws = Some((version, daemon));
             }
         }
-        Ok(Lws { lws, _calm: calm })
+        Ok(())
     }
 
     /// Applies a NIMService of one GPU on an emptyDir, with more of its spec; null takes a field away.
@@ -177,12 +194,12 @@ impl Foreign {
 /// LeaderWorkerSet, running.
 pub(crate) struct Lws<'a> {
     lws: MutexGuard<'a, Option<(Controller, Daemon)>>,
-    _calm: RwLockReadGuard<'a, ()>,
+    _calm: Option<RwLockReadGuard<'a, ()>>,
+    _alone: Option<RwLockWriteGuard<'a, ()>>,
 }
 
 impl Lws<'_> {
     /// Its controller; whoever kills it starts it again by [`foreign::start`], or leaves that to the next test.
-    #[allow(dead_code, reason = "tests that stop it come next")]
     pub(crate) fn controller(&self) -> Option<&Daemon> {
         self.lws.as_ref().map(|(_, daemon)| daemon)
     }

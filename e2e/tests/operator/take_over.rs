@@ -4,22 +4,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use e2e::cluster::Cluster;
 use e2e::cluster::gpu::H100;
 use e2e::failure::Failure;
-use e2e::objects;
 use e2e::site::Site;
-use kube::Api;
-use kube::api::{DynamicObject, PatchParams, PostParams};
-use kube::core::{ApiResource, GroupVersionKind};
+use e2e::{objects, take_over};
 use serde_json::{Value, json};
 
 use crate::service::SOON;
 
 /// Name of the NIMService and of its Deployment in every fixture.
 const NAME: &str = "meta-llama-3-2-1b-instruct";
-/// What controller-runtime programs call themselves when nobody gives them another name.
-const THEIRS: &str = "manager";
 
 const FIXTURES: [(&str, &str); 4] = [
     ("cache", include_str!("../../fixtures/take-over/cache.json")),
@@ -118,7 +112,7 @@ async fn no_pod_template_changes_when_a_cluster_is_taken_over() -> Result<(), Fa
     let mut before = BTreeMap::new();
     for (namespace, objects) in all {
         cluster.kubectl(&["create", "namespace", namespace], None).await?;
-        leave(cluster, objects).await?;
+        take_over::leave(cluster, objects).await?;
         before.insert(namespace, rolled_out(&site, namespace).await?);
     }
 
@@ -154,33 +148,6 @@ async fn what_is_no_longer_wanted_goes(site: &Site) -> Result<(), Failure> {
         if env.contains("hf://") || env.contains("hf-secret") { Err(Failure::new(env)) } else { Ok(()) }
     })
     .await
-}
-
-/// Puts objects where they would be, each owned by what made it.
-async fn leave(cluster: &Cluster, all: Vec<Value>) -> Result<(), Failure> {
-    let mut uids: BTreeMap<(String, String), Value> = BTreeMap::new();
-    for mut object in all {
-        for owner in object["metadata"]["ownerReferences"].as_array_mut().into_iter().flatten() {
-            let text = |field: &str| owner[field].as_str().unwrap_or_default().to_owned();
-            owner["uid"] = uids.get(&(text("kind"), text("name"))).cloned().unwrap_or_default();
-        }
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
-        let (version, namespace) = (text(&object["apiVersion"]), text(&object["metadata"]["namespace"]));
-        let (group, version) = version.split_once('/').unwrap_or(("", &version));
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &kind));
-        let api: Api<DynamicObject> = Api::namespaced_with(cluster.client(), &namespace, &resource);
-        let status = object["status"].take();
-        let params = PostParams { field_manager: Some(THEIRS.to_owned()), ..PostParams::default() };
-        let made = api.create(&params, &serde_json::from_value(object)?).await?;
-        if status.is_object() {
-            let patch = kube::api::Patch::Merge(json!({ "status": status }));
-            let params = PatchParams { field_manager: Some(THEIRS.to_owned()), ..PatchParams::default() };
-            api.patch_status(&name, &params, &patch).await?;
-        }
-        uids.insert((kind, name), json!(made.metadata.uid));
-    }
-    Ok(())
 }
 
 /// The Deployment once its pods run.

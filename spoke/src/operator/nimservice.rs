@@ -275,7 +275,7 @@ fn serving(scene: &Scene<'_>, workload: ChildKind, outcome: &Outcome) -> (Readin
         }
         ChildKind::InferenceService => {
             let service = live(outcome, workload, name);
-            (kserve::readiness(name, scene.spec, &service), kserve::endpoints(&service))
+            (kserve::readiness(name, scene.spec, &scene.refs.kserve, &service), kserve::endpoints(&service))
         }
         _ => {
             let found = readiness::of(name, &live(outcome, workload, name));

@@ -67,6 +67,9 @@ impl Router {
         for owner in object.meta().owner_references.iter().flatten() {
             if in_group(&owner.api_version) {
                 self.world.waker.wake(&owner.kind, namespace, &owner.name);
+            } else if owner.kind == "InferenceService" {
+                // The Deployment that KServe made of one: it tells how far the predictor has come.
+                self.world.waker.wake(NimServices::KIND, namespace, &owner.name);
             } else if owner.kind == "Job" {
                 // A pod of a download: its job has the name of the NIMCache and a suffix.
                 let cache = owner.name.strip_suffix("-job").unwrap_or_default();

@@ -22,6 +22,9 @@ pub(super) fn status(
     // What the operator wrote about an older spec must not pass for the state of the new one.
     let status = object.data.get("status").filter(|status| is_about_this_generation(object, status));
     let conditions = conditions(status);
+    let (state, wanted_replicas) = (text(status, "state"), wanted_replicas(kind, object));
+    // What runs on Knative has no count of its own: it is Ready when as many replicas are there as it needs.
+    let uncounted = if state == "Ready" { wanted_replicas } else { 0 };
     Some(ObjectStatus {
         object: ObjectRef {
             uid: marks.uid,
@@ -32,10 +35,10 @@ pub(super) fn status(
         },
         generation: marks.generation,
         hash: marks.hash,
-        state: text(status, "state"),
+        state,
         conditions,
-        ready_replicas: status.and_then(|status| count(status, "availableReplicas")).unwrap_or(0),
-        wanted_replicas: wanted_replicas(kind, object),
+        ready_replicas: status.and_then(|status| count(status, "availableReplicas")).unwrap_or(uncounted),
+        wanted_replicas,
         observed_at_ms,
         profiles: profiles(status),
         unschedulable: None,

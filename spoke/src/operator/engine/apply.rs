@@ -368,9 +368,16 @@ impl Applier<'_> {
             let (kind, before) = (child.kind, self.record(child.kind, live));
             template::carry(kind, &mut child.body, live);
             let found = serde_json::to_value(live).unwrap_or_default();
-            let running = template::is_running(kind, &found);
+            let running =
+                template::is_running(kind, &found) && !template::is_scaled_to_nothing(kind, &child.body);
             let kept = match template::choose(before.as_ref(), self.inputs, &rendered, running) {
-                Choice::Rendered => None,
+                Choice::Rendered => {
+                    let is_new = before.as_ref().is_some_and(|before| before.rendered != record.rendered);
+                    if is_new || !running {
+                        template::mark(kind, &mut child.body, &record.rendered);
+                    }
+                    None
+                }
                 Choice::Kept(noted) if template::bears_record(kind) => Some(noted),
                 Choice::Kept(noted) => match template::of(kind, &found) {
                     Some(has) if template::note(kind, &has) == noted => Some(has),
@@ -382,6 +389,8 @@ impl Applier<'_> {
             if let Some(kept) = kept {
                 template::put(kind, &mut child.body, kept);
             }
+        } else {
+            template::mark(child.kind, &mut child.body, &record.rendered);
         }
         if template::bears_record(child.kind) {
             child.body["metadata"]["annotations"][RECORD] = Value::from(record.text());

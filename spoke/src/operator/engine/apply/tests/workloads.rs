@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::operator::cluster::Platform;
+use crate::operator::engine::template::APPLIED;
 
 /// ServiceAccount, Role, RoleBinding and a Deployment that runs with it, a Service and an Ingress that leads to it.
 pub(super) fn service() -> Vec<Child> {
@@ -336,6 +337,13 @@ impl Served {
     }
 }
 
+/// The pods of an InferenceService, with the container that KServe looks for.
+fn predictor_of(image: &str, variable: &str) -> Value {
+    let mut predictor = pod(image, variable)["spec"].clone();
+    predictor["containers"][0]["name"] = json!("kserve-container");
+    predictor
+}
+
 /// What KServe makes pods of: metadata and predictor, without the number of replicas.
 fn pods_of(sent: &Value) -> Value {
     template::of(ChildKind::InferenceService, sent).unwrap()
@@ -345,14 +353,15 @@ fn pods_of(sent: &Value) -> Value {
 async fn kserve_gets_no_mark_that_changes_and_so_replaces_no_pod() {
     let mut served = Served { live: None, note: None };
     let predictor = |replicas: i32, image: &str, variable: &str| {
-        let mut predictor = pod(image, variable)["spec"].clone();
+        let mut predictor = predictor_of(image, variable);
         predictor["minReplicas"] = json!(replicas);
         predictor
     };
     let none = json!({});
     let first = served.render(1, &predictor(2, "i", "OLD"), &none).await;
     assert_eq!(first.len(), 1);
-    assert_eq!(first[0]["metadata"]["annotations"], none, "KServe copies them into the pods");
+    let marks = first[0]["metadata"]["annotations"].as_object().unwrap();
+    assert_eq!(marks.keys().collect::<Vec<_>>(), [APPLIED], "KServe copies them into the pods");
     assert!(served.render(1, &predictor(2, "i", "OLD"), &none).await.is_empty(), "nothing is left to write");
     // Replicas, and an upgrade of ours: the pods stay.
     let scaled = served.render(2, &predictor(3, "i", "OLD"), &none).await;
@@ -366,12 +375,38 @@ async fn kserve_gets_no_mark_that_changes_and_so_replaces_no_pod() {
     // The user's image.
     let image = served.render(4, &predictor(1, "j", "NEW"), &json!({"ours": "new"})).await;
     assert_eq!(image[0]["spec"]["predictor"], predictor(1, "j", "NEW"));
+    let mark = |sent: &Value| sent["metadata"]["annotations"][APPLIED].clone();
+    assert_ne!(mark(&image[0]), mark(&first[0]), "KServe's Deployment tells whether it is of this template");
+    let scaled = served.render(5, &predictor(2, "j", "NEW"), &json!({"ours": "new"})).await;
+    assert_eq!(pods_of(&scaled[0]), pods_of(&image[0]));
+}
+
+#[tokio::test]
+async fn a_predictor_without_pods_is_rendered_anew() {
+    let mut served = Served { live: None, note: None };
+    let none = json!({});
+    let predictor = |replicas: i32, variable: &str| {
+        let mut predictor = predictor_of("i", variable);
+        predictor["minReplicas"] = json!(replicas);
+        predictor["maxReplicas"] = json!(replicas);
+        predictor
+    };
+    served.render(1, &predictor(2, "OLD"), &none).await;
+    assert!(served.render(1, &predictor(2, "NEW"), &none).await.is_empty(), "what runs is kept");
+    let stopped = served.render(2, &predictor(0, "NEW"), &none).await;
+    assert_eq!(stopped[0]["spec"]["predictor"], predictor(0, "NEW"), "its pods go in any case");
+    // KServe makes no pods of one without the container that it looks for.
+    let mut broken = served.live.clone().unwrap();
+    broken["spec"]["predictor"]["containers"][0]["name"] = json!("n-ctr");
+    served.live = Some(broken);
+    let mended = served.render(3, &predictor(2, "NEWER"), &none).await;
+    assert_eq!(mended[0]["spec"]["predictor"], predictor(2, "NEWER"));
 }
 
 #[tokio::test]
 async fn the_marks_of_other_operators_stay_on_an_inference_service() {
     let mut served = Served { live: None, note: None };
-    let predictor = pod("i", "OLD")["spec"].clone();
+    let predictor = predictor_of("i", "OLD");
     served.render(1, &predictor, &json!({"a": "1"})).await;
     let marks = json!({"a": "1", "nvidia.com/last-applied-hash": "1", "nvidia.com/parent-spec-hash": "2",
         "nimfleet.io/desired-hash": "3"});
@@ -380,8 +415,10 @@ async fn the_marks_of_other_operators_stay_on_an_inference_service() {
     let sent = served.render(1, &predictor, &json!({"a": "1"})).await;
     assert!(sent.iter().all(|sent| sent["metadata"]["annotations"] == marks), "{sent:?}");
     // Not even the next change of the user takes them off.
-    let sent = served.render(2, &pod("j", "OLD")["spec"], &json!({"a": "1"})).await;
-    assert_eq!(sent.last().unwrap()["metadata"]["annotations"], marks);
+    let sent = served.render(2, &predictor_of("j", "OLD"), &json!({"a": "1"})).await;
+    let mut found = sent.last().unwrap()["metadata"]["annotations"].clone();
+    found.as_object_mut().unwrap().remove(APPLIED);
+    assert_eq!(found, marks);
 }
 
 #[tokio::test]
@@ -408,13 +445,13 @@ async fn what_a_kept_template_refers_to_stays_as_long_as_it_does() {
 #[tokio::test]
 async fn a_record_that_a_hub_wrote_becomes_no_template() {
     let mut served = Served { live: None, note: None };
-    let (old, new) = (pod("i", "OLD")["spec"].clone(), pod("i", "NEW")["spec"].clone());
+    let (old, new) = (predictor_of("i", "OLD"), predictor_of("i", "NEW"));
     let none = json!({});
     served.render(1, &old, &none).await;
     served.render(1, &new, &none).await;
     let mut record = Record::read(served.note.as_ref()).unwrap();
     assert!(record.kept.is_some(), "the old one is kept");
-    record.kept = Some(json!({"labels": {}, "annotations": {}, "predictor": pod("evil", "NEW")["spec"]}));
+    record.kept = Some(json!({"labels": {}, "annotations": {}, "predictor": predictor_of("evil", "NEW")}));
     served.note = Some(record.text());
     let sent = served.render(1, &new, &none).await;
     assert!(!sent.iter().any(|sent| sent.to_string().contains("evil")), "{sent:?}");

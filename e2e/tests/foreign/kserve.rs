@@ -26,13 +26,20 @@ impl Foreign {
         self.apply(namespace, name, more).await
     }
 
-    /// Waits until the service is Ready with just this many replicas, and pods; gives back the pods.
+    /// Waits until the service is Ready with just this many replicas; gives back its pods. Whenever Ready is said, as many
+    /// are there.
     async fn serves(&self, namespace: &str, name: &str, replicas: usize) -> Result<Pods, Failure> {
-        let found = self.ready(namespace, name).await?;
-        let pods = self.predictor(namespace, name).await?;
-        assert_eq!(found["status"]["availableReplicas"], replicas, "{}", found["status"]);
-        assert_eq!(pods.len(), replicas, "Ready was said with {pods:?}");
-        Ok(pods)
+        self.eventually(&format!("{replicas} replicas of {name} serve"), || async {
+            let found = self.ready(namespace, name).await?;
+            let pods = self.predictor(namespace, name).await?;
+            assert!(pods.len() >= replicas, "Ready was said with {pods:?}: {}", found["status"]);
+            let available = &found["status"]["availableReplicas"];
+            if *available == replicas && pods.len() == replicas {
+                return Ok(pods);
+            }
+            Err(Failure::new(format!("{available} are available, of {pods:?}")))
+        })
+        .await
     }
 
     /// Waits until none of these pods is left and others are there.
@@ -86,14 +93,15 @@ fn a_service_is_changed_put_right_and_goes() -> Result<(), Failure> {
         let second = all.replaced(namespace, "plain", &first).await?;
         assert_eq!(all.serves(namespace, "plain", 1).await?, second);
 
-        let drift = json!({"spec": {"predictor": {"terminationGracePeriodSeconds": 7}}});
+        let drift = json!({"spec": {"predictor": {"minReplicas": 2, "maxReplicas": 2}}});
         objects::patch(all.cluster(), "InferenceService", namespace, "plain", drift).await?;
         all.eventually("the drift is healed", || async {
             let found = objects::get(all.cluster(), "InferenceService", namespace, "plain").await?;
-            let seconds = &found["spec"]["predictor"]["terminationGracePeriodSeconds"];
-            if *seconds == 7 { Err(Failure::new("it is still there")) } else { Ok(()) }
+            let least = &found["spec"]["predictor"]["minReplicas"];
+            if *least == 1 { Ok(()) } else { Err(Failure::new(format!("minReplicas is {least}"))) }
         })
         .await?;
+        let second = all.serves(namespace, "plain", 1).await?;
 
         objects::delete(all.cluster(), "Deployment", namespace, "plain-predictor").await?;
         let second = all.replaced(namespace, "plain", &second).await?;
@@ -350,7 +358,7 @@ fn what_kserve_does_otherwise_is_told() -> Result<(), Failure> {
         let _kserve = all.kserve().await?;
         let namespace = "kserve-words";
         let mode = "serving.kserve.io/deploymentMode";
-        all.apply_served(namespace, "inner", json!({"annotations": {mode: "RawDeployment"}})).await?;
+        all.apply_served(namespace, "inner", json!({"annotations": {mode: "Standard"}})).await?;
         let pods = all.serves(namespace, "inner", 1).await?;
         let inner = all.service(namespace, "inner").await?;
         let endpoint = inner["status"]["model"]["clusterEndpoint"].clone();

@@ -41,7 +41,6 @@ fn api_version(kind: &str) -> &'static str {
             "admissionregistration.k8s.io/v1"
         }
         "APIService" => "apiregistration.k8s.io/v1",
-        "ValidatingWebhookConfiguration" => "admissionregistration.k8s.io/v1",
         "CustomResourceDefinition" => "apiextensions.k8s.io/v1",
         _ => "v1",
     }

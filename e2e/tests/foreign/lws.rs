@@ -47,7 +47,7 @@ impl Foreign {
 
     /// Waits until the service is Ready with this many groups. Whenever it says Ready, all of them serve: as it says itself,
     /// and by the pods.
-    async fn serves(&self, namespace: &str, name: &str, wanted: usize) -> Result<Pods, Failure> {
+    async fn groups_serve(&self, namespace: &str, name: &str, wanted: usize) -> Result<Pods, Failure> {
         let begun = Instant::now();
         while begun.elapsed() < SOON {
             let found = self.service(namespace, name).await?;
@@ -101,24 +101,24 @@ async fn lifetime(all: &'static Foreign, version: Controller, namespace: &str) -
     let user = json!({"schedulerName": "default-scheduler",
         "labels": {"kueue.x-k8s.io/queue-name": "gpus", "team": "a"}});
     all.apply(namespace, name, groups(Some(2), user.clone())).await?;
-    let first = all.serves(namespace, name, 2).await?;
+    let first = all.groups_serve(namespace, name, 2).await?;
     assert_eq!(first.len(), 4, "a leader and a worker each: {first:?}");
     what_pods_are_given(all, namespace).await?;
 
     // Scale: what is there stays.
     all.apply(namespace, name, groups(Some(3), user.clone())).await?;
-    let more = all.serves(namespace, name, 3).await?;
+    let more = all.groups_serve(namespace, name, 3).await?;
     assert!(more.len() == 6 && stayed(&first, &more), "{first:?} {more:?}");
     all.apply(namespace, name, groups(Some(1), user.clone())).await?;
     let one = all.has_pods(namespace, name, 2).await?;
-    all.serves(namespace, name, 1).await?;
+    all.groups_serve(namespace, name, 1).await?;
     assert!(stayed(&one, &first), "{one:?} {first:?}");
     all.apply(namespace, name, groups(Some(0), user.clone())).await?;
     all.has_pods(namespace, name, 0).await?;
     let none = all.not_ready(namespace, name, "scaled down to 0").await?;
     assert!(none["status"]["availableReplicas"].is_null(), "{none}");
     all.apply(namespace, name, groups(Some(2), user.clone())).await?;
-    let again = all.serves(namespace, name, 2).await?;
+    let again = all.groups_serve(namespace, name, 2).await?;
 
     // Drift is put back, and no group is touched by it.
     let drift = json!({"spec": {"replicas": 5}, "metadata": {"labels": {"team": "b"}}});
@@ -130,13 +130,13 @@ async fn lifetime(all: &'static Foreign, version: Controller, namespace: &str) -
     })
     .await?;
     all.has_pods(namespace, name, 4).await?;
-    assert!(stayed(&again, &all.serves(namespace, name, 2).await?));
+    assert!(stayed(&again, &all.groups_serve(namespace, name, 2).await?));
 
     // A new image replaces all, one group at a time.
     let mut newer = user.clone();
     newer["image"] = image("1.13.0")["image"].clone();
     all.apply(namespace, name, groups(Some(2), newer.clone())).await?;
-    let newest = all.serves(namespace, name, 2).await?;
+    let newest = all.groups_serve(namespace, name, 2).await?;
     assert!(newest.values().all(|uid| again.values().all(|old| old != uid)), "{again:?} {newest:?}");
 
     // A pod that is lost takes its group with it, and no other.
@@ -152,7 +152,7 @@ async fn lifetime(all: &'static Foreign, version: Controller, namespace: &str) -
         }
     })
     .await?;
-    let healed = all.serves(namespace, name, 2).await?;
+    let healed = all.groups_serve(namespace, name, 2).await?;
     for pod in ["pair-lws-0", "pair-lws-0-1"] {
         assert_eq!(healed.get(pod), newest.get(pod), "{pod}");
     }
@@ -166,7 +166,7 @@ async fn lifetime(all: &'static Foreign, version: Controller, namespace: &str) -
         if is_old { Err(Failure::new("it is the old one")) } else { Ok(()) }
     })
     .await?;
-    all.serves(namespace, name, 2).await?;
+    all.groups_serve(namespace, name, 2).await?;
 
     webhooks_that_are_away(all, &lws, namespace, &newer).await?;
     one_node_and_back(all, namespace, &newer).await?;
@@ -227,7 +227,7 @@ async fn webhooks_that_are_away(
         if left { Err(Failure::new(format!("{pods:?}"))) } else { Ok(()) }
     })
     .await?;
-    all.serves(namespace, "pair", 2).await?;
+    all.groups_serve(namespace, "pair", 2).await?;
     Ok(())
 }
 
@@ -240,7 +240,7 @@ async fn one_node_and_back(all: &Foreign, namespace: &str, spec: &Value) -> Resu
     all.none("LeaderWorkerSet", namespace).await?;
     all.has_pods(namespace, "pair", 0).await?;
     all.apply(namespace, "pair", groups(Some(1), spec.clone())).await?;
-    all.serves(namespace, "pair", 1).await?;
+    all.groups_serve(namespace, "pair", 1).await?;
     all.none("Deployment", namespace).await
 }
 
@@ -270,7 +270,7 @@ fn a_group_counts_on_lws_0_8_when_all_its_pods_are_ready() -> Result<(), Failure
         }
         all.not_ready(namespace, "wide", "0 of 2 groups are ready").await?;
         all.apply(namespace, "wide", groups(Some(1), json!({ "affinity": apart }))).await?;
-        all.serves(namespace, "wide", 1).await?;
+        all.groups_serve(namespace, "wide", 1).await?;
         objects::delete(all.cluster(), "NIMService", namespace, "wide").await?;
         all.none("Pod", namespace).await?;
         drop(lws);
@@ -284,7 +284,7 @@ fn groups_that_nobody_counts_in_the_spec_are_left_to_whoever_scales_them() -> Re
         let lws = all.lws(Controller::Lws09).await?;
         let namespace = "lws09-scaled";
         all.apply(namespace, "free", groups(None, json!({}))).await?;
-        let one = all.serves(namespace, "free", 1).await?;
+        let one = all.groups_serve(namespace, "free", 1).await?;
         let scaled = ["scale", "leaderworkerset", "free-lws", "-n", namespace, "--replicas=3"];
         all.cluster().kubectl(&scaled, None).await?;
         let three = all.has_pods(namespace, "free", 6).await?;
@@ -351,12 +351,12 @@ fn groups_that_nvidias_operator_made_are_taken_over_without_a_restart() -> Resul
         let before = all.has_pods(namespace, name, 2).await?;
 
         all.site().start_operator().await?;
-        let after = all.serves(namespace, name, 1).await?;
+        let after = all.groups_serve(namespace, name, 1).await?;
         assert_eq!(after, before);
         let mut more = recorded["spec"].clone();
         more["replicas"] = json!(2);
         objects::apply(cluster, &service(&more).to_string()).await?;
-        let grown = all.serves(namespace, name, 2).await?;
+        let grown = all.groups_serve(namespace, name, 2).await?;
         assert!(grown.len() == 4 && stayed(&before, &grown), "{before:?} {grown:?}");
         objects::delete(cluster, "NIMService", namespace, name).await?;
         all.none("Pod", namespace).await?;

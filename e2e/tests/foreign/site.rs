@@ -71,7 +71,7 @@ impl Foreign {
         let mut lws = self.lws.lock().await;
         let calm = self.calm.read().await;
         self.run_lws(&mut lws, version).await?;
-        Ok(Lws { lws, _calm: Some(calm), _alone: None })
+        Ok(Lws { running: lws, _calm: Some(calm), _alone: None })
     }
 
     /// The same for a test that stops the operator: no other test runs meanwhile.
@@ -79,7 +79,7 @@ impl Foreign {
         let mut lws = self.lws.lock().await;
         let alone = self.calm.write().await;
         self.run_lws(&mut lws, version).await?;
-        Ok(Lws { lws, _calm: None, _alone: Some(alone) })
+        Ok(Lws { running: lws, _calm: None, _alone: Some(alone) })
     }
 
     async fn run_lws(
@@ -193,7 +193,7 @@ impl Foreign {
 
 /// LeaderWorkerSet, running.
 pub(crate) struct Lws<'a> {
-    lws: MutexGuard<'a, Option<(Controller, Daemon)>>,
+    running: MutexGuard<'a, Option<(Controller, Daemon)>>,
     _calm: Option<RwLockReadGuard<'a, ()>>,
     _alone: Option<RwLockWriteGuard<'a, ()>>,
 }
@@ -201,7 +201,7 @@ pub(crate) struct Lws<'a> {
 impl Lws<'_> {
     /// Its controller; whoever kills it starts it again by [`foreign::start`], or leaves that to the next test.
     pub(crate) fn controller(&self) -> Option<&Daemon> {
-        self.lws.as_ref().map(|(_, daemon)| daemon)
+        self.running.as_ref().map(|(_, daemon)| daemon)
     }
 }
 

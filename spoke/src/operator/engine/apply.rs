@@ -1,6 +1,8 @@
 //! Carries out what was decided about children: creation, server-side apply, deletion by uid; nothing when nothing is
 //! to do.
 
+mod service_name;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -140,31 +142,6 @@ impl Applier<'_> {
             }
         }
         outcome
-    }
-
-    /// Why the API server takes no Service of that name, asked before anything is made: a name that begins with a digit is
-    /// one for some API servers (Kubernetes 1.36 and later) and none for others.
-    async fn refused_name(&self, children: &[Child]) -> Option<Failure> {
-        let namespace = &self.owner.namespace;
-        let is_there = |child: &Child| self.world.child(child.kind, namespace, &child.name).is_some();
-        if children.iter().any(|child| template::is_known(child.kind) && is_there(child)) {
-            return None;
-        }
-        let is_doubtful = |name: &str| name.starts_with(|first: char| !first.is_ascii_alphabetic());
-        let service = children
-            .iter()
-            .find(|child| child.kind == ChildKind::Service && is_doubtful(&child.name) && !is_there(child))?;
-        let body = serde_json::from_value(service.sent(&service.stamped(self.owner), None)).ok()?;
-        let params = PostParams { dry_run: true, field_manager: Some(MANAGER.to_owned()) };
-        let api = self.world.api(namespace, &ChildKind::Service.resource());
-        let tried = call(|| format!("try Service {}", service.name), api.create(&params, &body)).await;
-        let error = tried.err().filter(|error| error.code() == Some(422))?;
-        let message = format!(
-            "metadata.name is {:?}, and its Service has the same name: {error}: make it again under a name that begins with \
-             a letter, or in a cluster of Kubernetes 1.36 or later",
-            self.owner.name
-        );
-        Some(Failure::new("InvalidSpec", message))
     }
 
     /// The workloads of the object that are there, rendered or not.

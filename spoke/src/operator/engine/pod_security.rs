@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
-use super::child::{Child, ChildKind, DESIRED_HASH, Owner};
+use super::child::{Child, DESIRED_HASH, Owner};
 use super::compare::holds;
 use super::kind::Failure;
 use crate::operator::certificates;
@@ -174,7 +174,7 @@ fn container_violation(container: &Value, of_pod: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operator::engine::child::Keep;
+    use crate::operator::engine::child::{ChildKind, Keep};
     use crate::operator::engine::decide::tests::owner;
 
     fn pod(image: &str) -> Value {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use kube::core::DynamicObject;
-use serde_json::Value;
 
 use super::multi_node;
 use crate::operator::engine::child::ChildKind;
@@ -71,11 +70,4 @@ fn is_current(service: &DynamicObject, kind: ChildKind, live: &DynamicObject) ->
     let ready = Conditions::read(status);
     let ready = ready.get("Ready").and_then(|ready| ready.observed_generation);
     status["state"] == "Ready" && ready.is_none_or(|reported| Some(reported) == generation)
-}
-
-impl Running {
-    /// The workload as JSON.
-    pub(super) fn value(&self) -> Value {
-        serde_json::to_value(self.live.as_ref()).unwrap_or_default()
-    }
 }

@@ -49,7 +49,7 @@ const NEWER: &[(&str, &str, &str)] = &[
     (".scale.hpa", "\"type\":\"object\"", SCALE_TO_ZERO),
 ];
 
-const SCALE_TO_ZERO: &str = r#""type":"object","x-kubernetes-validations":[{"message":"minReplicas 0 needs at least one metric of type External or Object: no other tells of load while nothing runs","rule":"!has(self.minReplicas) || self.minReplicas != 0 || has(self.metrics) && self.metrics.exists(metric, metric.type in ['External', 'Object'])"}]"#;
+const SCALE_TO_ZERO: &str = r#""type":"object","x-kubernetes-validations":[{"message":"minReplicas 0 needs at least one metric of type External or Object: no other tells of load while nothing runs","rule":"!has(self.minReplicas) || self.minReplicas != 0 || has(self.metrics) && self.metrics.exists(metric, has(metric.external) || has(metric.object))"}]"#;
 
 const COMMENT: &str = "// Facts of NVIDIA's definition, one path a line. Written by the test parity.\n";
 

@@ -17,9 +17,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+
+/// Connections that wait to be accepted, at most; as many as of a listener of tokio.
+const BACKLOG: u32 = 1024;
 
 /// What the network between the two ends does. A change holds for open connections and new ones alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,14 +144,17 @@ impl Door {
         let mut listener = Some(listener);
         loop {
             let Some(open) = listener.take() else {
-                // A cut network: nobody listens, so that a connection is refused as by a machine without the service.
+                // A cut network: the port is kept and nobody listens on it, so that a connection is refused as by a machine
+                // without the service, and no other process takes the port meanwhile.
+                let Ok(kept) = bound(self.address) else {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                };
+                listening.send_replace(false);
                 if self.network.wait_for(|now| *now != Network::Cut).await.is_err() {
                     return;
                 }
-                match TcpListener::bind(self.address).await {
-                    Ok(again) => listener = Some(again),
-                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-                }
+                listener = kept.listen(BACKLOG).ok();
                 continue;
             };
             listening.send_replace(true);
@@ -173,9 +179,16 @@ impl Door {
             }
             drop(open);
             connections.shutdown().await;
-            listening.send_replace(false);
         }
     }
+}
+
+/// A socket that has the port and does not listen.
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// One connection, from its first byte to its last. However it ends, it ends for both sides.

@@ -25,7 +25,7 @@ pub struct Autoscaling {
 /// A HorizontalPodAutoscaler.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = (
-    "!has(self.minReplicas) || self.minReplicas != 0 || has(self.metrics) && self.metrics.exists(metric, metric.type in ['External', 'Object'])",
+    "!has(self.minReplicas) || self.minReplicas != 0 || has(self.metrics) && self.metrics.exists(metric, has(metric.external) || has(metric.object))",
     "minReplicas 0 needs at least one metric of type External or Object: no other tells of load while nothing runs"
 ))]
 #[serde(rename_all = "camelCase")]

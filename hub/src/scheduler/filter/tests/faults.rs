@@ -48,6 +48,7 @@ pub(super) const FAULTS: &[Fault] = &[
     fault("tier", Reason::NotInTier, "in no tier of spec.tiers (first)", |world| {
         world.label("ring", "outer");
     }),
+    fault("joined", Reason::HubItself, "the hub's own cluster", |world| world.link.is_hub = true),
     fault("joined", Reason::NotAccepted, "set spec.accepted", |world| world.admin.accepted = false),
     fault("joined", Reason::Unreachable, "has been silent since", |world| world.link.is_silent = true),
     fault("joined", Reason::Settling, "came back a moment ago", |world| world.link.came_back = true),

@@ -23,6 +23,8 @@ use crate::{
 
 /// The only cluster.
 pub(super) const EAST: &str = "east";
+/// What the hub's own cluster is known by.
+const HUB_UID: &str = "hub";
 const GPU: &str = "nvidia.com/gpu";
 
 /// What a request takes.
@@ -73,6 +75,8 @@ pub(super) struct Sessions {
     pub(super) has_joined: bool,
     pub(super) came_back: bool,
     pub(super) is_silent: bool,
+    /// Whether it is the hub's own cluster.
+    pub(super) is_hub: bool,
 }
 
 impl World {
@@ -109,7 +113,7 @@ impl World {
             admin,
             capabilities: vec!["apps.nvidia.com/v1alpha1/NIMService".into()],
             namespace: Some(labels(&[("team", "ml")])),
-            link: Sessions { has_joined: true, came_back: false, is_silent: false },
+            link: Sessions { has_joined: true, came_back: false, is_silent: false, is_hub: false },
             capacity: capacity(),
             has_reported: true,
             pool,
@@ -124,12 +128,15 @@ impl World {
     pub(super) fn fleet(&self) -> Fleet {
         let connected = |seconds| {
             let capabilities = self.capabilities.clone();
-            let agent = Agent { version: "0.1.0".into(), capabilities, ..Agent::default() };
+            let cluster_uid = if self.link.is_hub { HUB_UID } else { "another" }.into();
+            let agent = Agent { version: "0.1.0".into(), capabilities, cluster_uid, ..Agent::default() };
             FleetEvent::Connected { cluster: name(EAST), agent, at: at(seconds) }
         };
         let mut fleet =
             Fleet::default().with(FleetEvent::Admin { cluster: name(EAST), admin: self.admin.clone() });
-        if self.link.has_joined {
+        fleet = fleet.with(FleetEvent::Hub { uid: HUB_UID.into() });
+        // The hub's own cluster is known by what its spoke says when it connects.
+        if self.link.has_joined || self.link.is_hub {
             fleet = fleet.with(connected(-2000));
         }
         if self.link.came_back {

@@ -10,6 +10,7 @@ mod author;
 mod budgets;
 mod children;
 mod credentials;
+mod data;
 mod deletions;
 mod epoch;
 mod hostile_spoke;

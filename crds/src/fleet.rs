@@ -12,7 +12,7 @@ mod tests;
 
 pub use capacity::{
     DeviceGroup, GPUPool, GPUSharing, HeldCache, NodeGroup, Platform, ReportCounts, StorageClass,
-    VolumeAccess,
+    TaintedGPUs, VolumeAccess,
 };
 pub use cluster::{GPUCluster, GPUClusterSpec, GPUClusterStatus, Taint, TaintEffect};
 pub use decision::{

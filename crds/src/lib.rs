@@ -13,5 +13,6 @@ pub mod nim;
 pub mod policy;
 pub mod quantity;
 pub mod schema;
+pub mod taints;
 
 pub use schema::all;

@@ -4,6 +4,10 @@
 /// operator renders it, not even one that runs in the hub's own cluster.
 pub const PLACEMENT_LABEL: &str = "nimfleet.io/placement";
 
+/// Lease by which the replicas of a hub elect who leads. Where it is, the cluster is a hub's: what its people apply there is
+/// fleet intent.
+pub const HUB_LEASE: &str = "nimfleet-hub";
+
 /// Finalizer on a hub's NIM objects and NIMPlacements: they go once they are gone from every cluster.
 pub const FLEET_FINALIZER: &str = "nimfleet.io/fleet";
 
@@ -54,3 +58,7 @@ pub const REBALANCE_ANNOTATION: &str = "nimfleet.io/rebalance";
 /// Annotation that the admin sets on a GPUCluster to confirm the deletions its spoke holds back: the word that the
 /// condition `DeletionHeld` names. Another word confirms nothing.
 pub const CONFIRM_DELETIONS_ANNOTATION: &str = "nimfleet.io/confirm-deletions";
+
+/// On a NIMCache, by whoever wants a failed download tried again at once, with a value that it did not have before; the time
+/// is a good one. Set on the hub it travels to the clusters.
+pub const RETRY_ANNOTATION: &str = "nimfleet.io/retry";

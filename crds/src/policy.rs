@@ -5,10 +5,12 @@
 //! the fleet's own kinds: rights of who writes a NIMPlacement, and names. What CEL cannot know is in [`elsewhere`], with where it is refused instead.
 //!
 //! A policy looks only at a spec that is new or changes, so a finalizer can always be removed and a status written, also
-//! from an object that was stored before the policy.
+//! from an object that was stored before the policy. Of objects that are being deleted one policy alone looks, at changes
+//! of their specs: they would be lost with the object, after a tool was told that they were applied.
 
 mod build;
 mod cache;
+mod deleted;
 mod devices;
 pub mod elsewhere;
 mod names;
@@ -64,6 +66,8 @@ enum Occasion {
     Change,
     /// Only when it is made.
     Creation,
+    /// When its spec changes although it is being deleted.
+    Leaving,
 }
 
 /// For which namespaces a policy is in force.
@@ -94,6 +98,19 @@ struct Draft {
 /// Kinds whose container and Service are named like the object.
 const MICROSERVICES: &[&str] = &[
     "nimservices",
+    "nemocustomizers",
+    "nemodatastores",
+    "nemoentitystores",
+    "nemoevaluators",
+    "nemoguardrails",
+];
+
+/// Every kind of NVIDIA's that is run.
+const NIM_OBJECTS: &[&str] = &[
+    "nimservices",
+    "nimcaches",
+    "nimpipelines",
+    "nimbuilds",
     "nemocustomizers",
     "nemodatastores",
     "nemoentitystores",
@@ -159,10 +176,24 @@ pub fn all() -> Vec<Policy> {
             words: own(&[]),
             ..service("nimfleet-nimbuild", Action::Deny, Occasion::Spec, build::RULES)
         },
+        Draft {
+            plurals: NIM_OBJECTS,
+            words: own(&[]),
+            ..service("nimfleet-deleted", Action::Deny, Occasion::Leaving, deleted::RULES)
+        },
         named("nimfleet-names-microservices", MICROSERVICES, names::MICROSERVICES),
         named("nimfleet-names-nimcaches", &["nimcaches"], names::CACHES),
         named("nimfleet-names-nimbuilds", &["nimbuilds"], names::BUILDS),
-        pipeline("nimfleet-names-nimpipelines", own(&[]), &[], names::PIPELINES),
+        pipeline(
+            "nimfleet-names-nimpipelines",
+            Words { spec: "service.?spec", words: names::WORDS },
+            &[],
+            names::PIPELINES,
+        ),
+        Draft {
+            words: own(names::WORDS),
+            ..named("nimfleet-nimservice-names", &["nimservices"], names::ON_PLATFORMS)
+        },
         Draft {
             group: FLEET,
             ..named("nimfleet-names-nimplacements", &["nimplacements"], names::PLACEMENTS)
@@ -216,7 +247,7 @@ impl Draft {
     fn resources(&self) -> NamedRuleWithOperations {
         let operations: &[&str] = match self.occasion {
             Occasion::Spec => &["CREATE", "UPDATE"],
-            Occasion::Change => &["UPDATE"],
+            Occasion::Change | Occasion::Leaving => &["UPDATE"],
             Occasion::Creation => &["CREATE"],
         };
         let words = |words: &[&str]| Some(words.iter().map(|&word| word.to_owned()).collect());
@@ -230,14 +261,17 @@ impl Draft {
     }
 }
 
-/// An object that is going away, or whose spec stays as it is, is nobody's business.
+/// An object that is going away, or whose spec stays as it is, is nobody's business, but for a change that would go with it.
 fn conditions(occasion: Occasion) -> Vec<MatchCondition> {
     let changes = match occasion {
         Occasion::Spec => Some("oldObject == null || object.?spec != oldObject.?spec"),
-        Occasion::Change => Some("object.?spec != oldObject.?spec"),
+        Occasion::Change | Occasion::Leaving => Some("object.?spec != oldObject.?spec"),
         Occasion::Creation => None,
     };
-    let stays = [("stays", "!has(object.metadata.deletionTimestamp)")];
+    let stays = match occasion {
+        Occasion::Leaving => [("leaves", "has(oldObject.metadata.deletionTimestamp)")],
+        _ => [("stays", "!has(object.metadata.deletionTimestamp)")],
+    };
     stays
         .into_iter()
         .chain(changes.map(|changes| ("changes", changes)))

@@ -17,10 +17,13 @@ const WANTED: &[(&str, &str, &str)] = &[
     (CACHES, ".spec.resources", OWN_DEFAULT),
     (CACHES, ".spec.resources.cpu", OWN_DEFAULT),
     (CACHES, ".spec.resources.memory", OWN_DEFAULT),
+    (CACHES, ".spec.source.ngc.modelPuller", OWN_POLICY),
 ];
 
 const CACHES: &str = "apps.nvidia.com_nimcaches.yaml";
 const OWN_DEFAULT: &str = "NVIDIA's operator writes this default into each object; here the API server does";
+const OWN_POLICY: &str = "a policy refuses the change (K18): a rule of the definition cannot tell an object that is being deleted, whose \
+    author has to hear when to apply it again";
 
 /// Rules of upstream that fail where they mean to accept, and what they mean. Read by files whose names begin so.
 const REPAIRED: &[(&str, &str, &str)] = &[
@@ -36,6 +39,17 @@ const REPAIRED: &[(&str, &str, &str)] = &[
         "!(has(self.service) && has(self.service.metricsPort))",
     ),
 ];
+
+/// What NVIDIA's releases 3.1.3 and 3.1.4 have changed since, by the end of the path: what was said, and what is said now.
+/// Their rule on `minReplicas` is known by its meaning alone.
+const NEWER: &[(&str, &str, &str)] = &[
+    (".source.ngc", "\"required\":[\"authSecret\",\"modelPuller\"]", "\"required\":[\"modelPuller\"]"),
+    (".scale.hpa.minReplicas", "\"minimum\":1.0", "\"minimum\":0.0"),
+    (".scale.hpa.metrics", "\"type\":\"array\"", "\"maxItems\":5.0,\"type\":\"array\""),
+    (".scale.hpa", "\"type\":\"object\"", SCALE_TO_ZERO),
+];
+
+const SCALE_TO_ZERO: &str = r#""type":"object","x-kubernetes-validations":[{"message":"minReplicas 0 needs at least one metric of type External or Object: no other tells of load while nothing runs","rule":"!has(self.minReplicas) || self.minReplicas != 0 || has(self.metrics) && self.metrics.exists(metric, has(metric.external) || has(metric.object))"}]"#;
 
 const COMMENT: &str = "// Facts of NVIDIA's definition, one path a line. Written by the test parity.\n";
 
@@ -53,14 +67,21 @@ fn digest_file(file_name: &str) -> PathBuf {
 }
 
 fn differences(file: &str, upstream: &Digest, ours: &Digest) -> Vec<String> {
-    let meant = |said: &String| {
+    let meant = |path: &str, said: &String| {
         let repairs = REPAIRED.iter().filter(|(files, ..)| file.starts_with(files));
-        repairs.fold(said.clone(), |said, (_, wrong, right)| said.replace(wrong, right))
+        let newer = NEWER.iter().filter(|(end, ..)| path.ends_with(end));
+        let changes = repairs.chain(newer);
+        changes.fold(
+            said.clone(),
+            |said, (_, old, new)| {
+                if said.contains(new) { said } else { said.replace(old, new) }
+            },
+        )
     };
     let paths = upstream.keys().chain(ours.keys().filter(|path| !upstream.contains_key(*path)));
     paths
         .filter(|path| !WANTED.iter().any(|(in_file, at, _)| file == *in_file && path == at))
-        .filter(|path| upstream.get(*path).map(meant) != ours.get(*path).cloned())
+        .filter(|path| upstream.get(*path).map(|said| meant(path, said)) != ours.get(*path).cloned())
         .map(|path| {
             let said = |digest: &Digest| digest.get(path).cloned().unwrap_or_else(|| "nothing".to_owned());
             format!("{file} {path}\n    upstream: {}\n    ours:     {}", said(upstream), said(ours))
@@ -114,6 +135,21 @@ fn nemo_b13_every_repaired_rule_is_one_of_upstreams() {
             assert!(upstream(&file).values().any(|said| said.contains(wrong)), "{file}: {wrong}");
             assert!(!ours.values().any(|said| said.contains(wrong)), "{file}: {wrong}");
         }
+    }
+}
+
+#[test]
+fn what_newer_releases_changed_is_changed() {
+    let kinds = kinds();
+    for (end, old, new) in NEWER {
+        let places = kinds.iter().flat_map(|(file, ours)| {
+            let upstream = upstream(file);
+            let at = ours.keys().filter(move |path| path.ends_with(end)).cloned();
+            at.map(move |path| (upstream.get(&path).cloned().unwrap_or_default(), path)).collect::<Vec<_>>()
+        });
+        let places: Vec<_> = places.collect();
+        assert!(!places.is_empty() && places.iter().all(|(said, _)| said.contains(old)), "{end}: {places:?}");
+        assert!(!places.iter().any(|(said, _)| said.contains(new)), "{end} is in the digest already");
     }
 }
 

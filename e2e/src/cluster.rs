@@ -93,6 +93,7 @@ pub struct Shape {
     nodes: Vec<Node>,
     audited: bool,
     logs: Option<PathBuf>,
+    gates: Vec<&'static str>,
 }
 
 impl Shape {
@@ -123,6 +124,19 @@ impl Shape {
         self
     }
 
+    /// Turns a feature gate of Kubernetes on.
+    #[must_use]
+    pub fn gate(mut self, name: &'static str) -> Self {
+        self.gates.push(name);
+        self
+    }
+
+    /// The value of `--feature-gates`; empty where all are as they are by themselves.
+    fn feature_gates(&self) -> String {
+        let gates: Vec<String> = self.gates.iter().map(|gate| format!("{gate}=true")).collect();
+        gates.join(",")
+    }
+
     /// What every container prints: the lines of this file.
     #[must_use]
     pub fn container_logs(mut self, text: impl Into<PathBuf>) -> Self {
@@ -151,7 +165,7 @@ impl Cluster {
         let folder = ground.folder().join(name);
         fs::create_dir_all(&folder).map_err(at(&folder))?;
         let address = SocketAddr::from(([127, 0, 0, 1], port::free()?));
-        let api_program = api_server(ground, name, &folder, address, shape.audited)?;
+        let api_program = api_server(ground, name, &folder, address, shape)?;
         let authority = ground.authority().certificate.clone();
         let kubeconfig = kubeconfig(address, &authority, ADMIN_TOKEN);
         let client = client(&kubeconfig).await?;
@@ -169,7 +183,7 @@ impl Cluster {
         };
         write(&cluster.kubeconfig(), kubeconfig.to_string())?;
         cluster.start_api_server().await?;
-        cluster.start_controllers(ground)?;
+        cluster.start_controllers(ground, shape)?;
         if !shape.nodes.is_empty() {
             kubelet::prepare(&cluster).await?;
             let program = kubelet::program(ground, &cluster, shape.logs.as_deref())?;
@@ -276,12 +290,15 @@ impl Cluster {
         self.api_server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start_controllers(&mut self, ground: &Ground) -> Result<(), ClusterError> {
-        let program = self
+    fn start_controllers(&mut self, ground: &Ground, shape: &Shape) -> Result<(), ClusterError> {
+        let mut program = self
             .worker(ground, "kube-controller-manager")
             .flag("service-account-private-key-file", ground.authority().account_key.display())
             .flag("root-ca-file", ground.authority().certificate.display())
             .flag("use-service-account-credentials", false);
+        if !shape.gates.is_empty() {
+            program = program.flag("feature-gates", shape.feature_gates());
+        }
         self.workers.push(program.start()?);
         Ok(())
     }
@@ -307,7 +324,7 @@ fn api_server(
     name: &str,
     folder: &Path,
     address: SocketAddr,
-    audited: bool,
+    shape: &Shape,
 ) -> Result<Program, ClusterError> {
     let authority = ground.authority();
     let tokens = folder.join("tokens.csv");
@@ -338,7 +355,10 @@ fn api_server(
             // Loopback addresses are no endpoints; trying fills the log.
             .flag("endpoint-reconciler-type", "none")
             .flag("allow-privileged", true);
-    if audited {
+    if !shape.gates.is_empty() {
+        program = program.flag("feature-gates", shape.feature_gates());
+    }
+    if shape.audited {
         let policy = folder.join("audit-policy.json");
         write(&policy, audit::policy().to_string())?;
         program = program

@@ -1,4 +1,5 @@
-//! The programs of a Kubernetes control plane, built once per machine from their Go modules.
+//! The programs of a Kubernetes control plane, and controllers of other products, built once per machine from their Go
+//! modules.
 
 mod build;
 mod progress;
@@ -12,6 +13,7 @@ pub use build::BuildError;
 
 use build::Builder;
 use progress::Progress;
+use recipe::Module;
 
 /// Where the programs are.
 #[derive(Debug, Clone)]
@@ -31,13 +33,7 @@ impl Programs {
         if let Some(programs) = &*found {
             return Ok(programs.clone());
         }
-        let builder = Builder {
-            go: "go".into(),
-            modules: Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane"),
-            cache: cache_folder()?.join("nimfleet/controlplane"),
-            assets: env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from),
-        };
-        let programs = builder.ready(&Progress::on_stderr())?;
+        let programs = builder()?.ready(&Progress::on_stderr())?;
         Ok(found.insert(programs).clone())
     }
 
@@ -46,6 +42,62 @@ impl Programs {
     pub fn path(&self, name: &str) -> PathBuf {
         self.bin.join(name)
     }
+}
+
+/// A controller of another product that tests run as it is released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Controller {
+    /// LeaderWorkerSet 0.8, which most clusters run: it tells no observed generation and counts groups by pods that exist.
+    #[value(name = "lws-0.8")]
+    Lws08,
+    /// LeaderWorkerSet 0.9.
+    #[value(name = "lws-0.9")]
+    Lws09,
+    /// KServe 0.17.
+    #[value(name = "kserve")]
+    KServe,
+}
+
+/// Where a controller is.
+#[derive(Debug, Clone)]
+pub struct ControllerProgram {
+    /// The program.
+    pub program: PathBuf,
+    /// Folder of its Go module: definitions, webhooks and settings lie there as they are released.
+    pub module: PathBuf,
+}
+
+impl Controller {
+    /// Builds it if it is missing, as [`Programs::ready`] does. Takes two to four minutes of one core the first time on a
+    /// machine.
+    pub fn ready(self) -> Result<ControllerProgram, BuildError> {
+        builder()?.controller(self, &Progress::on_stderr())
+    }
+
+    fn module(self) -> &'static Module {
+        match self {
+            Self::Lws08 => &recipe::LWS_0_8,
+            Self::Lws09 => &recipe::LWS_0_9,
+            Self::KServe => &recipe::KSERVE,
+        }
+    }
+
+    /// Path of its Go module.
+    fn path(self) -> &'static str {
+        match self {
+            Self::Lws08 | Self::Lws09 => "sigs.k8s.io/lws",
+            Self::KServe => "github.com/kserve/kserve",
+        }
+    }
+}
+
+fn builder() -> Result<Builder, BuildError> {
+    Ok(Builder {
+        go: "go".into(),
+        modules: Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane"),
+        cache: cache_folder()?.join("nimfleet/controlplane"),
+        assets: env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from),
+    })
 }
 
 fn cache_folder() -> Result<PathBuf, BuildError> {

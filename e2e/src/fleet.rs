@@ -27,6 +27,7 @@ use crate::cluster::{ClusterError, Ground, Shape};
 use crate::command::CommandError;
 use crate::failure::Failure;
 use crate::patience;
+use crate::process::Program;
 
 /// Namespace of hub and spokes, as in the README.
 pub const NAMESPACE: &str = "nimfleet";
@@ -103,6 +104,7 @@ pub struct Plan {
     patient: bool,
     certificate_life: Option<String>,
     questions: Questions,
+    manifest: Option<&'static str>,
 }
 
 #[derive(Debug, Clone)]
@@ -192,6 +194,13 @@ impl Plan {
         self
     }
 
+    /// Lets every image of the clusters have this model manifest, a file in `fixtures`.
+    #[must_use]
+    pub fn manifest(mut self, file: &'static str) -> Self {
+        self.manifest = Some(file);
+        self
+    }
+
     /// Starts everything and waits until the hub sees every joined cluster as connected.
     pub async fn start(self) -> Result<Fleet, Failure> {
         let ground = Ground::prepare().await?;
@@ -215,8 +224,9 @@ impl Plan {
             unreachable_after.into_iter().chain(certificate_life).chain(query_listen).collect();
         let hub = Hub::start(&ground, &binaries, &hub_shape, links, &flags);
         let members = try_join_all(self.members.iter().map(|planned| {
-            let shape = audit(planned.shape.clone())
-                .container_logs(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/model_manifest.yaml"));
+            let manifest = self.manifest.unwrap_or("model_manifest.yaml");
+            let logs = format!("{}/fixtures/{manifest}", env!("CARGO_MANIFEST_DIR"));
+            let shape = audit(planned.shape.clone()).container_logs(logs);
             let (ground, binaries) = (&ground, &binaries);
             let mode = match self.mode {
                 Mode::Native => "native",
@@ -296,6 +306,32 @@ impl Fleet {
         member.start_spoke(&self.hub.invite(name).await?)?;
         self.eventually(&format!("{name} knocks"), JOINED_WITHIN, || self.hub.accept(name)).await?;
         self.eventually(&format!("{name} is connected"), JOINED_WITHIN, || self.hub.connected(name)).await
+    }
+
+    /// Joins the hub's own cluster as `name`, as somebody does who installs the spoke's chart there; returns its process when the
+    /// hub sees it connected.
+    pub async fn join_hub(&self, name: &str) -> Result<Daemon, Failure> {
+        const CHART: &str = "nimfleet-spoke";
+        let cluster = self.hub.cluster();
+        let binaries = tokio::task::spawn_blocking(Binaries::ready).await??;
+        install::roles(&self.ground, cluster, CHART, None).await?;
+        let kubeconfig = install::another_token(cluster, CHART, CHART).await?;
+        let (invitation, admin) = (self.hub.invite(name).await?, hub::loopback()?);
+        let program = Program::new(&binaries.spoke, cluster.folder().join("nimfleet-spoke.log"))
+            .flag("kubeconfig", kubeconfig.display())
+            .flag("namespace", NAMESPACE)
+            .flag("metrics-addr", admin)
+            .flag("log-format", "text")
+            .flag("hub-address", self.hub.link())
+            .flag("hub-ca-hash", &invitation.ca_hash)
+            .flag("cluster-name", name)
+            .env("NIMFLEET_HUB_TOKEN", &invitation.token)
+            .env("NO_COLOR", "1");
+        let spoke = Daemon::new(&format!("nimfleet-spoke of {name}"), program, admin);
+        spoke.start()?;
+        self.eventually(&format!("{name} knocks"), JOINED_WITHIN, || self.hub.accept(name)).await?;
+        self.eventually(&format!("{name} is connected"), JOINED_WITHIN, || self.hub.connected(name)).await?;
+        Ok(spoke)
     }
 
     /// Looks again and again until `check` succeeds and gives back what it found. After `within` it fails with what

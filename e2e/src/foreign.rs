@@ -1,5 +1,12 @@
-//! Kinds of other products that NIM objects become: their definitions, reduced to names and a free schema. Their
-//! controllers are played by the tests.
+//! Other products that NIM objects become objects of. Where their controllers are played by a test, [`install`] makes
+//! definitions reduced to names and a free schema; [`lws`] and [`kserve`] run the real ones, with their own definitions and
+//! webhooks.
+
+pub mod kserve;
+pub mod lws;
+mod released;
+
+pub use released::start;
 
 use serde_json::json;
 

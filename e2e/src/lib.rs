@@ -7,6 +7,7 @@
 //! fleet          a hub and its spokes, as real processes, on real clusters
 //! nemo           NVIDIA's NeMo stack, and what its users bring
 //! site           one cluster with a spoke that is a NIM operator alone
+//! foreign        LeaderWorkerSet and KServe as they are released, or played
 //! simulation     hubs and spokes without clusters, sockets or clocks, through seeded faults
 //! ```
 
@@ -27,3 +28,4 @@ pub mod sample;
 pub mod simulation;
 pub mod site;
 pub mod soak;
+pub mod take_over;

@@ -37,6 +37,9 @@ fn api_version(kind: &str) -> &'static str {
         "InferenceService" => "serving.kserve.io/v1beta1",
         "ClusterProfile" | "PlacementDecision" => "multicluster.x-k8s.io/v1alpha1",
         "ComputeDomain" => "resource.nvidia.com/v1beta1",
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
+            "admissionregistration.k8s.io/v1"
+        }
         "APIService" => "apiregistration.k8s.io/v1",
         "CustomResourceDefinition" => "apiextensions.k8s.io/v1",
         _ => "v1",

@@ -39,6 +39,13 @@ impl Plan {
         self
     }
 
+    /// Turns a feature gate of Kubernetes on.
+    #[must_use]
+    pub fn gate(mut self, name: &'static str) -> Self {
+        self.shape = self.shape.gate(name);
+        self
+    }
+
     /// Keeps an audit log.
     #[must_use]
     pub fn audited(mut self) -> Self {
@@ -73,7 +80,7 @@ impl Plan {
             .env("NO_COLOR", "1")
             .env("RUST_LOG", "info");
         let operator = Daemon::new("nimfleet-spoke", program, admin);
-        Ok(Site { operator, kubeconfig, cluster, _ground: ground })
+        Ok(Site { operator, kubeconfig, cluster, ground })
     }
 
     /// Starts everything and waits until the operator is ready.
@@ -90,7 +97,7 @@ pub struct Site {
     operator: Daemon,
     kubeconfig: PathBuf,
     cluster: Cluster,
-    _ground: Ground,
+    ground: Ground,
 }
 
 impl Site {
@@ -105,6 +112,12 @@ impl Site {
     #[must_use]
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+
+    /// What its cluster stands on.
+    #[must_use]
+    pub fn ground(&self) -> &Ground {
+        &self.ground
     }
 
     /// The operator's process.

@@ -162,6 +162,7 @@ pub(crate) fn request(index: usize) -> Request {
         verdicts: Verdicts::default(),
         previous: Vec::new(),
         denied: BTreeMap::new(),
+        rejected: BTreeMap::new(),
         over_quota: BTreeMap::new(),
         rebalance: None,
         told: hub::scheduler::NAMED,

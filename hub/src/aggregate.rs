@@ -17,6 +17,7 @@ mod reason;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod unplaced;
 
 use jiff::Timestamp;
 
@@ -25,12 +26,16 @@ use crate::{
     scheduler::{Chosen, Decision},
 };
 
-pub use cluster::{cluster_conditions, cluster_troubles, drained, report_truncated};
-pub use held::{DELETION_HELD, HeldDeletions, confirmation, deletion_held};
+pub use cluster::{
+    cluster_conditions, cluster_ready, cluster_troubles, drained, gpus_labelled, is_hub, report_truncated,
+    write_summaries,
+};
+pub use held::{DELETION_HELD, HELD, HeldDeletions, confirmation, deletion_held, kept_in_use};
 pub use identity::{DUPLICATE_FOR, Identity, set_identity_conditions};
 pub use object::object_status;
 pub use placement::{assignments, placement_status};
 pub use reason::Reason;
+pub use unplaced::{NOT_PLACED, is_nowhere, unplaced_status};
 
 /// Everything there is to say about one placement.
 #[derive(Clone, Debug, PartialEq)]

@@ -28,6 +28,7 @@ mod settling;
 mod standards;
 mod stores;
 mod triggers;
+mod unplaced;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -71,6 +72,8 @@ pub(crate) struct Hub {
     clusters: Queue<ClusterName>,
     /// Namespaces whose quotas are to be looked at.
     quotas: Queue<String>,
+    /// NIM objects that no placement may have.
+    unplaced: Queue<unplaced::ObjectKey>,
     /// What the objects of SIG Multicluster are to be looked at for, where they are wanted.
     standards: Queue<standards::Subject>,
     standards_wanted: bool,

@@ -26,9 +26,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 pub use capacity::{
-    Access, Capacity, DeviceGroup, HeldCache, NodeGroup, Platform, Pool, STALE_AFTER, Sharing, StorageClass,
+    Access, Capacity, DeviceGroup, HeldCache, NodeGroup, NodeLabel, NodeSet, NodeSets, Platform, Pool,
+    STALE_AFTER, Sets, Sharing, StorageClass, Tainted, UNKNOWN_PRODUCT, Unlabelled,
 };
-pub use cluster::{Agent, Cluster, Effect, Link, Taint};
+pub use cluster::{Agent, Cluster, Effect, Link, Role, Taint};
 pub use comeback::Comeback;
 pub use custom_resource::Admin;
 pub use excess::{Excess, Excesses};
@@ -58,6 +59,8 @@ pub struct Fleet {
     statuses: Statuses,
     /// Labels of the hub's namespaces.
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// uid of the kube-system namespace of the hub's own cluster; empty until it is known.
+    hub_uid: String,
     promises: promises::Known,
 }
 
@@ -122,6 +125,11 @@ pub enum FleetEvent {
         /// One per row of its decision.
         grants: Vec<Grant>,
     },
+    /// The uid of the kube-system namespace of the hub's own cluster is known.
+    Hub {
+        /// The uid.
+        uid: String,
+    },
     /// A namespace of the hub is new, has other labels, or is gone.
     Namespace {
         /// Its name.
@@ -156,11 +164,13 @@ impl Fleet {
                 self.statuses.forget_cluster(&cluster);
             }
             FleetEvent::Connected { cluster, agent, at } => {
+                let role = self.role(&agent.cluster_uid);
                 if let Some(known) = self.clusters.get_mut(&cluster).map(Arc::make_mut) {
                     if let Link::Unreachable { since } = known.link {
                         known.comeback = Some(Comeback::new(since, at, known.comeback));
                     }
                     known.link = Link::Connected;
+                    known.role = role;
                     known.agent = Some(agent);
                 }
             }
@@ -192,6 +202,15 @@ impl Fleet {
                 self.statuses.forget_object(&cluster, &uid);
             }
             FleetEvent::Granted { placement, grants } => self.grant(&placement, grants),
+            FleetEvent::Hub { uid } if uid == self.hub_uid => {}
+            FleetEvent::Hub { uid } => {
+                self.hub_uid = uid;
+                let hub_uid = &self.hub_uid;
+                for known in self.clusters.values_mut().map(Arc::make_mut) {
+                    let is_hub = known.agent.as_ref().is_some_and(|agent| agent.cluster_uid == *hub_uid);
+                    known.role = if is_hub { Role::Hub } else { Role::Member };
+                }
+            }
             FleetEvent::Namespace { name, labels: Some(labels) } => {
                 self.namespaces.insert(name, labels);
             }
@@ -240,6 +259,13 @@ impl Fleet {
         let heard = |uid: &str| self.statuses.get(cluster, uid);
         let all = || Promises::of(self.grants(cluster), heard, capacity);
         self.promises.get(cluster, all)
+    }
+
+    /// What a cluster is whose kube-system namespace has that uid.
+    #[must_use]
+    pub fn role(&self, cluster_uid: &str) -> Role {
+        let is_hub = !cluster_uid.is_empty() && self.hub_uid == cluster_uid;
+        if is_hub { Role::Hub } else { Role::Member }
     }
 
     /// All clusters, by name.

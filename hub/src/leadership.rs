@@ -20,6 +20,8 @@ mod tenure;
 
 use std::time::Duration;
 
+// Agents know a hub's cluster by this Lease.
+use crds::marks::HUB_LEASE as NAME;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -34,8 +36,6 @@ use crate::controllers::chain;
 pub use fence::{Fence, Fenced};
 pub use tenure::Identity;
 
-/// Name of the Lease, in the hub's own namespace.
-const NAME: &str = "nimfleet-hub";
 /// How long a lease holds without renewal.
 const DURATION: Duration = Duration::from_secs(10);
 /// How long a leader trusts a renewal: it has stopped before anybody else may start, whatever a call may still take.

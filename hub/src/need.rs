@@ -2,10 +2,13 @@
 //!
 //! Works on the object's raw JSON: a field that a newer operator adds never breaks it.
 
+mod build;
 mod cache;
 mod devices;
 mod gpu;
 mod nemo;
+mod nodes;
+mod pipeline;
 mod pod;
 mod profile;
 mod service;
@@ -18,9 +21,13 @@ use std::{collections::BTreeSet, fmt};
 
 use serde_json::Value;
 
+use crate::fleet::ObjectStatus;
+
 pub(crate) use devices::version_numbers;
 pub use devices::{Comparison, DeviceNeed, Selector, Wanted};
 pub use nemo::called;
+pub use nodes::{NodeDemand, Operator, Requirement};
+pub use pipeline::service_names;
 pub use profile::{Profile, Profiles, Signature};
 pub use storage::{ClaimNeed, Mounts};
 
@@ -35,6 +42,10 @@ pub struct Need {
     pub gpu_nodes: bool,
     /// Which GPUs will do.
     pub kind: GpuKind,
+    /// Which nodes its pods may run on; none: all without taints.
+    pub nodes: Option<Arc<NodeDemand>>,
+    /// The same of its jobs.
+    pub job_nodes: Option<Arc<NodeDemand>>,
     /// Thousandths of a processor that one of its pods asks for.
     pub millicores: u64,
     /// Memory that one of its pods asks for, MiB.
@@ -57,6 +68,22 @@ pub struct Need {
     pub autoscaled: bool,
     /// Whether the object has a number of replicas at all, so that it can be divided over clusters.
     pub replicated: bool,
+    /// How long it takes what it takes.
+    pub life: Life,
+    /// The service of a NIMPipeline whose need this is; empty for the need of an object.
+    pub service: String,
+    /// What the services of a NIMPipeline take, all of them together. The pipeline takes nothing besides.
+    pub services: Vec<Self>,
+}
+
+/// How long an object takes what it takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Life {
+    /// As long as it is there.
+    #[default]
+    Lasting,
+    /// Until it has come to its end; and it only begins where its cache is.
+    Ending,
 }
 
 impl Need {
@@ -70,6 +97,42 @@ impl Need {
     #[must_use]
     pub fn pods(&self) -> u32 {
         self.gpu.as_ref().map_or(1, |gpu| gpu.pods)
+    }
+
+    /// The needs that it consists of: those of its services, or itself.
+    pub fn parts(&self) -> impl Iterator<Item = &Self> {
+        let own = if self.services.is_empty() { std::slice::from_ref(self) } else { &self.services };
+        own.iter()
+    }
+
+    /// Replicas that it comes to where a row grants so many, or says nothing of them.
+    #[must_use]
+    pub fn granted(&self, granted: Option<u32>) -> u32 {
+        if self.replicated { granted.unwrap_or(1) } else { self.replicas.max(1) }
+    }
+
+    /// Whether pods of it are to run wherever it is, so that it moves where they cannot.
+    #[must_use]
+    pub const fn runs(&self) -> bool {
+        self.replicated || matches!(self.life, Life::Ending) || !self.service.is_empty()
+    }
+
+    /// Whether what runs to an end has come there in a cluster that says this of it.
+    #[must_use]
+    pub fn has_ended(&self, status: &ObjectStatus) -> bool {
+        self.life == Life::Ending && Self::is_end(status)
+    }
+
+    /// Whether a status is the last of what runs to an end.
+    #[must_use]
+    pub fn is_end(status: &ObjectStatus) -> bool {
+        status.is_ready() || status.state == "Failed"
+    }
+
+    /// By what a spoke tells of its pods: the object's uid on the hub, and for a service of a pipeline its name.
+    #[must_use]
+    pub fn pods_of(&self, uid: &str) -> String {
+        if self.service.is_empty() { uid.to_owned() } else { format!("{uid}/{}", self.service) }
     }
 }
 
@@ -123,7 +186,9 @@ impl GpuKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NeedError {
     /// The scheduler knows what some kinds take, and nothing of others.
-    #[error("{kind} {name}: cannot be placed: only NIMService, NIMCache and the NeMo kinds can")]
+    #[error(
+        "{kind} {name}: cannot be placed: only NIMService, NIMCache, NIMPipeline, NIMBuild and the NeMo kinds can"
+    )]
     UnknownKind {
         /// Kind of the object.
         kind: String,
@@ -160,6 +225,16 @@ pub enum NeedError {
         /// What would do.
         example: &'static str,
     },
+    /// A service of a pipeline whose need cannot be told.
+    #[error("NIMPipeline {name}: spec.services[{place}].spec: {reason}")]
+    Service {
+        /// Name of the pipeline.
+        name: String,
+        /// Place of the service in its list.
+        place: usize,
+        /// What is wrong with the service.
+        reason: Box<Self>,
+    },
     /// Pods of such an object could run nowhere.
     #[error("{kind} {name}: {path}: {first} and {second} in one pod: a pod of a NIM uses one GPU resource")]
     TwoResources {
@@ -176,12 +251,20 @@ pub enum NeedError {
     },
 }
 
-/// What `object` takes. `cache` is the NIMCache that a NIMService names in `spec.storage.nimCache.name`,
-/// where the hub has it.
+/// What `object` takes. `cache_of` gives the NIMCache of a name in its namespace, where the hub has it.
+pub fn of<'a>(object: &Value, cache_of: impl Fn(&str) -> Option<&'a Value>) -> Result<Need, NeedError> {
+    match text(object, "/kind") {
+        "NIMPipeline" => pipeline::need(object, cache_of),
+        _ => need(object, caches(object).first().and_then(|name| cache_of(name))),
+    }
+}
+
+/// What an object takes that runs from one cache at most: `cache`, where the hub has it.
 pub fn need(object: &Value, cache: Option<&Value>) -> Result<Need, NeedError> {
     match text(object, "/kind") {
         "NIMService" => service::need(object, cache),
         "NIMCache" => cache::need(object),
+        "NIMBuild" => build::need(object, cache),
         "NemoCustomizer" | "NemoDatastore" | "NemoEntitystore" | "NemoEvaluator" | "NemoGuardrail" => {
             nemo::need(object)
         }
@@ -201,6 +284,20 @@ fn cache_key(object: &Value, name: &str) -> CacheKey {
 #[must_use]
 pub fn cache_name(service: &Value) -> Option<&str> {
     Some(text(service, "/spec/storage/nimCache/name")).filter(|name| !name.is_empty())
+}
+
+/// Names of the NIMCaches, in the same namespace, that an object runs from: a service, a build, or the enabled services of
+/// a pipeline. `object` needs no kind.
+#[must_use]
+pub fn caches(object: &Value) -> Vec<&str> {
+    let built = Some(text(object, "/spec/nimCache/name")).filter(|name| !name.is_empty());
+    let mut names: Vec<&str> = cache_name(object).into_iter().chain(built).collect();
+    for (_, service) in pipeline::enabled(object) {
+        if let Some(name) = cache_name(service).filter(|name| !names.contains(name)) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// Text at a JSON pointer; empty where there is none.

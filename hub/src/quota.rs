@@ -96,7 +96,7 @@ pub fn decide(
     let mut tries = 0;
     loop {
         let decision = schedule(request, fleet);
-        let charges = charges(request, &decision);
+        let charges = charges(request, fleet, &decision);
         let Some(exceeded) = exceeded(request, fleet, quotas, ledger, &charges) else {
             return Ok((decision, charges));
         };
@@ -196,15 +196,20 @@ fn counts(need: &Need, cluster: &ClusterName, limit: &Limit, fleet: &Fleet) -> b
 }
 
 /// What a decision is charged: everything that is chosen and counts, as it shall be, whether or not there is room yet.
-fn charges(request: &Request, decision: &Decision) -> Vec<Charge> {
+/// What has run to its end is charged no more.
+fn charges(request: &Request, fleet: &Fleet, decision: &Decision) -> Vec<Charge> {
     let mut charges = Vec::new();
     for chosen in decision.chosen.iter().filter(|chosen| !chosen.is_replaced()) {
         for Workload { object, need } in request.workloads_in(&chosen.cluster) {
+            let heard = fleet.statuses().get(&chosen.cluster, &object.uid);
+            if heard.is_some_and(|heard| need.has_ended(&heard.status)) {
+                continue;
+            }
             let granted = chosen.replicas.iter().find(|granted| granted.uid == object.uid);
             let replicas = match granted {
                 Some(granted) if granted.divided => granted.replicas,
                 Some(granted) => granted.replicas.max(need.replicas),
-                None => 1,
+                None => need.granted(None),
             };
             charges.extend(Charge::of(&chosen.cluster, need, replicas));
         }
@@ -228,9 +233,10 @@ impl Request {
 
     /// GPUs that count under the limit if all of the placement runs in that cluster; none if nothing of it would count there.
     fn takes(&self, fleet: &Fleet, cluster: &ClusterName, limit: &Limit) -> Option<u32> {
-        let counted = self.workloads_in(cluster).filter(|one| counts(&one.need, cluster, limit, fleet));
+        let all = self.workloads_in(cluster).into_iter();
+        let counted = all.filter(|one| counts(&one.need, cluster, limit, fleet));
         let gpus = counted.map(|Workload { need, .. }| {
-            let replicas = if need.replicated { need.replicas.max(need.most_replicas) } else { 1 };
+            let replicas = need.granted(Some(need.replicas)).max(need.most_replicas);
             need.gpu.as_ref().map_or(0, GpuNeed::total).saturating_mul(replicas)
         });
         gpus.reduce(u32::saturating_add)

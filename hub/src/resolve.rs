@@ -13,6 +13,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
+use crds::marks::RETRY_ANNOTATION;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -268,7 +269,8 @@ const TOOL_LABELS: [&str; 2] = ["app.kubernetes.io/instance", "app.kubernetes.io
 
 /// Whether a label or annotation is the user's: not a mark of the fleet's, nor of a tool that applies objects on the hub.
 fn travels(key: &str) -> bool {
-    !key.starts_with(OWN_PREFIX)
+    // The one wish to a cluster's agent that a user has.
+    (key == RETRY_ANNOTATION || !key.starts_with(OWN_PREFIX))
         && !TOOL_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
         && !TOOL_LABELS.contains(&key)
 }

@@ -26,6 +26,7 @@ mod filter;
 mod grow;
 mod keep;
 mod member;
+mod nodes;
 mod packing;
 mod policy;
 mod product;
@@ -52,6 +53,7 @@ use crate::{
 };
 
 pub use cause::Cause;
+pub(crate) use explain::NOT_NEEDED;
 pub use explain::{NAMED, RefusalSummary, Sentence};
 pub use policy::{
     Affinity, CacheLocality, CapacityStrategy, ClusterSet, Division, Expression, Failover, GpuRequirement,
@@ -81,6 +83,9 @@ pub struct Request {
     pub previous: Vec<Previous>,
     /// Clusters whose spokes have refused it, by name.
     pub denied: BTreeMap<String, Denied>,
+    /// Since when clusters where it is placed refuse one of its objects, by name: the API server does, or the object's name is
+    /// somebody else's there.
+    pub rejected: BTreeMap<String, Timestamp>,
     /// The wish of its user to choose anew, by what sets it apart from earlier ones, until it has been followed.
     pub rebalance: Option<String>,
     /// Of how many clusters it is told why they were refused for one reason, the first by name; of the others only how many
@@ -223,6 +228,7 @@ impl Chosen {
                 | Reason::Drained
                 | Reason::Unschedulable
                 | Reason::NoLongerFits
+                | Reason::Rejected
                 | Reason::Rebalanced
         )
     }

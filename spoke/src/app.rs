@@ -86,6 +86,7 @@ pub async fn run(args: Args) -> Result<(), AppError> {
         Some(warden) => operator.judged_by(warden),
         None => operator,
     });
+    let mutations = operator.as_ref().map(Operator::mutations).unwrap_or_default();
     let counters = Counters::default();
     let metrics = Metrics::new(operator.as_ref().map(Operator::gauges), hub.is_some().then_some(&counters));
     let health = Health::default();
@@ -96,7 +97,7 @@ pub async fn run(args: Args) -> Result<(), AppError> {
         let Some(tenure) = tenure::acquire(&client, &args, &stop).await? else { return Ok(()) };
         let (tasks, mut endings) = Tasks::new(health.clone());
         operation::start(operator, &health, &tasks, &stop);
-        hub::start(hub, client, &args.namespace, limits, counters, &tasks, &stop);
+        hub::start(hub, client, &args.namespace, (limits, mutations), counters, &tasks, &stop);
         health.has("lease");
         let mut keeping = pin!(health.watched("task lease", tenure.keep(&stop)));
         let ended = tokio::select! {

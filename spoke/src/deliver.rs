@@ -70,6 +70,14 @@ pub enum DeliverError {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// Nothing can be made in a namespace that is being deleted.
+    #[error("namespace {namespace} is Terminating: {object} is made when it has gone")]
+    NamespaceTerminating {
+        /// The namespace.
+        namespace: String,
+        /// Kind, namespace and name of what was to be made.
+        object: String,
+    },
     /// The object is on its way out; what was asked has to wait for that.
     #[error("{object} is still being deleted: it waits for the finalizers {finalizers:?}")]
     StillThere {
@@ -108,7 +116,11 @@ impl DeliverError {
         match self {
             Self::Api { source, .. } => !matches!(source, kube::Error::Api(_)),
             Self::Timeout { .. } => true,
-            Self::StillThere { .. } | Self::Unseen { .. } | Self::State { .. } | Self::Panic(_) => false,
+            Self::NamespaceTerminating { .. }
+            | Self::StillThere { .. }
+            | Self::Unseen { .. }
+            | Self::State { .. }
+            | Self::Panic(_) => false,
         }
     }
 }

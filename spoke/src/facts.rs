@@ -9,17 +9,20 @@ mod devices;
 mod gpus;
 mod locality;
 mod look;
+mod node_sets;
 mod observe;
 mod optional;
 mod picture;
 mod platforms;
+mod products;
 mod quota;
 mod seen;
 mod storage;
 mod trimmed;
 
 pub use capacity::{
-    Access, CapacityReport, DeviceGroup, GpuPool, HeldCache, NodeGroup, Platform, Sharing, StorageClass,
+    Access, CapacityReport, DeviceGroup, GpuPool, HeldCache, NodeGroup, NodeLabel, NodeSet, NodeSets,
+    Platform, Sharing, StorageClass, TaintedNodes, UnlabelledNodes,
 };
 pub use look::{Free, Look, Looks};
 pub use observe::observe;

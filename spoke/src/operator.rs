@@ -6,6 +6,7 @@
 mod certificates;
 mod claim;
 mod cluster;
+mod diagnosis;
 mod engine;
 mod env;
 mod gauges;
@@ -41,9 +42,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use cluster::ClusterFacts;
+pub(crate) use diagnosis::NOT_CREATED;
+use diagnosis::{Events, Kinds, Pods};
 pub(crate) use engine::child::ChildKind;
+pub(crate) use engine::compare::Difference;
 pub(crate) use engine::judge::{Candidate, Case, Excess, Judge};
 use engine::kind::Kind;
+pub(crate) use engine::kind::MUTATED;
+pub(crate) use engine::mutations::Mutations;
 use engine::optional::Optional;
 use engine::served::{self, Served};
 use engine::shell::Shell;
@@ -51,9 +57,11 @@ use engine::wake::{Queue, Waker};
 use engine::watch::{Told, Watch};
 use engine::world::World;
 pub use gauges::StateGauges;
+pub(crate) use microservice::status::REPLICA_FAILURE;
+pub(crate) use microservice::status::SCALED_TO_ZERO;
 use models::{Models, Tokens};
 use namespaces::{Filler, Namespaces};
-use nemo::Nemo;
+use nemo::{Nemo, NemoService};
 use nemocustomizer::Customizers;
 use nemodatastore::Datastores;
 use nemoentitystore::Entitystores;
@@ -63,6 +71,7 @@ use nimbuild::NimBuilds;
 use nimcache::NimCaches;
 use nimpipeline::NimPipelines;
 use nimservice::NimServices;
+pub(crate) use nimservice::{SET_NAME, service_of};
 use references::References;
 use registry::Images;
 pub(crate) use rival::Rival;
@@ -78,6 +87,7 @@ pub struct Operator {
     optional: Vec<Optional>,
     shells: Vec<(Registration, Queue)>,
     namespaces: Filler,
+    pods: diagnosis::Filler,
 }
 
 /// What the operator has to know of a kind of NIM object.
@@ -98,6 +108,16 @@ impl Registration {
         }
     }
 }
+
+/// The kinds whose objects serve, by what their pods are labelled as part of.
+const SERVING: Kinds = &[
+    (nimservice::PART_OF, NimServices::KIND),
+    (Customizers::PART_OF, <Customizers as NemoService>::KIND),
+    (Datastores::PART_OF, <Datastores as NemoService>::KIND),
+    (Entitystores::PART_OF, <Entitystores as NemoService>::KIND),
+    (Evaluators::PART_OF, <Evaluators as NemoService>::KIND),
+    (Guardrails::PART_OF, <Guardrails as NemoService>::KIND),
+];
 
 /// Every kind of NIM object that the operator runs.
 fn kinds() -> Vec<Registration> {
@@ -137,7 +157,8 @@ impl Operator {
                 continue;
             }
             let (watch, cache) = Watch::new(resource.clone(), Some(kind.selector()));
-            let watch = watch.packed();
+            // What an autoscaler of others scales is read whenever it changes.
+            let watch = if kind == ChildKind::HorizontalPodAutoscaler { watch } else { watch.packed() };
             if kind.is_optional() {
                 optional.push(Optional::new(Some(kind), &resource, watch));
             } else {
@@ -148,14 +169,21 @@ impl Operator {
         let resource = ApiResource::erase::<ResourceClaim>(&());
         let (watch, claims) = Watch::new(resource.clone(), None);
         optional.push(Optional::new(None, &resource, watch));
+        let (watch, group_pods) = Watch::new(ChildKind::Pod.resource(), Some(SET_NAME.to_owned()));
+        watches.push(watch.packed());
         let (facts, seen) = watch::channel(ClusterFacts { settings, ..ClusterFacts::default() });
         let (rival, rival_seen) = watch::channel(Rival::default());
         let (namespaces, filler) = Namespaces::new();
+        let (pods, pods_filler) = Pods::new(SERVING, waker.clone());
         let tokens = Tokens::new(client.clone());
+        let events = Events::new(client.clone());
         let world = World {
             client,
             children: Arc::new(children),
+            pods,
+            events,
             claims,
+            group_pods,
             subjects: Arc::new(subjects),
             facts: seen,
             namespaces,
@@ -164,18 +192,33 @@ impl Operator {
             models: Models::new(waker.clone(), tokens, authority),
             images: Images::new(waker.clone()),
             references: References::new(waker.clone()),
+            mutations: Mutations::new(waker.clone()),
             judge: None,
             waker,
         };
         let shells =
             kinds.into_iter().filter_map(|kind| Some((queues.remove(kind.kind)?, kind))).map(|(q, k)| (k, q));
-        Self { world, facts, rival, watches, optional, shells: shells.collect(), namespaces: filler }
+        Self {
+            world,
+            facts,
+            rival,
+            watches,
+            optional,
+            shells: shells.collect(),
+            namespaces: filler,
+            pods: pods_filler,
+        }
     }
 
     /// Has what is rendered judged before it is written.
     pub(crate) fn judged_by(mut self, judge: Arc<dyn Judge>) -> Self {
         self.world.judge = Some(judge);
         self
+    }
+
+    /// Where delivery notes what this cluster's admission changes of the objects that it applies.
+    pub(crate) fn mutations(&self) -> Mutations {
+        self.world.mutations.clone()
     }
 
     /// Counts of objects by state, for the metrics.
@@ -198,7 +241,7 @@ impl Operator {
 
     /// Starts everything; it runs until stopped.
     pub fn start(self, health: &Health, tasks: &Tasks, stop: &CancellationToken) {
-        let Self { world, facts, rival, watches, optional, shells, namespaces } = self;
+        let Self { world, facts, rival, watches, optional, shells, namespaces, pods } = self;
         let client = world.client.clone();
         let references_client = client.clone();
         let router = Router { world: world.clone() };
@@ -225,8 +268,9 @@ impl Operator {
             let route = move |object: &DynamicObject| isolated(object, || router.route(object));
             begin(name, Box::pin(one.run(client.clone(), seen.clone(), facts.clone(), route)));
         }
-        let forever: [(&str, BoxFuture<'static, ()>); 7] = [
+        let forever: [(&str, BoxFuture<'static, ()>); 8] = [
             ("namespaces", Box::pin(namespaces.observe(client.clone()))),
+            ("pods of services", Box::pin(pods.observe(client.clone()))),
             ("definitions of kinds", Box::pin(served::definitions(client.clone(), wanted, served.clone()))),
             ("built-in kinds", Box::pin(served::built_in(client.clone(), served, facts.clone()))),
             ("conflicting operators", Box::pin(rival::observe(client.clone(), rival))),

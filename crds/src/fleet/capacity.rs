@@ -44,7 +44,8 @@ pub struct Platform {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GPUPool {
-    /// The product as GPU feature discovery labels it, for example `NVIDIA-H100-80GB-HBM3`.
+    /// The product as GPU feature discovery labels it, for example `NVIDIA-H100-80GB-HBM3`, or would label what a label of the
+    /// cloud names; `unknown` where no label names it.
     pub product: String,
     /// The resource that pods request, for example `nvidia.com/gpu`.
     pub resource: String,
@@ -78,6 +79,23 @@ pub struct GPUPool {
     /// GPUs that quotas of Kueue leave. Absent where none is over these GPUs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_left: Option<i32>,
+    /// Of all these, nodes with taints: they take the pods of objects whose `tolerations` tolerate them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tainted: Vec<TaintedGPUs>,
+}
+
+/// GPUs on nodes with the same taints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaintedGPUs {
+    /// The taints that repel pods, for example `sku=gpu:NoSchedule`.
+    pub taints: Vec<String>,
+    /// How many nodes.
+    pub nodes: i32,
+    /// GPUs that the nodes offer to pods.
+    pub allocatable: i32,
+    /// GPUs that no bound pod has asked for.
+    pub free: i32,
 }
 
 /// Nodes with as many free GPUs and about as much free processor and memory.
@@ -172,4 +190,7 @@ pub struct DeviceGroup {
     /// How many nodes have so many free ones.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub free_per_node: BTreeMap<String, i32>,
+    /// Taints of the nodes that have them, for example `sku=gpu:NoSchedule`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<String>,
 }

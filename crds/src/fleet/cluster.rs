@@ -25,13 +25,18 @@ use crate::absent_spec::may_be_absent;
     status = "GPUClusterStatus",
     derive = "PartialEq",
     derive = "Default",
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
     printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].status"}"#,
     printcolumn = r#"{"name":"Connected","type":"string","jsonPath":".status.conditions[?(@.type==\"Connected\")].status"}"#,
-    printcolumn = r#"{"name":"GPUs","type":"string","description":"free/total","jsonPath":".status.gpuSummary"}"#,
-    printcolumn = r#"{"name":"Models","type":"integer","jsonPath":".status.models"}"#,
+    printcolumn = r#"{"name":"Free/Total","type":"string","description":"GPUs that are free, of all","jsonPath":".status.gpuSummary"}"#,
+    printcolumn = r#"{"name":"Placed","type":"integer","description":"models that the fleet has placed here","jsonPath":".status.models"}"#,
     printcolumn = r#"{"name":"Agent","type":"string","jsonPath":".status.agentVersion"}"#,
     printcolumn = r#"{"name":"Last-Seen","type":"date","jsonPath":".status.lastSeen"}"#,
-    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Products","type":"string","description":"GPUs by product, with their memory","priority":1,"jsonPath":".status.productsSummary"}"#,
+    printcolumn = r#"{"name":"Taints","type":"string","description":"what keeps placements away: drain and taints","priority":1,"jsonPath":".status.taintsSummary"}"#,
+    printcolumn = r#"{"name":"Held","type":"string","description":"what waits to be confirmed","priority":1,"jsonPath":".status.heldSummary"}"#,
+    printcolumn = r#"{"name":"Message","type":"string","description":"what the condition Ready says","priority":1,"jsonPath":".status.conditions[?(@.type==\"Ready\")].message"}"#
 )]
 #[serde(rename_all = "camelCase", remote = "Self")]
 #[schemars(!remote)]
@@ -113,8 +118,11 @@ pub enum TaintEffect {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GPUClusterStatus {
-    /// `Accepted`, `Connected`, `CapacityFresh`, `AgentUpToDate`, `CertificateValid`, `TrustUpToDate`; and once there was
-    /// something to tell `DuplicateAgent`, `EpochProven`, `Orphans`, `ReportTruncated` (the agent reports more than the hub keeps) and `DeletionHeld`: within ten minutes the agent deletes up to ten objects
+    /// The generation of the GPUCluster that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready` (accepted, connected, with a fresh report, and not the hub's own cluster), `Accepted`, `Connected`, `CapacityFresh`, `AgentUpToDate`, `CertificateValid`, `TrustUpToDate`; and once there was
+    /// something to tell `IsHub` (it is the hub's own cluster, and nothing is placed there), `DuplicateAgent`, `EpochProven`, `GPUsLabelled` (False while no label says what the GPUs of some nodes are), `Orphans`, `ReportTruncated` (the agent reports more than the hub keeps) and `DeletionHeld`: within ten minutes the agent deletes up to ten objects
     /// unasked, or 20 % of what the cluster holds if that is more; the others wait to be confirmed, by the command that it
     /// names. Of what was decided 15 minutes or more before the cluster came back, only ten go unasked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -147,9 +155,18 @@ pub struct GPUClusterStatus {
     /// The GPUs, one row per product and resource name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GPUPool>,
-    /// Free and all GPUs of all rows, `free/total`.
+    /// Free and all GPUs of all rows, and whole GPUs among `devices` that no row counts: `free/total`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_summary: Option<String>,
+    /// The GPUs by product, with memory and number; of more than four products the first, and how many more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub products_summary: Option<String>,
+    /// `drain` if the cluster is to be emptied, and its taints; of more than four the first, and how many more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taints_summary: Option<String>,
+    /// What waits to be confirmed: `2 deletions`, `failover`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_summary: Option<String>,
     /// The model caches the cluster holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caches: Vec<HeldCache>,

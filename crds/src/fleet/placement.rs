@@ -36,10 +36,12 @@ pub use selected::{ResourceSelector, SelectedKind};
     doc = "Says which NIM objects of its namespace run in which clusters of the fleet.",
     status = "NIMPlacementStatus",
     derive = "PartialEq",
+    printcolumn = r#"{"name":"Where","type":"string","description":"clusters where it is placed","jsonPath":".status.whereSummary"}"#,
     printcolumn = r#"{"name":"Clusters","type":"string","description":"ready/wanted","jsonPath":".status.clustersSummary"}"#,
     printcolumn = r#"{"name":"Replicas","type":"string","description":"ready/wanted","jsonPath":".status.replicasSummary"}"#,
     printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
     printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.reason"}"#,
+    printcolumn = r#"{"name":"Message","type":"string","description":"what the condition Ready says","priority":1,"jsonPath":".status.conditions[?(@.type==\"Ready\")].message"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[x_kube(validation = (

@@ -14,18 +14,24 @@ pub struct NIMPlacementStatus {
     /// The value of annotation `nimfleet.io/rebalance` that has been followed. Another value rebalances once more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_rebalance: Option<String>,
-    /// The placement's state in one word.
+    /// The placement's state in one word: `Pending` (something of it has no cluster yet), `Progressing` (it is being brought
+    /// up), `Available` (all of it is ready), `Degraded` (something has failed, was refused, or a cluster is silent) or
+    /// `Terminating` (it is being deleted).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
     /// Why, in one CamelCase word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// `Scheduled`, `Synchronized`, `Applied`, `Available`, `Progressing` and `Degraded`. Partial is not True. Once there was
+    /// `Ready` (`Available`, and not `Degraded`), `Scheduled`, `Synchronized`, `Applied`, `Available`, `Progressing` and
+    /// `Degraded`. Partial is not True. Once there was
     /// something to tell also `FailoverHeld`, and `DeletionHeld`: deletions that wait to be confirmed, and the command for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// Clusters where all objects are ready, and how many are wanted.
+    /// The clusters where it is placed, by name; of more than five the first, and how many more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub where_summary: Option<String>,
+    /// Clusters where all NIM objects are ready, and how many are wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clusters: Option<Tally>,
     /// Ready replicas over all clusters, and how many are wanted.

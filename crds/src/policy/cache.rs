@@ -25,12 +25,6 @@ const PROFILES_SAY_ALL: &str =
 /// What a spec is refused for.
 pub(super) const RULES: &[Rule] = &[
     Rule::of(
-        "K1",
-        ".source.ngc.authSecret",
-        "!$ngc.hasValue() || $ngc.?authSecret.orValue('') != ''",
-        "Required value: name the Secret that holds NGC_API_KEY",
-    ),
-    Rule::of(
         "K2",
         ".source.ngc.modelPuller",
         "!$ngc.hasValue() || $ngc.?modelPuller.orValue('') != ''",
@@ -115,4 +109,12 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 /// What a spec is taken with, but not without a word.
-pub(super) const WARNINGS: &[Rule] = &[Rule::of("A2", ".storage.pvc.size", PVC_SIZE, PVC_SIZES)];
+pub(super) const WARNINGS: &[Rule] = &[
+    Rule::of(
+        "K1",
+        ".source.ngc.authSecret",
+        "!$ngc.hasValue() || $ngc.?authSecret.orValue('') != ''",
+        "is empty: the download gets no NGC_API_KEY; name the Secret that holds it, unless the model needs none",
+    ),
+    Rule::of("A2", ".storage.pvc.size", PVC_SIZE, PVC_SIZES),
+];

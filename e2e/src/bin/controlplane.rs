@@ -1,21 +1,35 @@
-//! Builds the control plane programs that are missing and says where they are.
+//! Builds the control plane programs that are missing, and the controllers that are named, and says where they are.
 
-#![expect(clippy::print_stdout, reason = "its two lines are what others read")]
+#![expect(clippy::print_stdout, reason = "its lines are what others read")]
 
 use std::process::ExitCode;
 
-use e2e::controlplane::Programs;
+use clap::Parser;
+use e2e::controlplane::{BuildError, Controller, Programs};
+
+/// Builds the programs of a Kubernetes control plane that this machine lacks and says where they are.
+#[derive(Parser)]
+struct Arguments {
+    /// Controllers of other products to build besides; tests build those that they need by themselves.
+    controllers: Vec<Controller>,
+}
 
 fn main() -> ExitCode {
-    match Programs::ready() {
-        Ok(programs) => {
-            println!("CONTROL_PLANE_BIN={}", programs.bin.display());
-            println!("KWOK_MODULE={}", programs.kwok_module.display());
-            ExitCode::SUCCESS
-        }
+    match build(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn build(arguments: &Arguments) -> Result<(), BuildError> {
+    let programs = Programs::ready()?;
+    println!("CONTROL_PLANE_BIN={}", programs.bin.display());
+    println!("KWOK_MODULE={}", programs.kwok_module.display());
+    for controller in &arguments.controllers {
+        println!("{}", controller.ready()?.program.display());
+    }
+    Ok(())
 }

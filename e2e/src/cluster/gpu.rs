@@ -1,5 +1,17 @@
 //! GPU products as GPU Feature Discovery names and measures them.
 
+use spoke::facts::{NodeLabel, NodeSet, NodeSets};
+
+/// Node Feature Discovery's label of nodes with a PCI device of vendor NVIDIA.
+pub const NVIDIA_NODE: &str = "feature.node.kubernetes.io/pci-10de.present";
+
+/// So many nodes with GPUs, all alike and without taints, as an agent tells them.
+#[must_use]
+pub fn node_sets(nodes: u32) -> NodeSets {
+    let label = NodeLabel { key: NVIDIA_NODE.into(), value: "true".into(), sets: 1, partial: false };
+    NodeSets { sets: vec![NodeSet { taints: vec![], nodes }], labels: vec![label], untold: vec![] }
+}
+
 /// Product name and memory per GPU, MiB, as the driver reports it.
 pub const KNOWN: [(&str, u32); 6] = [
     ("NVIDIA-H200", 143_771),

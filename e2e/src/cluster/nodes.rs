@@ -42,8 +42,7 @@ impl Node {
                     ("nvidia.com/gpu.product", product.clone()),
                     ("nvidia.com/gpu.count", count.to_string()),
                     ("nvidia.com/gpu.memory", memory.to_string()),
-                    // Node Feature Discovery's word for a PCI device of vendor NVIDIA.
-                    ("feature.node.kubernetes.io/pci-10de.present", "true".to_owned()),
+                    (gpu::NVIDIA_NODE, "true".to_owned()),
                 ]
                 .map(|(key, value)| (key.to_owned(), value.into())),
             );

@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::Programs;
 use super::progress::Progress;
 use super::recipe::{self, KWOK, MODULES, Module, Program};
+use super::{Controller, ControllerProgram};
 
 /// Why the programs could not be made ready.
 #[derive(Debug, thiserror::Error)]
@@ -64,25 +65,46 @@ pub(super) struct Builder {
 }
 
 impl Builder {
+    /// The control plane.
     pub(super) fn ready(&self, progress: &Progress) -> Result<Programs, BuildError> {
-        let folder = self.cache.join(recipe::fingerprint());
+        let folder = self.build(&MODULES, progress)?;
+        let kwok = MODULES.iter().find(|module| module.folder == "kwok").unwrap_or(&MODULES[1]);
+        let kwok_module = self.module_folder(&folder, kwok, KWOK)?;
+        Ok(Programs { bin: folder.join("bin"), kwok_module })
+    }
+
+    /// A controller of another product, in a cache folder of its own.
+    pub(super) fn controller(
+        &self,
+        controller: Controller,
+        progress: &Progress,
+    ) -> Result<ControllerProgram, BuildError> {
+        let module = controller.module();
+        let folder = self.build(std::slice::from_ref(module), progress)?;
+        let program = folder.join("bin").join(module.programs[0].name);
+        Ok(ControllerProgram { program, module: self.module_folder(&folder, module, controller.path())? })
+    }
+
+    /// Builds what is missing of these modules; returns the folder in which their programs are, under `bin`.
+    fn build(&self, modules: &[Module], progress: &Progress) -> Result<PathBuf, BuildError> {
+        let folder = self.cache.join(recipe::fingerprint(modules));
         let bin = folder.join("bin");
         fs::create_dir_all(&bin).map_err(at(&bin))?;
         let lock_path = folder.join("lock");
         let lock = File::create(&lock_path).map_err(at(&lock_path))?;
         if lock.try_lock().is_err() {
-            progress.begin("waiting for another build of the control plane");
+            let names: Vec<&str> = modules.iter().map(|module| module.folder).collect();
+            progress.begin(&format!("waiting for another build of {}", names.join(", ")));
             lock.lock().map_err(at(&lock_path))?;
         }
-        self.supply(&bin)?;
-        self.build_missing(&bin, progress)?;
-        let kwok_module = self.kwok_module(&folder)?;
-        Ok(Programs { bin, kwok_module })
+        self.supply(modules, &bin)?;
+        self.build_missing(modules, &bin, progress)?;
+        Ok(folder)
     }
 
     /// Links what `KUBEBUILDER_ASSETS` supplies, afresh each time: the variable may change from run to run.
-    fn supply(&self, bin: &Path) -> Result<(), BuildError> {
-        for program in MODULES.iter().flat_map(|m| m.programs).filter(|p| p.in_assets) {
+    fn supply(&self, modules: &[Module], bin: &Path) -> Result<(), BuildError> {
+        for program in modules.iter().flat_map(|m| m.programs).filter(|p| p.in_assets) {
             let link = bin.join(program.name);
             if link.is_symlink() {
                 fs::remove_file(&link).map_err(at(&link))?;
@@ -101,8 +123,8 @@ impl Builder {
         Ok(())
     }
 
-    fn build_missing(&self, bin: &Path, progress: &Progress) -> Result<(), BuildError> {
-        let missing: Vec<(&Module, &Program)> = MODULES
+    fn build_missing(&self, modules: &[Module], bin: &Path, progress: &Progress) -> Result<(), BuildError> {
+        let missing: Vec<(&Module, &Program)> = modules
             .iter()
             .flat_map(|module| module.programs.iter().map(move |program| (module, program)))
             .filter(|(_, program)| !bin.join(program.name).exists())
@@ -130,22 +152,22 @@ impl Builder {
         Ok(())
     }
 
-    /// Asks Go where kwok's module lies, once: the answer is kept as long as the folder exists.
-    fn kwok_module(&self, folder: &Path) -> Result<PathBuf, BuildError> {
-        let note = folder.join("kwok-module");
+    /// Asks Go where the files of a module that `module` uses lie, once: the answer is kept as long as that folder exists.
+    fn module_folder(&self, folder: &Path, module: &Module, path: &str) -> Result<PathBuf, BuildError> {
+        let note = folder.join(format!("{}-module", module.folder));
         if let Ok(known) = fs::read_to_string(&note)
-            && Path::new(&known).join("kustomize").is_dir()
+            && Path::new(&known).is_dir()
         {
             return Ok(known.into());
         }
-        let module = MODULES.iter().find(|m| m.folder == "kwok").unwrap_or(&MODULES[1]);
+        let what = format!("the files of {path}");
         let mut download = self.command(module);
-        download.args(["mod", "download", KWOK]);
+        download.args(["mod", "download", path]);
         let quiet = Progress::Lines;
-        run(&mut download, "kwok's stage files", "kwok's stage files", &quiet)?;
+        run(&mut download, &what, &what, &quiet)?;
         let mut list = self.command(module);
-        list.args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", KWOK]);
-        let found = run(&mut list, "kwok's stage files", "kwok's stage files", &quiet)?;
+        list.args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", path]);
+        let found = run(&mut list, &what, &what, &quiet)?;
         fs::write(&note, &found).map_err(at(&note))?;
         Ok(found.into())
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::Controller;
 use super::build::{BuildError, Builder};
 use super::progress::Progress;
 
@@ -42,6 +43,22 @@ fn builds_what_is_missing_and_nothing_twice() {
     fs::remove_file(programs.path("helm")).unwrap();
     builder.ready(&Progress::Silent).unwrap();
     assert_eq!(built(at.path()), 8);
+}
+
+#[test]
+fn a_controller_is_built_when_it_is_asked_for_and_apart_from_the_control_plane() {
+    let at = tempfile::tempdir().unwrap();
+    let builder = builder(at.path(), "");
+    let found = builder.controller(Controller::KServe, &Progress::Silent).unwrap();
+    assert_eq!(built(at.path()), 1);
+    assert!(found.program.ends_with("bin/kserve") && found.program.exists());
+    assert!(found.module.is_dir());
+    builder.ready(&Progress::Silent).unwrap();
+    builder.controller(Controller::KServe, &Progress::Silent).unwrap();
+    assert_eq!(built(at.path()), 8);
+    let (old, new) = (Controller::Lws08, Controller::Lws09);
+    let [old, new] = [old, new].map(|one| builder.controller(one, &Progress::Silent).unwrap().program);
+    assert_ne!(old.parent(), new.parent(), "both versions are kept");
 }
 
 #[test]

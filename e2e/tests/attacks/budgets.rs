@@ -89,7 +89,13 @@ fn reports() -> Vec<(&'static str, v1::CapacityReport)> {
             resource: word(number, 30),
             capacity: 1,
             groups: vec![
-                v1::NodeGroup { free: 1, nodes: 1, free_millicores: u64::MAX, free_mib: u64::MAX };
+                v1::NodeGroup {
+                    free: 1,
+                    nodes: 1,
+                    free_millicores: u64::MAX,
+                    free_mib: u64::MAX,
+                    set: None
+                };
                 2
             ],
             ..v1::GpuPool::default()
@@ -117,13 +123,19 @@ fn reports() -> Vec<(&'static str, v1::CapacityReport)> {
     let bound = |report: &mut v1::CapacityReport, number| {
         report.bound.get_or_insert_default().pods.insert(word(number, 36), 1);
     };
+    let label = |report: &mut v1::CapacityReport, number| {
+        let (key, value) = (word(number, 60), word(0, 60));
+        let nodes = report.node_sets.get_or_insert_default();
+        nodes.labels.push(v1::NodeLabel { key, value, sets: 1, partial: false });
+    };
     let of = |add: &dyn Fn(&mut v1::CapacityReport, usize), most| {
         let mut report = plain();
         fill(&mut report, add, most);
         report
     };
     let everything = |report: &mut v1::CapacityReport, number: usize| {
-        for add in [&pool as &dyn Fn(&mut v1::CapacityReport, usize), &class, &cache, &device, &bound] {
+        for add in [&pool as &dyn Fn(&mut v1::CapacityReport, usize), &class, &cache, &device, &bound, &label]
+        {
             add(report, number);
         }
         report.platforms.push(v1::Platform { name: word(number, 60), ..v1::Platform::default() });
@@ -134,6 +146,7 @@ fn reports() -> Vec<(&'static str, v1::CapacityReport)> {
         ("10000 caches", of(&cache, 10_000)),
         ("10000 kinds of devices", of(&device, 10_000)),
         ("objects with bound pods", of(&bound, 100_000)),
+        ("10000 labels of nodes", of(&label, 10_000)),
         ("everything", of(&everything, 10_000)),
     ]
 }

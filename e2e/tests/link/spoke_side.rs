@@ -229,5 +229,7 @@ pub(crate) fn status(uid: &str, state: &str) -> ObjectStatus {
         observed_at_ms: 0,
         profiles: vec![],
         unschedulable: None,
+        claim: String::new(),
+        services: vec![],
     }
 }

@@ -143,6 +143,79 @@ async fn an_autoscaler_whose_status_changes_is_left_alone() -> Result<(), Failur
 }
 
 #[tokio::test]
+async fn an_autoscaler_of_the_users_is_named_while_the_spec_says_the_replicas_too() -> Result<(), Failure> {
+    let site = Site::new().gpus(H100, 8, 1).audited().start().await?;
+    let cluster = site.cluster();
+    apply(&site, "chat", json!({"replicas": 1})).await?;
+    ready(&site, "chat").await?;
+    // As KEDA makes it of a ScaledObject; nothing here tells the metric, so it holds its bounds alone.
+    let cpu = json!({"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}});
+    let hpa = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "keda-hpa-chat", "namespace": NAMESPACE},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat"},
+            "minReplicas": 1, "maxReplicas": 5, "metrics": [{"type": "Resource", "resource": cpu}],
+        },
+    });
+    objects::apply(cluster, &hpa.to_string()).await?;
+    let message = site
+        .eventually("the autoscaler is named", SOON, || async {
+            let found = objects::get(cluster, "NIMService", NAMESPACE, "chat").await?;
+            match objects::condition(&found, "ReplicasContested") {
+                Some((status, _, message)) if status == "True" => Ok(message),
+                other => Err(Failure::new(format!("ReplicasContested is {other:?}"))),
+            }
+        })
+        .await?;
+    let words =
+        "HorizontalPodAutoscaler keda-hpa-chat scales Deployment chat too: remove spec.replicas to let it";
+    assert!(message.starts_with(words), "{message}");
+    let event = site
+        .eventually("an event warns", SOON, || async {
+            let events = objects::list(cluster, "Event", NAMESPACE).await?;
+            let told = events.into_iter().find(|event| event["reason"] == "ReplicasContested");
+            told.ok_or_else(|| Failure::new("no event of it"))
+        })
+        .await?;
+    assert_eq!(event["type"], "Warning");
+    scale(&site, "chat", 3).await?;
+    replicas(&site, "chat", 1, "the spec wins while it says the number").await?;
+
+    apply(&site, "chat", json!({"replicas": null})).await?;
+    site.eventually("nothing is contested any more", SOON, || async {
+        let found = objects::get(cluster, "NIMService", NAMESPACE, "chat").await?;
+        objects::condition(&found, "ReplicasContested")
+            .map_or(Ok(()), |told| Err(Failure::new(format!("{told:?}"))))
+    })
+    .await?;
+    objects::delete(cluster, "HorizontalPodAutoscaler", NAMESPACE, "keda-hpa-chat").await?;
+    for wanted in [3, 0] {
+        scale(&site, "chat", wanted).await?;
+        tokio::time::sleep(QUIET).await;
+        replicas(&site, "chat", wanted, "whoever scales it has it").await?;
+        let found = objects::get(cluster, "NIMService", NAMESPACE, "chat").await?;
+        objects::expect(&found, "Failed", "False")?;
+    }
+    Ok(())
+}
+
+async fn scale(site: &Site, name: &str, replicas: i64) -> Result<(), Failure> {
+    let count = format!("--replicas={replicas}");
+    site.cluster().kubectl(&["scale", "deployment", name, "-n", NAMESPACE, &count], None).await?;
+    Ok(())
+}
+
+async fn replicas(site: &Site, name: &str, wanted: i64, why: &str) -> Result<(), Failure> {
+    site.eventually(&format!("{name} has {wanted}: {why}"), SOON, || async {
+        let found = objects::get(site.cluster(), "Deployment", NAMESPACE, name).await?;
+        let is = &found["spec"]["replicas"];
+        if *is == wanted { Ok(()) } else { Err(Failure::new(is.to_string())) }
+    })
+    .await
+}
+
+#[tokio::test]
 async fn an_operator_that_starts_again_writes_nothing() -> Result<(), Failure> {
     let site = Site::new().gpus(H100, 8, 1).audited().start().await?;
     apply(&site, "steady", json!({})).await?;

@@ -75,7 +75,8 @@ async fn over_nodes(site: &Site) -> Result<(), Failure> {
 
 async fn kserve(site: &Site) -> Result<(), Failure> {
     crate::service::kserve(site).await?;
-    apply(site, "served", json!({"inferencePlatform": "kserve"})).await?;
+    let outside = json!({"service": {"port": 8000}, "ingress": {"enabled": true, "spec": {}}});
+    apply(site, "served", json!({"inferencePlatform": "kserve", "expose": outside})).await?;
     there(site, "InferenceService", "served").await?;
     let reported = json!({
         "url": "http://served.models.example.com",

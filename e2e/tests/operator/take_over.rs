@@ -4,22 +4,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use e2e::cluster::Cluster;
 use e2e::cluster::gpu::H100;
 use e2e::failure::Failure;
-use e2e::objects;
 use e2e::site::Site;
-use kube::Api;
-use kube::api::{DynamicObject, PatchParams, PostParams};
-use kube::core::{ApiResource, GroupVersionKind};
+use e2e::{objects, take_over};
 use serde_json::{Value, json};
 
 use crate::service::SOON;
 
 /// Name of the NIMService and of its Deployment in every fixture.
 const NAME: &str = "meta-llama-3-2-1b-instruct";
-/// What controller-runtime programs call themselves when nobody gives them another name.
-const THEIRS: &str = "manager";
 
 const FIXTURES: [(&str, &str); 4] = [
     ("cache", include_str!("../../fixtures/take-over/cache.json")),
@@ -28,20 +22,102 @@ const FIXTURES: [(&str, &str); 4] = [
     ("ingress", include_str!("../../fixtures/take-over/ingress.json")),
 ];
 
+/// The recorded objects as they are left in a namespace.
+fn left(text: &str, namespace: &str) -> Result<Vec<Value>, Failure> {
+    Ok(serde_json::from_str(&text.replace("take-over", namespace))?)
+}
+
+/// What releases 3.1.3 and later make of the same spec: the key of NGC may be missing.
+fn of_a_newer_release(mut objects: Vec<Value>) -> Vec<Value> {
+    for object in objects.iter_mut().filter(|object| object["kind"] == "Deployment") {
+        let pod = &mut object["spec"]["template"]["spec"];
+        for variable in pod["containers"][0]["env"].as_array_mut().into_iter().flatten() {
+            if variable["name"] == "NGC_API_KEY" {
+                variable["valueFrom"]["secretKeyRef"]["optional"] = json!(true);
+            }
+        }
+    }
+    objects
+}
+
+/// The same with a proxy and its certificates, as the specification says that upstream renders it: the init container that
+/// it adds has the environment that every container begins with.
+fn behind_a_proxy(mut objects: Vec<Value>) -> Vec<Value> {
+    let proxied = [
+        ("NIM_SDK_USE_NATIVE_TLS", "1"),
+        ("HTTPS_PROXY", "http://proxy:3128"),
+        ("HTTP_PROXY", ""),
+        ("NO_PROXY", ""),
+        ("https_proxy", "http://proxy:3128"),
+        ("http_proxy", ""),
+        ("no_proxy", ""),
+    ];
+    let proxied: Vec<Value> =
+        proxied.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+    for object in &mut objects {
+        match object["kind"].as_str() {
+            Some("NIMService") => {
+                object["spec"]["proxy"] = json!({"httpsProxy": "http://proxy:3128", "certConfigMap": "ca"});
+            }
+            Some("Deployment") => {
+                for annotations in ["/metadata/annotations", "/spec/template/metadata/annotations"] {
+                    if let Some(found) = object.pointer_mut(annotations) {
+                        found["openshift.io/required-scc"] = json!("anyuid");
+                    }
+                }
+                let pod = &mut object["spec"]["template"]["spec"];
+                let mounts = pod["containers"][0]["volumeMounts"].as_array().cloned().unwrap_or_default();
+                let model: Vec<Value> =
+                    mounts.iter().filter(|mount| mount["name"] == "model-store").cloned().collect();
+                let serving = &mut pod["containers"][0];
+                let own = serving["env"].as_array().cloned().unwrap_or_default();
+                let env: Vec<Value> = proxied.iter().cloned().chain(own).collect();
+                serving["env"] = json!(env);
+                let mut with = mounts;
+                with.push(json!({"name": "ca-cert-volume", "mountPath": "/etc/ssl"}));
+                serving["volumeMounts"] = json!(with);
+                let certificates = [("ca-cert-volume", "/ca-certs"), ("custom-ca", "/custom")];
+                let certificates =
+                    certificates.iter().map(|(name, path)| json!({"name": name, "mountPath": path}));
+                let mounts: Vec<Value> = model.into_iter().chain(certificates).collect();
+                pod["initContainers"] = json!([{
+                    "name": "update-ca-certificates", "image": pod["containers"][0]["image"],
+                    "imagePullPolicy": pod["containers"][0]["imagePullPolicy"],
+                    "command": ["/bin/sh", "-c", "update-ca-certificates"], "env": env, "volumeMounts": mounts,
+                    "securityContext": {"runAsUser": 0, "runAsNonRoot": false},
+                }]);
+                if let Some(volumes) = pod["volumes"].as_array_mut() {
+                    volumes.push(json!({"name": "ca-cert-volume", "emptyDir": {}}));
+                    volumes.push(json!({"name": "custom-ca", "configMap": {"name": "ca"}}));
+                }
+            }
+            _ => {}
+        }
+    }
+    objects
+}
+
 #[tokio::test]
 async fn no_pod_template_changes_when_a_cluster_is_taken_over() -> Result<(), Failure> {
     let site = Site::new().gpus(H100, 8, 1).prepare().await?;
     let cluster = site.cluster();
-    let mut before = BTreeMap::new();
+    let mut all: Vec<(&str, Vec<Value>)> = Vec::new();
     for (namespace, text) in FIXTURES {
+        all.push((namespace, left(text, namespace)?));
+    }
+    let claim = include_str!("../../fixtures/take-over/claim.json");
+    all.push(("newer", of_a_newer_release(left(claim, "newer")?)));
+    all.push(("proxied", behind_a_proxy(left(claim, "proxied")?)));
+    let namespaces: Vec<&str> = all.iter().map(|(namespace, _)| *namespace).collect();
+    let mut before = BTreeMap::new();
+    for (namespace, objects) in all {
         cluster.kubectl(&["create", "namespace", namespace], None).await?;
-        let objects: Vec<Value> = serde_json::from_str(&text.replace("take-over", namespace))?;
-        leave(cluster, objects).await?;
+        take_over::leave(cluster, objects).await?;
         before.insert(namespace, rolled_out(&site, namespace).await?);
     }
 
     site.start_operator().await?;
-    for (namespace, _) in FIXTURES {
+    for namespace in namespaces {
         site.eventually(&format!("{namespace} is taken over"), SOON, || async {
             let found = objects::get(cluster, "NIMService", namespace, NAME).await?;
             objects::expect(&found, "Ready", "True")?;
@@ -72,33 +148,6 @@ async fn what_is_no_longer_wanted_goes(site: &Site) -> Result<(), Failure> {
         if env.contains("hf://") || env.contains("hf-secret") { Err(Failure::new(env)) } else { Ok(()) }
     })
     .await
-}
-
-/// Puts objects where they would be, each owned by what made it.
-async fn leave(cluster: &Cluster, all: Vec<Value>) -> Result<(), Failure> {
-    let mut uids: BTreeMap<(String, String), Value> = BTreeMap::new();
-    for mut object in all {
-        for owner in object["metadata"]["ownerReferences"].as_array_mut().into_iter().flatten() {
-            let text = |field: &str| owner[field].as_str().unwrap_or_default().to_owned();
-            owner["uid"] = uids.get(&(text("kind"), text("name"))).cloned().unwrap_or_default();
-        }
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
-        let (version, namespace) = (text(&object["apiVersion"]), text(&object["metadata"]["namespace"]));
-        let (group, version) = version.split_once('/').unwrap_or(("", &version));
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &kind));
-        let api: Api<DynamicObject> = Api::namespaced_with(cluster.client(), &namespace, &resource);
-        let status = object["status"].take();
-        let params = PostParams { field_manager: Some(THEIRS.to_owned()), ..PostParams::default() };
-        let made = api.create(&params, &serde_json::from_value(object)?).await?;
-        if status.is_object() {
-            let patch = kube::api::Patch::Merge(json!({ "status": status }));
-            let params = PatchParams { field_manager: Some(THEIRS.to_owned()), ..PatchParams::default() };
-            api.patch_status(&name, &params, &patch).await?;
-        }
-        uids.insert((kind, name), json!(made.metadata.uid));
-    }
-    Ok(())
 }
 
 /// The Deployment once its pods run.

@@ -3,8 +3,12 @@
 mod admission;
 mod gangs;
 mod moves;
+mod nodes;
+mod not_starting;
+mod pipelines;
 mod query;
 mod quota;
 mod shapes;
 mod shares;
 mod spill;
+mod truth;

@@ -72,15 +72,18 @@ pub(super) async fn decided_anew(fleet: &Fleet, name: &str, priority: i32) -> Re
         .await
 }
 
-/// The sample with so many replicas, which run on nodes with the label `slot: good` alone: the hub does not know, each
+/// A label of which agents do not tell the hub: it describes a machine in detail.
+const SLOT: &str = "feature.node.kubernetes.io/cpu-slot";
+
+/// The sample with so many replicas, which run on nodes with the label [`SLOT`] alone: the hub does not know, each
 /// cluster's scheduler does.
 pub(super) fn in_good_slots(replicas: u32) -> String {
-    let chosen = format!("  replicas: {replicas}\n  nodeSelector: {{slot: good}}\n");
+    let chosen = format!("  replicas: {replicas}\n  nodeSelector: {{{SLOT}: good}}\n");
     sample::MANIFEST.replace("  replicas: 1\n", &chosen)
 }
 
 /// Makes a node one of those.
 pub(super) async fn good_slot(fleet: &Fleet, cluster: &str, node: &str) -> Result<(), Failure> {
-    let label = json!({"metadata": {"labels": {"slot": "good"}}});
+    let label = json!({"metadata": {"labels": {SLOT: "good"}}});
     objects::patch(fleet.cluster(cluster)?.cluster(), "Node", "", node, label).await
 }

@@ -1,6 +1,7 @@
 //! The promises of the fleet, one per module, each proved on real Kubernetes API servers.
 
 mod absence;
+mod admission;
 mod bad_input;
 mod control_plane;
 mod identity;

@@ -1,15 +1,21 @@
 //! Conditions of a GPUCluster.
 
 use crds::condition::{self, Finding, Truth};
+use crds::fleet::{GPUClusterSpec, GPUClusterStatus, GPUPool, Taint};
 use crds::marks::{CONFIRM_FAILOVER_ANNOTATION, CONFIRM_ORPHAN_REMOVAL_ANNOTATION};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::{Reason, placement::FAILOVER_HELD};
+use super::{
+    Reason,
+    placement::{FAILOVER_HELD, first_of},
+};
 use crate::failover::Held;
-use crate::fleet::{Cluster, Excesses, Link, ObjectRef};
+use crate::fleet::{Cluster, Excesses, Link, ObjectRef, Role, Unlabelled};
 use crate::scheduler;
 
+/// Most products, and most taints, that a column names.
+const SUMMED: usize = 4;
 /// Most objects that a message names.
 const NAMED: usize = 10;
 
@@ -35,6 +41,77 @@ pub fn cluster_conditions(
     conditions
 }
 
+/// `IsHub`, of the hub's own cluster: nothing is placed there.
+#[must_use]
+pub fn is_hub(role: Role, stored: &[Condition]) -> Option<Finding<'static>> {
+    const KIND: &str = "IsHub";
+    if role == Role::Hub {
+        let message = "this is the hub's own cluster: its NIM objects say what the fleet shall run, so none is placed here. \
+                       Uninstall the agent here, or run the hub in a cluster of its own";
+        return Some(Finding::new(KIND, true, Reason::IsHub.as_str(), message));
+    }
+    let over = || Finding::new(KIND, false, Reason::AsExpected.as_str(), "this is not the hub's own cluster");
+    condition::find(stored, KIND).map(|_| over())
+}
+
+/// `Ready`: whether placements may come, as the other conditions say.
+#[must_use]
+pub fn cluster_ready(conditions: &[Condition]) -> Finding<'static> {
+    const KIND: &str = "Ready";
+    let against = |condition: &Condition, truth| {
+        let reason = Reason::of_cluster(&condition.reason).as_str();
+        Some(Finding::new(KIND, truth, reason, condition.message.clone()))
+    };
+    let is_not = |kind: &str| {
+        let condition = condition::find(conditions, kind)?;
+        let truth = condition::truth(conditions, kind);
+        if truth == Truth::True { None } else { against(condition, truth) }
+    };
+    let hub = || {
+        let is_hub = condition::find(conditions, "IsHub").filter(|_| condition::is_true(conditions, "IsHub"));
+        is_hub.and_then(|condition| against(condition, Truth::False))
+    };
+    let found = is_not("Accepted").or_else(hub).or_else(|| is_not("Connected"));
+    found.or_else(|| is_not("CapacityFresh")).unwrap_or_else(|| {
+        Finding::new(KIND, true, Reason::Ready.as_str(), "accepted and connected, and it reports what it has")
+    })
+}
+
+/// Writes the columns that say what a cluster has and what keeps placements away; so many deletions wait to be confirmed.
+pub fn write_summaries(status: &mut GPUClusterStatus, spec: &GPUClusterSpec, deletions: usize) {
+    let products: Vec<String> = status.gpus.iter().map(product).collect();
+    status.products_summary = (!products.is_empty()).then(|| first_of(&products, SUMMED, ", "));
+    let taint = |taint: &Taint| {
+        let value = taint.value.as_deref().filter(|value| !value.is_empty());
+        let value = value.map(|value| format!("={value}")).unwrap_or_default();
+        format!("{}{value}:{:?}", taint.key, taint.effect)
+    };
+    let drain = spec.drain.then(|| "drain".to_owned());
+    let taints: Vec<String> = drain.into_iter().chain(spec.taints.iter().map(taint)).collect();
+    status.taints_summary = (!taints.is_empty()).then(|| first_of(&taints, SUMMED, ", "));
+    let failover = condition::is_true(&status.conditions, FAILOVER_HELD).then(|| "failover".to_owned());
+    let deletions = match deletions {
+        0 => None,
+        1 => Some("1 deletion".to_owned()),
+        more => Some(format!("{more} deletions")),
+    };
+    let held: Vec<String> = deletions.into_iter().chain(failover).collect();
+    status.held_summary = (!held.is_empty()).then(|| held.join(", "));
+}
+
+/// `16x NVIDIA-H100-80GB-HBM3 80Gi`; the resource where it is not the usual one.
+fn product(pool: &GPUPool) -> String {
+    let memory = pool.memory_mib.filter(|mib| *mib > 0);
+    let memory = memory.map(|mib| format!(" {}Gi", mib.saturating_add(512) / 1024)).unwrap_or_default();
+    let resource = match pool.resource.strip_prefix("nvidia.com/") {
+        Some("gpu") => String::new(),
+        Some(slice) => format!(" ({slice})"),
+        None => format!(" ({})", pool.resource),
+    };
+    let product = if pool.product.is_empty() { "GPU" } else { &pool.product };
+    format!("{}x {product}{memory}{resource}", pool.allocatable)
+}
+
 /// What is told of a cluster only while there is something to tell, and once more when that is over: `FailoverHeld` and
 /// `Orphans`.
 #[must_use]
@@ -57,7 +134,7 @@ pub fn cluster_troubles(
                  this cluster is really lost: kubectl annotate gpucluster {name} {CONFIRM_FAILOVER_ANNOTATION}=true"
             ),
         )),
-        None => over(FAILOVER_HELD, "did not vanish with too many others"),
+        None => over(FAILOVER_HELD, "no failover is held any more: it did not vanish with too many others"),
     };
     let orphans = match orphans.len() {
         0 => over("Orphans", "holds nothing of this hub that the hub does not know"),
@@ -99,6 +176,27 @@ pub fn report_truncated(excess: Option<&Excesses>, stored: &[Condition]) -> Opti
         parts.join(", ")
     );
     Some(Finding::new(KIND, true, Reason::ReportOverBudget.as_str(), message))
+}
+
+/// `GPUsLabelled`: whether labels say what the GPUs of all nodes are. A cluster in which it was never false does not have it.
+#[must_use]
+pub fn gpus_labelled(unlabelled: &Unlabelled, stored: &[Condition]) -> Option<Finding<'static>> {
+    const KIND: &str = "GPUsLabelled";
+    let Unlabelled { nodes, names } = unlabelled;
+    if *nodes == 0 {
+        let message = "every node with GPUs has a label that names its product";
+        let over = || Finding::new(KIND, true, Reason::AsExpected.as_str(), message);
+        return condition::find(stored, KIND).map(|_| over());
+    }
+    let more = if usize::try_from(*nodes).is_ok_and(|nodes| nodes > names.len()) { ", …" } else { "" };
+    let has = if *nodes == 1 { "node with GPUs has" } else { "nodes with GPUs have" };
+    let message = format!(
+        "{nodes} {has} no label nvidia.com/gpu.product, nor one of the cloud that names a product: {}{more}; placements with \
+         spec.gpu, and caches for a product, do not go there: run GPU feature discovery, as the NVIDIA GPU Operator and \
+         gfd.enabled of the device plugin's chart do",
+        names.join(", ")
+    );
+    Some(Finding::new(KIND, false, Reason::NoProductLabel.as_str(), message))
 }
 
 /// `Drained`, of a cluster that is to be emptied or was: which placements have yet to leave it, of `names`.
@@ -220,6 +318,24 @@ mod tests {
         condition::set(&mut stored, finding, None, Timestamp::UNIX_EPOCH);
         let over = report_truncated(Some(&Excesses::default()), &stored).unwrap();
         assert_eq!((over.truth, over.reason), (Truth::False, "AsExpected"));
+    }
+
+    #[test]
+    fn nodes_without_a_product_are_named_until_they_have_one() {
+        assert_eq!(gpus_labelled(&Unlabelled::default(), &[]), None);
+        let unlabelled = Unlabelled { nodes: 12, names: vec!["gpu-0".into(), "gpu-1".into()] };
+        let finding = gpus_labelled(&unlabelled, &[]).unwrap();
+        assert_eq!((finding.truth, finding.reason), (Truth::False, "NoProductLabel"));
+        let words = "12 nodes with GPUs have no label nvidia.com/gpu.product";
+        assert!(
+            finding.message.contains(words) && finding.message.contains("gpu-0, gpu-1, …"),
+            "{}",
+            finding.message
+        );
+        let mut stored = Vec::new();
+        condition::set(&mut stored, finding, None, Timestamp::UNIX_EPOCH);
+        let over = gpus_labelled(&Unlabelled::default(), &stored).unwrap();
+        assert_eq!((over.truth, over.reason), (Truth::True, "AsExpected"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The condition `DeletionHeld`: deletions that spokes hold back until they are confirmed, as a GPUCluster, a NIMPlacement and a
-//! NIM object show it.
+//! What keeps an object in a cluster although it is deleted on the hub: the condition `DeletionHeld`, for deletions that spokes
+//! hold back until they are confirmed, as a GPUCluster, a NIMPlacement and a NIM object show it; and `Held`, for what the
+//! cluster's own operator keeps because it is in use.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use sha2::{Digest, Sha256};
 
 use super::Reason;
-use crate::fleet::{ClusterName, ObjectRef};
+use crate::fleet::{self, ClusterName, ObjectCondition, ObjectRef};
 use crate::link::HeldBack;
 
 /// So many objects, and so many clusters, are named in a message.
@@ -18,6 +19,34 @@ const NAMED: usize = 5;
 
 /// Deletions that a spoke holds back.
 pub const DELETION_HELD: &str = "DeletionHeld";
+
+/// A deleted object that a cluster's operator keeps, on the hub as in the cluster.
+pub const HELD: &str = "Held";
+
+/// Brings `Held` up to date on an object that is deleted: `held` are the conditions of that type in the clusters that it has
+/// yet to leave. Where it was never true there is no such condition.
+pub fn kept_in_use<'a>(
+    conditions: &mut Vec<Condition>,
+    held: impl Iterator<Item = (&'a str, &'a ObjectCondition)>,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let held: Vec<_> = held.filter(|(_, condition)| condition.status == fleet::Truth::True).collect();
+    let finding = match held.first() {
+        Some((_, first)) => {
+            // What is held, before what is to be done: the policy on deleted objects says it up to the colon.
+            let (by, remedy) = first.message.split_once(':').unwrap_or((&first.message, ""));
+            let clusters: Vec<_> = held.iter().take(NAMED).map(|(cluster, _)| *cluster).collect();
+            let message = format!("{by} in {}:{remedy}", clusters.join(", "));
+            Finding::new(HELD, true, &first.reason, message)
+        }
+        None => Finding::new(HELD, false, "NotHeld", "nothing keeps it".to_owned()),
+    };
+    let known = conditions.iter().any(|condition| condition.type_ == HELD);
+    if known || finding.truth == condition::Truth::True {
+        condition::set(conditions, finding, generation, now);
+    }
+}
 
 /// What one cluster's spoke holds back, and how much of it is of one placement or object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +199,31 @@ mod tests {
         let mut conditions = stored.to_vec();
         deletion_held(&mut conditions, held, uid, Some(1), Timestamp::UNIX_EPOCH);
         conditions.into_iter().map(|c| (c.type_, format!("{} {}", c.status, c.reason), c.message)).collect()
+    }
+
+    #[test]
+    fn what_a_clusters_operator_keeps_in_use_is_shown_as_long_as_it_does() {
+        let in_use = |truth| ObjectCondition {
+            kind: HELD.to_owned(),
+            status: truth,
+            reason: "InUse".to_owned(),
+            message: "used by NIMService embed: it goes when it is deleted".to_owned(),
+            last_transition: Timestamp::UNIX_EPOCH,
+        };
+        let mut conditions = Vec::new();
+        let mut told = |held: &[(&str, ObjectCondition)]| {
+            let held = held.iter().map(|(cluster, condition)| (*cluster, condition));
+            kept_in_use(&mut conditions, held, Some(1), Timestamp::UNIX_EPOCH);
+            conditions
+                .iter()
+                .map(|one| format!("{} {}: {}", one.status, one.reason, one.message))
+                .collect::<Vec<_>>()
+        };
+        assert!(told(&[("east", in_use(fleet::Truth::False))]).is_empty(), "nothing is held");
+        let both = [("east", in_use(fleet::Truth::True)), ("west", in_use(fleet::Truth::True))];
+        let said = "True InUse: used by NIMService embed in east, west: it goes when it is deleted";
+        assert_eq!(told(&both), [said]);
+        assert_eq!(told(&[]), ["False NotHeld: nothing keeps it"]);
     }
 
     #[test]

@@ -14,11 +14,14 @@ use crate::scheduler::NAMED;
 const PROFILES: usize = 256;
 const PROFILE_BYTES: usize = 128 << 10;
 
-/// States of a NIMCache on its way, the least advanced first.
-const CACHE_STATES: [&str; 6] = ["NotReady", "PVC-Created", "Started", "Pending", "InProgress", "Ready"];
+/// States of a NIMCache or a NIMBuild on its way, the least advanced first.
+const STATES_ON_THE_WAY: [&str; 6] = ["NotReady", "PVC-Created", "Started", "Pending", "InProgress", "Ready"];
+
+/// Kinds that have no replicas, whose status says so by having no such field.
+const WITHOUT_REPLICAS: [&str; 2] = ["NIMPipeline", "NIMBuild"];
 
 /// `status` of the NIM object `uid`, complete, for one server-side apply: `state`, the conditions `Ready` and
-/// `Failed`, and what the kind adds: `profiles` of a NIMCache, `availableReplicas` of the others.
+/// `Failed`, and what the kind adds: `profiles` and `pvc` of a NIMCache, `availableReplicas` of what has replicas.
 /// `generation` is the object's; `stored` are its conditions, for their times: those of other types are left
 /// to whoever wrote them.
 #[must_use]
@@ -55,11 +58,19 @@ pub fn object_status(view: &View<'_>, kind: &str, uid: &str, generation: i64, st
         if !profiles.is_empty() {
             status.insert("profiles".to_owned(), json!(profiles));
         }
-    } else {
+        if let Some(claim) = claim(&places) {
+            status.insert("pvc".to_owned(), json!(claim));
+        }
+    } else if !WITHOUT_REPLICAS.contains(&kind) {
         let available: u64 = places.iter().map(|(_, _, standing)| u64::from(standing.ready_replicas)).sum();
         status.insert("availableReplicas".to_owned(), json!(i32::try_from(available).unwrap_or(i32::MAX)));
     }
     Value::Object(status)
+}
+
+/// Whether the status of a kind counts replicas.
+pub(super) fn has_replicas(kind: &str) -> bool {
+    kind != "NIMCache" && !WITHOUT_REPLICAS.contains(&kind)
 }
 
 type Stood<'a> = (&'a Place<'a>, &'a Delivery<'a>, Standing);
@@ -118,7 +129,7 @@ fn failed(places: &[Stood<'_>]) -> Finding<'static> {
     }
 }
 
-/// The word of the NIM Operator for the whole fleet: of a NIMCache on its way, that of the least advanced
+/// The word of the NIM Operator for the whole fleet: of a NIMCache or a NIMBuild on its way, that of the least advanced
 /// cluster.
 fn state<'a>(kind: &str, places: &'a [Stood<'a>], ready: bool, failed: bool) -> &'a str {
     if failed {
@@ -127,19 +138,34 @@ fn state<'a>(kind: &str, places: &'a [Stood<'a>], ready: bool, failed: bool) -> 
     if ready {
         return "Ready";
     }
-    if kind != "NIMCache" {
+    if !["NIMCache", "NIMBuild"].contains(&kind) {
         return "NotReady";
     }
     let states = places.iter().map(|(_, delivery, standing)| match (standing.stage, delivery.status) {
         // A word that no operator has is some spoke's own, and no state of the fleet.
-        (Stage::Applied | Stage::Ready, Some(status)) if CACHE_STATES.contains(&&*status.state) => {
+        (Stage::Applied | Stage::Ready, Some(status)) if STATES_ON_THE_WAY.contains(&&*status.state) => {
             status.state.as_str()
         }
         _ => "NotReady",
     });
-    let rank = |state: &&str| CACHE_STATES.iter().position(|known| known == state).unwrap_or(0);
+    let rank = |state: &&str| STATES_ON_THE_WAY.iter().position(|known| known == state).unwrap_or(0);
     // All ready and yet not Ready: some cluster is still wanted.
     states.min_by_key(rank).filter(|state| *state != "Ready").unwrap_or("NotReady")
+}
+
+/// The claim that holds the model: by its name where it has the same in every cluster, else by cluster; none where none is
+/// told.
+fn claim(places: &[Stood<'_>]) -> Option<String> {
+    let told = places.iter().filter_map(|(place, delivery, _)| {
+        let claim = delivery.status.map(|status| status.claim.as_str()).filter(|claim| !claim.is_empty())?;
+        Some((place.cluster(), claim))
+    });
+    let (_, first) = told.clone().next()?;
+    if told.clone().all(|(_, claim)| claim == first) {
+        return Some(first.to_owned());
+    }
+    let rows = told.take(NAMED).map(|(cluster, claim)| format!("{cluster}: {claim}"));
+    Some(rows.collect::<Vec<_>>().join(", "))
 }
 
 /// Profiles that any cluster holds, by name, with the tags the first of them tells; and how many more there are than are shown.

@@ -15,6 +15,9 @@ use super::{
 /// Most rows and most refusals that a status shows; the schema says the same.
 const SHOWN: usize = 10;
 
+/// Most clusters that the column names.
+const WHERE: usize = 5;
+
 /// Condition of placements and clusters.
 pub(super) const FAILOVER_HELD: &str = "FailoverHeld";
 
@@ -31,8 +34,10 @@ pub fn placement_status(view: &View<'_>, stored: Option<&NIMPlacementStatus>) ->
         .flat_map(|place| place.deliveries.iter().map(move |delivery| (place, delivery)))
         .map(|(place, delivery)| (place, delivery, standing::of(delivery, place.link)))
         .collect();
-    let findings = findings(view, &stood);
+    let places = where_summary(view);
+    let mut findings = findings(view, &stood);
     let (phase, reason) = phase(&findings);
+    findings.insert(0, ready(&findings, places.as_deref()));
     let mut conditions = stored.map(|status| status.conditions.clone()).unwrap_or_default();
     for finding in findings {
         condition::set(&mut conditions, finding, Some(view.generation), view.now);
@@ -41,8 +46,7 @@ pub fn placement_status(view: &View<'_>, stored: Option<&NIMPlacementStatus>) ->
         condition::set(&mut conditions, finding, Some(view.generation), view.now);
     }
     let outcome = &view.decision.outcome;
-    let is_ready =
-        |place: &&Place<'_>| standing::of_place(place).is_some_and(|standing| standing.stage == Stage::Ready);
+    let is_ready = |place: &&Place<'_>| standing::serves(place);
     let ready_clusters = view.places.iter().filter(|place| place.counts()).filter(is_ready).count();
     let clusters = Tally { ready: number(ready_clusters), wanted: number(outcome.wanted_clusters) };
     let ready: u64 = stood.iter().map(|stood| u64::from(ready_replicas(stood))).sum();
@@ -56,12 +60,49 @@ pub fn placement_status(view: &View<'_>, stored: Option<&NIMPlacementStatus>) ->
         phase: Some(phase.to_owned()),
         reason: Some(reason),
         conditions,
+        where_summary: places,
         clusters_summary: Some(clusters.to_string()),
         replicas_summary: Some(replicas.to_string()),
         clusters: Some(clusters),
         replicas: Some(replicas),
         decisions: assignments(view).into_iter().take(SHOWN).collect(),
         refusals: refusals(view),
+    }
+}
+
+/// The clusters that count, by name.
+fn where_summary(view: &View<'_>) -> Option<String> {
+    let names = view.places.iter().filter(|place| place.counts()).map(|place| place.cluster().as_str());
+    let names: Vec<&str> = names.collect();
+    (!names.is_empty()).then(|| first_of(&names, WHERE, ","))
+}
+
+/// `a, b and 2 more`: the first `most`.
+pub(super) fn first_of(words: &[impl AsRef<str>], most: usize, between: &str) -> String {
+    let first: Vec<&str> = words.iter().take(most).map(AsRef::as_ref).collect();
+    let more = words.len().saturating_sub(most);
+    let first = first.join(between);
+    if more == 0 { first } else { format!("{first} and {more} more") }
+}
+
+/// Available, and nothing has failed; else the first that speaks against it.
+fn ready<'a>(findings: &[Finding<'a>], places: Option<&str>) -> Finding<'a> {
+    let find = |kind: &str| findings.iter().find(|finding| finding.kind == kind);
+    let against = |finding: &Finding<'a>| Finding { kind: "Ready", ..finding.clone() };
+    let (scheduled, available, degraded) = (find("Scheduled"), find("Available"), find("Degraded"));
+    match (scheduled, available, degraded) {
+        (_, _, Some(degraded)) if degraded.truth == Truth::True => {
+            // What is only silent may serve: nobody knows.
+            let is_unknown = available.is_some_and(|available| available.truth == Truth::Unknown);
+            let truth = if is_unknown { Truth::Unknown } else { Truth::False };
+            Finding { truth, ..against(degraded) }
+        }
+        (Some(scheduled), _, _) if scheduled.truth != Truth::True => against(scheduled),
+        (_, Some(available), _) if available.truth != Truth::True => against(available),
+        _ => {
+            let message = format!("ready in {}", places.unwrap_or_default());
+            Finding::new("Ready", true, Reason::Ready.as_str(), message)
+        }
     }
 }
 
@@ -80,24 +121,27 @@ fn findings<'a>(view: &View<'_>, stood: &[Stood<'_>]) -> Vec<Finding<'a>> {
         let rest = ["Synchronized", "Applied", "Available", "Progressing", "Degraded"].map(nothing);
         return std::iter::once(scheduled).chain(rest).collect();
     }
-    let synchronized = all_of("Synchronized", stood, |standing| standing.persisted);
-    let applied = all_of("Applied", stood, |standing| standing.applied);
-    let mut available = all_of("Available", stood, |standing| standing.stage == Stage::Ready);
+    let all: Vec<_> = stood.iter().collect();
+    let synchronized = all_of("Synchronized", &all, |standing| standing.persisted);
+    let applied = all_of("Applied", &all, |standing| standing.applied);
+    // A Secret that was refused says nothing of what serves without it.
+    let working: Vec<_> = stood.iter().filter(|(_, delivery, _)| !standing::is_secret(delivery)).collect();
+    let mut available = all_of("Available", &working, |standing| standing.stage == Stage::Ready);
     if !outcome.complete && available.truth == Truth::True {
         available = Finding::new("Available", false, outcome.reason.as_str(), outcome.message.clone());
     }
     let moving = |stage| matches!(stage, Stage::Sent | Stage::Persisted | Stage::Applied);
-    let progressing = match worst(stood, |standing| moving(standing.stage)) {
+    let progressing = match worst(&all, |standing| moving(standing.stage)) {
         Some((reason, message)) => Finding::new("Progressing", true, reason.as_str(), message),
         None => Finding::new("Progressing", false, Reason::Complete.as_str(), "nothing is under way"),
     };
-    let degraded = match worst(stood, |standing| standing.stage <= Stage::Silent) {
+    let degraded = match worst(&all, |standing| standing.stage <= Stage::Silent) {
         Some((reason, message)) => Finding::new("Degraded", true, reason.as_str(), message),
         None => Finding::new(
             "Degraded",
             false,
             Reason::AsExpected.as_str(),
-            "no object has failed, no cluster is silent",
+            "no object has failed or is refused, and every cluster is heard",
         ),
     };
     vec![scheduled, synchronized, applied, available, progressing, degraded]
@@ -108,17 +152,18 @@ fn failover_held<'a>(view: &'a View<'_>, known: &[Condition]) -> Option<Finding<
     match &view.decision.hold {
         Some(hold) => Some(Finding::new(FAILOVER_HELD, true, hold.reason.as_str(), hold.message.clone())),
         None => condition::find(known, FAILOVER_HELD).map(|_| {
-            Finding::new(FAILOVER_HELD, false, Reason::AsExpected.as_str(), "no cluster waits to be replaced")
+            Finding::new(FAILOVER_HELD, false, Reason::AsExpected.as_str(), "no failover is held any more")
         }),
     }
 }
 
 /// True if `holds` for every object in every cluster; Unknown if what is missing is only what silent clusters
 /// would tell.
-fn all_of<'a>(kind: &'a str, stood: &[Stood<'_>], holds: impl Fn(&Standing) -> bool) -> Finding<'a> {
+fn all_of<'a>(kind: &'a str, stood: &[&Stood<'_>], holds: impl Fn(&Standing) -> bool) -> Finding<'a> {
     let done = stood.iter().filter(|(_, _, standing)| holds(standing)).count();
     let Some((reason, message)) = worst(stood, |standing| !holds(standing)) else {
-        let message = format!("{done} of {done} objects in all chosen clusters");
+        let objects = if done == 1 { "object" } else { "objects" };
+        let message = format!("{done} of {done} {objects} in all chosen clusters");
         return Finding::new(kind, true, Reason::Complete.as_str(), message);
     };
     let known = |standing: &Standing| standing.stage != Stage::Silent;
@@ -128,7 +173,7 @@ fn all_of<'a>(kind: &'a str, stood: &[Stood<'_>], holds: impl Fn(&Standing) -> b
 }
 
 /// Reason and sentence of the first object in the worst stage, of those that are asked for.
-fn worst(stood: &[Stood<'_>], asked: impl Fn(&Standing) -> bool) -> Option<(Reason, String)> {
+fn worst(stood: &[&Stood<'_>], asked: impl Fn(&Standing) -> bool) -> Option<(Reason, String)> {
     let (place, delivery, standing) = stood
         .iter()
         .filter(|(_, _, standing)| asked(standing))
@@ -147,7 +192,7 @@ fn phase(findings: &[Finding<'_>]) -> (&'static str, String) {
     } else if is("Degraded", Truth::True) {
         ("Degraded", "Degraded")
     } else if is("Scheduled", Truth::False) {
-        ("PartiallyScheduled", "Scheduled")
+        ("Pending", "Scheduled")
     } else if is("Available", Truth::True) {
         return ("Available", Reason::Ready.to_string());
     } else {
@@ -172,9 +217,17 @@ fn row(standing: &Standing, place: &Place<'_>) -> DecisionSummary {
         .deliveries
         .iter()
         .map(|delivery| u64::from(ready_replicas(&(place, delivery, standing::of(delivery, place.link)))));
+    let ready = ready.sum::<u64>();
     let (reason, message) = match standing.stage {
         _ if !place.counts() => (place.row.reason.to_string(), place.row.message.clone()),
-        Stage::Ready => (place.row.reason.to_string(), place.row.message.clone()),
+        Stage::Ready => match mutated(place) {
+            Some(message) => (Reason::MutatedHere.to_string(), message),
+            None if wanted == 0 => (standing.reason.to_string(), "ready".to_owned()),
+            None => {
+                let replicas = if wanted == 1 { "replica" } else { "replicas" };
+                (standing.reason.to_string(), format!("{ready} of {wanted} {replicas} ready"))
+            }
+        },
         _ => (standing.reason.to_string(), standing.message.clone()),
     };
     DecisionSummary {
@@ -183,9 +236,17 @@ fn row(standing: &Standing, place: &Place<'_>) -> DecisionSummary {
         reason: Some(reason),
         score: Some(i64::from(place.row.score)),
         replicas: Some(if place.counts() { number(wanted) } else { 0 }),
-        ready_replicas: Some(number(ready.sum::<u64>())),
+        ready_replicas: Some(number(ready)),
         message: Some(message),
     }
+}
+
+/// What a cluster's admission changes of what it was sent, by the first object of which it says so.
+fn mutated(place: &Place<'_>) -> Option<String> {
+    place.deliveries.iter().find_map(|delivery| {
+        let told = delivery.status?.mutation()?;
+        Some(format!("{} {}: {told}", delivery.object.kind, delivery.object.name))
+    })
 }
 
 fn refusals(view: &View<'_>) -> Vec<Refusal> {

@@ -13,8 +13,16 @@ pub enum Reason {
     AsExpected,
     /// No cluster has been chosen.
     NotScheduled,
+    /// No placement selects the object.
+    NotPlaced,
+    /// Something of the placement has yet to leave a cluster.
+    AwaitingRemoval,
+    /// The GPUCluster is the hub's own cluster.
+    IsHub,
     /// The object has no payload for a cluster: an override does not fit it.
     OverrideFailed,
+    /// Nodes with GPUs have no label that says what they are.
+    NoProductLabel,
     /// A cluster holds objects of this hub that the hub does not know.
     UnknownToHub,
     /// A listed Secret cannot be sent: it is not there, or may not be read.
@@ -23,6 +31,8 @@ pub enum Reason {
     Rejected,
     /// The cluster's owner does not let the object in.
     PolicyDenied,
+    /// It serves, and the cluster's admission changes fields of what it was sent.
+    MutatedHere,
     /// The nodes that the object needs together are not free.
     NoRoom,
     /// An object has failed in a cluster.
@@ -41,6 +51,10 @@ pub enum Reason {
     Drained,
     /// Replicas wait for a node that takes them.
     Unschedulable,
+    /// Pods are refused by their cluster: by a quota, pod security or another admission.
+    PodsNotCreated,
+    /// Pods are there and do not start: their image, a Secret, a volume or their program keeps them from it.
+    ReplicaFailure,
     /// `spec.accepted` of a GPUCluster is true.
     Accepted,
     /// `spec.accepted` of a GPUCluster is not true.
@@ -84,6 +98,19 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The reason that a condition of a GPUCluster names, among those that speak against `Ready`.
+    pub(super) fn of_cluster(word: &str) -> Self {
+        let all = [
+            Self::NotAccepted,
+            Self::IsHub,
+            Self::Unreachable,
+            Self::NeverConnected,
+            Self::NoReport,
+            Self::ReportStale,
+        ];
+        all.into_iter().find(|reason| reason.as_str() == word).unwrap_or(Self::NotReady)
+    }
+
     /// The word for conditions, events and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -92,11 +119,16 @@ impl Reason {
             Self::Ready => "Ready",
             Self::AsExpected => "AsExpected",
             Self::NotScheduled => "NotScheduled",
+            Self::NotPlaced => "NotPlaced",
+            Self::AwaitingRemoval => "AwaitingRemoval",
+            Self::IsHub => "IsHub",
             Self::OverrideFailed => "OverrideFailed",
+            Self::NoProductLabel => "NoProductLabel",
             Self::UnknownToHub => "UnknownToHub",
             Self::SecretUnavailable => "SecretUnavailable",
             Self::Rejected => "Rejected",
             Self::PolicyDenied => "PolicyDenied",
+            Self::MutatedHere => "MutatedHere",
             Self::NoRoom => "NoRoom",
             Self::Failed => "Failed",
             Self::Unreachable => "Unreachable",
@@ -106,6 +138,8 @@ impl Reason {
             Self::Draining => "Draining",
             Self::Drained => "Drained",
             Self::Unschedulable => "Unschedulable",
+            Self::PodsNotCreated => "PodsNotCreated",
+            Self::ReplicaFailure => "ReplicaFailure",
             Self::Accepted => "Accepted",
             Self::NotAccepted => "NotAccepted",
             Self::Connected => "Connected",

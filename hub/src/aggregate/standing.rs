@@ -1,7 +1,7 @@
 //! How one object stands in one cluster, and how a cluster stands: the worst of its objects.
 
 use super::{Delivery, Place, Reason};
-use crate::fleet::{Answer, Link, ObjectStatus, RejectionClass, Truth};
+use crate::fleet::{Answer, Link, ObjectCondition, ObjectStatus, RejectionClass, Truth};
 
 /// How far an object has come in a cluster. The order is the order of telling: the first is what a user must
 /// know first.
@@ -50,9 +50,20 @@ pub(super) struct Standing {
     pub(super) ready_replicas: u32,
 }
 
+/// Whether the object is a Secret that travels along.
+pub(super) fn is_secret(delivery: &Delivery<'_>) -> bool {
+    delivery.object.kind == "Secret"
+}
+
+/// Whether all NIM objects of a cluster are ready.
+pub(super) fn serves(place: &Place<'_>) -> bool {
+    let mut objects = place.deliveries.iter().filter(|delivery| !is_secret(delivery)).peekable();
+    objects.peek().is_some() && objects.all(|delivery| of(delivery, place.link).stage == Stage::Ready)
+}
+
 /// How one object stands in one cluster.
 pub(super) fn of(delivery: &Delivery<'_>, link: Link) -> Standing {
-    let is_secret = delivery.object.kind == "Secret";
+    let is_secret = is_secret(delivery);
     let hash = match &delivery.payload {
         Ok(hash) => *hash,
         Err(error) if is_secret => return broken(Reason::SecretUnavailable, error.clone(), false),
@@ -67,9 +78,9 @@ pub(super) fn of(delivery: &Delivery<'_>, link: Link) -> Standing {
             _ => Reason::Rejected,
         };
         let message = format!("refused ({}): {message}", class.as_str());
-        // What ran before goes on.
-        let is_held = matches!(class, RejectionClass::PolicyDenied { held: true });
-        let ready_replicas = status.filter(|_| is_held).map_or(0, |status| status.ready_replicas);
+        // What ran before goes on, where the cluster is heard.
+        let is_heard = link == Link::Connected;
+        let ready_replicas = status.filter(|_| is_heard).map_or(0, |status| status.ready_replicas);
         return Standing { ready_replicas, ..broken(reason, message, false) };
     }
     // A spoke that holds the payload but has no word of its operator about it sends an empty state.
@@ -115,10 +126,27 @@ pub(super) fn of(delivery: &Delivery<'_>, link: Link) -> Standing {
             Standing { ready_replicas: ready, ..broken(Reason::Failed, why(status), true) }
         }
         Some(status) if status.is_ready() => standing(Stage::Ready, Reason::Ready, "ready".to_owned(), ready),
-        Some(status) => match &status.unschedulable {
-            Some(waits) => standing(Stage::Applied, Reason::Unschedulable, waits.to_string(), ready),
-            None => standing(Stage::Applied, Reason::NotReady, why(status), ready),
-        },
+        Some(status) => {
+            let reason = hindrance(status);
+            let message = match &status.unschedulable {
+                Some(waits) if reason == Reason::Unschedulable => waits.to_string(),
+                _ => why(status),
+            };
+            standing(Stage::Applied, reason, message, ready)
+        }
+    }
+}
+
+/// What keeps an object from being ready, in one word.
+fn hindrance(status: &ObjectStatus) -> Reason {
+    if status.conditions.iter().any(ObjectCondition::is_of_refused_pods) {
+        Reason::PodsNotCreated
+    } else if status.is_unschedulable() {
+        Reason::Unschedulable
+    } else if status.replica_failure().is_some() {
+        Reason::ReplicaFailure
+    } else {
+        Reason::NotReady
     }
 }
 
@@ -143,19 +171,38 @@ fn has_failed(status: &ObjectStatus) -> bool {
     status.state == "Failed" || status.condition("Failed").is_some_and(|failed| failed.status == Truth::True)
 }
 
+/// Conditions of the stages that a NIMCache passes through, the last first: what it says of the last one that it has come to
+/// is news, whenever it was first said.
+const CACHE_STAGES: [&str; 4] =
+    ["NIM_CACHE_JOB_COMPLETED", "NIM_CACHE_JOB_PENDING", "NIM_CACHE_JOB_CREATED", "NIM_CACHE_PVC_CREATED"];
+
 /// What the operator says about an object that is not ready: the message of its most telling condition.
 fn why(status: &ObjectStatus) -> String {
+    let holds = |kind: &str| status.condition(kind).filter(|condition| condition.status == Truth::True);
+    // Of conditions that hold the newest tells most.
+    let newest = |truth: Truth| {
+        let of_truth = status.conditions.iter().filter(move |condition| condition.status == truth);
+        of_truth.filter(|condition| is_telling(condition)).max_by_key(|condition| condition.last_transition)
+    };
     let telling = [
-        status.condition("Failed").filter(|condition| condition.status == Truth::True),
-        status.condition("Ready").filter(|condition| condition.status != Truth::True),
-        status.condition("NIM_CACHE_RECONCILE_FAILED").filter(|condition| condition.status == Truth::True),
-        status.conditions.iter().max_by_key(|condition| condition.last_transition),
+        holds("Failed"),
+        // Of an object that is Ready there, this says how many serve, and why the rest does not.
+        status
+            .condition("Ready")
+            .filter(|ready| ready.status != Truth::True || status.replica_failure().is_some()),
+        holds("NIM_CACHE_RECONCILE_FAILED"),
     ];
+    let stages = CACHE_STAGES.iter().map(|stage| status.condition(stage));
+    let told = telling.into_iter().chain(stages).flatten().find(|condition| is_telling(condition));
     let state = word(&status.state);
-    match telling.into_iter().flatten().find(|condition| !condition.message.trim().is_empty()) {
+    match told.or_else(|| newest(Truth::True)).or_else(|| newest(Truth::False)) {
         Some(condition) => format!("{state}: {}", condition.message.trim()),
         None => state.to_owned(),
     }
+}
+
+fn is_telling(condition: &ObjectCondition) -> bool {
+    !condition.message.trim().is_empty()
 }
 
 fn word(state: &str) -> &str {

@@ -38,6 +38,7 @@ fn said(kind: &str, hash: &str, state: &str, ready: u32) -> ObjectStatus {
         observed_at: at(1),
         profiles: Vec::new(),
         unschedulable: None,
+        claim: String::new(),
     }
 }
 
@@ -154,10 +155,17 @@ fn ready_everywhere_is_ready() {
     let (placement, service) = fold(&ready(), true);
     assert_eq!(
         words(&placement.conditions),
-        "Scheduled=True/Placed Synchronized=True/Complete Applied=True/Complete Available=True/Complete \
+        "Ready=True/Ready Scheduled=True/Placed Synchronized=True/Complete Applied=True/Complete Available=True/Complete \
          Progressing=False/Complete Degraded=False/AsExpected"
     );
     assert_eq!((placement.phase.as_deref(), placement.reason.as_deref()), (Some("Available"), Some("Ready")));
+    assert_eq!(find(&placement.conditions, "Ready").unwrap().message, "ready in east,west");
+    assert_eq!(placement.where_summary.as_deref(), Some("east,west"));
+    let row = &placement.decisions[0];
+    assert_eq!(
+        (row.reason.as_deref(), row.message.as_deref()),
+        (Some("Ready"), Some("1 of 1 replica ready"))
+    );
     assert_eq!(placement.clusters_summary.as_deref(), Some("2/2"));
     assert_eq!(placement.replicas_summary.as_deref(), Some("2/2"));
     assert_eq!(service["state"], "Ready");
@@ -238,6 +246,8 @@ fn one_cluster_behind_makes_the_whole_not_ready() {
         assert_ne!(service["state"], "Ready", "{what}");
         let available = find(&placement.conditions, "Available").unwrap();
         assert_ne!(available.status, "True", "{what}");
+        let of_placement = find(&placement.conditions, "Ready").unwrap();
+        assert_eq!(format!("{}/{}", of_placement.status, of_placement.reason), ready, "{what}");
         assert_eq!(placement.clusters_summary.as_deref(), Some("1/2"), "{what}");
         assert_eq!(placement.decisions[0].cluster_name, "east", "{what}: the worst comes first");
     }
@@ -258,11 +268,11 @@ fn a_silent_cluster_tells_what_was_known_last_and_counts_no_replica() {
 #[test]
 fn ready_where_it_is_placed_is_not_ready_while_more_is_wanted() {
     let (placement, service) = fold(&ready(), false);
-    for kind in ["Scheduled", "Available"] {
+    for kind in ["Scheduled", "Available", "Ready"] {
         let condition = find(&placement.conditions, kind).unwrap();
         assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "PartiallyScheduled"));
     }
-    assert_eq!(placement.phase.as_deref(), Some("PartiallyScheduled"));
+    assert_eq!(placement.phase.as_deref(), Some("Pending"));
     assert_eq!(placement.clusters_summary.as_deref(), Some("2/3"));
     assert_eq!(words(&conditions(&service)), "Ready=False/PartiallyScheduled Failed=False/AsExpected");
     assert_eq!(service["state"], "NotReady");
@@ -281,6 +291,52 @@ fn what_is_nowhere_is_not_ready_for_the_schedulers_reason() {
     );
     let service = object_status(&view, "NIMService", "nimservice", 1, &[]);
     assert_eq!(words(&conditions(&service)), "Ready=False/NoClusterFits Failed=False/AsExpected");
+}
+
+#[test]
+fn a_refused_secret_degrades_and_takes_nothing_from_what_serves() {
+    let decision = decision(true);
+    let (service, secret) = (object("NIMService"), object("Secret"));
+    let status = said("NIMService", "h", "Ready", 1);
+    let refused =
+        Answer::Rejected { class: RejectionClass::Conflict, message: "it is somebody else's".into() };
+    let place = |row, answer| Place {
+        row,
+        link: Link::Connected,
+        deliveries: vec![
+            Delivery {
+                object: &service,
+                replicas: Some(1),
+                payload: Ok("h"),
+                answer: None,
+                status: Some(&status),
+            },
+            Delivery { object: &secret, replicas: None, payload: Ok("s"), answer, status: None },
+        ],
+    };
+    let places =
+        vec![place(&decision.chosen[0], Some(&refused)), place(&decision.chosen[1], Some(&Answer::Accepted))];
+    let view = View { generation: 1, decision: &decision, places, now: at(1) };
+    let placement = placement_status(&view, None);
+    let row = (placement.clusters_summary.as_deref(), placement.replicas_summary.as_deref());
+    assert_eq!(row, (Some("2/2"), Some("2/2")));
+    assert_eq!(
+        (placement.phase.as_deref(), placement.reason.as_deref()),
+        (Some("Degraded"), Some("Rejected"))
+    );
+    let told = words(&placement.conditions);
+    for expected in ["Ready=False/Rejected", "Available=True/Complete", "Degraded=True/Rejected"] {
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
+#[test]
+fn a_refused_version_leaves_the_one_before_serving_and_counted() {
+    let refused = Answer::Rejected { class: RejectionClass::Invalid, message: "spec.image".into() };
+    let before = said("NIMService", "older", "Ready", 1);
+    let (placement, service) = fold(&Said { answer: Some(refused), service: Some(before), ..ready() }, true);
+    assert_eq!(placement.replicas_summary.as_deref(), Some("2/2"));
+    assert_eq!((placement.phase.as_deref(), &service["availableReplicas"]), (Some("Degraded"), &2.into()));
 }
 
 #[test]
@@ -365,4 +421,110 @@ fn nothing_changes_while_nothing_does() {
     assert_eq!(placement_status(&view(5000), Some(&first)), first);
     let object = object_status(&view(100), "NIMService", "nimservice", 1, &[]);
     assert_eq!(object_status(&view(5000), "NIMService", "nimservice", 1, &conditions(&object)), object);
+}
+
+fn condition_of(kind: &str, truth: Truth, reason: &str, message: &str, second: i64) -> ObjectCondition {
+    ObjectCondition {
+        kind: kind.into(),
+        status: truth,
+        reason: reason.into(),
+        message: message.into(),
+        last_transition: at(second),
+    }
+}
+
+#[test]
+fn a_cache_is_told_by_the_last_stage_that_it_has_come_to() {
+    let mut cached = said("NIMCache", "h", "Pending", 0);
+    cached.conditions = vec![
+        condition_of("NIM_CACHE_JOB_PENDING", Truth::True, "Unschedulable", "0/2 nodes are available", 5),
+        condition_of("NIM_CACHE_PVC_CREATED", Truth::True, "PVCCreated", "The PVC has been created", 9),
+    ];
+    let (decision, service, cache) = (decision(true), object("NIMService"), object("NIMCache"));
+    let waits = Said { service: Some(said("NIMService", "h", "NotReady", 0)), ..ready() };
+    let places = decision.chosen.iter().map(|row| place(row, &waits, [&service, &cache], &cached)).collect();
+    let view = View { generation: 4, decision: &decision, places, now: at(100) };
+    let told = object_status(&view, "NIMCache", "nimcache", 7, &[]);
+    let conditions = conditions(&told);
+    let found = find(&conditions, "Ready").unwrap();
+    assert_eq!(found.reason, "Unschedulable");
+    assert!(found.message.contains("east: Pending: 0/2 nodes are available"), "{}", found.message);
+    assert_eq!(told["pvc"], Value::Null, "nothing is stored yet");
+}
+
+#[test]
+fn the_claim_of_a_cache_is_told_by_cluster_where_it_has_several_names() {
+    let (decision, service, cache) = (decision(true), object("NIMService"), object("NIMCache"));
+    let held = |claim: &str| ObjectStatus { claim: claim.into(), ..said("NIMCache", "h", "Ready", 0) };
+    let serves = ready();
+    for (east, west, told) in [("a", "a", "a"), ("a", "b", "east: a, west: b"), ("", "b", "b")] {
+        let held = [held(east), held(west)];
+        let rows = decision.chosen.iter().zip(&held);
+        let places = rows.map(|(row, held)| place(row, &serves, [&service, &cache], held)).collect();
+        let view = View { generation: 4, decision: &decision, places, now: at(100) };
+        assert_eq!(object_status(&view, "NIMCache", "nimcache", 7, &[])["pvc"], told);
+    }
+}
+
+#[test]
+fn why_pods_do_not_start_is_the_reason_and_the_text_of_all_that_wants_them() {
+    let quota = "pods is forbidden: exceeded quota: q";
+    for (reason, message, expected) in [
+        ("PodsNotCreated", quota, "PodsNotCreated"),
+        ("ImagePullBackOff", "ImagePullBackOff: Back-off pulling image", "ReplicaFailure"),
+    ] {
+        let mut east = said("NIMService", "h", "NotReady", 0);
+        east.conditions = vec![
+            condition_of("Ready", Truth::False, reason, message, 5),
+            condition_of("ReplicaFailure", Truth::True, reason, message, 5),
+        ];
+        let (placement, service) = fold(&Said { service: Some(east), ..ready() }, true);
+        let (conditions, of_placement) =
+            (conditions(&service), find(&placement.conditions, "Available").unwrap());
+        for found in [find(&conditions, "Ready").unwrap(), of_placement] {
+            assert_eq!(found.reason, expected);
+            assert!(found.message.contains("east: ") && found.message.contains(message), "{}", found.message);
+        }
+    }
+}
+
+#[test]
+fn a_service_of_which_some_replicas_cannot_start_is_not_ready_for_the_fleet() {
+    let words = "1 replica serves; Waiting for deployment; 0/2 nodes";
+    let mut east = said("NIMService", "h", "Ready", 1);
+    east.conditions = vec![
+        condition_of("Ready", Truth::True, "Ready", words, 5),
+        condition_of("ReplicaFailure", Truth::True, "Unschedulable", "0/2 nodes", 5),
+    ];
+    let told = |wanted| {
+        let service = Some(ObjectStatus { wanted_replicas: wanted, ..east.clone() });
+        let (placement, service) = fold(&Said { service, ..ready() }, true);
+        (find(&placement.conditions, "Available").unwrap().clone(), service)
+    };
+    let (available, service) = told(2);
+    assert_eq!((available.status.as_str(), available.reason.as_str()), ("False", "Unschedulable"));
+    assert!(available.message.contains(words), "{}", available.message);
+    assert_eq!(service["availableReplicas"], 2, "what serves counts");
+    assert_eq!(told(1).0.status, "True", "what an autoscaler adds is not what was asked for");
+}
+
+#[test]
+fn what_a_clusters_admission_changes_is_told_where_all_serves() {
+    let mut service = said("NIMService", "h", "Ready", 1);
+    service.conditions.push(ObjectCondition {
+        kind: "MutatedHere".into(),
+        status: Truth::True,
+        reason: "MutatedHere".into(),
+        message: "spec.image.repository is changed by this cluster's admission to mirror/llm".into(),
+        last_transition: at(1),
+    });
+    let (status, _) = fold(&Said { service: Some(service), ..ready() }, true);
+    assert_eq!(status.phase.as_deref(), Some("Available"));
+    let east = status.decisions.iter().find(|row| row.cluster_name == "east").unwrap();
+    assert_eq!(east.reason.as_deref(), Some("MutatedHere"));
+    let message =
+        "NIMService llm: spec.image.repository is changed by this cluster's admission to mirror/llm";
+    assert_eq!(east.message.as_deref(), Some(message));
+    let west = status.decisions.iter().find(|row| row.cluster_name == "west").unwrap();
+    assert_ne!(west.reason.as_deref(), Some("MutatedHere"));
 }

@@ -12,11 +12,13 @@ use super::failures::without;
 use super::fault::{Fault, call};
 use super::{Hub, time_until};
 use crate::aggregate::{
-    DELETION_HELD, DUPLICATE_FOR, HeldDeletions, Identity, cluster_conditions, cluster_troubles,
-    confirmation, deletion_held, drained, report_truncated, set_identity_conditions,
+    DELETION_HELD, DUPLICATE_FOR, HeldDeletions, Identity, cluster_conditions, cluster_ready,
+    cluster_troubles, confirmation, deletion_held, drained, gpus_labelled, is_hub, report_truncated,
+    set_identity_conditions, write_summaries,
 };
 use crate::failover::Outages;
 use crate::fleet::{Cluster, ClusterName, Excesses, Link};
+use crate::need::Need;
 
 mod confirmations;
 
@@ -131,7 +133,8 @@ fn status(
     let duplicate = live.duplicates.get(name).cloned();
     let unproven = live.unproven_epochs.get(name).copied();
     let granted = live.fleet.grants(name).into_iter().flat_map(|(_, grant)| &grant.objects);
-    let models = granted.filter(|object| object.need.replicated).count();
+    let serves = |need: &Need| need.replicated || !need.service.is_empty();
+    let models = granted.filter(|object| serves(&object.need)).count();
     let mut shown = cluster.clone();
     if let (link, Some(told_at)) = cluster.link.as_told(now, hub.unreachable_after) {
         hub.clusters.add_after(name.clone(), time_until(told_at, now));
@@ -151,6 +154,10 @@ fn status(
     for finding in cluster_troubles(held, name.as_str(), orphans, &known.conditions) {
         condition::set(&mut next.conditions, finding, stored.metadata.generation, now);
     }
+    let role = live.fleet.role(next.cluster_uid.as_deref().unwrap_or_default());
+    if let Some(finding) = is_hub(role, &known.conditions) {
+        condition::set(&mut next.conditions, finding, stored.metadata.generation, now);
+    }
     let left: Vec<String> = live.placements_in(name).iter().map(ToString::to_string).collect();
     if let Some(finding) = drained(cluster, &left, &known.conditions) {
         condition::set(&mut next.conditions, finding, stored.metadata.generation, now);
@@ -159,8 +166,15 @@ fn status(
     if let Some(finding) = report_truncated(excess, &known.conditions) {
         condition::set(&mut next.conditions, finding, stored.metadata.generation, now);
     }
+    let nodes = cluster.capacity.as_ref().and_then(|capacity| capacity.nodes.as_ref());
+    if let Some(nodes) = nodes
+        && let Some(finding) = gpus_labelled(&nodes.unlabelled, &known.conditions)
+    {
+        condition::set(&mut next.conditions, finding, stored.metadata.generation, now);
+    }
     let excess_ends = excess.and_then(Excesses::ends);
     let held_back = hub.fleetbox.held_back(name);
+    let deletions = held_back.len();
     let held_back: Vec<_> = HeldDeletions::of(name, &held_back, |_| true).into_iter().collect();
     deletion_held(&mut next.conditions, &held_back, None, stored.metadata.generation, now);
     let trust = hub.trust.borrow().clone();
@@ -175,7 +189,11 @@ fn status(
     let mut conditions = std::mem::take(&mut next.conditions);
     let generation = stored.metadata.generation;
     set_identity_conditions(&mut conditions, &stored.spec, &next, &identity, generation, now);
+    let is_ready = cluster_ready(&conditions);
+    condition::set(&mut conditions, is_ready, generation, now);
     next.conditions = conditions;
+    next.observed_generation = generation;
+    write_summaries(&mut next, &stored.spec, deletions);
     // What changes by itself with time is looked at in time.
     let ends = [
         next.certificate_expiry.as_ref().map(|expiry| expiry.0),
@@ -199,7 +217,9 @@ pub(super) fn status_as_written(hub: &Hub, name: &ClusterName, stored: &GPUClust
 }
 
 /// Conditions whose changes are told as events.
-const TOLD: [&str; 11] = [
+const TOLD: [&str; 13] = [
+    "GPUsLabelled",
+    "IsHub",
     "ReportTruncated",
     "Drained",
     "Accepted",
@@ -221,8 +241,8 @@ fn is_quiet(condition: &Condition) -> bool {
 /// Whether a condition calls for somebody.
 fn is_bad(condition: &Condition) -> bool {
     match condition.type_.as_str() {
-        "Connected" | "CertificateValid" | "EpochProven" => condition.status != "True",
-        "FailoverHeld" | "Orphans" | "DuplicateAgent" | "ReportTruncated" | DELETION_HELD => {
+        "Connected" | "CertificateValid" | "EpochProven" | "GPUsLabelled" => condition.status != "True",
+        "FailoverHeld" | "IsHub" | "Orphans" | "DuplicateAgent" | "ReportTruncated" | DELETION_HELD => {
             condition.status == "True"
         }
         _ => false,

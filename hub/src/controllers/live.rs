@@ -2,17 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use crds::fleet::SelectedKind;
 use jiff::Timestamp;
 
 use super::placement::{Rows, SECRET};
 use crate::failover::Pace;
 use crate::fleet::{
     Answer, ClusterName, Excess, Excesses, Fleet, FleetEvent, ObjectRef, ObjectResult, ObjectStatus,
-    PlacementKey,
+    PlacementKey, RejectionClass,
 };
 use crate::link::{LinkEvent, UnprovenEpoch};
+use crate::need::Need;
 use crate::pki::{CaHash, SpokeCertificate};
 use crate::quota::{Charge, Charged};
+
+/// The kind whose objects run to an end.
+const BUILD: &str = SelectedKind::NIMBuild.as_str();
 
 /// Soft state of the hub.
 #[derive(Debug, Default)]
@@ -43,7 +48,7 @@ pub struct Live {
     pub excess: BTreeMap<ClusterName, Excesses>,
     /// Placements that have a Secret somewhere, by its uid.
     secrets: HashMap<String, BTreeSet<PlacementKey>>,
-    answers: BTreeMap<ClusterName, BTreeMap<String, ObjectResult>>,
+    answers: BTreeMap<ClusterName, BTreeMap<String, Answered>>,
     gone: BTreeSet<(String, String)>,
 }
 
@@ -56,6 +61,14 @@ pub struct Session {
     pub certificate_expiry: Timestamp,
     /// Its certificate, and the CAs by which it knows the hub.
     pub identity: Option<(SpokeCertificate, Vec<CaHash>)>,
+}
+
+/// A spoke's last answer to one object.
+#[derive(Clone, Debug)]
+struct Answered {
+    result: ObjectResult,
+    /// Since when the object is refused, in whatever version; none if it is not.
+    refused_since: Option<Timestamp>,
 }
 
 /// What has to be looked at after an event of the link.
@@ -147,6 +160,9 @@ impl Live {
                 // And what its cluster's owner denies.
                 let denied = objects.iter().filter(|status| self.denies_otherwise(&cluster, status));
                 touched.placements.extend(denied.filter_map(owner));
+                // And that a build is done: its GPUs are charged no more.
+                let ended = objects.iter().filter(|status| self.ends(&cluster, status));
+                touched.placements.extend(ended.filter_map(owner));
                 self.fleet.apply(FleetEvent::Status { cluster: cluster.clone(), statuses: objects, at: now });
                 let excess = self.fleet.statuses().excess(&cluster);
                 touched.cluster |= self.exceeds(cluster, excess, now);
@@ -161,8 +177,11 @@ impl Live {
                     let before = self.answer(cluster.as_str(), &result.uid);
                     let is_routine =
                         |answer: &Answer| matches!(answer, Answer::Accepted | Answer::Retrying { .. });
-                    if is_routine(&result.answer) && before == Some(&result) {
-                        // A session begins with what is known: whole fleets come back at once and have nothing new to say.
+                    // A refusal for want of room is judged by the report that came with it.
+                    let is_refusal = |answer: &Answer| matches!(answer, Answer::Rejected { class, .. } if !matches!(class, RejectionClass::NoRoom { .. }));
+                    if (is_routine(&result.answer) || is_refusal(&result.answer)) && before == Some(&result) {
+                        // A session begins with what is known: whole fleets come back at once and have nothing new to
+                        // say. What is refused is asked again and again.
                         continue;
                     }
                     let before = before.map(|before| &before.answer);
@@ -170,7 +189,7 @@ impl Live {
                     let touched = if is_told_only { &mut touched.reports } else { &mut touched.placements };
                     touched.extend(owner);
                     touched.extend(self.secrets.get(&result.uid).into_iter().flatten().cloned());
-                    self.answered(&cluster, result);
+                    self.answered(&cluster, result, now);
                 }
             }
             LinkEvent::Orphans { cluster, objects } => {
@@ -210,6 +229,13 @@ impl Live {
     fn denies_otherwise(&self, cluster: &ClusterName, status: &ObjectStatus) -> bool {
         let known = self.fleet.statuses().get(cluster, &status.object.uid);
         known.and_then(|known| known.status.denial()) != status.denial()
+    }
+
+    /// Whether a build has come to its end, or begins anew.
+    fn ends(&self, cluster: &ClusterName, status: &ObjectStatus) -> bool {
+        let has_ended = |status: &ObjectStatus| status.object.kind == BUILD && Need::is_end(status);
+        let known = self.fleet.statuses().get(cluster, &status.object.uid);
+        known.is_some_and(|known| has_ended(&known.status)) != has_ended(status)
     }
 
     /// Whether replicas have begun or ceased to wait for a node, or more or fewer do.
@@ -259,7 +285,7 @@ impl Live {
         orphans.len() != before
     }
 
-    fn answered(&mut self, cluster: &ClusterName, result: ObjectResult) {
+    fn answered(&mut self, cluster: &ClusterName, result: ObjectResult, now: Timestamp) {
         if result.answer == Answer::Gone {
             self.gone.insert((cluster.to_string(), result.uid.clone()));
             if let Some(answers) = self.answers.get_mut(cluster) {
@@ -267,14 +293,23 @@ impl Live {
             }
             self.fleet.apply(FleetEvent::Gone { cluster: cluster.clone(), uid: result.uid });
         } else {
-            self.answers.entry(cluster.clone()).or_default().insert(result.uid.clone(), result);
+            let of_cluster = self.answers.entry(cluster.clone()).or_default();
+            let refused_since = matches!(result.answer, Answer::Rejected { .. })
+                .then(|| of_cluster.get(&result.uid).and_then(|before| before.refused_since).unwrap_or(now));
+            of_cluster.insert(result.uid.clone(), Answered { result, refused_since });
         }
+    }
+
+    /// Since when a spoke has refused an object, in whatever version; none if it does not.
+    #[must_use]
+    pub fn refused_since(&self, cluster: &str, uid: &str) -> Option<Timestamp> {
+        self.answers.get(cluster)?.get(uid)?.refused_since
     }
 
     /// What a spoke last answered to an object it was sent.
     #[must_use]
     pub fn answer(&self, cluster: &str, uid: &str) -> Option<&ObjectResult> {
-        self.answers.get(cluster)?.get(uid)
+        self.answers.get(cluster)?.get(uid).map(|answered| &answered.result)
     }
 
     /// A placement has these rows, and no Secret beside them.

@@ -34,7 +34,7 @@ pub(super) use desk::Desk;
 pub(super) use observe::plain;
 pub use plan::grants;
 pub(super) use plan::{charges_of, narrowed};
-pub(super) use report::{report, turned};
+pub(super) use report::{STATUS_MANAGER, report, turned, write_status};
 pub(super) use rows::{Rows, SECRET};
 pub(super) use variants::Needs;
 
@@ -119,8 +119,11 @@ async fn vanished(hub: &Hub, key: &PlacementKey, book: &mut Book) -> Result<(), 
     hub.live().fleet.apply(FleetEvent::Granted { placement: key.clone(), grants: Vec::new() });
     hub.desk(key).close(hub).await;
     hub.metrics.failover_reason(book.held.take(), None);
-    apply::release_all(hub, key).await?;
+    let released = apply::release_all(hub, key).await?;
     hub.live().claims.retain(|_, owner| owner != key);
+    for (kind, object) in released {
+        hub.may_be_unplaced(kind, object.as_ref());
+    }
     hub.live().lists_secrets(key, &Rows::default());
     hub.forget_book(key);
     Ok(())

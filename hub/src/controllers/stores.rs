@@ -9,6 +9,7 @@ use crds::fleet::{GPUCluster, GPUQuota, NIMPlacement, NIMPlacementDecision, Sele
 use crds::marks::PLACEMENT_LABEL;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::Writer;
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::pace::paced;
+use super::placement::STATUS_MANAGER;
 
 /// Group and version of the NIM kinds.
 pub(crate) const NIM_API_VERSION: &str = "apps.nvidia.com/v1alpha1";
@@ -188,8 +190,7 @@ pub(crate) async fn watch<K>(
 {
     let reader = writer.as_reader();
     let (mut initial, mut failing) = (Vec::new(), false);
-    let stream = paced(watcher(api, Config::default()))
-        .modify(|object| trim(object, K::kind(&dyntype) == "GPUCluster"));
+    let stream = paced(watcher(api, Config::default())).modify(|object| trim(object, &K::kind(&dyntype)));
     let mut stream = std::pin::pin!(stream.take_until(stop.cancelled_owned()));
     while let Some(event) = stream.next().await {
         let event = match event {
@@ -259,16 +260,28 @@ fn differs<K: Resource>(before: &K, after: &K) -> bool {
         || a.finalizers != b.finalizers
 }
 
-/// Drops what nobody reads. Of a GPUCluster it stays known who wrote its spec, for the audit records.
-fn trim(object: &mut impl Resource, keeps_writers: bool) {
+/// Drops what nobody reads. Of a GPUCluster it stays known who wrote its spec, for the audit records; of a NIM object whether the
+/// hub wrote its state.
+fn trim(object: &mut impl Resource, kind: &str) {
     let meta = object.meta_mut();
     match &mut meta.managed_fields {
-        Some(managed) if keeps_writers => managed.retain(|entry| entry.subresource.is_none()),
+        Some(managed) if kind == "GPUCluster" => managed.retain(|entry| entry.subresource.is_none()),
+        Some(managed) if NIM_KINDS.contains(&kind) => {
+            managed.retain(|entry| entry.manager.as_deref() == Some(STATUS_MANAGER) && owns_state(entry));
+            for entry in managed {
+                entry.fields_v1 = None;
+            }
+        }
         managed => *managed = None,
     }
     if let Some(annotations) = &mut meta.annotations {
         annotations.remove(LAST_APPLIED);
     }
+}
+
+/// Whether a writer owns `status.state`.
+fn owns_state(entry: &ManagedFieldsEntry) -> bool {
+    entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer("/f:status/f:state").is_some())
 }
 
 /// Every object of a kind, in all namespaces.

@@ -22,6 +22,8 @@ use crate::audit::{self, Act, Action, Actor};
 use crate::fleet::{Admin, ClusterName, FleetEvent, PlacementKey, Selector};
 use crate::link::{GoAwayReason, LinkEvent};
 
+/// The namespace whose uid tells clusters apart.
+const SYSTEM: &str = "kube-system";
 /// What a NIMCache holds, as its status says.
 const PROFILES: &str = "/status/profiles";
 
@@ -83,6 +85,9 @@ impl Hub {
             self.placements.add(key);
         }
         let sides = || [before, after].into_iter().flatten();
+        if let Some(object) = after.filter(|object| owner(*object).is_none()) {
+            self.may_be_unplaced(kind, object);
+        }
         let is_edited = is_edited(before, after);
         for name in sides().filter_map(|one| owner(one)) {
             self.wake(owned_by(name), is_edited);
@@ -119,6 +124,9 @@ impl Hub {
         after: Option<&PartialObjectMeta<Namespace>>,
     ) {
         let Some(name) = after.or(before).map(ResourceExt::name_any) else { return };
+        if let Some(uid) = after.filter(|_| name == SYSTEM).and_then(ResourceExt::uid) {
+            self.live().fleet.apply(FleetEvent::Hub { uid });
+        }
         let labels = after.map(|namespace| namespace.labels().clone());
         let known = self.live().fleet.labels_of_namespace(&name).cloned();
         if known != labels {

@@ -1,13 +1,18 @@
 //! What a cluster can run, as its spoke observed it.
 
+mod node_sets;
 mod status;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crds::taints::NodeTaint;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::CachedProfile;
 use crate::need::CacheKey;
+pub use node_sets::{NodeLabel, NodeSet, NodeSets, Sets, Unlabelled};
 
 /// A report older than this is not believed: a spoke repeats it every 10 minutes, so three were missed.
 pub const STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);
@@ -41,7 +46,15 @@ pub struct Capacity {
     pub bound: Option<BTreeMap<String, u32>>,
     /// Lists that were too long and are cut.
     pub cut: Vec<String>,
+    /// Nodes by taints and labels; none of an agent that does not tell.
+    pub nodes: Option<Arc<NodeSets>>,
 }
+
+/// The product of nodes that no label names.
+pub const UNKNOWN_PRODUCT: &str = "unknown";
+
+/// Platforms that bring nodes when pods wait for them.
+const AUTOSCALERS: [&str; 2] = ["cluster-autoscaler", "karpenter"];
 
 impl Capacity {
     /// Whether the report is too old to place by.
@@ -50,12 +63,36 @@ impl Capacity {
         now.duration_since(self.received_at) > STALE_AFTER
     }
 
-    /// Free and allocatable GPUs over all pools.
+    /// Free GPUs and those that nodes offer: over all pools, and those that are given out as devices alone.
     #[must_use]
     pub fn totals(&self) -> (u32, u32) {
-        self.pools.iter().fold((0, 0), |(free, allocatable), pool| {
-            (free.saturating_add(pool.free), allocatable.saturating_add(pool.allocatable))
+        let pools = self.pools.iter().map(|pool| (pool.free, pool.allocatable));
+        let devices = self.gpu_devices().map(|group| (group.free, group.devices));
+        pools.chain(devices).fold((0, 0), |(free, all), (more_free, more)| {
+            (free.saturating_add(more_free), all.saturating_add(more))
         })
+    }
+
+    /// Whole GPUs that pods claim as devices, and that no pool counts: each kind once, however many classes select it.
+    pub fn gpu_devices(&self) -> impl Iterator<Item = &DeviceGroup> {
+        let groups = self.devices.as_deref().unwrap_or_default();
+        groups
+            .iter()
+            .enumerate()
+            .filter(|(at, group)| {
+                let again = |other: &DeviceGroup| other.is_same_kind(group);
+                group.is_of_gpus()
+                    && group.extended_resource.is_empty()
+                    && !groups[..*at].iter().any(again)
+                    && !groups.iter().any(|other| !other.extended_resource.is_empty() && again(other))
+            })
+            .map(|(_, group)| group)
+    }
+
+    /// Whether something brings nodes when pods wait for them.
+    #[must_use]
+    pub fn is_autoscaled(&self) -> bool {
+        AUTOSCALERS.iter().any(|name| self.has_platform(name))
     }
 
     /// The ready cache of that name, if the cluster holds it.
@@ -80,7 +117,7 @@ impl Capacity {
 /// The nodes of one GPU product.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pool {
-    /// Node label `nvidia.com/gpu.product`.
+    /// Node label `nvidia.com/gpu.product`, or what it would be; [`UNKNOWN_PRODUCT`] where no label says it.
     pub product: String,
     /// Extended resource, e.g. `nvidia.com/gpu`.
     pub resource: String,
@@ -104,6 +141,19 @@ pub struct Pool {
     pub driver_version: String,
     /// GPUs that quotas of Kueue leave; none where none is over these GPUs.
     pub quota_left: Option<u32>,
+    /// Of all these, nodes with taints that only some pods tolerate.
+    pub tainted: Vec<Tainted>,
+}
+
+/// Nodes of one pool and one set, with taints that only some pods tolerate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tainted {
+    /// The place of their set.
+    pub set: u8,
+    /// How many nodes.
+    pub nodes: u32,
+    /// GPUs that they offer.
+    pub allocatable: u32,
 }
 
 /// Ready, schedulable nodes that are alike.
@@ -117,6 +167,8 @@ pub struct NodeGroup {
     pub memory_mib: u64,
     /// How many nodes.
     pub nodes: u32,
+    /// The place of their set; [`Sets::ANY`] of an agent that does not tell it.
+    pub set: u8,
 }
 
 /// How one GPU is cut into several that count as GPUs.
@@ -174,6 +226,43 @@ pub struct DeviceGroup {
     pub free_per_node: BTreeMap<u32, u32>,
     /// The agent cannot tell which devices the class selects: nothing is counted.
     pub uncounted: bool,
+    /// Taints of the nodes that have them.
+    pub taints: Vec<NodeTaint>,
+    /// The extended resource by which pods may ask for them as well; empty where there is none.
+    pub extended_resource: String,
+}
+
+/// Driver of NVIDIA's GPUs as devices.
+const GPU_DRIVER: &str = "gpu.nvidia.com";
+
+impl DeviceGroup {
+    /// What the devices are, where they say it.
+    #[must_use]
+    pub fn product(&self) -> Option<&str> {
+        let (_, product) = self.attributes.iter().find(|(name, _)| name.ends_with("/productName"))?;
+        Some(product)
+    }
+
+    /// Memory of one device, MiB, where it says it.
+    #[must_use]
+    pub fn memory_mib(&self) -> Option<u64> {
+        let (_, memory) = self.capacity.iter().find(|(name, _)| name.ends_with("/memory"))?;
+        crds::quantity::mebibytes_there(memory)
+    }
+
+    /// Whether the devices are whole GPUs.
+    fn is_of_gpus(&self) -> bool {
+        let kind = self.attributes.iter().find(|(name, _)| name.ends_with("/type"));
+        self.driver == GPU_DRIVER && kind.is_none_or(|(_, kind)| kind == "gpu")
+    }
+
+    fn is_same_kind(&self, other: &Self) -> bool {
+        self.driver == other.driver
+            && (self.devices, self.free) == (other.devices, other.free)
+            && self.attributes == other.attributes
+            && self.capacity == other.capacity
+            && self.taints == other.taints
+    }
 }
 
 /// An API or operator found in a cluster.

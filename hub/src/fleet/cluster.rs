@@ -77,6 +77,16 @@ pub struct Taint {
     pub effect: Effect,
 }
 
+/// What a cluster is to the fleet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It runs what the fleet places.
+    #[default]
+    Member,
+    /// It is the hub's own: its NIM objects say what the fleet shall run, and nothing is placed there.
+    Hub,
+}
+
 /// One joined cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -88,6 +98,8 @@ pub struct Cluster {
     pub taints: Vec<Taint>,
     /// The admin's half of the double opt-in.
     pub accepted: bool,
+    /// Whether it runs what the fleet places, or is the hub's own.
+    pub role: Role,
     /// The admin's word that it is lost, for when it vanished together with others.
     pub failover_confirmed: bool,
     /// Which namespaces of the hub may place here.
@@ -132,6 +144,7 @@ impl Cluster {
             labels: BTreeMap::new(),
             taints: Vec::new(),
             accepted: false,
+            role: Role::Member,
             failover_confirmed: false,
             allowed_namespaces: Namespaces::All,
             drain: false,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Capacity, Heard};
-use crate::need::Need;
+use crate::need::{Life, Need};
 
 /// A NIMPlacement's identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,15 +57,35 @@ impl GrantedObject {
     /// Replicas that the cluster's report of free GPUs already counts as used: those whose pods were bound to nodes in the
     /// very moment of the report. An agent that does not tell them is judged by ready replicas, since only ready ones
     /// are known to be bound: one that still starts is counted twice rather than not at all.
+    ///
+    /// What runs to an end counts as seen once it has come there: it takes nothing any more.
     #[must_use]
     pub fn seen(&self, heard: Option<&Heard>, capacity: &Capacity) -> u32 {
-        if let Some(pods) = capacity.bound_pods(&self.uid) {
+        if self.need.life == Life::Ending {
+            let counts = |heard: &Heard| {
+                let runs = heard.status.state == BUILDING && is_reported(heard, capacity);
+                runs || self.need.has_ended(&heard.status)
+            };
+            return if heard.is_some_and(counts) { self.replicas } else { 0 };
+        }
+        if let Some(pods) = capacity.bound_pods(&self.need.pods_of(&self.uid)) {
             return (pods / self.need.pods().max(1)).min(self.replicas);
         }
-        let Some(heard) = heard else { return 0 };
-        // Later by the spoke's clock, and by ours: the spoke's may have been set back in between.
-        let reported =
-            capacity.observed_at >= heard.status.observed_at && capacity.received_at >= heard.steady_since;
-        if reported { heard.status.ready_replicas.min(self.replicas) } else { 0 }
+        let Some(heard) = heard.filter(|heard| is_reported(heard, capacity)) else { return 0 };
+        // The pods of a pipeline are not counted in its status: all of them are there once it is ready.
+        match self.need.service.is_empty() {
+            true => heard.status.ready_replicas.min(self.replicas),
+            false if heard.status.is_ready() => self.replicas,
+            false => 0,
+        }
     }
+}
+
+/// The state of a NIMBuild whose pod runs.
+const BUILDING: &str = "InProgress";
+
+/// Whether a report of free GPUs was made after the status: later by the spoke's clock, and by ours, since the spoke's may
+/// have been set back in between.
+fn is_reported(heard: &Heard, capacity: &Capacity) -> bool {
+    capacity.observed_at >= heard.status.observed_at && capacity.received_at >= heard.steady_since
 }

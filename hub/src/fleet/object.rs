@@ -91,6 +91,27 @@ pub struct ObjectCondition {
     pub last_transition: Timestamp,
 }
 
+/// The condition of an object whose pods cannot all be made or started.
+const REPLICA_FAILURE: &str = "ReplicaFailure";
+/// The reason of pods that the scheduler has no node for.
+const UNSCHEDULABLE: &str = "Unschedulable";
+/// The reasons of pods that a quota or another admission of their cluster refuses.
+const REFUSED: [&str; 2] = ["PodsNotCreated", "QuotaExceeded"];
+
+impl ObjectCondition {
+    /// Whether pods are refused by the API server of their cluster.
+    #[must_use]
+    pub fn is_of_refused_pods(&self) -> bool {
+        REFUSED.contains(&self.reason.as_str())
+    }
+
+    /// Whether it is the cluster that keeps pods from starting: no node takes them, or its API server refuses them.
+    #[must_use]
+    pub fn is_of_place(&self) -> bool {
+        self.reason == UNSCHEDULABLE || self.is_of_refused_pods()
+    }
+}
+
 /// A model profile that a NIMCache holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedProfile {
@@ -103,6 +124,9 @@ pub struct CachedProfile {
 /// Condition of an object that asks for more than the cluster's owner allows, and the reason of its other conditions where
 /// nothing of it runs.
 const DENIED: &str = "PolicyDenied";
+
+/// Condition of an object of which the cluster's admission changes fields.
+const MUTATED: &str = "MutatedHere";
 
 /// What a spoke last said about one object. Soft state: lost with the hub, sent again on reconnect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,11 +149,13 @@ pub struct ObjectStatus {
     pub observed_at: Timestamp,
     /// Profiles a NIMCache holds; empty for other kinds.
     pub profiles: Vec<CachedProfile>,
-    /// Replicas that no node of that cluster takes; none while there are none.
+    /// Replicas that no node of that cluster takes, or whose pods cannot be made there; none while there are none.
     pub unschedulable: Option<Unschedulable>,
+    /// The claim that a NIMCache has stored its model in; empty until then, and of other kinds.
+    pub claim: String,
 }
 
-/// Replicas whose pods wait for a node.
+/// Replicas whose pods wait for a node, or for the API server to let them be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unschedulable {
     /// How many, of those that are wanted and not ready.
@@ -163,19 +189,32 @@ impl ObjectStatus {
         Some(Answer::Rejected { class, message: denied.message.clone() })
     }
 
-    /// Whether pods find no node: the spoke counts them, or a condition says so by the reason that Kubernetes' scheduler
-    /// gives.
+    /// Which fields the cluster's admission changes, of the object or of what was made for it.
     #[must_use]
-    pub fn is_unschedulable(&self) -> bool {
-        self.unschedulable.is_some()
-            || self.conditions.iter().any(|condition| condition.reason == "Unschedulable")
+    pub fn mutation(&self) -> Option<&str> {
+        let told = self.condition(MUTATED).filter(|condition| condition.status == Truth::True)?;
+        Some(&told.message)
     }
 
-    /// Leaves what tells how the object is, in few words: state, replicas, and the conditions `Ready` and `Failed`.
+    /// Whether pods find no node, or cannot be made: the spoke counts them, or a condition says so by its reason.
+    #[must_use]
+    pub fn is_unschedulable(&self) -> bool {
+        self.unschedulable.is_some() || self.conditions.iter().any(ObjectCondition::is_of_place)
+    }
+
+    /// What keeps pods from starting, while it does: a Deployment's `ReplicaFailure`, also where other replicas serve.
+    #[must_use]
+    pub fn replica_failure(&self) -> Option<&ObjectCondition> {
+        self.condition(REPLICA_FAILURE).filter(|failure| failure.status == Truth::True)
+    }
+
+    /// Leaves what tells how the object is, in few words: state, replicas, and the conditions `Ready`, `Failed` and
+    /// `ReplicaFailure`.
     pub fn make_bare(&mut self) {
         const MOST: usize = 256;
         self.profiles = Vec::new();
-        self.conditions.retain(|condition| ["Ready", "Failed"].contains(&condition.kind.as_str()));
+        self.conditions
+            .retain(|condition| ["Ready", "Failed", REPLICA_FAILURE].contains(&condition.kind.as_str()));
         let messages = self.conditions.iter_mut().map(|condition| &mut condition.message);
         for message in messages.chain(self.unschedulable.as_mut().map(|waits| &mut waits.message)) {
             if message.len() > MOST {
@@ -193,9 +232,13 @@ impl ObjectStatus {
         *self == Self { observed_at: self.observed_at, ..other.clone() }
     }
 
-    /// Ready in the operator's words: a spoke passes them on only if they are about the payload it holds.
+    /// Ready in the operator's words: a spoke passes them on only if they are about the payload it holds. An object is Ready
+    /// there as long as any replica serves; here one of which replicas that are wanted cannot start is not.
     #[must_use]
     pub fn is_ready(&self) -> bool {
+        if self.replica_failure().is_some() && self.ready_replicas < self.wanted_replicas {
+            return false;
+        }
         match self.condition("Ready") {
             Some(condition) => condition.status == Truth::True,
             None => self.state == "Ready",

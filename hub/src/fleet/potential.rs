@@ -3,7 +3,7 @@
 use crds::fleet as crd;
 use jiff::SignedDuration;
 
-use super::{Capacity, NodeGroup, Pool};
+use super::{Capacity, NodeGroup, Pool, Sets};
 use crds::quantity::mebibytes_asked;
 
 /// A pool that an autoscaler can bring.
@@ -72,9 +72,15 @@ fn bring(pools: &mut Vec<Pool>, more: &Potential) -> u32 {
     }
     pool.nodes = pool.nodes.saturating_add(nodes);
     *pool.free_per_node.entry(more.gpus_per_node).or_default() += nodes;
-    // Nobody says what else nodes to come have: enough is taken for granted.
+    // Nobody says what else nodes to come have: enough is taken for granted, and labels that will do.
     if nodes > 0 && !pool.groups.is_empty() {
-        let new = NodeGroup { free: more.gpus_per_node, millicores: u64::MAX, memory_mib: u64::MAX, nodes };
+        let new = NodeGroup {
+            free: more.gpus_per_node,
+            millicores: u64::MAX,
+            memory_mib: u64::MAX,
+            nodes,
+            set: Sets::ANY,
+        };
         let place = pool.groups.partition_point(|group| *group < new);
         pool.groups.insert(place, new);
     }
@@ -119,7 +125,7 @@ mod tests {
             allocatable: nodes * 8,
             free: 0,
             free_per_node: BTreeMap::from([(0, nodes)]),
-            groups: vec![NodeGroup { free: 0, millicores: 0, memory_mib: 0, nodes }],
+            groups: vec![NodeGroup { nodes, ..NodeGroup::default() }],
             ..Pool::default()
         }
     }

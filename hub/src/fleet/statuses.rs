@@ -140,6 +140,7 @@ mod tests {
             observed_at: Timestamp::UNIX_EPOCH,
             profiles: Vec::new(),
             unschedulable: None,
+            claim: String::new(),
         }
     }
 

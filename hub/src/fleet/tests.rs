@@ -29,6 +29,7 @@ fn status(ready: u32, observed: i64) -> ObjectStatus {
         observed_at: at(observed),
         profiles: Vec::new(),
         unschedulable: None,
+        claim: String::new(),
     }
 }
 

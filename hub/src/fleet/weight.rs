@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use crds::taints::NodeTaint;
+
 use super::{
     CachedProfile, DeviceGroup, HeldCache, HeldObject, NodeGroup, ObjectCondition, ObjectRef, ObjectStatus,
     Platform, Pool, StorageClass,
@@ -51,7 +53,8 @@ impl<K: Weight, V: Weight> Weight for BTreeMap<K, V> {
 impl Weight for Pool {
     fn weight(&self) -> usize {
         let texts = [&self.product, &self.resource, &self.driver_version].map(String::len);
-        size_of::<Self>() + texts.iter().sum::<usize>() + self.groups.weight() + self.free_per_node.weight()
+        let rows = self.groups.weight() + self.free_per_node.weight() + size_of_val(&*self.tainted);
+        size_of::<Self>() + texts.iter().sum::<usize>() + rows
     }
 }
 
@@ -82,7 +85,12 @@ impl Weight for StorageClass {
 impl Weight for DeviceGroup {
     fn weight(&self) -> usize {
         let maps = self.attributes.weight() + self.capacity.weight() + self.free_per_node.weight();
-        size_of::<Self>() + self.class.len() + self.driver.len() + maps
+        let taint = |taint: &NodeTaint| {
+            size_of::<NodeTaint>() + taint.key.len() + taint.value.len() + taint.effect.len()
+        };
+        let taints = self.taints.iter().map(taint).sum::<usize>();
+        let texts = [&self.class, &self.driver, &self.extended_resource].map(String::len);
+        size_of::<Self>() + texts.iter().sum::<usize>() + maps + taints
     }
 }
 
@@ -112,6 +120,7 @@ impl Weight for ObjectStatus {
             + self.object.weight()
             + self.hash.len()
             + self.state.len()
+            + self.claim.len()
             + self.conditions.weight()
             + self.profiles.weight()
             + unschedulable

@@ -6,11 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::sync::Arc;
+
+use crds::taints::NodeTaint;
 
 use super::message::FromSpoke;
 use crate::fleet::{
-    Agent, Answer, CachedProfile, Capacity, Excess, HeldObject, ObjectCondition, ObjectRef, ObjectResult,
-    ObjectStatus, Truth, Weight,
+    Agent, Answer, CachedProfile, Capacity, Excess, HeldObject, NodeSets, ObjectCondition, ObjectRef,
+    ObjectResult, ObjectStatus, Truth, Weight,
 };
 use crate::pki::EpochProof;
 
@@ -45,6 +48,10 @@ const CACHE_BYTES: usize = 2 << 20;
 const STORAGE_BYTES: usize = 256 << 10;
 const DEVICE_BYTES: usize = 512 << 10;
 const BOUND_BYTES: usize = 640 << 10;
+/// Bytes of the labels and taints of nodes; an agent that ships tells 4 KiB of labels.
+const NODE_BYTES: usize = 64 << 10;
+/// Sets of nodes of one pool, taints of one device, and nodes that are named.
+const SETS: usize = 32;
 /// Bytes of one object's status: 50 profiles with ten tags each take 50 KiB.
 const STATUS_BYTES: usize = 64 << 10;
 /// Bytes of a message that is cut since the status as a whole is too long.
@@ -157,6 +164,7 @@ impl Cut {
 
     fn status(&mut self, status: &mut ObjectStatus) {
         self.text(&mut status.state, WORD);
+        self.text(&mut status.claim, NAME);
         self.conditions(&mut status.conditions);
         for condition in &mut status.conditions {
             self.text(&mut condition.kind, WORD);
@@ -184,7 +192,8 @@ impl Cut {
                 }
             }
         }
-        let rest = status.weight() - status.profiles.weight();
+        let empty = Vec::<CachedProfile>::new().weight();
+        let rest = status.weight() - status.profiles.weight() + empty;
         keep_within(&mut status.profiles, STATUS_BYTES.saturating_sub(rest));
         self.note("bytes of statuses of objects", before, status.weight());
     }
@@ -242,6 +251,7 @@ impl Cut {
             self.text(&mut pool.resource, WORD);
             self.text(&mut pool.driver_version, WORD);
             self.list(&mut pool.groups, "groups of nodes", NODES);
+            self.list(&mut pool.tainted, "sets of tainted nodes", SETS);
             self.histogram(&mut pool.free_per_node);
         }
         self.bytes(pools, "GPU products", reported, POOL_BYTES);
@@ -279,12 +289,38 @@ impl Cut {
                 self.text(&mut group.driver, WORD);
                 self.words(&mut group.attributes, TAGS);
                 self.words(&mut group.capacity, TAGS);
+                self.text(&mut group.extended_resource, WORD);
+                self.list(&mut group.taints, "taints of devices", SETS);
+                group.taints.iter_mut().for_each(|taint| self.taint(taint));
                 self.histogram(&mut group.free_per_node);
             }
             self.bytes(groups, "kinds of devices", reported, DEVICE_BYTES);
         }
         if let Some(uids) = bound {
             self.bound(uids);
+        }
+        self.node_sets(&mut capacity.nodes);
+    }
+
+    /// Half of the labels would say that no node has the others: where they are too many, nothing is known of any.
+    fn node_sets(&mut self, nodes: &mut Option<Arc<NodeSets>>) {
+        let Some(known) = nodes else { return };
+        let bytes = known.weight();
+        if bytes > NODE_BYTES {
+            self.note("bytes of labels and taints of nodes", bytes, 0);
+            *nodes = None;
+            return;
+        }
+        // Nobody else has it yet.
+        let known = Arc::make_mut(known);
+        known.each_taint(|taint| self.taint(taint));
+        self.list(&mut known.unlabelled.names, "names of nodes", SETS);
+        known.unlabelled.names.iter_mut().for_each(|name| self.text(name, NAME));
+    }
+
+    fn taint(&mut self, taint: &mut NodeTaint) {
+        for text in [&mut taint.key, &mut taint.value, &mut taint.effect] {
+            self.text(text, WORD);
         }
     }
 
@@ -369,7 +405,7 @@ fn keep_within<T: Weight>(rows: &mut Vec<T>, most: usize) {
 
 /// Whether a condition is one of those that say how an object is.
 fn is_telling(condition: &ObjectCondition) -> bool {
-    matches!(condition.kind.as_str(), "Ready" | "Failed")
+    matches!(condition.kind.as_str(), "Ready" | "Failed" | "ReplicaFailure")
 }
 
 fn shorten(text: &mut String, most: usize) {

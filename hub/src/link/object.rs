@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crds::taints::NodeToleration;
 use jiff::Timestamp;
 
 use crate::fleet::{HoldReason, ObjectRef};
@@ -38,6 +39,8 @@ pub struct Gang {
     pub groups: u32,
     /// Of its placement.
     pub priority: i32,
+    /// Of its pods.
+    pub tolerations: Vec<NodeToleration>,
 }
 
 impl fmt::Debug for DesiredObject {

@@ -78,6 +78,8 @@ pub(super) struct Session {
     heard: Instant,
     sent: Instant,
     told_heard: Option<Instant>,
+    /// When something that the spoke refused is asked of it again.
+    retry_at: Option<Instant>,
 }
 
 impl Session {
@@ -102,6 +104,7 @@ impl Session {
             heard: now,
             sent: now,
             told_heard: None,
+            retry_at: None,
         }
     }
 
@@ -124,10 +127,15 @@ impl Session {
         match self.phase {
             Phase::Greeting | Phase::Claiming(_) | Phase::Raising(_) => self.opened + GREETING,
             Phase::Indexing { since, .. } | Phase::Live { comparing: Some(since) } => {
-                speak.min(dead).min(old).min(since + INDEXING)
+                self.or_retry(speak.min(dead).min(old).min(since + INDEXING))
             }
-            Phase::Live { comparing: None } | Phase::Closed => speak.min(dead).min(old),
+            Phase::Live { comparing: None } => self.or_retry(speak.min(dead).min(old)),
+            Phase::Closed => speak.min(dead).min(old),
         }
+    }
+
+    fn or_retry(&self, at: Instant) -> Instant {
+        self.retry_at.map_or(at, |retry| retry.min(at))
     }
 
     /// Takes one event.
@@ -149,7 +157,13 @@ impl Session {
                 self.goodbye(GoAwayReason::Unavailable, message, &mut effects);
             }
             (Event::Goodbye(reason, message), _) => self.goodbye(reason, message, &mut effects),
-            (Event::Tick, _) => self.tick(view.now, &mut effects),
+            (Event::Tick, _) => {
+                self.tick(view.now, &mut effects);
+                if matches!(self.phase, Phase::Live { .. }) {
+                    self.delivery.ask_again(view.wants, view.now);
+                    self.deliver(view, &mut effects);
+                }
+            }
             (Event::Changed, Phase::Live { .. }) => {
                 self.delivery.changed(view.wants);
                 self.claim(view.wants, &mut effects);
@@ -158,6 +172,7 @@ impl Session {
             // Before the index is known a change means nothing: the index will be compared with what is wanted then.
             (Event::Changed | Event::Claimed(_) | Event::EpochRaised, _) => {}
         }
+        self.retry_at = view.wants.retry_at().filter(|_| matches!(self.phase, Phase::Live { .. }));
         effects
     }
 
@@ -321,7 +336,7 @@ impl Session {
         view: &mut View<'_>,
         effects: &mut Vec<Effect>,
     ) {
-        let Acked { results, stale_epoch } = self.delivery.acked(delta, results, view.wants);
+        let Acked { results, stale_epoch } = self.delivery.acked(delta, results, view.wants, view.now);
         if !results.is_empty() {
             effects.push(Effect::Tell(LinkEvent::Results { cluster: self.cluster.clone(), results }));
         }
@@ -369,7 +384,7 @@ impl Session {
     }
 
     fn deliver(&mut self, view: &mut View<'_>, effects: &mut Vec<Effect>) {
-        while let Some(Next { id, upserts, tombstones, known }) = self.delivery.next(view.wants) {
+        while let Some(Next { id, upserts, tombstones, known }) = self.delivery.next(view.wants, view.now) {
             if !known.is_empty() {
                 let cluster = self.cluster.clone();
                 effects.push(Effect::Tell(LinkEvent::Results { cluster, results: known }));

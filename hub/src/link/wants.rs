@@ -2,11 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use proto::Buckets;
 
 use super::object::{Cause, DesiredObject, HeldBack, Removal};
-use crate::fleet::HoldReason;
+use crate::fleet::{HoldReason, RejectionClass};
+
+/// A refused object is sent again after this time, then after twice as long each time.
+const FIRST_RETRY: Duration = Duration::from_secs(15);
+/// The longest wait in the first hour, and always for a name that somebody else's object has: what is mended in the cluster
+/// is delivered within this time.
+const EARLY_RETRY: Duration = Duration::from_mins(2);
+/// So many times an object is sent again in the first hour.
+const EARLY_RETRIES: u32 = 30;
+/// The longest wait after the first hour.
+const LATE_RETRY: Duration = Duration::from_mins(30);
 
 /// What is wanted of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +38,16 @@ impl Want {
     }
 }
 
+/// A version of an object that the spoke has refused.
+#[derive(Debug)]
+struct Refused {
+    hash: String,
+    /// How many times in a row it was refused.
+    times: u32,
+    /// When it is sent again; none if only another version can help, or the controllers know when to ask.
+    again: Option<Instant>,
+}
+
 /// All that is wanted of one cluster, by uid.
 #[derive(Debug, Default)]
 pub(super) struct Wants {
@@ -34,8 +55,10 @@ pub(super) struct Wants {
     /// All that shall be held, to be compared with what a spoke says it holds.
     wanted: Buckets,
     dirty: BTreeSet<String>,
-    /// Hash that the spoke refused, by uid.
-    refused: HashMap<String, String>,
+    /// What the spoke refused, by uid.
+    refused: HashMap<String, Refused>,
+    /// When refused objects are to be sent again.
+    due: BTreeSet<(Instant, String)>,
     /// Removals that the spoke holds back.
     held_back: BTreeMap<String, (HoldReason, String)>,
 }
@@ -76,7 +99,7 @@ impl Wants {
             self.wanted.remove(uid, object.generation, &object.hash);
         }
         self.dirty.remove(uid);
-        self.refused.remove(uid);
+        self.accepted(uid);
         self.held_back.remove(uid);
     }
 
@@ -113,19 +136,58 @@ impl Wants {
         std::mem::take(&mut self.dirty)
     }
 
-    /// The spoke refused this hash of the object.
-    pub(super) fn refuse(&mut self, uid: &str, hash: &str) {
-        self.refused.insert(uid.to_owned(), hash.to_owned());
+    /// The spoke refused this hash of the object; `class` says why, and is none where no spoke could take it. The object is
+    /// sent again after a while, since what it was refused for may be mended in the cluster, unseen by the hub.
+    pub(super) fn refuse(&mut self, uid: &str, hash: &str, class: Option<RejectionClass>, now: Instant) {
+        let before = self.unschedule(uid).filter(|before| before.hash == hash);
+        let times = before.map_or(0, |before| before.times.saturating_add(1));
+        let again = class.and_then(|class| retry_after(class, times)).map(|wait| now + wait);
+        self.due.extend(again.map(|at| (at, uid.to_owned())));
+        self.refused.insert(uid.to_owned(), Refused { hash: hash.to_owned(), times, again });
     }
 
-    /// Whether the spoke has refused what is wanted of this object.
-    pub(super) fn is_refused(&self, uid: &str, want: &Want) -> bool {
-        self.refused.get(uid).is_some_and(|hash| hash == want.hash())
+    /// The spoke has taken the object, or it is wanted otherwise.
+    pub(super) fn accepted(&mut self, uid: &str) {
+        drop(self.unschedule(uid));
+    }
+
+    fn unschedule(&mut self, uid: &str) -> Option<Refused> {
+        let refused = self.refused.remove(uid)?;
+        if let Some(at) = refused.again {
+            self.due.remove(&(at, uid.to_owned()));
+        }
+        Some(refused)
+    }
+
+    /// Whether the spoke has refused what is wanted of this object, and it is too early to ask again.
+    pub(super) fn is_refused(&self, uid: &str, want: &Want, now: Instant) -> bool {
+        self.refused
+            .get(uid)
+            .is_some_and(|refused| refused.hash == want.hash() && refused.again.is_none_or(|at| now < at))
+    }
+
+    /// When the first refused object is to be sent again.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// The refused objects that are to be sent again by now; each is given once.
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<String> {
+        let mut due = Vec::new();
+        while let Some((at, uid)) = self.due.pop_first() {
+            if at > now {
+                self.due.insert((at, uid));
+                break;
+            }
+            due.push(uid);
+        }
+        due
     }
 
     /// Another agent process may judge otherwise: what was refused is tried once more.
     pub(super) fn forget_refusals(&mut self) {
         self.refused.clear();
+        self.due.clear();
     }
 
     /// The spoke holds this removal back until the admin has confirmed it.
@@ -159,5 +221,38 @@ impl Wants {
             }
         }
         confirmed.len()
+    }
+}
+
+/// How long a refused object waits before it is sent again; none where the controllers know better.
+fn retry_after(class: RejectionClass, times: u32) -> Option<Duration> {
+    if matches!(class, RejectionClass::NoRoom { .. } | RejectionClass::StaleEpoch) {
+        return None;
+    }
+    let doubled = |first: Duration, times: u32| first.saturating_mul(1 << times.min(16));
+    let late = times.saturating_sub(EARLY_RETRIES);
+    Some(if class == RejectionClass::Conflict || late == 0 {
+        doubled(FIRST_RETRY, times).min(EARLY_RETRY)
+    } else {
+        doubled(EARLY_RETRY, late).min(LATE_RETRY)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_object_waits_two_minutes_at_most_in_the_first_hour_and_half_an_hour_at_last() {
+        let seconds = |class, times| retry_after(class, times).map(|wait| wait.as_secs());
+        let all = |class, times: &[u32]| times.iter().map(|times| seconds(class, *times)).collect::<Vec<_>>();
+        let times = [0, 1, 2, 3, 4, 30, 31, 34, 35, u32::MAX];
+        let invalid = [15, 30, 60, 120, 120, 120, 240, 1800, 1800, 1800].map(Some);
+        assert_eq!(all(RejectionClass::Invalid, &times), invalid);
+        assert_eq!(seconds(RejectionClass::Conflict, u32::MAX), Some(120));
+        let no_room = RejectionClass::NoRoom { judged: jiff::Timestamp::UNIX_EPOCH, groups: 0 };
+        assert_eq!(seconds(no_room, 0), None, "the controllers ask when there is more room");
+        let early: u64 = (0..EARLY_RETRIES).filter_map(|times| seconds(RejectionClass::Invalid, times)).sum();
+        assert!((3000..3900).contains(&early), "{early} s is about an hour");
     }
 }

@@ -4,6 +4,7 @@ mod capacity;
 
 use std::time::Duration;
 
+use crds::taints::NodeToleration;
 use jiff::Timestamp;
 use proto::{Fingerprint, capability, v1};
 
@@ -118,6 +119,7 @@ fn from_status(status: v1::ObjectStatus) -> ObjectStatus {
             since: from_ms(one.since_ms),
         }),
         profiles: status.profiles.into_iter().map(capacity::from_profile).collect(),
+        claim: status.claim,
     }
 }
 
@@ -199,8 +201,11 @@ fn to_upsert(object: &DesiredObject) -> v1::Upsert {
 }
 
 fn to_gang(gang: Gang) -> v1::Gang {
-    let Gang { resource, products, gpus_per_node, nodes, groups, priority } = gang;
-    v1::Gang { resource, products, gpus_per_node, nodes, groups, priority }
+    let Gang { resource, products, gpus_per_node, nodes, groups, priority, tolerations } = gang;
+    let toleration =
+        |NodeToleration { key, operator, value, effect }| v1::NodeToleration { key, operator, value, effect };
+    let tolerations = tolerations.into_iter().map(toleration).collect();
+    v1::Gang { resource, products, gpus_per_node, nodes, groups, priority, tolerations }
 }
 
 fn to_tombstone(removal: &Removal) -> v1::Tombstone {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{GpuKind, Need, NeedError, cache_key, storage, text};
+use super::{GpuKind, Need, NeedError, cache_key, nodes, storage, text};
 
 /// Node label of GPU Feature Discovery that names the product.
 pub(super) const PRODUCT_LABEL: &str = "nvidia.com/gpu.product";
@@ -15,6 +15,7 @@ pub(super) fn need(cache: &Value) -> Result<Need, NeedError> {
     Ok(Need {
         gpu_nodes: free_choice || !kind.products.is_empty(),
         kind,
+        nodes: nodes::of_cache(cache),
         claims: storage::claim(cache, "/spec/storage/pvc")?.into_iter().collect(),
         cache: Some(cache_key(cache, text(cache, "/metadata/name"))),
         ..Need::default()

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{GpuKind, GpuNeed, Need, NeedError, cache, gpu, pod, service, storage, text};
+use super::{GpuKind, GpuNeed, Need, NeedError, cache, gpu, nodes, pod, service, storage, text};
 
 /// The resources of a microservice's own pod.
 const POD: &str = "/spec/resources";
@@ -27,6 +27,8 @@ pub(super) fn need(object: &Value) -> Result<Need, NeedError> {
         gpu: own,
         jobs,
         kind: GpuKind { products, min_memory_mib: 0 },
+        nodes: nodes::of(object, "/spec"),
+        job_nodes: nodes::of(object, "/spec/trainingConfig"),
         millicores,
         memory_mib,
         claims: claims.collect::<Result<_, _>>()?,

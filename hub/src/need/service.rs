@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{GpuNeed, Need, NeedError, cache, cache_key, devices, gpu, pod, profile, storage, text};
+use super::{GpuNeed, Need, NeedError, cache, cache_key, devices, gpu, nodes, pod, profile, storage, text};
 
 /// Platform of multi-node services: the LeaderWorkerSet API.
 const LWS: &str = "lws";
@@ -50,6 +50,8 @@ pub(super) fn need(service: &Value, cache: Option<&Value>) -> Result<Need, NeedE
         gpu_nodes: gpu.is_some() || !kind.products.is_empty(),
         gpu,
         kind,
+        nodes: nodes::of(service, "/spec"),
+        job_nodes: None,
         millicores,
         memory_mib,
         devices,
@@ -61,7 +63,7 @@ pub(super) fn need(service: &Value, cache: Option<&Value>) -> Result<Need, NeedE
         most_replicas: most_replicas(service)?,
         autoscaled,
         replicated: true,
-        jobs: None,
+        ..Need::default()
     })
 }
 
@@ -103,7 +105,7 @@ fn gpus_of_pod(
 /// Replicas, and whether an autoscaler owns them: then the least it may set is what must fit.
 pub(super) fn replicas(service: &Value) -> Result<(u32, bool), NeedError> {
     if service.pointer("/spec/scale/enabled").and_then(Value::as_bool) == Some(true) {
-        return Ok((gpu::number(service, "/spec/scale/hpa/minReplicas", 1)?.unwrap_or(1), true));
+        return Ok((gpu::number(service, "/spec/scale/hpa/minReplicas", 0)?.unwrap_or(1), true));
     }
     Ok((gpu::number(service, "/spec/replicas", 0)?.unwrap_or(1), false))
 }

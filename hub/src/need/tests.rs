@@ -72,6 +72,7 @@ fn replicas_and_who_owns_them() {
         (json!({"replicas": 3}), 3, false),
         (json!({"scale": {"enabled": true, "hpa": {"maxReplicas": 4}}}), 1, true),
         (json!({"scale": {"enabled": true, "hpa": {"minReplicas": 2, "maxReplicas": 4}}}), 2, true),
+        (json!({"scale": {"enabled": true, "hpa": {"minReplicas": 0, "maxReplicas": 4}}}), 0, true),
         (json!({"replicas": 2, "scale": {"enabled": false}}), 2, false),
     ] {
         let need = need(&service(&spec), None).unwrap();
@@ -281,6 +282,17 @@ fn other_kinds_are_refused_by_name() {
     let error = need(&json!({"kind": "Pod", "metadata": {"name": "x"}}), None).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "Pod x: cannot be placed: only NIMService, NIMCache and the NeMo kinds can"
+        "Pod x: cannot be placed: only NIMService, NIMCache, NIMPipeline, NIMBuild and the NeMo kinds can"
     );
+}
+
+#[test]
+fn a_slice_is_asked_for_beside_no_whole_gpu() {
+    let limits = json!({"nvidia.com/gpu": "0", "nvidia.com/mig-1g.24gb": 1});
+    for resources in [json!({"limits": limits}), json!({"limits": limits, "requests": limits})] {
+        let service =
+            json!({"kind": "NIMService", "metadata": {"name": "embed"}, "spec": {"resources": resources}});
+        let gpu = need(&service, None).unwrap().gpu.unwrap();
+        assert_eq!((gpu.resource.as_str(), gpu.total()), ("nvidia.com/mig-1g.24gb", 1), "{resources}");
+    }
 }

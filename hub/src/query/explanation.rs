@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::fleet::{Fleet, Link};
-use crate::scheduler::{Chosen, Decision, Reason};
+use crate::scheduler::{Chosen, Decision, NOT_NEEDED, Reason};
 
 /// What was decided, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -95,12 +95,11 @@ pub(crate) fn explain(decision: &Decision, fleet: &Fleet, now: Timestamp) -> Exp
             ..of(row.cluster.as_str(), verdict, row.reason, &row.message)
         }
     };
-    let spare = "could take it; no further cluster is wanted";
     let mut clusters: Vec<Verdict> = decision.chosen.iter().map(chosen).collect();
     let removed = decision.removed.iter();
     clusters.extend(removed.map(|row| of(row.cluster.as_str(), "Leaves", row.reason, &row.message)));
     let eligible = decision.spare.iter();
-    clusters.extend(eligible.map(|name| of(name.as_str(), "Eligible", Reason::NotNeeded, spare)));
+    clusters.extend(eligible.map(|name| of(name.as_str(), "Eligible", Reason::NotNeeded, NOT_NEEDED)));
     clusters.extend(decision.refused.iter().map(|row| of(&row.cluster, "Refused", row.reason, &row.message)));
     clusters.sort_by(|a, b| a.cluster.cmp(&b.cluster));
     let outcome = &decision.outcome;

@@ -21,7 +21,10 @@ fn stored() -> Value {
         "metadata": {
             "name": "llm", "namespace": "nim", "uid": "u1", "resourceVersion": "7", "generation": 3,
             "labels": {"team": "chat", "nimfleet.io/placement": "chat"},
-            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "note": "keep"},
+            "annotations": {
+                "kubectl.kubernetes.io/last-applied-configuration": "{}", "note": "keep",
+                "nimfleet.io/retry": "now", "nimfleet.io/rebalance": "now"
+            },
             "finalizers": ["nimfleet.io/fleet"], "managedFields": [{}]
         },
         "spec": {"image": {"tag": "1.0", "repository": "nim"}, "unknownField": {"b": 1, "a": null}, "replicas": 4},
@@ -45,7 +48,8 @@ fn only_what_is_the_users_travels() {
         resolved(None, json!([])).unwrap(),
         json!({
             "apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMService",
-            "metadata": {"name": "llm", "namespace": "nim", "labels": {"team": "chat"}, "annotations": {"note": "keep"}},
+            "metadata": {"name": "llm", "namespace": "nim", "labels": {"team": "chat"},
+                "annotations": {"note": "keep", "nimfleet.io/retry": "now"}},
             "spec": stored()["spec"]
         })
     );

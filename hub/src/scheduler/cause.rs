@@ -17,10 +17,12 @@ pub enum Cause {
     Lost,
     /// Its admin empties it.
     Drain,
-    /// Its pods find no node.
+    /// Its pods find no node, or its API server lets none be made.
     Unschedulable,
     /// It lacks what the objects need, and they do not work there.
     NoLongerFits,
+    /// Its API server refuses what is placed there, or the name is somebody else's there.
+    Rejected,
     /// The placement was told to choose anew.
     Rebalance,
 }
@@ -34,6 +36,7 @@ impl Cause {
             Self::Drain => Reason::Drained,
             Self::Unschedulable => Reason::Unschedulable,
             Self::NoLongerFits => Reason::NoLongerFits,
+            Self::Rejected => Reason::Rejected,
             Self::Rebalance => Reason::Rebalanced,
         }
     }
@@ -41,7 +44,7 @@ impl Cause {
     /// The cause that a stored row names by its reason; what it does not name was a loss.
     #[must_use]
     pub fn of(reason: &str) -> Self {
-        let all = [Self::Drain, Self::Unschedulable, Self::NoLongerFits, Self::Rebalance];
+        let all = [Self::Drain, Self::Unschedulable, Self::NoLongerFits, Self::Rejected, Self::Rebalance];
         all.into_iter().find(|cause| cause.reason().as_str() == reason).unwrap_or(Self::Lost)
     }
 
@@ -56,7 +59,9 @@ impl Cause {
     pub const fn lane(self) -> Lane {
         match self {
             Self::Lost => Lane::Failover,
-            Self::Drain | Self::Unschedulable | Self::NoLongerFits | Self::Rebalance => Lane::Relocation,
+            Self::Drain | Self::Unschedulable | Self::NoLongerFits | Self::Rejected | Self::Rebalance => {
+                Lane::Relocation
+            }
         }
     }
 
@@ -65,8 +70,9 @@ impl Cause {
         match self {
             Self::Lost => "is lost",
             Self::Drain => "drains",
-            Self::Unschedulable => "has no node for its pods",
+            Self::Unschedulable => "has no node for its pods, or refuses them",
             Self::NoLongerFits => "lacks what it needs",
+            Self::Rejected => "refuses an object",
             Self::Rebalance => "is no longer the best",
         }
     }
@@ -96,33 +102,65 @@ pub(super) fn of(
     let waits = workloads.iter().filter_map(|workload| {
         let heard = fleet.statuses().get(&cluster.name, &workload.object.uid)?;
         let is_idle = heard.status.ready_replicas == 0;
-        is_idle.then(|| waits_since(request, workloads, cluster, workload, heard)).flatten()
+        is_idle.then(|| waits_since(request, workloads, fleet, cluster, (workload, heard))).flatten()
     });
-    let Some((cause, since)) = waits.min_by_key(|(_, since)| *since) else { return (None, None) };
+    let rejected = rejected_since(request, workloads, fleet, cluster).map(|since| (Cause::Rejected, since));
+    let waits = waits.chain(rejected).min_by_key(|(_, since)| *since);
+    let Some((cause, since)) = waits else { return (None, None) };
     let Some(at) = patience_ends(request, since) else { return (None, None) };
     if request.now >= at { (Some(cause), None) } else { (None, Some(at)) }
+}
+
+/// Since when a cluster has refused an object of a placement that does no work there.
+fn rejected_since(
+    request: &Request,
+    workloads: &[Workload],
+    fleet: &Fleet,
+    cluster: &Cluster,
+) -> Option<Timestamp> {
+    let since = *request.rejected.get(cluster.name.as_str())?;
+    let has_replicas = workloads.iter().any(|workload| workload.need.replicated);
+    let works = |workload: &Workload| {
+        let heard = fleet.statuses().get(&cluster.name, &workload.object.uid);
+        heard.is_some_and(|heard| {
+            if has_replicas { heard.status.ready_replicas > 0 } else { heard.status.is_ready() }
+        })
+    };
+    (!workloads.iter().any(works)).then_some(since)
 }
 
 /// Since when an object of which nothing runs has waited for what does not come.
 fn waits_since(
     request: &Request,
     workloads: &[Workload],
+    fleet: &Fleet,
     cluster: &Cluster,
-    workload: &Workload,
-    heard: &Heard,
+    (workload, heard): (&Workload, &Heard),
 ) -> Option<(Cause, Timestamp)> {
     // One that has a node and still starts is no reason to leave: only those that wait move.
-    let bound = cluster.capacity.as_ref().and_then(|capacity| capacity.bound_pods(&workload.object.uid));
-    let has_node = bound.is_some_and(|pods| pods > 0);
-    if workload.need.replicated
+    let has_node = bound_replicas(cluster, workload) > 0;
+    // What a service waits for, such as its cache, keeps it from starting as well; one that runs no longer needs it.
+    let serves = |other: &Workload| {
+        let heard = fleet.statuses().get(&cluster.name, &other.object.uid);
+        other.need.runs() && heard.is_some_and(|heard| heard.status.ready_replicas > 0)
+    };
+    let counts = workload.need.runs() || !workloads.iter().any(serves);
+    if counts
         && !has_node
         && let Some(since) = heard.unschedulable_since
     {
         return Some((Cause::Unschedulable, brought_by(cluster, std::slice::from_ref(workload), since)));
     }
-    let works = heard.status.is_ready() || !workload.need.replicated;
+    let works = heard.status.is_ready() || !workload.need.runs();
     let lacks = || filter::lacks_for_good(request, workloads, cluster);
     (!works && lacks()).then_some((Cause::NoLongerFits, heard.steady_since))
+}
+
+/// Replicas of which every pod had a node in the moment of the last report; none where the agent does not tell.
+fn bound_replicas(cluster: &Cluster, workload: &Workload) -> u32 {
+    let pods = workload.need.pods_of(&workload.object.uid);
+    let bound = cluster.capacity.as_ref().and_then(|capacity| capacity.bound_pods(&pods));
+    bound.unwrap_or(0) / workload.need.pods().max(1)
 }
 
 /// When a silent cluster counts as lost; none where it never does, or is not silent.
@@ -147,8 +185,9 @@ pub(super) fn pending(
     let heard = fleet.statuses().get(&cluster.name, &workload.object.uid);
     let since = heard.and_then(|heard| Some((heard, heard.unschedulable_since?)));
     let Some((heard, since)) = since.filter(|_| cluster.link == Link::Connected) else { return (0, None) };
-    // Of those that are not ready the spoke says how many find no node; others may still load their model.
-    let unready = granted.saturating_sub(heard.status.ready_replicas);
+    // Of those that are not ready the spoke says how many find no node; others have one, and may still load their model.
+    let without_node = granted.saturating_sub(bound_replicas(cluster, workload));
+    let unready = granted.saturating_sub(heard.status.ready_replicas).min(without_node);
     let pending = heard.status.unschedulable.as_ref().map_or(unready, |waits| waits.replicas.min(unready));
     match patience_ends(request, brought_by(cluster, std::slice::from_ref(workload), since)) {
         Some(at) if request.now >= at => (pending, None),

@@ -161,7 +161,11 @@ fn unschedulable(
     if pending > 0 {
         let name = &stays.cluster.name;
         let title = workload.title();
-        spread.shortfalls.push(format!("{pending} of {granted} replicas of {title} find no node in {name}"));
+        let replicas = if granted == 1 { "replica" } else { "replicas" };
+        let wait = if pending == 1 { "waits" } else { "wait" };
+        spread
+            .shortfalls
+            .push(format!("{pending} of {granted} {replicas} of {title} {wait} for a node in {name}"));
     }
 }
 

@@ -8,6 +8,9 @@ use crate::fleet::ClusterName;
 /// Most clusters that one summary names: as many as a controller asks to be told of.
 pub const NAMED: usize = 10;
 
+/// What is said of a cluster that could have been chosen as well.
+pub(crate) const NOT_NEEDED: &str = "fits as well; as many clusters as are wanted were chosen";
+
 /// Clusters that were refused for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalSummary {
@@ -33,20 +36,18 @@ pub struct Sentence {
 }
 
 impl Decision {
-    /// Why every other cluster does not run it, by reason: the commonest first, and last those that merely were not needed.
+    /// Why clusters cannot run it, by reason: the commonest first. One that could and was not chosen is no refusal.
     #[must_use]
     pub fn refusals(&self) -> Vec<RefusalSummary> {
-        let spare: Vec<_> = self.spare.iter().map(not_needed).collect();
         let mut by_reason: BTreeMap<Reason, Vec<&Refused>> = BTreeMap::new();
-        for refused in self.refused.iter().chain(&spare) {
+        for refused in &self.refused {
             by_reason.entry(refused.reason).or_default().push(refused);
         }
         let mut summaries: Vec<_> = by_reason
             .into_iter()
             .map(|(reason, all)| summary(reason, &all, self.counts.get(&reason)))
             .collect();
-        summaries
-            .sort_by_key(|summary| (summary.reason == Reason::NotNeeded, std::cmp::Reverse(summary.count)));
+        summaries.sort_by_key(|summary| std::cmp::Reverse(summary.count));
         summaries
     }
 
@@ -71,8 +72,7 @@ impl Decision {
 
 /// A cluster that could have been chosen as well, told like a refusal: people ask "why not there" of these too.
 fn not_needed(cluster: &ClusterName) -> Refused {
-    let message = "could take it; no further cluster is wanted".to_owned();
-    Refused { cluster: cluster.to_string(), reason: Reason::NotNeeded, message }
+    Refused { cluster: cluster.to_string(), reason: Reason::NotNeeded, message: NOT_NEEDED.to_owned() }
 }
 
 /// `count`: of those that were refused, also those that are not told of.

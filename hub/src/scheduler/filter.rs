@@ -12,6 +12,7 @@ mod gpu_kind;
 mod joined;
 mod locality;
 mod namespace;
+pub(super) mod nodes;
 mod overrides;
 mod platform;
 pub(super) mod potential;
@@ -101,7 +102,8 @@ fn seated<'a>(
     capacity: &'a Capacity,
 ) -> Result<Left<'a>, Refusal> {
     let policy = &request.policy;
-    gpu_kind::check(workloads, capacity)?;
+    gpu_kind::check(workloads, &cluster.name, capacity)?;
+    nodes::check(workloads, &cluster.name, capacity)?;
     profile::check(workloads, capacity)?;
     let division = policy.division;
     devices::check(workloads, |workload| workload.least(division), capacity)?;
@@ -120,8 +122,9 @@ pub(super) fn outright(policy: &Policy, cluster: &Cluster) -> Option<Reason> {
 }
 
 /// Whether a placement may stay in a cluster it is in. Only what its users said can end that, or that nothing of it was
-/// let in: a cluster that fills up, falls silent or is no longer accepted keeps what it runs.
+/// or can be let in: a cluster that fills up, falls silent or is no longer accepted keeps what it runs.
 pub(super) fn may_stay(request: &Request, cluster: &Cluster) -> Verdict {
+    joined::is_no_hub(cluster)?;
     affinity::keeps(&request.policy, cluster)?;
     expression::keeps(request, cluster)?;
     taint::keeps(&request.policy.tolerations, cluster)?;
@@ -133,5 +136,5 @@ pub(super) fn lacks_for_good(request: &Request, workloads: &[Workload], cluster:
     let Ok(capacity) = report::check(cluster, request.now) else { return false };
     agent::check(workloads, cluster).is_err()
         || platform::check(workloads, capacity).is_err()
-        || gpu_kind::check(workloads, capacity).is_err()
+        || gpu_kind::check(workloads, &cluster.name, capacity).is_err()
 }

@@ -99,7 +99,7 @@ pub(super) fn is_outbid(
         room.owe(need, *unseen);
     }
     workloads.iter().any(|workload| {
-        let granted = row.granted(&workload.object.uid);
+        let granted = row.granted_to(workload);
         room.take(&workload.need, granted) < granted
     })
 }
@@ -113,8 +113,8 @@ impl Request {
     }
 
     fn grant(&self, row: &Previous) -> Grant {
-        let objects = self.workloads_in(&row.cluster).map(|workload| GrantedObject {
-            replicas: row.granted(&workload.object.uid),
+        let objects = self.workloads_in(&row.cluster).into_iter().map(|workload| GrantedObject {
+            replicas: row.granted_to(&workload),
             uid: workload.object.uid,
             need: workload.need,
         });
@@ -128,5 +128,11 @@ impl Previous {
     #[must_use]
     pub fn granted(&self, uid: &str) -> u32 {
         self.replicas.iter().find(|granted| granted.uid == uid).map_or(0, |granted| granted.replicas)
+    }
+
+    /// Replicas of an object, or of a service of a pipeline, that count here.
+    fn granted_to(&self, workload: &Workload) -> u32 {
+        let granted = self.replicas.iter().find(|granted| granted.uid == workload.object.uid);
+        workload.need.granted(Some(granted.map_or(0, |granted| granted.replicas)))
     }
 }

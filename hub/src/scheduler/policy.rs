@@ -91,6 +91,7 @@ impl Policy {
         if self.gpu.profile_change {
             need.profiles = need.profiles.map(|profiles| Arc::new(profiles.of_any_signature()));
         }
+        need.services = need.services.iter().map(|service| self.narrow(service)).collect();
         need
     }
 }

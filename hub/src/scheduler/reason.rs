@@ -29,6 +29,8 @@ pub enum Reason {
     Unschedulable,
     /// It lacks what the objects need, and others have taken its place.
     NoLongerFits,
+    /// It refuses an object of the placement, and others have taken its place.
+    Rejected,
     /// The placement was told to choose anew, and others have taken its place.
     Rebalanced,
     /// What the placement was promised there, and did not run yet, one of higher priority has taken.
@@ -37,6 +39,8 @@ pub enum Reason {
     NotNeeded,
     /// No GPUCluster has that name.
     ClusterNotFound,
+    /// It is the hub's own cluster, whose NIM objects say what the fleet shall run.
+    HubItself,
     /// `spec.accepted` of the GPUCluster is not true.
     NotAccepted,
     /// The spoke is not connected.
@@ -65,6 +69,12 @@ pub enum Reason {
     GPUProductMismatch,
     /// GPUs, but with too little memory.
     GPUMemoryTooSmall,
+    /// GPUs of which no label says product and memory, and one of both is asked for.
+    GPUUnknown,
+    /// No node has the labels that the pods select.
+    NoMatchingNode,
+    /// The nodes that would do have taints that the pods do not tolerate.
+    TaintNotTolerated,
     /// Fitting GPUs, but not enough of them free together.
     InsufficientGPUs,
     /// GPUs that are cut into several, where one pod takes more than one.
@@ -133,6 +143,7 @@ impl Reason {
             Self::Drained => "Drained",
             Self::Unschedulable => "Unschedulable",
             Self::NoLongerFits => "NoLongerFits",
+            Self::Rejected => "Rejected",
             Self::Rebalanced => "Rebalanced",
             Self::Preempted => "Preempted",
             Self::ExpressionFalse => "ExpressionFalse",
@@ -141,6 +152,7 @@ impl Reason {
             Self::ModelNotCached => "ModelNotCached",
             Self::NotNeeded => "NotNeeded",
             Self::ClusterNotFound => "ClusterNotFound",
+            Self::HubItself => "HubItself",
             Self::NotAccepted => "NotAccepted",
             Self::Unreachable => "Unreachable",
             Self::AgentTooOld => "AgentTooOld",
@@ -151,6 +163,9 @@ impl Reason {
             Self::NoGPU => "NoGPU",
             Self::GPUProductMismatch => "GPUProductMismatch",
             Self::GPUMemoryTooSmall => "GPUMemoryTooSmall",
+            Self::GPUUnknown => "GPUUnknown",
+            Self::NoMatchingNode => "NoMatchingNode",
+            Self::TaintNotTolerated => "TaintNotTolerated",
             Self::InsufficientGPUs => "InsufficientGPUs",
             Self::GPUsShared => "GPUsShared",
             Self::InsufficientNodeResources => "InsufficientNodeResources",

@@ -85,8 +85,13 @@ impl Losses {
         true
     }
 
-    /// Why something that shall be left is not; `stuck` found no other cluster.
-    pub(super) fn hold(&self, request: &Request, stuck: Option<&(ClusterName, Cause)>) -> Option<Hold> {
+    /// Why something that shall be left is not; `stuck` found no other cluster, and `others` says why each was refused.
+    pub(super) fn hold(
+        &self,
+        request: &Request,
+        stuck: Option<&(ClusterName, Cause)>,
+        others: Option<&str>,
+    ) -> Option<Hold> {
         if let Some((cluster, held)) = &self.braked {
             let message = format!(
                 "{cluster} is lost, and {held}: a fault of the hub or of its network is likely, so nothing moves until \
@@ -108,7 +113,8 @@ impl Losses {
         }
         if let Some((cluster, cause)) = stuck {
             let why = cause.words();
-            let message = format!("{cluster} {why}, and no other cluster can take over; see status.refusals");
+            let others = others.unwrap_or("the fleet has no other");
+            let message = format!("{cluster} {why}, and no other cluster can take over: {others}");
             return Some(Hold { reason: Reason::NoFailoverTarget, message });
         }
         let (cluster, cause) = self.queued.as_ref()?;

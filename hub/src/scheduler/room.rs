@@ -4,9 +4,9 @@ pub(super) mod devices;
 
 use std::borrow::Cow;
 
-use super::product;
+use super::{nodes, product};
 use crate::{
-    fleet::{Capacity, NodeGroup, Pool, Sharing},
+    fleet::{Capacity, NodeGroup, Pool, Sets, Sharing},
     need::{GpuKind, GpuNeed, Need},
 };
 use devices::Devices;
@@ -14,6 +14,7 @@ use devices::Devices;
 /// Free GPUs and devices of one cluster.
 #[derive(Clone, Debug)]
 pub(super) struct Room<'a> {
+    capacity: &'a Capacity,
     pools: Vec<Free<'a>>,
     /// None where the agent does not tell: then there are enough.
     pub(super) devices: Option<Devices<'a>>,
@@ -34,6 +35,8 @@ struct Ask {
     gpus: u32,
     millicores: u64,
     memory_mib: u64,
+    /// Nodes on which it may run.
+    sets: Sets,
 }
 
 /// The best a cluster could offer to a need.
@@ -67,7 +70,7 @@ impl<'a> Room<'a> {
     /// What the report says is free.
     pub(super) fn reported(capacity: &'a Capacity) -> Self {
         let pools = capacity.pools.iter().map(Free::reported).collect();
-        Self { pools, devices: Devices::reported(capacity) }
+        Self { capacity, pools, devices: Devices::reported(capacity) }
     }
 
     /// Gives up to `replicas` replicas their GPUs and devices, and says how many got them. Each replica's pods go to
@@ -86,7 +89,7 @@ impl<'a> Room<'a> {
 
     fn take_gpus(&mut self, need: &Need, replicas: u32) -> u32 {
         let Some(gpu) = &need.gpu else { return replicas };
-        let ask = Ask::of(need, gpu);
+        let ask = self.ask(need, gpu);
         // The pool with the tightest fit first; ties by order of the report.
         let suitable = (0..self.pools.len()).filter(|at| suits(self.pools[*at].pool, gpu, &need.kind));
         let mut pools: Vec<_> = suitable.filter_map(|at| Some((self.pools[at].tightest(ask)?, at))).collect();
@@ -119,35 +122,55 @@ impl<'a> Room<'a> {
         let Some(gpu) = &need.gpu else { return };
         let taken = self.take_gpus(need, replicas);
         let mut debt = gpu.total().saturating_mul(replicas.saturating_sub(taken));
+        let sets = nodes::accepted(need, self.capacity);
         for free in self.pools.iter_mut().filter(|free| suits(free.pool, gpu, &need.kind)) {
-            while debt > 0 && free.largest() > 0 {
-                let part = free.largest().min(debt);
-                free.shrink(part);
+            while debt > 0 && free.largest(sets) > 0 {
+                let part = free.largest(sets).min(debt);
+                free.shrink(part, sets);
                 debt -= part;
             }
         }
     }
 
+    fn ask(&self, need: &Need, gpu: &GpuNeed) -> Ask {
+        Ask {
+            gpus: gpu.per_pod,
+            millicores: need.millicores,
+            memory_mib: need.memory_mib,
+            sets: nodes::accepted(need, self.capacity),
+        }
+    }
+
     /// Free GPUs that suit the need.
     pub(super) fn free(&self, need: &Need) -> u32 {
-        self.suitable(need).map(Free::total).fold(0, u32::saturating_add)
+        let sets = nodes::accepted(need, self.capacity);
+        self.suitable(need).map(|free| free.total(sets)).fold(0, u32::saturating_add)
     }
 
     /// Free GPUs that suit the need and that quotas do not leave to it.
     pub(super) fn withheld(&self, need: &Need) -> u32 {
-        self.suitable(need).map(|free| free.unlimited() - free.total()).fold(0, u32::saturating_add)
+        let sets = nodes::accepted(need, self.capacity);
+        let withheld = self.suitable(need).map(|free| free.unlimited(sets) - free.total(sets));
+        withheld.fold(0, u32::saturating_add)
+    }
+
+    /// Free GPUs that would suit the need if its pods might run on every node.
+    pub(super) fn elsewhere(&self, need: &Need) -> u32 {
+        let sets = nodes::accepted(need, self.capacity);
+        let elsewhere = self.suitable(need).map(|free| free.unlimited(Sets::ALL) - free.unlimited(sets));
+        elsewhere.fold(0, u32::saturating_add)
     }
 
     /// The pool that seats most of the need's pods; then the one with the largest free block, the first by product where
     /// several have it.
     pub(super) fn best_offer(&self, need: &Need) -> Option<Offer<'a>> {
         let gpu = need.gpu.as_ref()?;
-        let ask = Ask::of(need, gpu);
+        let ask = self.ask(need, gpu);
         self.suitable(need)
             .map(|free| Offer {
                 product: &free.pool.product,
-                block: free.largest(),
-                nodes: free.pool.nodes,
+                block: free.largest(ask.sets),
+                nodes: free.accepted(ask.sets).map(|node| node.nodes).fold(0, u32::saturating_add),
                 pods: free.clone().seat(ask, gpu.pods),
             })
             .min_by_key(|offer| (u32::MAX - offer.pods, u32::MAX - offer.block, offer.product))
@@ -157,9 +180,10 @@ impl<'a> Room<'a> {
     /// it takes; none if no node has enough GPUs.
     pub(super) fn best_beside(&self, need: &Need) -> Option<(u64, u64)> {
         let gpus = need.gpu.as_ref()?.per_pod;
+        let sets = nodes::accepted(need, self.capacity);
         let fits = self
             .suitable(need)
-            .flat_map(|free| free.nodes.iter())
+            .flat_map(|free| free.accepted(sets))
             .filter(|node| node.nodes > 0 && node.free >= gpus);
         // What is missing least, in parts of what is asked for.
         let lack = |has: u64, asked: u64| {
@@ -176,12 +200,9 @@ impl<'a> Room<'a> {
 }
 
 impl Ask {
-    const fn of(need: &Need, gpu: &GpuNeed) -> Self {
-        Self { gpus: gpu.per_pod, millicores: need.millicores, memory_mib: need.memory_mib }
-    }
-
-    const fn fits(self, node: &NodeGroup) -> bool {
+    fn fits(self, node: &NodeGroup) -> bool {
         node.nodes > 0
+            && self.sets.holds(node.set)
             && node.free >= self.gpus
             && node.millicores >= self.millicores
             && node.memory_mib >= self.memory_mib
@@ -206,6 +227,7 @@ impl<'a> Free<'a> {
                 millicores: u64::MAX,
                 memory_mib: u64::MAX,
                 nodes: *nodes,
+                set: Sets::ANY,
             };
             Cow::Owned(pool.free_per_node.iter().map(group).collect())
         } else {
@@ -239,9 +261,10 @@ impl<'a> Free<'a> {
         seated
     }
 
-    /// Takes GPUs from one of the nodes that have most of them.
-    fn shrink(&mut self, gpus: u32) {
-        if let Some(at) = self.nodes.iter().rposition(|node| node.nodes > 0 && node.free > 0) {
+    /// Takes GPUs from one of those nodes that have most of them.
+    fn shrink(&mut self, gpus: u32, sets: Sets) {
+        let has_some = |node: &NodeGroup| node.nodes > 0 && node.free > 0 && sets.holds(node.set);
+        if let Some(at) = self.nodes.iter().rposition(has_some) {
             self.change(at, 1, |node| NodeGroup { free: node.free.saturating_sub(gpus), ..*node });
             self.quota =
                 if self.pool.quota_left.is_some() { self.quota.saturating_sub(gpus) } else { self.quota };
@@ -265,18 +288,23 @@ impl<'a> Free<'a> {
         self.nodes.iter().find(|node| ask.fits(node)).map(|node| node.free)
     }
 
-    fn largest(&self) -> u32 {
-        let most = self.nodes.iter().rev().find(|node| node.nodes > 0).map_or(0, |node| node.free);
+    /// The nodes on which pods may run.
+    fn accepted(&self, sets: Sets) -> impl DoubleEndedIterator<Item = &NodeGroup> {
+        self.nodes.iter().filter(move |node| sets.holds(node.set))
+    }
+
+    fn largest(&self, sets: Sets) -> u32 {
+        let most = self.accepted(sets).rev().find(|node| node.nodes > 0).map_or(0, |node| node.free);
         most.min(self.quota)
     }
 
-    fn total(&self) -> u32 {
-        self.unlimited().min(self.quota)
+    fn total(&self, sets: Sets) -> u32 {
+        self.unlimited(sets).min(self.quota)
     }
 
     /// What would be free without a quota.
-    fn unlimited(&self) -> u32 {
-        let free = self.nodes.iter().map(|node| node.free.saturating_mul(node.nodes));
+    fn unlimited(&self, sets: Sets) -> u32 {
+        let free = self.accepted(sets).map(|node| node.free.saturating_mul(node.nodes));
         free.fold(0, u32::saturating_add)
     }
 }

@@ -92,7 +92,8 @@ pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
     for chosen in &mut spread.chosen {
         chosen.replicas.sort_by(|a, b| a.uid.cmp(&b.uid));
     }
-    let hold = losses.hold(request, spread.stuck.as_ref());
+    let others = super::explain::tally(&refusals.counts, &refusals.told);
+    let hold = losses.hold(request, spread.stuck.as_ref(), others.as_deref());
     let rebalanced = request.rebalance.clone().filter(|_| spread.rebalanced);
     let (chosen, moves) = (spread.chosen, spread.moves);
     let Refusals { told: refused, counts, .. } = refusals;
@@ -272,9 +273,8 @@ fn outcome(spread: &Spread, refusals: &Refusals) -> Outcome {
     let clusters = u32::try_from(spread.chosen.len()).unwrap_or(u32::MAX);
     let given = spread.chosen.iter().flat_map(|chosen| &chosen.replicas).map(|granted| granted.replicas);
     let given_replicas: u32 = given.fold(0, u32::saturating_add);
-    let complete = clusters >= spread.wanted_clusters
-        && given_replicas >= spread.wanted_replicas
-        && spread.shortfalls.is_empty();
+    let is_given = clusters >= spread.wanted_clusters && given_replicas >= spread.wanted_replicas;
+    let complete = is_given && spread.shortfalls.is_empty();
     let reason = match (complete, clusters) {
         (true, _) => Reason::Placed,
         // Everything else fits there: somebody has to be asked, and the message of the refusal says whom.
@@ -282,13 +282,20 @@ fn outcome(spread: &Spread, refusals: &Refusals) -> Outcome {
         (false, 0) if refusals.counts.contains_key(&Reason::QuotaExceeded) => Reason::QuotaExceeded,
         (false, 0) if refusals.counts.contains_key(&Reason::NoRoom) => Reason::NoRoom,
         (false, 0) => Reason::NoClusterFits,
+        // All has been given, and pods wait for nodes.
+        (false, _) if is_given => Reason::Unschedulable,
         (false, _) => Reason::PartiallyScheduled,
     };
     let counts = format!(
         "{clusters} of {} clusters, {given_replicas} of {} replicas",
         spread.wanted_clusters, spread.wanted_replicas
     );
-    let mut parts = vec![if clusters == 0 { "no cluster fits".to_owned() } else { counts }];
+    let mut parts = match clusters {
+        0 => vec!["no cluster fits".to_owned()],
+        // Counts that are full would contradict what follows.
+        _ if is_given && !complete => Vec::new(),
+        _ => vec![counts],
+    };
     if !complete {
         parts.extend(spread.shortfalls.iter().cloned());
         parts.extend(super::explain::tally(&refusals.counts, &refusals.told));
@@ -313,7 +320,7 @@ impl Kept<'_> {
             parts: scale.parts(self.points),
             since: self.row.since,
             replicas,
-            message: "runs here already".to_owned(),
+            message: "placed here before, and stays".to_owned(),
         }
     }
 }

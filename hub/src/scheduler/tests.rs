@@ -8,6 +8,7 @@ mod division;
 mod failover;
 mod oracle;
 mod overcommit;
+mod pipelines;
 mod priority;
 mod properties;
 mod samples;

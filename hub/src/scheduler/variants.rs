@@ -106,30 +106,37 @@ impl InCluster for Objects<'_> {
 }
 
 impl Request {
-    /// The objects with what they take under the placement's own demands on GPUs, where no override changes them.
+    /// The objects with what they take under the placement's own demands on GPUs, where no override changes them; a pipeline
+    /// as its services.
     pub(super) fn narrowed(&self) -> Vec<Workload> {
-        let narrow = |workload: &Workload| Workload {
-            object: workload.object.clone(),
-            need: self.policy.narrow(&workload.need),
-        };
-        self.workloads.iter().map(narrow).collect()
+        self.parts(self.workloads.iter().map(|workload| &workload.need))
     }
 
     fn narrowed_as(&self, needs: &[Need]) -> Vec<Workload> {
-        let narrow = |(workload, need): (&Workload, &Need)| Workload {
-            object: workload.object.clone(),
-            need: self.policy.narrow(need),
-        };
-        self.workloads.iter().zip(needs).map(narrow).collect()
+        self.parts(needs.iter())
     }
 
-    /// What every object takes in a cluster, under the placement's own demands on GPUs.
-    pub fn workloads_in<'a>(&'a self, cluster: &ClusterName) -> impl Iterator<Item = Workload> + use<'a> {
-        let needs = self.variants.needs(cluster.as_str());
-        let need = move |at: usize| needs.and_then(|needs| needs.get(at));
-        self.workloads.iter().enumerate().map(move |(at, workload)| Workload {
-            object: workload.object.clone(),
-            need: self.policy.narrow(need(at).unwrap_or(&workload.need)),
-        })
+    /// What every object takes in a cluster, under the placement's own demands on GPUs; a pipeline as its services.
+    #[must_use]
+    pub fn workloads_in(&self, cluster: &ClusterName) -> Vec<Workload> {
+        match self.variants.needs(cluster.as_str()) {
+            Some(needs) => self.narrowed_as(needs),
+            None => self.narrowed(),
+        }
+    }
+
+    /// `needs` in the order of the objects. Services of pipelines come last: those may be other ones in another cluster, and
+    /// what is divided has the same place everywhere.
+    fn parts<'a>(&self, needs: impl Iterator<Item = &'a Need>) -> Vec<Workload> {
+        let (mut whole, mut services) = (Vec::new(), Vec::new());
+        for (workload, need) in self.workloads.iter().zip(needs) {
+            let need = self.policy.narrow(need);
+            let all = if need.services.is_empty() { &mut whole } else { &mut services };
+            all.extend(
+                need.parts().map(|part| Workload { object: workload.object.clone(), need: part.clone() }),
+            );
+        }
+        whole.append(&mut services);
+        whole
     }
 }

@@ -7,7 +7,8 @@ use super::{Division, Workload};
 impl Workload {
     /// Kind and name, for messages.
     pub(super) fn title(&self) -> String {
-        format!("{} {}", self.object.kind, self.object.name)
+        let title = format!("{} {}", self.object.kind, self.object.name);
+        if self.need.service.is_empty() { title } else { format!("{title} (service {})", self.need.service) }
     }
 
     /// Replicas that a cluster must have room for to be chosen at all.
@@ -29,7 +30,7 @@ impl Workload {
         let mut sorted: Vec<_> = workloads.iter().collect();
         sorted.sort_by_key(|workload| {
             let gpu = workload.need.gpu.as_ref().map(|gpu| (gpu.per_pod, gpu.total()));
-            (Reverse(gpu), &workload.object.uid)
+            (Reverse(gpu), &workload.object.uid, &workload.need.service)
         });
         sorted
     }

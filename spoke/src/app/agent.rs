@@ -16,6 +16,7 @@ use crate::facts::{self, Look};
 use crate::link::{
     CaHash, Counters, HubAddress, KEEPALIVE, KubeIdentityStore, Link, LinkState, Proxy, Settings,
 };
+use crate::operator::Mutations;
 use crate::report::{self, Outbox};
 
 /// The namespace whose uid is the cluster's: every cluster has it, and it lives as long as the cluster.
@@ -51,6 +52,8 @@ pub struct Agent {
     pub proxy: Proxy,
     /// What the cluster's owner lets a hub do here.
     pub limits: Limits,
+    /// Where it is noted what this cluster's admission changes of what the hub sends.
+    pub(crate) mutations: Mutations,
 }
 
 impl Agent {
@@ -67,7 +70,8 @@ impl Agent {
             .collect();
         let limits = self.limits.name();
         let (look, looks) = Look::new();
-        let deliver = ClusterDeliver::new(self.client.clone(), &self.namespace, self.limits, look);
+        let deliver =
+            ClusterDeliver::new(self.client.clone(), &self.namespace, self.limits, look, self.mutations);
         let statuses = Outbox::default();
         let (capacity_sender, capacity) = watch::channel(None);
         let link = Link {

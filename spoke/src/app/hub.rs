@@ -13,6 +13,7 @@ use super::agent::Agent;
 use crate::args::Args;
 use crate::deliver::Limits;
 use crate::link::{CaHash, Counters, HubAddress, LinkState, Proxy};
+use crate::operator::Mutations;
 
 /// What the flags say about the hub.
 pub(super) struct Hub {
@@ -46,7 +47,7 @@ pub(super) fn start(
     hub: Option<Hub>,
     client: Client,
     namespace: &str,
-    limits: Limits,
+    (limits, mutations): (Limits, Mutations),
     counters: Counters,
     tasks: &Tasks,
     stop: &CancellationToken,
@@ -65,6 +66,7 @@ pub(super) fn start(
         state,
         counters,
         limits,
+        mutations,
     };
     tasks.spawn("agent", agent.run(tasks.clone(), stop.clone()));
 }

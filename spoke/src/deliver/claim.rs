@@ -39,6 +39,16 @@ pub fn judge(object: &ObjectRef, live: Option<&ObjectMeta>, wanted: &Marks) -> C
             Claim::Apply
         };
     }
+    let is_intent = live.labels.as_ref().is_some_and(|labels| labels.contains_key(marks::PLACEMENT_LABEL))
+        || live.finalizers.iter().flatten().any(|finalizer| finalizer == marks::FLEET_FINALIZER);
+    if is_intent {
+        return Claim::Foreign(format!(
+            "{object} in this cluster is the object that a hub places (it has label {} or finalizer {}): leave it as it is, \
+             and place it in clusters that are not a hub's own",
+            marks::PLACEMENT_LABEL,
+            marks::FLEET_FINALIZER
+        ));
+    }
     let annotation = |key: &str| live.annotations.as_ref().and_then(|all| all.get(key));
     match (annotation(marks::HUB_ID_ANNOTATION), annotation(marks::RETAINED_BY_ANNOTATION)) {
         // Ours, with a mark lost to a local edit: applying puts it back.
@@ -130,6 +140,20 @@ mod tests {
         for (case, live, telling) in table {
             let Claim::Foreign(message) = judge(&object(), Some(&live), &wanted()) else { panic!("{case}") };
             assert!(message.contains(telling) && message.contains("elsewhere"), "{case}: {message}");
+        }
+    }
+
+    #[test]
+    fn what_a_hub_places_is_never_to_be_deleted_in_the_hubs_own_cluster() {
+        let labels = BTreeMap::from([(marks::PLACEMENT_LABEL.to_owned(), "chat".to_owned())]);
+        let labelled = ObjectMeta { labels: Some(labels), ..ObjectMeta::default() };
+        let held =
+            ObjectMeta { finalizers: Some(vec![marks::FLEET_FINALIZER.to_owned()]), ..ObjectMeta::default() };
+        for live in [labelled, held] {
+            let Claim::Foreign(message) = judge(&object(), Some(&live), &wanted()) else {
+                panic!("{live:?}")
+            };
+            assert!(message.contains("leave it as it is") && !message.contains("delete"), "{message}");
         }
     }
 

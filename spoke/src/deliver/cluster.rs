@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
+use crds::marks;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::Value;
@@ -23,6 +24,7 @@ use super::{
     RejectionClass, Release, Tombstone, Upsert, drift, made, namespace,
 };
 use crate::facts::Look;
+use crate::operator::{Difference, MUTATED, Mutations};
 
 /// The owner of every field that a hub wants.
 pub(super) const FIELD_MANAGER: &str = "nimfleet-deliver";
@@ -44,6 +46,8 @@ struct Inner {
     turns: Turns,
     /// What is free in the cluster.
     look: Look,
+    /// What this cluster's admission changes of what is applied.
+    mutations: Mutations,
     /// One gang after the other: what is free for one depends on what was taken before.
     gangs: Mutex<()>,
     /// uids whose disappearance is the hub's will and not to be healed.
@@ -60,9 +64,14 @@ enum Known {
 
 impl ClusterDeliver {
     /// `namespace` is the spoke's own: there it keeps the epoch. `limits` are what the cluster's owner allows; `look` tells
-    /// what is free.
-    #[must_use]
-    pub fn new(client: kube::Client, namespace: &str, limits: Limits, look: Look) -> Self {
+    /// what is free; what admission changes is noted in `mutations`.
+    pub(crate) fn new(
+        client: kube::Client,
+        namespace: &str,
+        limits: Limits,
+        look: Look,
+        mutations: Mutations,
+    ) -> Self {
         let state = State::new(client.clone(), namespace);
         let releases = Releases::new(client.clone(), namespace);
         let secrets = SecretIndex::new(client.clone(), namespace);
@@ -77,6 +86,7 @@ impl ClusterDeliver {
                 epoch: Mutex::new(Known::Nothing),
                 turns: Turns::new(),
                 look,
+                mutations,
                 gangs: Mutex::default(),
                 leaving: StdMutex::new(HashSet::new()),
             }),
@@ -152,6 +162,62 @@ impl ClusterDeliver {
         carried_out(&format!("read {object}"), objects.get_opt(&object.name)).await
     }
 
+    /// The fields of a delivered object that somebody has changed since it was applied. What the API server stored otherwise
+    /// when it was applied is none: this cluster's admission would change it again.
+    pub(super) fn edits(
+        &self,
+        kind: DeliverableKind,
+        object: &ObjectRef,
+        live: &DynamicObject,
+        manifest: &Value,
+    ) -> Vec<Difference> {
+        let (hash, mut found) = (hash_of(manifest), differences(live, manifest));
+        let key = (kind.kind, object.namespace.as_str(), object.name.as_str());
+        let answered = self.inner.mutations.answered(key, hash);
+        // What this process has not applied itself was answered to an earlier one, which told it.
+        let (told, unknown) = (told(live), answered.is_none());
+        let is_known = |one: &Difference| match &answered {
+            Some(answered) => answered.contains(one),
+            None => told.contains(&one.to_string()),
+        };
+        let (known, edits): (Vec<_>, Vec<_>) = found.drain(..).partition(is_known);
+        if edits.is_empty()
+            && (answered.is_some_and(|before| before != known) || (unknown && !told.is_empty()))
+        {
+            self.note(kind, object, hash, known);
+        }
+        edits
+    }
+
+    /// Whether another controller makes these edits of a delivered object again at once, as often as they are undone. They
+    /// are taken for what this cluster makes of the object then.
+    pub(super) fn is_fought_over(
+        &self,
+        kind: DeliverableKind,
+        object: &ObjectRef,
+        manifest: &Value,
+        edits: &[Difference],
+    ) -> bool {
+        let key = (kind.kind, object.namespace.as_str(), object.name.as_str());
+        let hash = hash_of(manifest);
+        let fought = self.inner.mutations.is_fought_over(key, hash, edits);
+        if fought {
+            let known = self.inner.mutations.answered(key, hash).unwrap_or_default();
+            self.note(kind, object, hash, known.into_iter().chain(edits.iter().cloned()).collect());
+        }
+        fought
+    }
+
+    fn note(&self, kind: DeliverableKind, object: &ObjectRef, hash: &str, differences: Vec<Difference>) {
+        let key = (kind.kind, object.namespace.as_str(), object.name.as_str());
+        self.inner.mutations.note(key, hash, differences);
+    }
+
+    /// Where it is noted what this cluster's admission changes.
+    pub(super) fn mutations(&self) -> &Mutations {
+        &self.inner.mutations
+    }
+
     /// Applies a manifest whose namespace is there. `guard` is the version that was judged.
     pub(super) async fn apply(
         &self,
@@ -166,9 +232,18 @@ impl ClusterDeliver {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let objects = self.objects(kind, &object.namespace);
         let what = format!("apply {object}");
-        let applied = timed(&what, objects.patch(&object.name, &params, &Patch::Apply(manifest))).await?;
+        let applied = timed(&what, objects.patch(&object.name, &params, &Patch::Apply(&manifest))).await?;
         match applied.map_err(|error| if kind.is_secret() { refusal::without_words(error) } else { error }) {
-            Ok(_) => Ok(Outcome::Accepted),
+            Ok(answer) => {
+                self.note(kind, object, hash_of(&manifest), differences(&answer, &manifest));
+                Ok(Outcome::Accepted)
+            }
+            Err(error) if refusal::is_namespace_terminating(&error) => {
+                Err(DeliverError::NamespaceTerminating {
+                    namespace: object.namespace.clone(),
+                    object: object.to_string(),
+                })
+            }
             Err(error) => match refusal::judge(&error) {
                 Refusal::Rejected(class, message) => Ok(rejected(class, message)),
                 Refusal::Passing => Err(failed(&what, error)),
@@ -283,7 +358,9 @@ impl Deliver for ClusterDeliver {
                 let finalizers = current.and_then(|meta| meta.finalizers.clone()).unwrap_or_default();
                 return Err(DeliverError::StillThere { object: object.to_string(), finalizers });
             }
-            Claim::Current if live.as_ref().is_some_and(|live| is_unmodified(live, manifest.clone())) => {
+            Claim::Current
+                if live.as_ref().is_some_and(|live| self.edits(kind, object, live, &manifest).is_empty()) =>
+            {
                 return Ok(Outcome::Accepted);
             }
             Claim::Current | Claim::Apply => {}
@@ -359,12 +436,28 @@ impl Deliver for ClusterDeliver {
     }
 }
 
-/// Whether nothing of what would be applied differs, the epoch aside: a new term alone is no reason to write.
-pub(super) fn is_unmodified(live: &DynamicObject, mut manifest: Value) -> bool {
-    if let Some(annotations) = manifest["metadata"]["annotations"].as_object_mut() {
-        annotations.remove(crds::marks::EPOCH_ANNOTATION);
+/// What differs of what would be applied, the epoch aside: a new term alone is no reason to write.
+fn differences(live: &DynamicObject, manifest: &Value) -> Vec<Difference> {
+    let mut manifest = manifest.clone();
+    if let Some(metadata) = manifest["metadata"].as_object_mut() {
+        metadata.remove("resourceVersion");
     }
-    serde_json::to_value(live).is_ok_and(|live| drift::holds(&live, &manifest))
+    if let Some(annotations) = manifest["metadata"]["annotations"].as_object_mut() {
+        annotations.remove(marks::EPOCH_ANNOTATION);
+    }
+    drift::differences(&serde_json::to_value(live).unwrap_or_default(), &manifest)
+}
+
+/// Hash of the payload of a manifest.
+fn hash_of(manifest: &Value) -> &str {
+    manifest["metadata"]["annotations"][marks::HASH_ANNOTATION].as_str().unwrap_or_default()
+}
+
+/// What the status of an object says of fields that this cluster's admission changes.
+fn told(live: &DynamicObject) -> &str {
+    let conditions = live.data["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let told = conditions.iter().find(|one| one["type"] == MUTATED && one["status"] == "True");
+    told.and_then(|one| one["message"].as_str()).unwrap_or_default()
 }
 
 /// Whether what this hub wants differs in its scale alone from what it has here.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crds::taints::{GPU_TAINT, NodeTaint, NodeToleration};
 use serde::{Deserialize, Serialize};
 
 use crate::facts::{GpuPool, Sharing};
@@ -27,6 +28,9 @@ pub struct Gang {
     /// Gangs of a lower one that are not bound yet are not in its way.
     #[serde(default)]
     pub priority: i32,
+    /// Of its pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<NodeToleration>,
 }
 
 /// A gang that was taken before, as far as nodes do not have its pods yet.
@@ -70,13 +74,17 @@ impl Gang {
             && pool.sharing == Sharing::Whole
             && (self.products.is_empty() || self.products.contains(&pool.product))
     }
+
+    fn tolerates(&self, taints: &[NodeTaint]) -> bool {
+        taints.iter().all(|taint| taint.key == GPU_TAINT || taint.is_tolerated(&self.tolerations))
+    }
 }
 
 /// Whether the pools seat the gang beside what was taken before. Pods go where the hub's scheduler counts on them: each
 /// group to one pool, each pod to the node with the least room that is enough.
 pub(super) fn check(gang: &Gang, pools: &[GpuPool], taken: &[Taken]) -> Result<(), Lack> {
-    let free = |pool| Free::reported(pool);
-    let mut room: Vec<Free<'_>> = pools.iter().map(free).collect();
+    // What was taken counts on these nodes too, though it may tolerate others: too careful until its pods are bound.
+    let mut room: Vec<Free<'_>> = pools.iter().map(|pool| Free::reported(pool, gang)).collect();
     let mut owed = 0_u32;
     // What a higher priority displaces looks for another place.
     for taken in taken.iter().filter(|taken| taken.gang.priority >= gang.priority) {
@@ -150,9 +158,16 @@ fn in_order(room: &[Free<'_>], gang: &Gang) -> Vec<usize> {
 }
 
 impl<'a> Free<'a> {
-    fn reported(pool: &'a GpuPool) -> Self {
-        let nodes = pool.free_per_node.iter().filter(|(free, nodes)| **free > 0 && **nodes > 0);
-        Self { pool, nodes: nodes.map(|(free, nodes)| (*free, *nodes)).collect() }
+    /// The nodes whose taints the gang tolerates.
+    fn reported(pool: &'a GpuPool, gang: &Gang) -> Self {
+        let open = pool.free_per_node.iter().map(|(free, nodes)| (*free, *nodes));
+        let tainted = pool.tainted.iter().filter(|nodes| gang.tolerates(&nodes.taints));
+        let tainted = tainted.flat_map(|nodes| &nodes.groups).map(|group| (group.free, group.nodes));
+        let mut nodes: BTreeMap<u32, u32> = BTreeMap::new();
+        for (free, count) in open.chain(tainted).filter(|(free, nodes)| *free > 0 && *nodes > 0) {
+            *nodes.entry(free).or_default() += count;
+        }
+        Self { pool, nodes }
     }
 
     /// Seats up to so many pods, each on the fullest node that has room for it; says how many.

@@ -28,7 +28,7 @@ pub struct Marks {
     /// Epoch under which it was applied last, `<term>.<incarnation>`.
     pub epoch: String,
     /// What its pods take together, if they do.
-    pub gang: Option<Gang>,
+    pub gang: Option<Box<Gang>>,
 }
 
 impl Marks {

@@ -49,7 +49,7 @@ pub struct Upsert {
     /// apiVersion, kind, metadata (name, namespace, labels, annotations) and spec, as canonical JSON.
     pub payload: Vec<u8>,
     /// What has to be free together before it comes for the first time; none if nothing has.
-    pub gang: Option<Gang>,
+    pub gang: Option<Box<Gang>>,
 }
 
 impl fmt::Debug for Upsert {

@@ -28,12 +28,16 @@ pub(super) fn without_words(error: kube::Error) -> kube::Error {
                 details: None,
                 ..Status::default()
             };
-            let admission = if denied_by_admission(&status.message) {
-                " (ValidatingAdmissionPolicy or webhook)"
+            let by = if denied_by_admission(&status.message) {
+                "a ValidatingAdmissionPolicy or webhook"
             } else {
-                ""
+                "the API server"
             };
-            let message = format!("the API server refused it: {} {}{admission}", status.code, status.reason);
+            let (code, reason) = (status.code, &status.reason);
+            let message = format!(
+                "{by} of the cluster does not accept this Secret (status {code} {reason}); its words are left out, since they \
+                 may repeat what is in the Secret: kubectl apply --dry-run=server there shows them"
+            );
             let typed = status.message.starts_with(WRONG_FIELD);
             // What the class follows from is kept.
             let message =
@@ -62,7 +66,30 @@ fn judge_status(status: &Status) -> Refusal {
         500 if message.starts_with(WRONG_FIELD) => RejectionClass::Invalid,
         _ => return Refusal::Passing,
     };
-    Refusal::Rejected(class, message.to_owned())
+    Refusal::Rejected(class, telling(message))
+}
+
+/// The API server's words without the one that says nothing of the object: that further rules were not asked.
+fn telling(message: &str) -> String {
+    const NOISE: &str = "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; \
+                         correct the existing errors to complete validation";
+    let told = message.replace(&format!(", {NOISE}"), "").replace(&format!("{NOISE}, "), "");
+    // A list of one needs no brackets.
+    match told.split_once("is invalid: [") {
+        Some((before, list)) if told != message && list.ends_with(']') && !list.contains(", spec.") => {
+            format!("{before}is invalid: {}", list.trim_end_matches(']'))
+        }
+        _ => told,
+    }
+}
+
+/// Whether nothing could be made because the namespace is being deleted.
+pub(super) fn is_namespace_terminating(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 403
+        && (causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+            || status.message.contains("because it is being terminated"))
 }
 
 /// A plain 403 means a missing role, which the cluster's people can grant at any time.
@@ -107,6 +134,33 @@ mod tests {
             let expected =
                 expected.map_or(Refusal::Passing, |class| Refusal::Rejected(class, message.to_owned()));
             assert_eq!(judge_status(&status(code, message)), expected, "{code} {message}");
+        }
+    }
+
+    #[test]
+    fn the_rules_that_were_not_asked_are_not_told() {
+        let noise = "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct \
+                     the existing errors to complete validation";
+        let one = format!("NIMService \"x\" is invalid: [spec.image: Required value, {noise}]");
+        assert_eq!(telling(&one), "NIMService \"x\" is invalid: spec.image: Required value");
+        let two =
+            format!("NIMService \"x\" is invalid: [spec.a: Required value, spec.b: Required value, {noise}]");
+        assert_eq!(
+            telling(&two),
+            "NIMService \"x\" is invalid: [spec.a: Required value, spec.b: Required value]"
+        );
+        assert_eq!(telling("denied: [a]"), "denied: [a]");
+    }
+
+    #[test]
+    fn a_namespace_on_its_way_out_is_told_from_a_missing_role() {
+        for (code, message, terminating) in [
+            (403, "unable to create new content in namespace nim because it is being terminated", true),
+            (403, "nimservices is forbidden: User cannot patch resource", false),
+            (409, "because it is being terminated", false),
+        ] {
+            let error = kube::Error::Api(Box::new(status(code, message)));
+            assert_eq!(is_namespace_terminating(&error), terminating, "{code} {message}");
         }
     }
 

@@ -48,7 +48,7 @@ fn taken(meta: &ObjectMeta, free: &Free, now: Timestamp) -> Option<Taken> {
     let of = (meta.namespace.clone()?, meta.name.clone()?);
     let bound = free.bound.get(&of).copied().unwrap_or(0);
     let pods = gang.pods().saturating_sub(bound);
-    (pods > 0 && age < KEPT_FOR && meta.deletion_timestamp.is_none()).then_some(Taken { gang, pods })
+    (pods > 0 && age < KEPT_FOR && meta.deletion_timestamp.is_none()).then_some(Taken { gang: *gang, pods })
 }
 
 #[cfg(test)]

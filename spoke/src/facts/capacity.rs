@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crds::taints::NodeTaint;
+
 use crate::report::CachedProfile;
 
 /// Everything the hub's scheduler learns about this cluster. Its size does not grow with nodes or pods.
@@ -31,12 +33,58 @@ pub struct CapacityReport {
     pub bound: Option<BTreeMap<String, u32>>,
     /// Lists that were too long and are cut.
     pub cut: Vec<&'static str>,
+    /// Nodes by taints and labels.
+    pub node_sets: NodeSets,
+    /// Nodes with GPUs of unknown product.
+    pub unlabelled: UnlabelledNodes,
+}
+
+/// Nodes by taints and labels: sets of alike nodes, and which labels they have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeSets {
+    /// At most 16.
+    pub sets: Vec<NodeSet>,
+    /// By key and value.
+    pub labels: Vec<NodeLabel>,
+    /// Beginnings of keys of which nothing is told; the empty one stands for all that `labels` does not name.
+    pub untold: Vec<String>,
+}
+
+/// Nodes with the same taints.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeSet {
+    /// Those that repel pods for as long as the node is in use.
+    pub taints: Vec<NodeTaint>,
+    /// Nodes, whatever their state.
+    pub nodes: u32,
+}
+
+/// A label and the sets that have nodes with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeLabel {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// One bit per set.
+    pub sets: u32,
+    /// Only some nodes of these sets may have it.
+    pub partial: bool,
+}
+
+/// Nodes with GPUs of which no label says what product they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnlabelledNodes {
+    /// How many.
+    pub nodes: u32,
+    /// The first ten by name.
+    pub names: Vec<String>,
 }
 
 /// The nodes of one GPU product that offer one resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GpuPool {
-    /// Label nvidia.com/gpu.product; `unknown` where GPU feature discovery has not labelled the node.
+    /// Label nvidia.com/gpu.product, or what a label of the cloud means; `unknown` where none says it.
     pub product: String,
     /// Extended resource, for example `nvidia.com/gpu`.
     pub resource: String,
@@ -60,6 +108,23 @@ pub struct GpuPool {
     pub driver_version: String,
     /// GPUs that quotas of Kueue leave; none where none is over these GPUs.
     pub quota_left: Option<u32>,
+    /// Ready, schedulable nodes with taints that only some pods tolerate, by set: they count in `capacity` alone.
+    pub tainted: Vec<TaintedNodes>,
+}
+
+/// Nodes of one set whose taints only some pods tolerate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaintedNodes {
+    /// Their taints.
+    pub taints: Vec<NodeTaint>,
+    /// Place in [`NodeSets::sets`].
+    pub set: u32,
+    /// How many nodes.
+    pub nodes: u32,
+    /// GPUs that they offer.
+    pub allocatable: u32,
+    /// The nodes by what is free on them, fewest GPUs first.
+    pub groups: Vec<NodeGroup>,
 }
 
 /// Ready, schedulable nodes that are alike.
@@ -73,6 +138,8 @@ pub struct NodeGroup {
     pub memory_mib: u64,
     /// How many nodes.
     pub nodes: u32,
+    /// Place in [`NodeSets::sets`].
+    pub set: u32,
 }
 
 /// How one GPU is cut into several that count as GPUs.
@@ -130,6 +197,10 @@ pub struct DeviceGroup {
     pub free_per_node: BTreeMap<u32, u32>,
     /// What selects the devices of the class is not read here: nothing is counted.
     pub uncounted: bool,
+    /// Taints of the nodes that have them.
+    pub taints: Vec<NodeTaint>,
+    /// The extended resource by which pods may ask for devices of the class as well; empty where there is none.
+    pub extended_resource: String,
 }
 
 /// An API or operator found in the cluster.

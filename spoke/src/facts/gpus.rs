@@ -4,13 +4,18 @@ mod groups;
 
 use std::collections::BTreeMap;
 
-use super::{GpuPool, NodeGroup, Sharing};
+use crds::taints::{GPU_TAINT, NodeTaint};
+
+use super::{GpuPool, NodeGroup, Sharing, TaintedNodes, UnlabelledNodes};
 
 /// The product of a node that GPU feature discovery has not labelled.
 const UNKNOWN_PRODUCT: &str = "unknown";
 
 /// Most pools that are reported: products and resources that differ in one cluster.
 const MOST_POOLS: usize = 64;
+
+/// Most nodes that are named.
+const MOST_NAMES: usize = 10;
 
 /// GPUs by extended resource, for example `nvidia.com/gpu: 8`, and what goes with them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,7 +31,7 @@ pub(super) struct Amounts {
 /// A node that has GPUs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct GpuNode {
-    /// Label nvidia.com/gpu.product.
+    /// The product, where a label says it.
     pub product: Option<String>,
     /// MiB of one GPU or MIG instance, by resource.
     pub memory_mib: BTreeMap<String, u64>,
@@ -34,7 +39,7 @@ pub(super) struct GpuNode {
     pub sharing: BTreeMap<String, Sharing>,
     /// Version of the driver, its numbers.
     pub driver: Option<Vec<u32>>,
-    /// Ready, not cordoned and without a taint that GPU pods do not tolerate.
+    /// Ready, not cordoned and not about to go.
     pub usable: bool,
     /// status.capacity of the NVIDIA resources.
     pub capacity: BTreeMap<String, u32>,
@@ -111,10 +116,19 @@ impl Amounts {
     }
 }
 
-/// Folds nodes (by name) and pods into pools, sorted by product and resource; and whether there were too many of them.
-pub(super) fn pools<'a>(
+/// The set of a node: its place in [`super::NodeSets::sets`], and the taints of its nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Place<'a> {
+    pub set: u32,
+    pub taints: &'a [NodeTaint],
+}
+
+/// Folds nodes (by name) and pods into pools, sorted by product and resource; and whether there were too many of them. `place`
+/// says the set of a node; one without a set is as good as one that takes no pods.
+pub(super) fn pools<'a, 'p>(
     nodes: impl IntoIterator<Item = (&'a String, &'a GpuNode)>,
     pods: impl IntoIterator<Item = &'a BoundPod>,
+    place: impl Fn(&str) -> Option<Place<'p>>,
 ) -> (Vec<GpuPool>, bool) {
     let mut used: BTreeMap<&str, Amounts> = BTreeMap::new();
     for pod in pods {
@@ -125,8 +139,9 @@ pub(super) fn pools<'a>(
     for (name, node) in nodes {
         let product = node.product.as_deref().unwrap_or(UNKNOWN_PRODUCT);
         let used = used.get(name.as_str()).unwrap_or(&nothing);
+        let place = place(name).filter(|_| node.usable);
         for (resource, &capacity) in node.capacity.iter().filter(|(_, capacity)| **capacity > 0) {
-            pools.entry((product, resource)).or_default().take(node, resource, capacity, used);
+            pools.entry((product, resource)).or_default().take(node, resource, capacity, used, place);
         }
     }
     let cut = pools.len() > MOST_POOLS;
@@ -134,23 +149,42 @@ pub(super) fn pools<'a>(
     (pools.map(|((product, resource), gathered)| gathered.pool(product, resource)).collect(), cut)
 }
 
+/// Nodes (by name) with GPUs of which no label says the product.
+pub(super) fn unlabelled<'a>(nodes: impl IntoIterator<Item = (&'a String, &'a GpuNode)>) -> UnlabelledNodes {
+    let mut unlabelled = UnlabelledNodes::default();
+    let has_gpus = |node: &GpuNode| node.capacity.values().any(|capacity| *capacity > 0);
+    for (name, _) in nodes.into_iter().filter(|(_, node)| node.product.is_none() && has_gpus(node)) {
+        unlabelled.nodes += 1;
+        if unlabelled.names.len() < MOST_NAMES {
+            unlabelled.names.push(name.clone());
+        }
+    }
+    unlabelled
+}
+
 /// A pool on its way.
 #[derive(Default)]
 struct Gathered {
     pool: GpuPool,
     groups: Vec<NodeGroup>,
+    tainted: BTreeMap<u32, TaintedNodes>,
     driver: Option<Vec<u32>>,
 }
 
 impl Gathered {
-    fn take(&mut self, node: &GpuNode, resource: &str, capacity: u32, used: &Amounts) {
+    fn take(
+        &mut self,
+        node: &GpuNode,
+        resource: &str,
+        capacity: u32,
+        used: &Amounts,
+        place: Option<Place<'_>>,
+    ) {
         let pool = &mut self.pool;
         pool.capacity = pool.capacity.saturating_add(capacity);
         pool.memory_mib = least_known(pool.memory_mib, node.memory_mib.get(resource).copied().unwrap_or(0));
         pool.sharing = pool.sharing.max(node.sharing.get(resource).copied().unwrap_or_default());
-        if !node.usable {
-            return;
-        }
+        let Some(place) = place else { return };
         self.driver = match (self.driver.take(), node.driver.clone()) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
@@ -158,16 +192,29 @@ impl Gathered {
         let allocatable = node.allocatable.gpus.get(resource).copied().unwrap_or(0);
         // More is held than offered while a GPU that broke is still in use.
         let free = allocatable.saturating_sub(used.gpus.get(resource).copied().unwrap_or(0));
-        pool.nodes += 1;
-        pool.allocatable = pool.allocatable.saturating_add(allocatable);
-        pool.free = pool.free.saturating_add(free);
-        *pool.free_per_node.entry(free).or_default() += 1;
-        self.groups.push(NodeGroup {
+        let group = NodeGroup {
             free,
             millicores: groups::rounded(node.allocatable.millicores.saturating_sub(used.millicores)),
             memory_mib: groups::rounded(node.allocatable.memory_mib.saturating_sub(used.memory_mib)),
             nodes: 1,
-        });
+            set: place.set,
+        };
+        if place.taints.iter().any(|taint| taint.key != GPU_TAINT) {
+            let tainted = self.tainted.entry(place.set).or_insert_with(|| TaintedNodes {
+                taints: place.taints.to_vec(),
+                set: place.set,
+                ..TaintedNodes::default()
+            });
+            tainted.nodes += 1;
+            tainted.allocatable = tainted.allocatable.saturating_add(allocatable);
+            tainted.groups.push(group);
+            return;
+        }
+        pool.nodes += 1;
+        pool.allocatable = pool.allocatable.saturating_add(allocatable);
+        pool.free = pool.free.saturating_add(free);
+        *pool.free_per_node.entry(free).or_default() += 1;
+        self.groups.push(group);
     }
 
     fn pool(self, product: &str, resource: &str) -> GpuPool {
@@ -176,6 +223,11 @@ impl Gathered {
             product: product.to_owned(),
             resource: resource.to_owned(),
             groups: groups::few(self.groups),
+            tainted: self
+                .tainted
+                .into_values()
+                .map(|nodes| TaintedNodes { groups: groups::few(nodes.groups), ..nodes })
+                .collect(),
             driver_version: numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join("."),
             ..self.pool
         }

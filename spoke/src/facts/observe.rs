@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt, stream};
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::Api;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::optional::while_served;
 use super::picture::{News, Picture};
+use super::platforms::AUTOSCALER_STATUS;
 use super::storage::{SlimCapacity, SlimClass};
 use super::trimmed::{SlimNode, SlimPod};
 use super::{CapacityReport, Free, Looks, Platform, platforms};
@@ -201,7 +203,19 @@ impl Served {
 async fn read_platforms(client: &kube::Client) -> kube::Result<(String, Vec<Platform>)> {
     let version = client.apiserver_version().await?;
     let groups = client.list_api_groups().await?;
-    Ok((version.git_version, platforms::platforms(&groups)))
+    let autoscaled = is_autoscaled(client).await?;
+    Ok((version.git_version, platforms::platforms(&groups, autoscaled)))
+}
+
+/// Whether cluster-autoscaler tells its status here. Where that may not be read nothing is known of one.
+async fn is_autoscaled(client: &kube::Client) -> kube::Result<bool> {
+    let (namespace, name) = AUTOSCALER_STATUS;
+    let status: Api<PartialObjectMeta<ConfigMap>> = Api::namespaced(client.clone(), namespace);
+    match status.get_metadata_opt(name).await {
+        Ok(status) => Ok(status.is_some()),
+        Err(kube::Error::Api(refusal)) if refusal.code == 403 => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Publishes a report unless only its time differs from the last.

@@ -1,18 +1,20 @@
 //! All that is known of the cluster, and the report of it.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Event;
 
-use super::gpus::{BoundPod, GpuNode, pools};
+use super::gpus::{Amounts, BoundPod, GpuNode, Place, pools, unlabelled};
 use super::locality::{Whereabouts, common};
+use super::node_sets::{Ground, Sorted, sort};
 use super::quota::Quota;
 use super::seen::Seen;
 use super::storage::{SlimCapacity, SlimClass};
-use super::trimmed::{SlimNode, SlimPod};
-use super::{CapacityReport, HeldCache, Platform, caches, devices, quota, storage};
+use super::trimmed::{SlimNode, SlimPod, is_gpu};
+use super::{CapacityReport, DeviceGroup, GpuPool, HeldCache, Platform, caches, devices, quota, storage};
 
 /// Most model caches that are reported.
 const MOST_CACHES: usize = 512;
@@ -37,9 +39,19 @@ pub(super) enum News {
     Kinds,
 }
 
+/// What is known of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Known {
+    gpus: GpuNode,
+    whereabouts: Whereabouts,
+    ground: Ground,
+}
+
 /// All that is known of the cluster.
 pub(super) struct Picture {
-    nodes: Seen<(GpuNode, Whereabouts)>,
+    nodes: Seen<Known>,
+    /// The nodes by taints and labels; none since one of them has changed.
+    sorted: OnceLock<Sorted>,
     pods: Seen<BoundPod>,
     caches: Seen<HeldCache>,
     storage_classes: Seen<storage::Class>,
@@ -58,6 +70,7 @@ impl Default for Picture {
     fn default() -> Self {
         Self {
             nodes: Seen::default(),
+            sorted: OnceLock::new(),
             pods: Seen::default(),
             caches: Seen::default(),
             storage_classes: Seen::default(),
@@ -73,11 +86,23 @@ impl Default for Picture {
     }
 }
 
+impl Known {
+    fn of(node: &SlimNode) -> Self {
+        Self { gpus: node.gpus(), whereabouts: node.whereabouts(), ground: node.ground() }
+    }
+}
+
 impl Picture {
     /// Takes news in and says whether the report may have changed.
     pub(super) fn fold(&mut self, news: News) -> bool {
         match news {
-            News::Node(event) => self.nodes.fold(event, |node| Some((node.gpus(), node.whereabouts()))),
+            News::Node(event) => {
+                let changed = self.nodes.fold(event, |node| Some(Known::of(node)));
+                if changed {
+                    self.sorted = OnceLock::new();
+                }
+                changed
+            }
             News::Pod(event) => self.pods.fold(event, SlimPod::bound),
             News::Cache(event) => self.caches.fold(event, caches::held),
             News::StorageClass(event) => self.storage_classes.fold(event, |class| Some(class.class())),
@@ -113,9 +138,9 @@ impl Picture {
         if !self.nodes.is_complete() || !self.pods.is_complete() {
             return None;
         }
-        let place = common(self.nodes.now().values().map(|(_, whereabouts)| whereabouts));
-        let nodes = self.nodes.now().iter().map(|(name, (gpus, _))| (name, gpus));
-        let (mut pools, cut_pools) = pools(nodes, self.pods.now().values());
+        let place = common(self.nodes.now().values().map(|node| &node.whereabouts));
+        let sorted = self.sorted();
+        let (mut pools, cut_pools) = self.pools(&platforms);
         for pool in &mut pools {
             let (queues, flavors) = (self.queues.now().values(), self.flavors.now());
             pool.quota_left = quota::left(queues, flavors, &pool.product, &pool.resource);
@@ -131,6 +156,7 @@ impl Picture {
             (storage.as_ref().is_some_and(|(_, cut)| *cut), "storage"),
             (devices.as_ref().is_some_and(|(_, cut)| *cut), "devices"),
             (bound.len() > MOST_BOUND, "bound"),
+            (sorted.cut, "taints"),
         ];
         Some(CapacityReport {
             observed_at_ms,
@@ -145,24 +171,76 @@ impl Picture {
             devices: devices.map(|(groups, _)| groups),
             bound: Some(bound.into_iter().take(MOST_BOUND).collect()),
             cut: cut.into_iter().filter(|(cut, _)| *cut).map(|(_, list)| list).collect(),
+            node_sets: sorted.sets.clone(),
+            unlabelled: unlabelled(self.nodes.now().iter().map(|(name, node)| (name, &node.gpus))),
         })
     }
 
+    fn sorted(&self) -> &Sorted {
+        let grounds = || self.nodes.now().iter().map(|(name, node)| (name, &node.ground));
+        self.sorted.get_or_init(|| sort(grounds()))
+    }
+
+    /// GPUs by product and resource: those of device plugins, and devices that pods may ask for as an extended resource.
+    fn pools(&self, platforms: &[Platform]) -> (Vec<GpuPool>, bool) {
+        let sorted = self.sorted();
+        let place = |node: &str| Some(Place { set: sorted.of(node)?, taints: sorted.taints(node) });
+        let nodes = self.nodes.now().iter().map(|(name, node)| (name, &node.gpus));
+        let pods = self.pods.now().values();
+        let extended = match self.counted_devices(platforms) {
+            Some(devices) => devices.extended(self.device_classes.now()),
+            None => BTreeMap::new(),
+        };
+        if extended.is_empty() {
+            return pools(nodes, pods, place);
+        }
+        let mut nodes: BTreeMap<String, GpuNode> =
+            nodes.map(|(name, node)| (name.clone(), node.clone())).collect();
+        let mut asked: BTreeMap<&str, Amounts> = BTreeMap::new();
+        for pod in self.pods.now().values() {
+            asked.entry(&pod.node).or_default().add(&pod.requests);
+        }
+        let mut held = Vec::new();
+        for (name, resources) in extended {
+            let Some(node) = nodes.get_mut(name) else { continue };
+            for (resource, devices) in resources {
+                if node.capacity.get(&resource).is_some_and(|there| *there > 0) || !is_gpu(&resource) {
+                    continue;
+                }
+                // What pods ask for as a resource is given to them as devices: the rest is held by claims alone.
+                let as_resource = asked.get(name).and_then(|asked| asked.gpus.get(&resource));
+                let by_claims = devices.taken.saturating_sub(as_resource.copied().unwrap_or(0));
+                node.capacity.insert(resource.clone(), devices.devices);
+                node.allocatable.gpus.insert(resource.clone(), devices.devices);
+                node.product = node.product.take().or(devices.product);
+                if let Some(memory_mib) = devices.memory_mib {
+                    node.memory_mib.entry(resource.clone()).or_insert(memory_mib);
+                }
+                let gpus = BTreeMap::from([(resource, by_claims)]);
+                let requests = Amounts { gpus, ..Amounts::default() };
+                held.push(BoundPod { node: name.to_owned(), of: None, requests });
+            }
+        }
+        pools(&nodes, pods.chain(&held), place)
+    }
+
     /// Known once all that is needed to count them is; a cluster without the API has none.
-    fn devices(&self, platforms: &[Platform]) -> Option<(Vec<super::DeviceGroup>, bool)> {
+    fn counted_devices(&self, platforms: &[Platform]) -> Option<devices::Devices<'_>> {
         let known =
             self.device_classes.is_complete() && self.slices.is_complete() && self.claims.is_complete();
-        if !known || !platforms.iter().any(|platform| platform.name == "dra") {
-            return None;
-        }
+        let known = known && platforms.iter().any(|platform| platform.name == "dra");
+        known.then(|| devices::Devices::of(self.slices.now().values(), self.claims.now().values()))
+    }
+
+    /// By class and kind, as far as they are known.
+    fn devices(&self, platforms: &[Platform]) -> Option<(Vec<DeviceGroup>, bool)> {
+        let sorted = self.sorted();
         // A device that is on no one node is on nodes of all kinds.
-        let usable = |node: &str| self.nodes.now().get(node).is_none_or(|(node, _)| node.usable);
-        Some(devices::groups(
-            self.device_classes.now(),
-            self.slices.now().values(),
-            self.claims.now().values(),
-            usable,
-        ))
+        let place = |node: &str| match self.nodes.now().get(node) {
+            None => Some(&[][..]),
+            Some(known) => (known.gpus.usable && sorted.of(node).is_some()).then(|| sorted.taints(node)),
+        };
+        Some(self.counted_devices(platforms)?.groups(self.device_classes.now(), place))
     }
 
     /// Pods with GPUs of each NIM object that are bound, by namespace and name of the object.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crds::quantity;
+use crds::taints::NodeTaint;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -11,6 +12,9 @@ use serde::Deserialize;
 use super::Sharing;
 use super::gpus::{Amounts, BoundPod, ContainerRequest, GpuNode, pod_requests};
 use super::locality::{Whereabouts, provider};
+use super::node_sets::Ground;
+use super::products;
+use crate::operator::{SET_NAME, service_of};
 
 /// How the extended resources of GPUs begin: whole ones, shared ones (`nvidia.com/gpu.shared`), MIG instances, and those that
 /// are passed through to virtual machines.
@@ -22,8 +26,15 @@ const WHOLE: &str = "nvidia.com/gpu";
 /// How the resources of time-sliced GPUs end where they are renamed.
 const SHARED: &str = ".shared";
 
-/// The taint of GPU nodes that every GPU pod tolerates, by hand or by admission.
-const GPU_TAINT: &str = "nvidia.com/gpu";
+/// Beginnings of the keys of taints that tell that a node is not ready, is full or is going: of Kubernetes, of cluster-autoscaler
+/// and of Karpenter. Such a node takes no pods for now, whatever they tolerate.
+const PASSING: [&str; 5] = [
+    "node.kubernetes.io/",
+    "node.cloudprovider.kubernetes.io/",
+    "node.cluster.x-k8s.io/",
+    "ToBeDeletedByClusterAutoscaler",
+    "karpenter.sh/",
+];
 
 /// A node, trimmed.
 #[derive(Debug, Clone, Deserialize, kube::Resource)]
@@ -48,7 +59,16 @@ struct NodeSpec {
 #[derive(Debug, Clone, Deserialize)]
 struct Taint {
     key: String,
+    #[serde(default)]
+    value: String,
     effect: String,
+}
+
+impl Taint {
+    /// Whether it lasts no longer than what the node is in just now.
+    fn passes(&self) -> bool {
+        PASSING.iter().any(|passing| self.key.starts_with(passing))
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -70,10 +90,13 @@ impl SlimNode {
     /// What its GPUs are; empty amounts when it has none.
     pub(super) fn gpus(&self) -> GpuNode {
         let capacity = gpus(&self.status.capacity);
+        let product = if capacity.is_empty() { None } else { products::of(|key| self.label(key)) };
         let memory = |resource: &String| {
             // A shared GPU shows each of its users all of its memory.
-            let label = format!("{}.memory", resource.trim_end_matches(SHARED));
-            Some((resource.clone(), self.label(&label)?.parse().ok()?))
+            let whole = resource.trim_end_matches(SHARED);
+            let told = self.label(&format!("{whole}.memory")).and_then(|label| label.parse().ok());
+            let known = || product.as_ref().filter(|_| whole == WHOLE)?.memory_mib;
+            Some((resource.clone(), told.or_else(known)?))
         };
         let memory_mib = capacity.keys().filter_map(memory).collect();
         let sharing = |resource: &String| (resource.clone(), self.sharing(resource));
@@ -88,7 +111,7 @@ impl SlimNode {
             memory_mib: amount("memory", quantity::mebibytes_there),
         };
         GpuNode {
-            product: self.label("nvidia.com/gpu.product").map(str::to_owned),
+            product: product.map(|product| product.name),
             memory_mib,
             sharing,
             driver: self.driver(),
@@ -152,12 +175,24 @@ impl SlimNode {
         }
     }
 
+    /// Its taints, but for those that pass, and its labels.
+    pub(super) fn ground(&self) -> Ground {
+        let lasting = self.repelling().filter(|taint| !taint.passes());
+        let taint = |taint: &Taint| NodeTaint {
+            key: taint.key.clone(),
+            value: taint.value.clone(),
+            effect: taint.effect.clone(),
+        };
+        Ground::new(lasting.map(taint).collect(), self.metadata.labels.as_ref())
+    }
+
     fn is_usable(&self) -> bool {
         let ready = self.status.conditions.iter().any(|c| c.kind == "Ready" && c.status == "True");
-        let repelled = self.spec.taints.iter().any(|taint| {
-            taint.key != GPU_TAINT && matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute")
-        });
-        ready && !self.spec.unschedulable && !repelled
+        ready && !self.spec.unschedulable && !self.repelling().any(Taint::passes)
+    }
+
+    fn repelling(&self) -> impl Iterator<Item = &Taint> {
+        self.spec.taints.iter().filter(|taint| NodeTaint::repels(&taint.effect))
     }
 
     fn label(&self, key: &str) -> Option<&str> {
@@ -226,12 +261,15 @@ impl SlimPod {
         (!requests.is_nothing()).then(|| BoundPod { node: self.spec.node_name.clone(), of, requests })
     }
 
-    /// Namespace and name of the NIM object whose pod it is, by the labels that its operator gives all pods.
+    /// Namespace and name of the NIM object whose pod it is, by the labels that its operator gives all pods, or by that of
+    /// its LeaderWorkerSet: workers that NVIDIA's operator made have no other.
     fn of(&self) -> Option<(String, String)> {
         let labels = self.metadata.labels.as_ref()?;
         let managed = labels.get("app.kubernetes.io/managed-by").is_some_and(|by| by == "k8s-nim-operator");
-        let name = labels.get("app.kubernetes.io/instance").filter(|name| managed && !name.is_empty())?;
-        Some((self.metadata.namespace.clone()?, name.clone()))
+        let instance = labels.get("app.kubernetes.io/instance").filter(|name| managed && !name.is_empty());
+        let of_set = || service_of(labels.get(SET_NAME)?);
+        let name = instance.map(String::as_str).or_else(of_set)?;
+        Some((self.metadata.namespace.clone()?, name.to_owned()))
     }
 }
 
@@ -248,10 +286,15 @@ impl Resources {
     }
 }
 
+/// Whether an extended resource is of GPUs.
+pub(super) fn is_gpu(resource: &str) -> bool {
+    GPU_RESOURCES.iter().any(|known| resource.starts_with(known))
+}
+
 /// GPUs by resource. What is no quantity is left out.
 fn gpus(all: &BTreeMap<String, Quantity>) -> BTreeMap<String, u32> {
     all.iter()
-        .filter(|(resource, _)| GPU_RESOURCES.iter().any(|known| resource.starts_with(known)))
+        .filter(|(resource, _)| is_gpu(resource))
         .filter_map(|(resource, amount)| {
             let count = quantity::whole(&amount.0)?;
             Some((resource.clone(), u32::try_from(count).unwrap_or(u32::MAX)))

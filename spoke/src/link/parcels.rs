@@ -104,6 +104,8 @@ mod tests {
             observed_at_ms: 1,
             profiles: vec![],
             unschedulable: None,
+            claim: String::new(),
+            services: Vec::new(),
         }
     }
 

@@ -4,6 +4,7 @@ pub(super) mod capacity;
 
 use std::time::Duration;
 
+use crds::taints::NodeToleration;
 use proto::{capability, v1};
 
 use super::message::{Delta, FromHub, GoAway, GoAwayReason, Hub, ToHub, Work};
@@ -82,13 +83,16 @@ fn from_upsert(upsert: v1::Upsert) -> Upsert {
         generation: upsert.generation,
         hash: upsert.hash,
         payload: upsert.payload,
-        gang: upsert.gang.map(from_gang),
+        gang: upsert.gang.map(from_gang).map(Box::new),
     }
 }
 
 fn from_gang(gang: v1::Gang) -> Gang {
-    let v1::Gang { resource, products, gpus_per_node, nodes, groups, priority } = gang;
-    Gang { resource, products, gpus_per_node, nodes, groups, priority }
+    let v1::Gang { resource, products, gpus_per_node, nodes, groups, priority, tolerations } = gang;
+    let toleration =
+        |v1::NodeToleration { key, operator, value, effect }| NodeToleration { key, operator, value, effect };
+    let tolerations = tolerations.into_iter().map(toleration).collect();
+    Gang { resource, products, gpus_per_node, nodes, groups, priority, tolerations }
 }
 
 /// A policy that this spoke does not know removes nothing.
@@ -215,6 +219,7 @@ pub(super) fn to_status(status: ObjectStatus) -> v1::ObjectStatus {
             since_ms: one.since_ms,
         }),
         profiles: status.profiles.into_iter().map(capacity::to_profile).collect(),
+        claim: status.claim,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The init container that makes a container image trust certificates of a ConfigMap.
 
-use k8s_openapi::api::core::v1::{Container, SecurityContext, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, EnvVar, SecurityContext, VolumeMount};
 use serde_json::{Value, json};
 
 /// Its name.
@@ -38,12 +38,14 @@ pub(crate) fn without_root(container: &mut Value) {
     }
 }
 
-/// The container. It runs as root, for the image's own certificate store is root's.
-pub(crate) fn update_certificates(image: String, mounts: Vec<VolumeMount>) -> Container {
+/// The container. It runs as root, for the image's own certificate store is root's. Its script reads nothing of `env`: that
+/// is what NVIDIA's operator gives to every init container, and another list would restart pods that it made.
+pub(crate) fn update_certificates(image: String, env: Vec<EnvVar>, mounts: Vec<VolumeMount>) -> Container {
     Container {
         name: NAME.to_owned(),
         image: Some(image),
         command: Some(vec!["/bin/sh".into(), "-c".into(), SCRIPT.to_owned()]),
+        env: Some(env).filter(|env| !env.is_empty()),
         volume_mounts: Some(mounts),
         security_context: Some(SecurityContext {
             run_as_user: Some(0),

@@ -65,10 +65,15 @@ impl Collector for StateGauges {
                 ConstGauge::new(count).encode(family.encode_family(&[("status", state)])?)?;
             }
         }
-        let refused = i64::from(matches!(*self.rival.borrow(), Rival::Seen(_)));
-        let help = "1 while the operator writes nothing, by reason";
+        let (operator, hub) = match *self.rival.borrow() {
+            Rival::Seen(_) => (1, 0),
+            Rival::Hub(_) => (0, 1),
+            Rival::Unknown | Rival::None => (0, 0),
+        };
+        let help = "1 while the operator makes nothing from objects of the cluster's people, by reason";
         let mut family = encoder.encode_descriptor(REFUSED, help, None, MetricType::Gauge)?;
-        ConstGauge::new(refused).encode(family.encode_family(&[("reason", "AnotherOperator")])?)
+        ConstGauge::new(operator).encode(family.encode_family(&[("reason", "AnotherOperator")])?)?;
+        ConstGauge::new(hub).encode(family.encode_family(&[("reason", "HubCluster")])?)
     }
 }
 

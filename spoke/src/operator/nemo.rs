@@ -184,7 +184,7 @@ impl<S: NemoService> Kind for Nemo<S> {
         let missing = found.missing(&S::needs(object, subject));
         // Nothing tells of a right that is given.
         let again = if found.refused.is_some() { Again::Backoff } else { Again::No };
-        report::report(subject, &missing, &rendered.verdict, outcome, again)
+        report::report(subject, &missing, &found.diagnosis, &rendered.verdict, outcome, again)
     }
 
     fn referred(object: &S::Object, subject: &Subject, found: &Found) -> String {
@@ -196,7 +196,7 @@ impl<S: NemoService> Kind for Nemo<S> {
     }
 
     fn unreadable(subject: &Subject, reason: &str, message: &str) -> Report {
-        status::report(subject, &Standing::Failed(Failure::new(reason, message)), Again::No)
+        status::report(subject, &Standing::failed(Failure::new(reason, message)), Again::No)
     }
 }
 

@@ -15,6 +15,7 @@ use observe::Refs;
 use status::Standing;
 
 use super::cluster::ClusterFacts;
+use super::diagnosis;
 use super::engine::call::CallError;
 use super::engine::child::ChildKind;
 use super::engine::condition::Conditions;
@@ -68,7 +69,8 @@ impl Kind for NimBuilds {
             children: Vec::new(),
             remove: Vec::new(),
             complete,
-            note: None,
+            notes: Vec::new(),
+            amendments: Vec::new(),
             verdict,
         };
         let conditions = Conditions::read(&subject.status);
@@ -135,13 +137,18 @@ impl Kind for NimBuilds {
             Verdict::Builds(chosen) => {
                 let pod = live(pods::building_name(subject));
                 let reads = refs.cache.as_ref().is_some_and(|cache| cache.spec.source.ngc.is_some());
-                (Standing::Builds { chosen: chosen.clone(), stage: status::stage(&pod), reads }, Again::No)
+                let stage = status::stage(&pod, refs.told.as_ref());
+                let again = match &stage {
+                    status::Stage::Waits(why) => ask_again(why),
+                    _ => Again::No,
+                };
+                (Standing::Builds { chosen: chosen.clone(), stage, reads }, again)
             }
             Verdict::Reads(chosen) => match &refs.printed {
                 None => {
                     let pod = live(pods::printing_name(subject));
-                    let why = super::nimcache::waiting(&pod);
-                    let again = if why.is_some() { Again::No } else { Again::After(ASK_AGAIN) };
+                    let why = status::waiting(&pod, refs.told.as_ref());
+                    let again = why.as_ref().map_or(Again::After(ASK_AGAIN), ask_again);
                     (Standing::Reads { chosen: chosen.clone(), why }, again)
                 }
                 Some(Ok(found)) => {
@@ -160,6 +167,11 @@ impl Kind for NimBuilds {
     fn unreadable(subject: &Subject, reason: &str, message: &str) -> Report {
         status::report(subject, &Standing::Broken(Failure::new(reason, message)), Again::No)
     }
+}
+
+/// When to look again at a pod that does not begin: what events say of it is told by no watch.
+fn ask_again(why: &Failure) -> Again {
+    if diagnosis::is_mute(why) { Again::After(diagnosis::ASK_AGAIN) } else { Again::No }
 }
 
 #[cfg(test)]

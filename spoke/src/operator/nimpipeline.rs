@@ -69,7 +69,8 @@ impl Kind for NimPipelines {
             children: services.map(|(_, service)| service.child(&subject.owner.namespace)).collect(),
             remove: Vec::new(),
             complete: refused.is_none(),
-            note: None,
+            notes: Vec::new(),
+            amendments: Vec::new(),
             verdict: refused,
         }
     }

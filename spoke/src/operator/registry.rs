@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 pub(crate) use credentials::Credential;
 pub(crate) use pull::layout;
+pub(crate) use reference::major_version;
 
 use super::engine::kind::Subject;
 use super::engine::wake::Waker;

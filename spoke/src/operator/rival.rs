@@ -1,7 +1,9 @@
-//! Another NIM operator in the same cluster: two that write the same objects undo each other's work without end.
+//! Who else has to do with the NIM objects of this cluster: another operator, since two that write the same objects undo each
+//! other's work without end; or a hub, whose users' objects say what a fleet shall run.
 
 use std::time::Duration;
 
+use crds::marks::HUB_LEASE;
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -28,6 +30,9 @@ pub(crate) enum Rival {
     None,
     /// This shows it.
     Seen(String),
+    /// A hub has this cluster, as this shows: objects of its people are fleet intent, and only what a hub has delivered is
+    /// run.
+    Hub(String),
 }
 
 impl Rival {
@@ -41,9 +46,10 @@ impl Rival {
     }
 }
 
-/// Looks for signs of another operator. Pure.
+/// Looks for signs of another operator, then of a hub. Pure.
 fn rival<'a>(
     leases: impl IntoIterator<Item = &'a Lease>,
+    hubs: impl IntoIterator<Item = &'a Lease>,
     deployments: impl IntoIterator<Item = &'a Deployment>,
     now: Timestamp,
 ) -> Rival {
@@ -62,6 +68,10 @@ fn rival<'a>(
         let place = place(deployment.namespace(), deployment.name_any());
         return Rival::Seen(format!("Deployment {place} is available"));
     }
+    // Also where nobody holds it: a hub that is away comes back to its objects.
+    if let Some(lease) = hubs.into_iter().find(|lease| lease.name_any() == HUB_LEASE) {
+        return Rival::Hub(format!("Lease {}", place(lease.namespace(), lease.name_any())));
+    }
     Rival::None
 }
 
@@ -76,29 +86,38 @@ fn is_held(lease: &Lease, now: Timestamp) -> bool {
 pub(crate) async fn observe(client: Client, known: watch::Sender<Rival>) {
     enum News {
         Lease(Box<Event<Lease>>),
+        Hub(Box<Event<Lease>>),
         Deployment(Box<Event<Deployment>>),
         Time,
     }
     let named = Config::default().fields(&format!("metadata.name={LEASE}"));
     let leases = crate::watch::events(Api::<Lease>::all(client.clone()), named, "leases of other operators");
+    let named = Config::default().fields(&format!("metadata.name={HUB_LEASE}"));
+    let hubs = crate::watch::events(Api::<Lease>::all(client.clone()), named, "leases of hubs");
     let labelled = Config::default().labels(DEPLOYMENTS);
     let deployments =
         crate::watch::events(Api::<Deployment>::all(client), labelled, "deployments of other operators");
     let time = stream::unfold((), |()| async { Some((tokio::time::sleep(LOOK).await, ())) });
     let mut news = stream::select_all([
         leases.map(|event| News::Lease(Box::new(event))).boxed(),
+        hubs.map(|event| News::Hub(Box::new(event))).boxed(),
         deployments.map(|event| News::Deployment(Box::new(event))).boxed(),
         time.map(|()| News::Time).boxed(),
     ]);
-    let (mut lease_cache, mut deployment_cache) =
-        (Writer::<Lease>::default(), Writer::<Deployment>::default());
-    let (leases, deployments) = (lease_cache.as_reader(), deployment_cache.as_reader());
-    let (mut leases_seen, mut deployments_seen) = (false, false);
+    let (mut lease_cache, mut hub_cache) = (Writer::<Lease>::default(), Writer::<Lease>::default());
+    let mut deployment_cache = Writer::<Deployment>::default();
+    let (leases, hubs) = (lease_cache.as_reader(), hub_cache.as_reader());
+    let deployments = deployment_cache.as_reader();
+    let (mut leases_seen, mut hubs_seen, mut deployments_seen) = (false, false, false);
     while let Some(news) = news.next().await {
         match news {
             News::Lease(event) => {
                 leases_seen |= matches!(*event, Event::InitDone);
                 lease_cache.apply_watcher_event(&event);
+            }
+            News::Hub(event) => {
+                hubs_seen |= matches!(*event, Event::InitDone);
+                hub_cache.apply_watcher_event(&event);
             }
             News::Deployment(event) => {
                 deployments_seen |= matches!(*event, Event::InitDone);
@@ -106,10 +125,11 @@ pub(crate) async fn observe(client: Client, known: watch::Sender<Rival>) {
             }
             News::Time => {}
         }
-        if leases_seen && deployments_seen {
-            let (leases, deployments) = (leases.state(), deployments.state());
+        if leases_seen && hubs_seen && deployments_seen {
+            let (leases, hubs, deployments) = (leases.state(), hubs.state(), deployments.state());
             let now = rival(
                 leases.iter().map(AsRef::as_ref),
+                hubs.iter().map(AsRef::as_ref),
                 deployments.iter().map(AsRef::as_ref),
                 Timestamp::now(),
             );
@@ -127,9 +147,15 @@ pub(crate) async fn observe(client: Client, known: watch::Sender<Rival>) {
 
 fn tell(before: &Rival, now: &Rival) {
     match (before, now) {
-        (Rival::Seen(_), Rival::Seen(_)) => {}
+        (Rival::Seen(_), Rival::Seen(_)) | (Rival::Hub(_), Rival::Hub(_)) => {}
+        (_, Rival::Hub(sign)) => tracing::warn!(
+            "a fleet's hub has this cluster ({sign}): its NIM objects say what the fleet shall run, and nothing is made from \
+             them here; uninstall this agent, or run the hub in a cluster of its own. If no hub is here any more, delete that \
+             Lease"
+        ),
         (_, Rival::Seen(_)) => tracing::warn!("{}", now.refusal().unwrap_or_default()),
         (Rival::Seen(_), _) => tracing::info!("the other NIM operator has gone: the work begins"),
+        (Rival::Hub(_), _) => tracing::info!("the hub has gone from this cluster: the work begins"),
         _ => {}
     }
 }
@@ -166,11 +192,27 @@ mod tests {
             (vec![], vec![deployment(0, json!([]))], None),
             (vec![], vec![deployment(1, owner)], None),
         ] {
-            match (rival(leases.iter(), deployments.iter(), now), expected) {
+            match (rival(leases.iter(), [], deployments.iter(), now), expected) {
                 (Rival::None, None) => {}
                 (Rival::Seen(sign), Some(start)) => assert!(sign.starts_with(start), "{sign}"),
                 other => panic!("{other:?} for {leases:?} {deployments:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_hub_is_known_by_its_lease_also_while_nobody_holds_it() {
+        let now: Timestamp = "2026-01-01T00:01:00Z".parse().unwrap();
+        let lease = |name: &str| -> Lease {
+            serde_json::from_value(json!({"metadata": {"name": name, "namespace": "fleet"}})).unwrap()
+        };
+        let held: Lease =
+            serde_json::from_value(json!({"metadata": {"name": LEASE, "namespace": "n"}, "spec": {
+            "holderIdentity": "a", "leaseDurationSeconds": 15, "renewTime": "2026-01-01T00:00:50.000000Z"}}))
+            .unwrap();
+        assert_eq!(rival([], [&lease("other")], [], now), Rival::None);
+        assert_eq!(rival([], [&lease(HUB_LEASE)], [], now), Rival::Hub("Lease fleet/nimfleet-hub".into()));
+        let both = rival([&held], [&lease(HUB_LEASE)], [], now);
+        assert!(matches!(both, Rival::Seen(_)), "then nothing at all is written: {both:?}");
     }
 }

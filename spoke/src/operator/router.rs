@@ -5,10 +5,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::cluster::ClusterFacts;
+use super::engine::condition::Conditions;
+use super::engine::contested::{self, CONTESTED};
 use super::engine::kind::{GROUP, Kind};
 use super::engine::world::World;
 use super::nimcache::NimCaches;
-use super::nimservice::NimServices;
+use super::nimservice::{NimServices, SET_NAME, service_of};
 use super::rival::Rival;
 
 /// Where each kind names the NIMCache that it uses.
@@ -50,6 +52,13 @@ impl Router {
                 }
             }
             Some((_, "ResourceClaim")) => self.wake_claimants(namespace),
+            Some((_, "Pod")) => {
+                let set = object.metadata.labels.as_ref().and_then(|labels| labels.get(SET_NAME));
+                if let Some(service) = set.and_then(|set| service_of(set)) {
+                    self.world.waker.wake(NimServices::KIND, namespace, service);
+                }
+            }
+            Some((_, "HorizontalPodAutoscaler")) => self.wake_contested(namespace, object),
             Some((_, "ComputeDomain")) => {
                 self.wake_guests_of(namespace, object.metadata.name.as_deref().unwrap_or_default());
             }
@@ -58,6 +67,9 @@ impl Router {
         for owner in object.meta().owner_references.iter().flatten() {
             if in_group(&owner.api_version) {
                 self.world.waker.wake(&owner.kind, namespace, &owner.name);
+            } else if owner.kind == "InferenceService" {
+                // The Deployment that KServe made of one: it tells how far the predictor has come.
+                self.world.waker.wake(NimServices::KIND, namespace, &owner.name);
             } else if owner.kind == "Job" {
                 // A pod of a download: its job has the name of the NIMCache and a suffix.
                 let cache = owner.name.strip_suffix("-job").unwrap_or_default();
@@ -106,6 +118,19 @@ impl Router {
             spec["draResources"].as_array().is_some_and(|list| !list.is_empty())
                 || spec["multiNode"]["computeDomain"].is_object()
         });
+    }
+
+    /// Objects whose workload an autoscaler scales, and those that say so of one that may scale another now.
+    fn wake_contested(&self, namespace: &str, autoscaler: &DynamicObject) {
+        let names = contested::owners(autoscaler);
+        for kind in self.world.subjects.keys() {
+            for name in &names {
+                self.world.waker.wake(kind, namespace, name);
+            }
+            let says_so =
+                |object: &DynamicObject| Conditions::read(&object.data["status"]).is_true(CONTESTED);
+            self.wake_where(kind, namespace, says_so);
+        }
     }
 
     /// NIMServices that use a compute domain that someone else made.

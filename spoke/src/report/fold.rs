@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use super::{CachedProfile, Condition, ObjectStatus};
+use super::waiting::LONGEST;
+use super::{CachedProfile, Condition, ObjectStatus, Unschedulable};
 use crate::deliver::{DeliverableKind, ObjectRef, marks_of};
+use crate::operator::{NOT_CREATED, REPLICA_FAILURE, SCALED_TO_ZERO};
 
 /// The status of an object; `None` when it is not delivered.
 ///
@@ -20,6 +22,9 @@ pub(super) fn status(
     // What the operator wrote about an older spec must not pass for the state of the new one.
     let status = object.data.get("status").filter(|status| is_about_this_generation(object, status));
     let conditions = conditions(status);
+    let (state, wanted_replicas) = (text(status, "state"), wanted_replicas(kind, object));
+    // What runs on Knative has no count of its own: it is Ready when as many replicas are there as it needs.
+    let uncounted = if state == "Ready" { wanted_replicas } else { 0 };
     Some(ObjectStatus {
         object: ObjectRef {
             uid: marks.uid,
@@ -30,13 +35,25 @@ pub(super) fn status(
         },
         generation: marks.generation,
         hash: marks.hash,
-        state: text(status, "state"),
+        state,
         conditions,
-        ready_replicas: status.and_then(|status| count(status, "availableReplicas")).unwrap_or(0),
-        wanted_replicas: wanted_replicas(kind, object),
+        ready_replicas: status.and_then(|status| count(status, "availableReplicas")).unwrap_or(uncounted),
+        wanted_replicas,
         observed_at_ms,
         profiles: profiles(status),
         unschedulable: None,
+        claim: if kind.kind == "NIMCache" { text(status, "pvc") } else { String::new() },
+        services: if kind.kind == "NIMPipeline" { services(object) } else { Vec::new() },
+    })
+}
+
+/// Replicas whose pods the API server refuses to have made, of those that an object lacks: the operator says so.
+pub(super) fn not_created(status: &ObjectStatus, lacks: i32) -> Option<Unschedulable> {
+    let failed = status.conditions.iter().find(|one| one.kind == REPLICA_FAILURE && one.status == "True")?;
+    (failed.reason == NOT_CREATED && lacks > 0).then(|| Unschedulable {
+        replicas: lacks,
+        message: failed.message.chars().take(LONGEST).collect(),
+        since_ms: failed.last_transition_ms,
     })
 }
 
@@ -51,12 +68,27 @@ fn is_about_this_generation(object: &DynamicObject, status: &Value) -> bool {
     own.or(of_conditions).is_some_and(|observed| observed >= live)
 }
 
-/// One where the object does not say, as the API's default; what is not a service has no replicas.
+/// Names of the enabled services of a NIMPipeline.
+fn services(pipeline: &DynamicObject) -> Vec<String> {
+    let enabled = list(pipeline.data.get("spec"), "services")
+        .filter(|service| service.get("enabled").and_then(Value::as_bool) == Some(true));
+    enabled.map(|service| text(Some(service), "name")).collect()
+}
+
+/// One where the object does not say, as the API's default; what is not a service has no replicas, and none are wanted of one
+/// that its autoscaler has stopped.
 fn wanted_replicas(kind: DeliverableKind, object: &DynamicObject) -> i32 {
-    if matches!(kind.kind, "NIMCache" | "NIMPipeline" | "NIMBuild") {
+    if matches!(kind.kind, "NIMCache" | "NIMPipeline" | "NIMBuild") || is_scaled_to_zero(object) {
         return 0;
     }
     object.data.get("spec").and_then(|spec| count(spec, "replicas")).unwrap_or(1)
+}
+
+fn is_scaled_to_zero(object: &DynamicObject) -> bool {
+    let is_it = |condition: &Value| {
+        text(Some(condition), "type") == SCALED_TO_ZERO && text(Some(condition), "status") == "True"
+    };
+    list(object.data.get("status"), "conditions").any(is_it)
 }
 
 fn conditions(status: Option<&Value>) -> Vec<Condition> {

@@ -63,16 +63,20 @@ impl Outbox {
         self.inner.members.subscribe()
     }
 
-    /// The uid on the hub of each delivered object that has pods of its own, by namespace and name.
+    /// How the hub knows what has pods, by namespace and name: a delivered object by its uid there, a service of a pipeline
+    /// by the pipeline's uid and its own name.
     #[must_use]
     pub fn uids(&self) -> BTreeMap<(String, String), String> {
         let statuses = self.lock();
-        let with_pods = statuses.latest.values().map(|status| &status.object).filter(|object| {
-            !matches!(object.kind.as_str(), "NIMCache" | "NIMPipeline" | "NIMBuild" | "Secret")
-        });
-        with_pods
-            .map(|object| ((object.namespace.clone(), object.name.clone()), object.uid.clone()))
-            .collect()
+        let mut uids = BTreeMap::new();
+        for ObjectStatus { object, services, .. } in statuses.latest.values() {
+            let place = |name: &str| (object.namespace.clone(), name.to_owned());
+            uids.extend(services.iter().map(|name| (place(name), format!("{}/{name}", object.uid))));
+            if !matches!(object.kind.as_str(), "NIMCache" | "NIMPipeline" | "NIMBuild" | "Secret") {
+                uids.insert(place(&object.name), object.uid.clone());
+            }
+        }
+        uids
     }
 
     /// A new session has begun: the hub is to be told everything once.
@@ -140,6 +144,8 @@ mod tests {
             observed_at_ms: at,
             profiles: vec![],
             unschedulable: None,
+            claim: String::new(),
+            services: vec![],
         }
     }
 
@@ -200,6 +206,11 @@ mod tests {
         assert_eq!(uids, [(("models".to_owned(), "a".to_owned()), "a".to_owned())]);
         outbox.forget("a");
         assert!(members.has_changed().unwrap() && outbox.uids().is_empty());
+        let mut pipeline = ObjectStatus { services: vec!["llm".to_owned()], ..status("p", "Ready", 1) };
+        pipeline.object.kind = "NIMPipeline".to_owned();
+        outbox.put(pipeline);
+        let uids: Vec<_> = outbox.uids().into_iter().collect();
+        assert_eq!(uids, [(("models".to_owned(), "llm".to_owned()), "p/llm".to_owned())]);
     }
 
     #[tokio::test]

@@ -25,16 +25,20 @@ pub struct ObjectStatus {
     pub observed_at_ms: i64,
     /// Profiles that a NIMCache holds.
     pub profiles: Vec<CachedProfile>,
-    /// Replicas that no node takes.
+    /// Replicas that no node takes, or whose pods cannot be made.
     pub unschedulable: Option<Unschedulable>,
+    /// The claim that a NIMCache has stored its model in; empty until then, and of other kinds.
+    pub claim: String,
+    /// Names of the NIMServices that a NIMPipeline has made. They do not travel.
+    pub services: Vec<String>,
 }
 
-/// Replicas whose pods wait for a node.
+/// Replicas whose pods wait for a node, or for the API server to let them be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unschedulable {
     /// How many.
     pub replicas: i32,
-    /// What the scheduler says of the one that has waited longest.
+    /// What the scheduler says of the one that has waited longest, or the API server of pods that it refused.
     pub message: String,
     /// Since when that one waits, milliseconds since the Unix epoch.
     pub since_ms: i64,

@@ -6,13 +6,14 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::Unschedulable;
+use crate::operator::{SET_NAME, service_of};
 
 /// Which of the pods of one LeaderWorkerSet belong together.
 const GROUP: &str = "leaderworkerset.sigs.k8s.io/group-index";
 /// Label of the pods of an InferenceService.
 const INFERENCE_SERVICE: &str = "serving.kserve.io/inferenceservice";
 /// Longest text of the scheduler that travels, characters.
-const LONGEST: usize = 512;
+pub(super) const LONGEST: usize = 512;
 
 /// A NIMService, by namespace and name.
 pub(super) type Service = (String, String);
@@ -81,10 +82,14 @@ fn refused(pod: &Pod) -> Option<Refused> {
     };
     let condition = conditions.iter().find(is_it)?;
     let labels = pod.labels();
-    let name = labels.get(INFERENCE_SERVICE).or_else(|| labels.get("app"))?;
+    // The label `app` of a leader is that of its Service, and a worker may have none.
+    let name = match labels.get(SET_NAME) {
+        Some(set) => service_of(set)?,
+        None => labels.get(INFERENCE_SERVICE).or_else(|| labels.get("app"))?,
+    };
     let since = condition.last_transition_time.as_ref().or(pod.metadata.creation_timestamp.as_ref());
     Some(Refused {
-        service: (pod.namespace()?, name.clone()),
+        service: (pod.namespace()?, name.to_owned()),
         replica: labels.get(GROUP).map_or_else(|| pod.name_any(), |group| format!("group {group}")),
         message: condition.message.clone().unwrap_or_default().chars().take(LONGEST).collect(),
         since_ms: since.map(|time| time.0.as_millisecond()).unwrap_or_default(),
@@ -127,13 +132,34 @@ mod tests {
         assert_eq!(waiting.of(&llm(), 0), None);
     }
 
+    /// The labels that LeaderWorkerSet 0.8.0 and 0.9.0 give: to the leader of a group beside those of the template, to a
+    /// worker that the NIM Operator made, which has none of its own, alone.
+    fn group_labels(group: &str, worker: &str) -> serde_json::Value {
+        let mut labels = json!({
+            SET_NAME: "llm-lws", GROUP: group, "leaderworkerset.sigs.k8s.io/worker-index": worker,
+            "leaderworkerset.sigs.k8s.io/group-key": "0f1b0d8e6d0c0a1e0f1b0d8e6d0c0a1e0f1b0d8e",
+            "leaderworkerset.sigs.k8s.io/template-revision-hash": "5f4d5b6c7d",
+        });
+        if worker == "0" {
+            for (key, value) in
+                [("app", "llm-lws"), ("nim-llm-role", "leader"), ("app.kubernetes.io/name", "llm")]
+            {
+                labels[key] = json!(value);
+            }
+        }
+        labels
+    }
+
     #[test]
     fn pods_of_one_group_are_one_replica() {
         let mut waiting = Waiting::default();
-        for (name, group) in [("a", "0"), ("b", "0"), ("c", "1")] {
-            waiting.see(&pod(name, &json!({"app": "llm", GROUP: group}), "Unschedulable", 1));
+        for (name, group, worker) in [("a", "0", "0"), ("b", "0", "1"), ("c", "1", "1")] {
+            let touched = waiting.see(&pod(name, &group_labels(group, worker), "Unschedulable", 1));
+            assert_eq!(touched, [llm()].into(), "{name}");
         }
         assert_eq!(waiting.of(&llm(), 9).unwrap().replicas, 2);
+        let stranger = json!({SET_NAME: "batch", "app": "llm"});
+        assert_eq!(waiting.see(&pod("d", &stranger, "Unschedulable", 1)), BTreeSet::new(), "another's set");
     }
 
     #[test]

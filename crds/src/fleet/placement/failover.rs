@@ -18,8 +18,10 @@ pub struct Failover {
     #[serde(default = "five_minutes")]
     #[schemars(regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"), length(min = 2, max = 21))]
     pub lost_after: String,
-    /// How long replicas find no node in their cluster before these replicas go elsewhere, if another cluster can take
-    /// them. What runs there stays. `0s`: they wait for ever. Default `2m`.
+    /// How long replicas find no node in their cluster, or pods are refused there by a quota or another admission, before
+    /// these replicas go elsewhere, if another cluster can take them; a service goes with its cache when that cannot be
+    /// filled for such a reason, and a placement whose object a cluster refuses goes as well. What runs there stays. `0s`:
+    /// they wait for ever. Default `2m`.
     #[serde(default = "two_minutes")]
     #[schemars(regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"), length(min = 2, max = 21))]
     pub unschedulable_after: String,

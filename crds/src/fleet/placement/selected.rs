@@ -31,6 +31,10 @@ pub enum SelectedKind {
     NIMService,
     /// A stored model.
     NIMCache,
+    /// Several served models that go to the same clusters.
+    NIMPipeline,
+    /// An engine that is built from a stored model in each cluster.
+    NIMBuild,
     /// A microservice that fine-tunes models.
     NemoCustomizer,
     /// A microservice that keeps models and datasets.
@@ -45,9 +49,11 @@ pub enum SelectedKind {
 
 impl SelectedKind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::NIMService,
         Self::NIMCache,
+        Self::NIMPipeline,
+        Self::NIMBuild,
         Self::NemoCustomizer,
         Self::NemoDatastore,
         Self::NemoEntitystore,
@@ -61,6 +67,8 @@ impl SelectedKind {
         match self {
             Self::NIMService => "NIMService",
             Self::NIMCache => "NIMCache",
+            Self::NIMPipeline => "NIMPipeline",
+            Self::NIMBuild => "NIMBuild",
             Self::NemoCustomizer => "NemoCustomizer",
             Self::NemoDatastore => "NemoDatastore",
             Self::NemoEntitystore => "NemoEntitystore",

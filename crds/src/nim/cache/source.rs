@@ -58,11 +58,14 @@ impl NIMSource {
         ngc.or_else(|| self.common().map(|(_, _, common)| common.model_puller.as_str()))
     }
 
-    /// The secret with the key of the source, where a source is set.
+    /// The secret with the key of the source, if one is named.
     #[must_use]
     pub fn auth_secret(&self) -> Option<&str> {
-        let ngc = self.ngc.as_ref().map(|ngc| ngc.auth_secret.as_str());
-        ngc.or_else(|| self.common().map(|(_, _, common)| common.auth_secret.as_str()))
+        let secret = match &self.ngc {
+            Some(ngc) => ngc.auth_secret.as_deref(),
+            None => self.common().map(|(_, _, common)| common.auth_secret.as_str()),
+        };
+        secret.filter(|name| !name.is_empty())
     }
 
     /// The secret to pull the image with, if one is named.
@@ -89,10 +92,10 @@ impl NIMSource {
 #[x_kube(validation = ("!(has(self.model) && has(self.modelEndpoint))", "Only one of 'model' or 'modelEndpoint' can be specified"))]
 #[serde(rename_all = "camelCase")]
 pub struct NGCSource {
-    /// Secret with `NGC_API_KEY`.
-    pub auth_secret: String,
+    /// Secret with `NGC_API_KEY`. Default none, for models that are downloaded without a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_secret: Option<String>,
     /// The NIM's image; it knows how to fetch its model. Cannot be changed.
-    #[x_kube(validation = ("self == oldSelf", "modelPuller is an immutable field. Please create a new NIMCache resource instead when you want to change this container."))]
     pub model_puller: String,
     /// Secret to pull the image with. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]

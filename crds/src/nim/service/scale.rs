@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscalerBehavior, MetricSpec};
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,16 +23,22 @@ pub struct Autoscaling {
 }
 
 /// A HorizontalPodAutoscaler.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = (
+    "!has(self.minReplicas) || self.minReplicas != 0 || has(self.metrics) && self.metrics.exists(metric, has(metric.external) || has(metric.object))",
+    "minReplicas 0 needs at least one metric of type External or Object: no other tells of load while nothing runs"
+))]
 #[serde(rename_all = "camelCase")]
 pub struct HorizontalPodAutoscaler {
-    /// Least replicas. Default 1.
-    #[schemars(range(min = 1), extend("default" = 1))]
+    /// Least replicas. Default 1. With 0 the service is started by an External or Object metric; the API server and the
+    /// controller manager must have the feature gate `HPAScaleToZero` on, as they have from Kubernetes 1.37.
+    #[schemars(range(min = 0), extend("default" = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_replicas: Option<i32>,
     /// Most replicas. 0 is how NVIDIA's operator stores "not set".
     pub max_replicas: i32,
     /// What is measured. Default the cluster's.
+    #[schemars(length(max = 5))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Vec<MetricSpec>>,
     /// How fast it scales. Default the cluster's.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use e2e::cluster::gpu::node_sets;
 use e2e::failure::Failure;
 use e2e::fleet::NAMESPACE;
 use hub::pki::{AUTHORITY_LIFE, Authorities, CERTIFICATE_LIFE, Family, KubeSecrets, SpokeKey, Subject};
@@ -187,6 +188,7 @@ fn capacity() -> CapacityReport {
             version: "v1".to_owned(),
             ..Platform::default()
         }],
+        node_sets: node_sets(NODES),
         ..CapacityReport::default()
     }
 }

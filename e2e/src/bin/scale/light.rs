@@ -102,6 +102,8 @@ pub(super) fn status(held: HeldObject, ready: bool, message: &str) -> ObjectStat
         observed_at_ms: now,
         profiles: vec![],
         unschedulable: None,
+        claim: String::new(),
+        services: Vec::new(),
     }
 }
 

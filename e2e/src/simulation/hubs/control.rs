@@ -51,6 +51,7 @@ pub(in crate::simulation) fn reconcile(site: &mut HubSite, name: &str, stage: &m
         verdicts: Verdicts::default(),
         previous: Vec::new(),
         denied: BTreeMap::new(),
+        rejected: BTreeMap::new(),
         rebalance: None,
         told: scheduler::NAMED,
         over_quota: BTreeMap::new(),

@@ -8,6 +8,7 @@ use spoke::report::{Condition, ObjectStatus};
 
 use super::kube::{Live, PER_NODE};
 use super::{Event, SpokeSite};
+use crate::cluster::gpu::node_sets;
 use crate::simulation::stage::{Fact, Stage};
 
 impl SpokeSite {
@@ -108,6 +109,7 @@ impl SpokeSite {
             }],
             platforms: vec![Platform { name: "standalone".to_owned(), ..Platform::default() }],
             bound: Some(self.bound(|_| 1)),
+            node_sets: node_sets(nodes),
             ..CapacityReport::default()
         };
         let bound = self.bound(|live| live.spec.gpus);
@@ -159,5 +161,7 @@ fn status(kind: &str, name: &str, live: &Live, observed_at_ms: i64) -> Option<Ob
         observed_at_ms,
         profiles: Vec::new(),
         unschedulable: None,
+        claim: String::new(),
+        services: Vec::new(),
     })
 }

@@ -48,7 +48,6 @@ pub(super) fn rows() -> Vec<Row> {
     let ngc = |ngc: Value| json!({"source": {"ngc": ngc}});
     let direct = "example.com, .example.com,10.0.0.1,10.0.0.1:80,10.0.0.0/8,[2001:db8::1],[2001:db8::1]:443,[2001:db8::]/32,";
     vec![
-        row("K1", "spec.source.ngc.authSecret: ", &ngc(json!({"authSecret": ""})), &json!({})),
         row("K2", "spec.source.ngc.modelPuller: ", &ngc(json!({"modelPuller": ""})), &json!({})),
         row(
             "K3",
@@ -168,5 +167,10 @@ pub(super) fn changes() -> Vec<Row> {
 /// What is taken with a warning.
 pub(super) fn warnings() -> Vec<Row> {
     let size = |size: &str| json!({"storage": {"pvc": {"size": size}}});
-    vec![row("A2", "spec.storage.pvc.size: Invalid value: \"-5Gi\"", &size("-5Gi"), &size("500M"))]
+    let key = |secret: Value| json!({"source": {"ngc": {"authSecret": secret}}});
+    vec![
+        row("K1", "spec.source.ngc.authSecret: ", &key(json!("")), &key(json!("ngc-api-secret"))),
+        row("K1", "spec.source.ngc.authSecret: ", &key(Value::Null), &json!({})),
+        row("A2", "spec.storage.pvc.size: Invalid value: \"-5Gi\"", &size("-5Gi"), &size("500M")),
+    ]
 }

@@ -49,3 +49,72 @@ fn a_cluster_has_four_conditions() {
         assert_eq!(words(&cluster_conditions(cluster, "1.0", Some(1), &[], at(now))), expected);
     }
 }
+
+#[test]
+fn a_cluster_is_ready_when_placements_may_come() {
+    let finding = |kind: &'static str, truth: Truth, reason: &'static str| {
+        let truth = match truth {
+            Truth::True => crds::condition::Truth::True,
+            Truth::False => crds::condition::Truth::False,
+            Truth::Unknown => crds::condition::Truth::Unknown,
+        };
+        crds::condition::Finding::new(kind, truth, reason, format!("{reason} it is"))
+    };
+    let good = || {
+        vec![
+            finding("Accepted", Truth::True, "Accepted"),
+            finding("Connected", Truth::True, "Connected"),
+            finding("CapacityFresh", Truth::True, "ReportFresh"),
+        ]
+    };
+    let silent = finding("Connected", Truth::Unknown, "Unreachable");
+    let stale = finding("CapacityFresh", Truth::False, "ReportStale");
+    let refused = finding("Accepted", Truth::False, "NotAccepted");
+    let hub = is_hub(crate::fleet::Role::Hub, &[]).unwrap();
+    for (other, expected) in [
+        (vec![], "True/Ready"),
+        (vec![silent.clone(), stale.clone()], "Unknown/Unreachable"),
+        (vec![stale], "False/ReportStale"),
+        (vec![refused, silent], "False/NotAccepted"),
+        (vec![hub], "False/IsHub"),
+    ] {
+        let mut conditions = Vec::new();
+        for finding in good().into_iter().chain(other) {
+            crds::condition::set(&mut conditions, finding, Some(3), at(1));
+        }
+        let ready = cluster_ready(&conditions);
+        assert_eq!(format!("{}/{}", ready.truth.as_str(), ready.reason), expected);
+    }
+}
+
+#[test]
+fn the_wide_columns_say_what_a_cluster_has_and_what_keeps_placements_away() {
+    use crds::fleet::{GPUClusterSpec, GPUClusterStatus, GPUPool, Taint, TaintEffect};
+    let pool = |product: &str, resource: &str, memory, allocatable| GPUPool {
+        product: product.into(),
+        resource: resource.into(),
+        memory_mib: memory,
+        allocatable,
+        ..GPUPool::default()
+    };
+    let mut status = GPUClusterStatus {
+        gpus: vec![
+            pool("NVIDIA-H100-80GB-HBM3", "nvidia.com/gpu", Some(81_559), 16),
+            pool("NVIDIA-A100-SXM4-80GB", "nvidia.com/mig-1g.10gb", Some(9_728), 7),
+            pool("", "nvidia.com/gpu", None, 1),
+        ],
+        ..GPUClusterStatus::default()
+    };
+    let taint = Taint { key: "team".into(), value: Some("a".into()), effect: TaintEffect::NoSchedule };
+    let spec = GPUClusterSpec { drain: true, taints: vec![taint; 5], ..GPUClusterSpec::default() };
+    write_summaries(&mut status, &spec, 1);
+    assert_eq!(
+        status.products_summary.as_deref(),
+        Some("16x NVIDIA-H100-80GB-HBM3 80Gi, 7x NVIDIA-A100-SXM4-80GB 10Gi (mig-1g.10gb), 1x GPU")
+    );
+    let taints = "drain, team=a:NoSchedule, team=a:NoSchedule, team=a:NoSchedule and 2 more";
+    assert_eq!(status.taints_summary.as_deref(), Some(taints));
+    assert_eq!(status.held_summary.as_deref(), Some("1 deletion"));
+    write_summaries(&mut status, &GPUClusterSpec::default(), 0);
+    assert_eq!((status.taints_summary, status.held_summary), (None, None));
+}

@@ -40,6 +40,21 @@ fn an_answer_is_told_and_stays_until_the_object_is_gone() {
 }
 
 #[test]
+fn a_refusal_that_is_heard_again_is_no_news_and_keeps_its_time() {
+    let (mut live, owner) = live();
+    let refused = || Answer::Rejected { class: RejectionClass::Conflict, message: "no".into() };
+    let at = |second| Timestamp::from_second(second).unwrap();
+    assert!(live.hear(result("u", refused()), at(10)).placements.contains(&owner));
+    assert_eq!(live.hear(result("u", refused()), at(130)), Touched::default());
+    assert_eq!(live.refused_since("east", "u"), Some(at(10)));
+    let other = Answer::Rejected { class: RejectionClass::Invalid, message: "no".into() };
+    assert!(live.hear(result("u", other), at(140)).placements.contains(&owner));
+    assert_eq!(live.refused_since("east", "u"), Some(at(10)), "it is refused all along");
+    live.hear(result("u", Answer::Accepted), at(150));
+    assert_eq!(live.refused_since("east", "u"), None);
+}
+
+#[test]
 fn a_cluster_that_left_is_forgotten() {
     let (mut live, _) = live();
     live.hear(result("u", Answer::Accepted), Timestamp::UNIX_EPOCH);
@@ -85,6 +100,7 @@ fn status(object: ObjectRef, ready_replicas: u32, second: i64) -> LinkEvent {
         observed_at: Timestamp::from_second(second).unwrap(),
         profiles: Vec::new(),
         unschedulable: None,
+        claim: String::new(),
     };
     LinkEvent::Status { cluster: "east".parse().unwrap(), objects: vec![status] }
 }

@@ -1,10 +1,11 @@
 //! Apply: marks on objects, then the slices. Marks come first, so that nothing runs anywhere that could vanish unseen.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crds::fleet::{NIMPlacement, NIMPlacementDecision};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, Resource};
 use serde_json::json;
 
@@ -121,15 +122,20 @@ pub(super) async fn release(hub: &Hub, observed: &Observed, rows: &Rows) -> Resu
                 hub.metrics.wrote();
             }
             hub.live().claims.remove(uid);
+            hub.may_be_unplaced(kind, object.as_ref());
         }
     }
     Ok(())
 }
 
-/// Gives free everything that carries the label of a placement that is not there.
-pub(super) async fn release_all(hub: &Hub, key: &PlacementKey) -> Result<(), Fault> {
-    for (kind, object) in hub.stores.taken_by(&key.namespace, &key.name) {
-        match marks::release(&hub.client, kind, &object).await {
+/// Gives free everything that carries the label of a placement that is not there, and returns it.
+pub(super) async fn release_all(
+    hub: &Hub,
+    key: &PlacementKey,
+) -> Result<Vec<(&'static str, Arc<DynamicObject>)>, Fault> {
+    let taken = hub.stores.taken_by(&key.namespace, &key.name);
+    for (kind, object) in &taken {
+        match marks::release(&hub.client, kind, object).await {
             Ok(true) => hub.metrics.wrote(),
             Ok(false) => {}
             Err(fault) => {
@@ -140,7 +146,7 @@ pub(super) async fn release_all(hub: &Hub, key: &PlacementKey) -> Result<(), Fau
             }
         }
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// Lets the placement itself go: nothing of it is anywhere.

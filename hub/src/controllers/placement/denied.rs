@@ -1,7 +1,7 @@
 //! What spokes refuse of a placement: what the owners of clusters deny, and gangs for which there is no room.
 //!
-//! A denial holds until the placement, its objects or the cluster's limits change; want of room until a later report shows
-//! more of it, or for a while. A cluster that runs something of the placement keeps it: only where nothing could be
+//! A denial holds until the placement, its objects or the cluster's limits change, and at most for a while: what it follows
+//! from may be mended unseen. Want of room holds until a later report shows more of it, or for a while. A cluster that runs something of the placement keeps it: only where nothing could be
 //! delivered is the row taken back, so that another cluster can have it.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,11 @@ use crate::scheduler::{Denied, Reason};
 /// would go on asking and refusing.
 const ASKED_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
+/// A denial holds for so long at first, then for twice as long each time.
+const DENIED_FOR: SignedDuration = SignedDuration::from_mins(2);
+/// The longest time that a denial holds.
+const DENIED_FOR_MOST: SignedDuration = SignedDuration::from_mins(30);
+
 /// Denials by cluster.
 pub(in super::super) type Denials = BTreeMap<String, Denial>;
 
@@ -26,13 +31,17 @@ pub(in super::super) struct Denial {
     pub(super) denied: Denied,
     asked: Asked,
     until: Until,
+    /// How many times in a row the cluster was asked before, and denied.
+    times: u32,
+    /// The cluster is asked again: the denial is remembered for what follows, and keeps nothing away.
+    lapsed: bool,
 }
 
 /// What ends a denial, beside another question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Until {
-    /// The cluster's limits have another name than this.
-    Limits(Option<String>),
+    /// The cluster's limits have another name than this, or that time has come.
+    Limits(Option<String>, Timestamp),
     /// There is more room.
     Room(Lack),
 }
@@ -102,7 +111,8 @@ pub(super) struct Followed {
 /// What holds of the denials, and what does not any longer.
 pub(super) fn follow(input: &Input<'_>) -> Followed {
     let still = |(cluster, denial): (&String, &Denial)| {
-        let same = denial.asked == input.asked && !input.placed.contains_key(cluster);
+        let is_asked = input.placed.contains_key(cluster);
+        let same = denial.asked == input.asked && !(is_asked && is_answered(input, cluster, denial));
         Some((cluster.clone(), denial.clone().still(input, cluster).filter(|_| same)?))
     };
     let kept = input.before.iter().filter_map(still);
@@ -111,7 +121,7 @@ pub(super) fn follow(input: &Input<'_>) -> Followed {
         .iter()
         .filter_map(|(cluster, row)| Some((cluster.clone(), answered(input, cluster, row)?)));
     let denials: Denials = kept.chain(answered).collect();
-    let again = input.placed.iter().filter(|(cluster, _)| !denials.contains_key(*cluster));
+    let again = input.placed.iter().filter(|(cluster, _)| !denials.get(*cluster).is_some_and(Denial::holds));
     let again = again.flat_map(|(cluster, row)| {
         let refused = row.objects.iter().filter(|object| lack(input, cluster, &object.uid).is_some());
         refused.map(|object| (cluster.clone(), object.uid.clone()))
@@ -121,27 +131,43 @@ pub(super) fn follow(input: &Input<'_>) -> Followed {
         let known = input.before.get(*cluster);
         known.is_some_and(|known| known.denied.message == denial.denied.message)
     };
-    let news = denials.iter().filter(|denial| !is_known(denial));
+    let news = denials.iter().filter(|denial| denial.1.holds() && !is_known(denial));
     let news = news.map(|(cluster, denial)| (cluster.clone(), denial.denied.clone())).collect();
     Followed { denials, news, again }
 }
 
 /// When time alone ends the first of them.
 pub(super) fn ends(denials: &Denials) -> Option<Timestamp> {
-    let ends = denials.values().filter_map(|denial| match &denial.until {
-        Until::Room(lack) => Some(lack.ends),
-        Until::Limits(_) => None,
-    });
-    ends.min()
+    denials.values().filter(|denial| denial.holds()).map(Denial::ends).min()
 }
 
 impl Denial {
+    /// Whether it keeps the placement away, or is only remembered.
+    pub(super) const fn holds(&self) -> bool {
+        !self.lapsed
+    }
+
+    /// When time alone ends it.
+    const fn ends(&self) -> Timestamp {
+        match &self.until {
+            Until::Room(lack) => lack.ends,
+            Until::Limits(_, ends) => *ends,
+        }
+    }
+
+    fn is_over(&self, now: Timestamp) -> bool {
+        now >= self.ends()
+    }
+
     /// The denial as it is now; none if it does not hold any longer.
     fn still(self, input: &Input<'_>, cluster: &str) -> Option<Self> {
         let until = match self.until {
-            Until::Limits(name) => {
+            Until::Limits(name, ends) => {
                 let limits = (input.limits)(cluster);
-                (limits.is_none() || limits == name).then_some(Until::Limits(name))?
+                let same = limits.is_none() || limits == name;
+                let lapsed = self.lapsed || input.now >= ends;
+                let until = Until::Limits(name, ends);
+                return same.then_some(Self { until, lapsed, ..self });
             }
             Until::Room(lack) => Until::Room(lack.still(input, cluster)?),
         };
@@ -178,8 +204,15 @@ fn answered(input: &Input<'_>, cluster: &str, row: &PlacedRow) -> Option<Denial>
     };
     let asked = input.asked.clone();
     if let Some(object) = refused(&|uid| is_denied(input, cluster, uid)) {
-        let until = Until::Limits((input.limits)(cluster));
-        return Some(Denial { denied: denied(Reason::PolicyDenied, object)?, asked, until });
+        let denied = denied(Reason::PolicyDenied, object)?;
+        let known = input.before.get(cluster).filter(|known| known.asked == asked);
+        let known = known.filter(|known| matches!(known.until, Until::Limits(..)));
+        if let Some(known) = known.filter(|known| known.holds() && !known.is_over(input.now)) {
+            return Some(Denial { denied, ..known.clone() });
+        }
+        let times = known.map_or(0, |known| known.times.saturating_add(1));
+        let until = Until::Limits((input.limits)(cluster), input.now + denied_for(times));
+        return Some(Denial { denied, asked, until, times, lapsed: false });
     }
     let object = refused(&|uid| lack(input, cluster, uid).is_some())?;
     let told = lack(input, cluster, &object.uid)?;
@@ -189,7 +222,18 @@ fn answered(input: &Input<'_>, cluster: &str, row: &PlacedRow) -> Option<Denial>
         _ => None,
     });
     let until = Until::Room(known.unwrap_or(told).still(input, cluster)?);
-    Some(Denial { denied: denied(Reason::NoRoom, object)?, asked, until })
+    Some(Denial { denied: denied(Reason::NoRoom, object)?, asked, until, times: 0, lapsed: false })
+}
+
+/// How long a denial holds that came after so many others.
+fn denied_for(times: u32) -> SignedDuration {
+    DENIED_FOR.checked_mul(1 << times.min(8)).map_or(DENIED_FOR_MOST, |wait| wait.min(DENIED_FOR_MOST))
+}
+
+/// Whether the spoke has answered the question that followed a denial; until then the denial is remembered.
+fn is_answered(input: &Input<'_>, cluster: &str, denial: &Denial) -> bool {
+    let answered = |uid: &&str| (input.answer)(cluster, uid).is_some();
+    denial.holds() || input.working.iter().any(answered)
 }
 
 /// Whether the cluster's owner denies an object.

@@ -47,6 +47,8 @@ pub(super) struct Told {
     pub(super) statuses: HashMap<String, Value>,
     /// The reason that the placement is counted under.
     pub(super) reason: Option<String>,
+    /// A warning waits until the placement is old enough for it.
+    pub(super) waits: bool,
 }
 
 impl Desk {

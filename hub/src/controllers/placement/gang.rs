@@ -7,9 +7,18 @@ use crate::link::{Gang, looks_for_gangs};
 use crate::need::Need;
 use crate::scheduler::suits;
 
-/// The gang of so many replicas in a cluster; none where there is nothing to look for, or nobody who looks. Where an
-/// autoscaler can bring nodes, pods that find none are what it waits for.
-pub(super) fn of(need: &Need, groups: u32, priority: i32, cluster: &Cluster) -> Option<Gang> {
+/// The gang of an object in a cluster, of which so many replicas are granted where it has a number of them; none where there
+/// is nothing to look for, or nobody who looks. Where an autoscaler can bring nodes, pods that find none are what it waits
+/// for. Of a pipeline it is the service with the most pods together that is looked for.
+pub(super) fn of(need: &Need, granted: Option<u32>, priority: i32, cluster: &Cluster) -> Option<Gang> {
+    let gangs = need.parts().filter_map(|part| {
+        let groups = if part.replicated { granted.unwrap_or(part.replicas) } else { part.granted(None) };
+        of_part(part, groups, priority, cluster)
+    });
+    gangs.max_by_key(|gang| gang.nodes.saturating_mul(gang.groups))
+}
+
+fn of_part(need: &Need, groups: u32, priority: i32, cluster: &Cluster) -> Option<Gang> {
     let gpu = need.gpu.as_ref().filter(|gpu| gpu.pods > 1 && groups > 0)?;
     if !cluster.potential.is_empty() || !cluster.agent.as_ref().is_none_or(looks_for_gangs) {
         return None;
@@ -30,6 +39,7 @@ pub(super) fn of(need: &Need, groups: u32, priority: i32, cluster: &Cluster) -> 
         nodes: gpu.pods,
         groups,
         priority,
+        tolerations: need.nodes.as_ref().map(|demand| demand.tolerations.clone()).unwrap_or_default(),
     })
 }
 
@@ -56,7 +66,7 @@ mod tests {
 
     fn need(pods: u32, kind: GpuKind) -> Need {
         let gpu = Some(GpuNeed { resource: "nvidia.com/gpu".into(), per_pod: 8, pods });
-        Need { gpu, kind, ..Need::default() }
+        Need { gpu, kind, replicated: true, ..Need::default() }
     }
 
     fn named(product: &str) -> GpuKind {
@@ -87,17 +97,32 @@ mod tests {
             ("a product that is not there", need(2, named("B200")), 1, cluster(), false),
         ];
         for (case, need, groups, cluster, expected) in table {
-            assert_eq!(of(&need, groups, 0, &cluster).is_some(), expected, "{case}");
+            assert_eq!(of(&need, Some(groups), 0, &cluster).is_some(), expected, "{case}");
         }
     }
 
     #[test]
     fn products_are_named_as_the_cluster_names_them() {
-        let products = |kind| of(&need(2, kind), 3, -1, &cluster()).unwrap().products;
+        let products = |kind| of(&need(2, kind), Some(3), -1, &cluster()).unwrap().products;
         assert_eq!(products(GpuKind::default()), [""; 0]);
         assert_eq!(products(named("h100")), [H100]);
         assert_eq!(products(GpuKind { min_memory_mib: 40_000, ..GpuKind::default() }), [H100, "NVIDIA-L40S"]);
-        let gang = of(&need(2, named("h100")), 3, -1, &cluster()).unwrap();
+        let gang = of(&need(2, named("h100")), Some(3), -1, &cluster()).unwrap();
         assert_eq!((gang.nodes, gang.gpus_per_node, gang.groups, gang.priority), (2, 8, 3, -1));
+    }
+
+    #[test]
+    fn of_a_pipeline_the_service_with_the_most_pods_is_looked_for() {
+        let service = |name: &str, pods: u32, replicas: u32| Need {
+            service: name.to_owned(),
+            replicas,
+            replicated: false,
+            ..need(pods, GpuKind::default())
+        };
+        let pipeline = |services: Vec<Need>| Need { services, ..Need::default() };
+        let wide = pipeline(vec![service("a", 2, 3), service("b", 4, 1), service("c", 1, 9)]);
+        let gang = of(&wide, None, 0, &cluster()).unwrap();
+        assert_eq!((gang.nodes, gang.groups), (2, 3));
+        assert_eq!(of(&pipeline(vec![service("c", 1, 9)]), None, 0, &cluster()), None);
     }
 }

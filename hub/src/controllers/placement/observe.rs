@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crds::fleet::{NIMPlacement, ResourceSelector};
+use crds::fleet::{NIMPlacement, ResourceSelector, SelectedKind};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::Value;
@@ -13,11 +13,13 @@ use super::super::fault::chain;
 use super::super::stores::{NIM_API_VERSION, Stores, owner};
 use super::rows::keeps_data;
 use super::secrets::Listed;
-use super::variants::cache_of;
+use super::variants::cache_named;
 use crate::fleet::{ObjectRef, PlacementKey, Selector};
 use crate::need;
 use crate::scheduler::Reason;
 
+/// The kind whose objects make NIMServices.
+const PIPELINE: &str = SelectedKind::NIMPipeline.as_str();
 /// Most objects of one placement, which all go to the same clusters.
 const MOST_OBJECTS: usize = 256;
 
@@ -130,7 +132,7 @@ pub(super) fn look(
         observed.block = observed.block.or(Some(block));
     }
     if found.is_empty() && observed.block.is_none() {
-        let message = nothing(placement);
+        let message = nothing(placement, catalog);
         observed.block = Some(Block { reason: Reason::NothingSelected, message });
     }
     observed.claim(hub, found, claims);
@@ -189,16 +191,16 @@ fn matching(catalog: &Catalog<'_>, key: &PlacementKey, selector: &ResourceSelect
     Ok(found)
 }
 
-/// An object brings what it cannot run without: a NIMService the NIMCache it names, a NeMo microservice the NeMo stores
-/// and NIMServices of its namespace that it calls, and each of these what it needs itself.
+/// An object brings what it cannot run without: a NIMService, a NIMPipeline or a NIMBuild the NIMCaches it names, a NeMo
+/// microservice the NeMo stores and NIMServices of its namespace that it calls, and each of these what it needs itself.
 fn dependencies(hub: &Hub, catalog: &Catalog<'_>, key: &PlacementKey, found: &mut Found) {
     let mut waiting: Vec<Arc<DynamicObject>> = found.values().cloned().collect();
     while let Some(object) = waiting.pop() {
-        let cache = need::cache_name(&object.data).map(|name| ("NIMCache", name));
+        let caches = need::caches(&object.data).into_iter().map(|name| ("NIMCache", name));
         // What is called may be elsewhere by someone's wish; a cache that is elsewhere is of no use.
         let called = need::called(&object.data, &key.namespace).into_iter();
         let called = called.filter(|(kind, name)| is_free(hub, catalog, key, kind, name));
-        for (kind, name) in cache.into_iter().chain(called) {
+        for (kind, name) in caches.chain(called) {
             let place = (kind, name.to_owned());
             if let Some(object) = catalog.object(kind, &key.namespace, name)
                 && object.metadata.deletion_timestamp.is_none()
@@ -242,8 +244,19 @@ fn too_many(found: &Found) -> Option<Block> {
     })
 }
 
-/// What the selectors ask for, in words.
-fn nothing(placement: &NIMPlacement) -> String {
+/// What the selectors ask for, in words; and where a pipeline makes the service that one names, what to select instead.
+fn nothing(placement: &NIMPlacement, catalog: &Catalog<'_>) -> String {
+    let namespace = placement.namespace().unwrap_or_default();
+    let of_service = |selector: &'_ ResourceSelector| selector.kind == SelectedKind::NIMService;
+    let of_services = placement.spec.resource_selectors.iter().filter(|selector| of_service(selector));
+    let names: Vec<&str> = of_services.filter_map(|selector| selector.name.as_deref()).collect();
+    let pipelines = if names.is_empty() { Vec::new() } else { catalog.objects_of(PIPELINE, &namespace) };
+    let made = pipelines.iter().find_map(|pipeline| {
+        let service = need::service_names(&pipeline.data).find(|service| names.contains(service))?;
+        let name = pipeline.name_any();
+        Some(format!("{PIPELINE} {name} makes NIMService {service}: select kind {PIPELINE}, name {name}"))
+    });
+    let remedy = made.unwrap_or_else(|| "create the object, or correct the selector".to_owned());
     let selectors: Vec<String> = placement
         .spec
         .resource_selectors
@@ -257,11 +270,8 @@ fn nothing(placement: &NIMPlacement) -> String {
             (None, None) => selector.kind.as_str().to_owned(),
         })
         .collect();
-    format!(
-        "spec.resourceSelectors match nothing in namespace {}: {}: create the object, or correct the selector",
-        placement.namespace().unwrap_or_default(),
-        selectors.join(", ")
-    )
+    let selectors = selectors.join(", ");
+    format!("spec.resourceSelectors match nothing in namespace {namespace}: {selectors}: {remedy}")
 }
 
 impl Observed {
@@ -298,9 +308,9 @@ impl Observed {
         }
     }
 
-    /// The NIMCache that a service runs from, where it is selected too.
-    pub(super) fn cache_of(&self, service: &Value) -> Option<&Value> {
-        cache_of(service, self.selected.iter().map(|one| &one.json))
+    /// The NIMCache of that name, where it is selected too.
+    pub(super) fn cache(&self, name: &str) -> Option<&Value> {
+        cache_named(name, self.selected.iter().map(|one| &one.json))
     }
 }
 

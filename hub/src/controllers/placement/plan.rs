@@ -16,11 +16,13 @@ use super::Book;
 use super::denied::{self, Asked, Followed, Shown};
 use super::observe::{Block, Observed};
 use super::rows::{self, Fate, Input, PlacedRow, Rows, SECRET};
-use super::variants::{Needs, cache_of, variants};
+use super::variants::{Needs, cache_named, variants};
 use crate::audit::{Act, Action, Actor};
 use crate::failover::{Lane, PerLane};
-use crate::fleet::{Answer, Cluster, FleetEvent, Grant, GrantedObject, ObjectRef, PlacementKey};
-use crate::need::{Need, need};
+use crate::fleet::{
+    Answer, Cluster, ClusterName, FleetEvent, Grant, GrantedObject, ObjectRef, PlacementKey, RejectionClass,
+};
+use crate::need::{self, Need};
 use crate::quota::{self, Charge, Quota};
 use crate::resolve;
 use crate::scheduler::{
@@ -157,11 +159,11 @@ pub(super) fn request(
     let mut workloads = Vec::new();
     for one in &observed.selected {
         let ObjectRef { kind, name, .. } = &one.object;
-        if let Some(problem) = crds::names::refusal(kind, name) {
+        if let Some(problem) = crds::names::refusal_of(kind, name, &one.json["spec"]) {
             let message = format!("{kind} {name}: {problem}: make it again under another name");
             return Err(Block { reason: Reason::InvalidName, message });
         }
-        let need = need(&one.json, observed.cache_of(&one.json))
+        let need = need::of(&one.json, |name| observed.cache(name))
             .map_err(|error| Block { reason: Reason::InvalidObject, message: error.to_string() })?;
         needs.set(&one.object.uid, policy.narrow(&need));
         workloads.push(Workload { object: one.object.clone(), need });
@@ -190,6 +192,7 @@ pub(super) fn request(
         verdicts,
         previous,
         denied: BTreeMap::new(),
+        rejected: BTreeMap::new(),
         rebalance: wish(observed)
             .filter(|wish| Some(*wish) != followed(observed, rebalanced))
             .map(str::to_owned),
@@ -229,7 +232,7 @@ pub(in super::super) fn narrowed(
     let policy = placement.and_then(|placement| Policy::try_from(&placement.spec).ok()).unwrap_or_default();
     let all = || objects.iter().map(|(_, object)| object);
     let told = objects.iter().filter_map(|(uid, object)| {
-        let need = need(object, cache_of(object, all())).ok()?;
+        let need = need::of(object, |name| cache_named(name, all())).ok()?;
         Some((uid.as_str(), object, need))
     });
     let told: Vec<(&str, &Value, Need)> = told.collect();
@@ -263,7 +266,8 @@ fn followed<'a>(observed: &'a Observed, rebalanced: Option<&'a str>) -> Option<&
 
 /// Tells the request what spokes have refused, and keeps it; returns the rest.
 fn deny(live: &Live, observed: &Observed, book: &mut Book, request: &mut Request) -> Followed {
-    let replicated = request.workloads.iter().filter(|workload| workload.need.replicated);
+    let runs = |workload: &&Workload| workload.need.parts().any(Need::runs);
+    let replicated = request.workloads.iter().filter(runs);
     let mut working: Vec<&str> = replicated.map(|workload| workload.object.uid.as_str()).collect();
     if working.is_empty() {
         working = request.workloads.iter().map(|workload| workload.object.uid.as_str()).collect();
@@ -293,14 +297,34 @@ fn deny(live: &Live, observed: &Observed, book: &mut Book, request: &mut Request
         limits: &|cluster| Some(live.fleet.cluster(cluster)?.agent.as_ref()?.limits.clone()),
         room: &|cluster, uid| {
             let capacity = live.fleet.cluster(cluster)?.capacity.as_ref()?;
-            Some(Shown { at: capacity.observed_at, fit: seats(capacity, book.needs.get(cluster, uid)?) })
+            let parts = book.needs.get(cluster, uid)?.parts();
+            let fit = parts.map(|part| seats(capacity, part)).min().unwrap_or(u32::MAX);
+            Some(Shown { at: capacity.observed_at, fit })
         },
         now: request.now,
     });
     book.denials = std::mem::take(&mut followed.denials);
-    request.denied =
-        book.denials.iter().map(|(cluster, denial)| (cluster.clone(), denial.denied.clone())).collect();
+    let holding = book.denials.iter().filter(|(_, denial)| denial.holds());
+    request.denied = holding.map(|(cluster, denial)| (cluster.clone(), denial.denied.clone())).collect();
+    request.rejected = rejected(live, book);
     followed
+}
+
+/// Since when clusters refuse an object of the placement that nobody denies: what is denied has rules of its own.
+fn rejected(live: &Live, book: &Book) -> BTreeMap<String, Timestamp> {
+    let mut rejected = BTreeMap::new();
+    for ((cluster, uid), hash) in &book.sent {
+        let Some(given) = live.answer(cluster, uid).filter(|given| given.hash == *hash) else { continue };
+        let is_rejected = matches!(
+            &given.answer,
+            Answer::Rejected { class, .. }
+                if !matches!(class, RejectionClass::PolicyDenied { .. } | RejectionClass::NoRoom { .. })
+        );
+        if let Some(since) = live.refused_since(cluster, uid).filter(|_| is_rejected) {
+            rejected.entry(cluster.clone()).and_modify(|at| *at = since.min(*at)).or_insert(since);
+        }
+    }
+    rejected
 }
 
 fn granted(objects: &[PlacedObject]) -> Vec<Granted> {
@@ -461,12 +485,14 @@ pub fn grants<'a>(rows: &Rows, needs: impl Fn(&str, &str) -> Option<&'a Need>, p
     };
     // A Secret that leaves is held by nobody: another placement that lists it keeps it.
     for (cluster, object) in rows.objects().filter(|(_, o)| o.kind != SECRET || o.policy.is_none()) {
-        let granted = GrantedObject {
+        let need = needs(cluster, &object.uid).cloned().unwrap_or_default();
+        let told = object.replicas.and_then(|replicas| u32::try_from(replicas).ok());
+        let granted = need.parts().map(|part| GrantedObject {
             uid: object.uid.clone(),
-            need: needs(cluster, &object.uid).cloned().unwrap_or_default(),
-            replicas: object.replicas.and_then(|replicas| u32::try_from(replicas).ok()).unwrap_or(1),
-        };
-        grants.entry(cluster).or_insert_with(|| (since(cluster), Vec::new())).1.push(granted);
+            need: part.clone(),
+            replicas: told.unwrap_or_else(|| part.granted(None)),
+        });
+        grants.entry(cluster).or_insert_with(|| (since(cluster), Vec::new())).1.extend(granted);
     }
     let grants = grants.into_iter().filter_map(|(cluster, (since, objects))| {
         Some(Grant { cluster: cluster.parse().ok()?, since, priority, objects })
@@ -478,11 +504,16 @@ pub fn grants<'a>(rows: &Rows, needs: impl Fn(&str, &str) -> Option<&'a Need>, p
 pub(in super::super) fn charges_of(rows: &Rows, needs: &Needs) -> Vec<Charge> {
     let counting = rows.placed.iter().filter(|(_, row)| !row.replaced);
     let objects = counting.flat_map(|(cluster, row)| row.objects.iter().map(move |object| (cluster, object)));
-    let charges = objects.filter_map(|(cluster, object)| {
-        let replicas = object.replicas.and_then(|replicas| u32::try_from(replicas).ok()).unwrap_or(1);
-        Charge::of(&cluster.parse().ok()?, needs.get(cluster, &object.uid)?.clone(), replicas)
+    let told = objects.filter_map(|(cluster, object)| {
+        let replicas = object.replicas.and_then(|replicas| u32::try_from(replicas).ok());
+        Some((cluster.parse().ok()?, needs.get(cluster, &object.uid)?, replicas))
     });
-    charges.collect()
+    let charge = |(cluster, need, replicas): (ClusterName, &Need, Option<u32>)| {
+        let of_part =
+            |part: &Need| Charge::of(&cluster, part.clone(), replicas.unwrap_or_else(|| part.granted(None)));
+        need.parts().filter_map(of_part).collect::<Vec<_>>()
+    };
+    told.flat_map(charge).collect()
 }
 
 /// The object of a row, as the link knows it.

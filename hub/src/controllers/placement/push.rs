@@ -138,7 +138,7 @@ fn gang(observed: &Observed, book: &Book, cluster: &Cluster, chosen: &Chosen, ui
     let need = book.needs.get(cluster.name.as_str(), uid)?;
     let granted = chosen.replicas.iter().find(|granted| granted.uid == uid);
     let priority = observed.placement.spec.priority.unwrap_or_default();
-    super::gang::of(need, granted.map_or(need.replicas, |granted| granted.replicas), priority, cluster)
+    super::gang::of(need, granted.map(|granted| granted.replicas), priority, cluster)
 }
 
 impl Resolved {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crds::condition::{self, Finding};
-use crds::fleet::{NIMPlacement, NIMPlacementStatus};
+use crds::fleet::{NIMPlacement, NIMPlacementStatus, PlacedObject};
 use futures::stream::{self, StreamExt};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -20,18 +20,24 @@ use super::super::{Hub, time_until};
 use super::desk::{Told, Turn};
 use super::observe::Observed;
 use crate::aggregate::{
-    DELETION_HELD, Delivery, HeldDeletions, Place, View, deletion_held, object_status, placement_status,
+    DELETION_HELD, Delivery, HELD, HeldDeletions, Place, Reason, View, deletion_held, kept_in_use,
+    object_status, placement_status, unplaced_status,
 };
-use crate::fleet::{Answer, Link, ObjectRef, ObjectStatus, PlacementKey};
-use crate::scheduler::{Chosen, Denied};
+use crate::fleet::{Answer, Link, ObjectCondition, ObjectRef, ObjectStatus, PlacementKey};
+use crate::scheduler::{self, Chosen, Denied};
 
-const FIELD_MANAGER: &str = "nimfleet-hub-status";
+/// Who writes statuses.
+pub(in super::super) const STATUS_MANAGER: &str = "nimfleet-hub-status";
+/// Reason of the event that something wrong is over.
+const RECOVERED: &str = "Recovered";
 /// Statuses of objects written at once for one placement.
 const AT_ONCE: usize = 4;
 /// What the hub writes of an object's status.
-const OURS: [&str; 4] = ["state", "conditions", "availableReplicas", "profiles"];
-/// Reason of a placement that is being deleted and still has objects somewhere.
-const AWAITING_REMOVAL: &str = "AwaitingRemoval";
+const OURS: [&str; 5] = ["state", "conditions", "availableReplicas", "profiles", "pvc"];
+/// Reasons of what is not ready since pods cannot be placed, made or started.
+const HINDRANCES: [&str; 3] = ["Unschedulable", "PodsNotCreated", "ReplicaFailure"];
+/// A placement is most often applied together with its objects: one that is younger than this and finds none is no news.
+const YOUNG: SignedDuration = SignedDuration::from_secs(15);
 
 /// A link as people are told of it, and when that changes by itself.
 pub(super) type ToldLink = (Link, Option<Timestamp>);
@@ -61,8 +67,10 @@ pub(in super::super) async fn report(hub: &Hub, key: &PlacementKey) -> Result<()
     deletion_held(&mut status.conditions, &held, None, status.observed_generation, now);
     let mut changed: Vec<Change> =
         turn.objects.iter().filter_map(|(object, live)| change(object, live, &view, &held, &told)).collect();
-    changed.extend(leaving_changes(&turn, &held, &told, now));
-    write_all(hub, &turn, stored, status, changed, &mut told).await
+    changed.extend(leaving_changes(hub, &turn, &held, &told, now));
+    write_all(hub, &turn, stored, status.clone(), changed, &mut told).await?;
+    warn_late(hub, &turn, &status, &mut told, now);
+    Ok(())
 }
 
 /// Writes the status of the placement and those of its objects.
@@ -230,11 +238,16 @@ async fn leaving(
     let mut status = stored.clone().unwrap_or_default();
     status.observed_generation = turn.placement.metadata.generation;
     status.phase = Some("Terminating".to_owned());
-    status.reason = Some(AWAITING_REMOVAL.to_owned());
-    let finding = Finding::new("Progressing", true, AWAITING_REMOVAL, message);
-    condition::set(&mut status.conditions, finding, status.observed_generation, now);
+    let reason = Reason::AwaitingRemoval.as_str();
+    status.reason = Some(reason.to_owned());
+    for finding in [
+        Finding::new("Ready", false, reason, message.clone()),
+        Finding::new("Progressing", true, reason, message),
+    ] {
+        condition::set(&mut status.conditions, finding, status.observed_generation, now);
+    }
     deletion_held(&mut status.conditions, held, None, status.observed_generation, now);
-    let changed = leaving_changes(turn, held, told, now);
+    let changed = leaving_changes(hub, turn, held, told, now);
     write_all(hub, turn, stored, status, changed, told).await
 }
 
@@ -266,7 +279,7 @@ async fn write(
         "status": value,
     });
     let api: Api<NIMPlacement> = Api::namespaced(hub.client.clone(), &turn.key.namespace);
-    let (params, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(&patch));
+    let (params, patch) = (PatchParams::apply(STATUS_MANAGER).force(), Patch::Apply(&patch));
     let name = &turn.key.name;
     match call(|| format!("status of NIMPlacement {key}"), api.patch_status(name, &params, &patch)).await {
         Err(fault) if !fault.is_gone() => return Err(fault),
@@ -274,8 +287,41 @@ async fn write(
     }
     told.statuses.insert(uid, value);
     let about = turn.placement.object_ref(&());
-    turned(hub, &about, stored.as_ref().map_or(&[], |status| &status.conditions), &status.conditions);
+    let before = stored.as_ref().map_or(&[][..], |status| &status.conditions);
+    let is_young = young_until(turn).is_some_and(|at| Timestamp::now() < at);
+    let is_told = |condition: &&Condition| !(is_young && selects_nothing(condition));
+    let after: Vec<Condition> = status.conditions.iter().filter(is_told).cloned().collect();
+    told.waits = after.len() != status.conditions.len();
+    turned(hub, &about, before, &after);
     Ok(())
+}
+
+/// Whether a condition says that nothing is selected.
+fn selects_nothing(condition: &Condition) -> bool {
+    condition.type_ == "Scheduled" && condition.reason == scheduler::Reason::NothingSelected.as_str()
+}
+
+/// Until when it is too early to warn that a placement selects nothing.
+fn young_until(turn: &Turn) -> Option<Timestamp> {
+    let created = turn.placement.metadata.creation_timestamp.as_ref()?;
+    created.0.checked_add(YOUNG).ok()
+}
+
+/// Warns that a placement selects nothing, once it is old enough; until then it comes back for that.
+fn warn_late(hub: &Hub, turn: &Turn, status: &NIMPlacementStatus, told: &mut Told, now: Timestamp) {
+    if !told.waits {
+        return;
+    }
+    let Some(nothing) = status.conditions.iter().find(|condition| selects_nothing(condition)) else {
+        told.waits = false;
+        return;
+    };
+    if let Some(at) = young_until(turn).filter(|at| now < *at) {
+        hub.reports.add_after(turn.key.clone(), time_until(at, now));
+        return;
+    }
+    told.waits = false;
+    turned(hub, &turn.placement.object_ref(&()), &[], std::slice::from_ref(nothing));
 }
 
 /// A status to be written.
@@ -297,13 +343,40 @@ fn change(
     let known = known(object, live, told);
     let generation = live.metadata.generation.unwrap_or_default();
     let status = object_status(view, &object.kind, &object.uid, generation, &conditions(known));
-    changed(object, live, known, status, held, view.now)
+    changed(object, live, known, status, held, &[], view.now)
 }
 
-/// Of what does not run any more nothing changes but whether its deletion is held back.
-fn leaving_changes(turn: &Turn, held: &[HeldDeletions], told: &Told, now: Timestamp) -> Vec<Change> {
+/// The objects that clusters keep although they are to leave, with what these say of it: cluster, uid and condition.
+type Kept = (String, String, ObjectCondition);
+
+fn kept(hub: &Hub, turn: &Turn) -> Vec<Kept> {
+    let live = hub.live();
+    let says = |(cluster, _, object): (&str, _, &PlacedObject)| {
+        let heard = live.fleet.statuses().get(&cluster.parse().ok()?, &object.uid)?;
+        Some((cluster.to_owned(), object.uid.clone(), heard.status.condition(HELD)?.clone()))
+    };
+    turn.rows.leaving().filter_map(says).collect()
+}
+
+/// Of what is being deleted nothing changes but whether its deletion is held back, and what keeps it. What is no longer
+/// placed says so, and which clusters it has yet to leave.
+fn leaving_changes(
+    hub: &Hub,
+    turn: &Turn,
+    held: &[HeldDeletions],
+    told: &Told,
+    now: Timestamp,
+) -> Vec<Change> {
+    let kept = kept(hub, turn);
     let change = |(object, live): &(ObjectRef, Arc<DynamicObject>)| {
         let known = known(object, live, told);
+        if live.metadata.deletion_timestamp.is_none() {
+            let of_object = turn.rows.leaving().filter(|(_, _, left)| left.uid == object.uid);
+            let leaves: Vec<&str> = of_object.map(|(cluster, ..)| cluster).collect();
+            let generation = live.metadata.generation.unwrap_or_default();
+            let status = unplaced_status(&object.kind, generation, &conditions(known), &leaves, now);
+            return changed(object, live, known, status, held, &kept, now);
+        }
         let mut status = known.clone();
         if let Some(fields) = status.as_object_mut() {
             fields.retain(|field, _| OURS.contains(&field.as_str()));
@@ -312,7 +385,7 @@ fn leaving_changes(turn: &Turn, held: &[HeldDeletions], told: &Told, now: Timest
         } else {
             status = json!({"conditions": []});
         }
-        changed(object, live, known, status, held, now)
+        changed(object, live, known, status, held, &kept, now)
     };
     turn.leaving.iter().filter_map(change).collect()
 }
@@ -329,12 +402,17 @@ fn changed(
     known: &Value,
     mut status: Value,
     held: &[HeldDeletions],
+    kept: &[Kept],
     now: Timestamp,
 ) -> Option<Change> {
     let before = conditions(known);
     let mut after = conditions(&status);
-    after.extend(before.iter().filter(|condition| condition.type_ == DELETION_HELD).cloned());
+    let stays = |condition: &&Condition| [DELETION_HELD, HELD].contains(&condition.type_.as_str());
+    after.extend(before.iter().filter(stays).cloned());
     deletion_held(&mut after, held, Some(&object.uid), live.metadata.generation, now);
+    let kept = kept.iter().filter(|(_, uid, _)| *uid == object.uid);
+    let kept = kept.map(|(cluster, _, condition)| (cluster.as_str(), condition));
+    kept_in_use(&mut after, kept, live.metadata.generation, now);
     status["conditions"] = json!(after);
     let same = status
         .as_object()
@@ -345,22 +423,35 @@ fn changed(
 
 /// Writes it, and gives it back by uid.
 async fn write_object(hub: &Hub, change: Change) -> Result<(String, Value), Fault> {
-    let Change { object: ObjectRef { uid, kind, name, namespace, .. }, about, before, status } = change;
+    let Change { object, about, before, status } = change;
+    write_status(hub, &object, &about, &before, &status).await?;
+    Ok((object.uid, status))
+}
+
+/// Writes the status of a NIM object that said `before`, and publishes what has turned.
+pub(in super::super) async fn write_status(
+    hub: &Hub,
+    object: &ObjectRef,
+    about: &ObjectReference,
+    before: &[Condition],
+    status: &Value,
+) -> Result<(), Fault> {
+    let ObjectRef { uid, kind, name, namespace, .. } = object;
     let patch = json!({
         "apiVersion": NIM_API_VERSION, "kind": kind,
         "metadata": {"name": name, "namespace": namespace, "uid": uid},
         "status": status,
     });
-    let api: Api<DynamicObject> = Api::namespaced_with(hub.client.clone(), &namespace, &nim_resource(&kind));
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    match call(|| format!("status of {kind} {name}"), api.patch_status(&name, &params, &Patch::Apply(&patch)))
+    let api: Api<DynamicObject> = Api::namespaced_with(hub.client.clone(), namespace, &nim_resource(kind));
+    let params = PatchParams::apply(STATUS_MANAGER).force();
+    match call(|| format!("status of {kind} {name}"), api.patch_status(name, &params, &Patch::Apply(&patch)))
         .await
     {
         Err(fault) if !fault.is_gone() => return Err(fault),
         _ => hub.metrics.wrote(),
     }
-    turned(hub, &about, &before, &conditions(&status));
-    Ok((uid, status))
+    turned(hub, about, before, &conditions(status));
+    Ok(())
 }
 
 fn conditions(status: &Value) -> Vec<Condition> {
@@ -383,6 +474,7 @@ pub(in super::super) fn turned(
     before: &[Condition],
     after: &[Condition],
 ) {
+    let is_placement = about.kind.as_deref() == Some(&*NIMPlacement::kind(&()));
     for condition in after {
         let old = before.iter().find(|old| old.type_ == condition.type_);
         let was = old.map_or("Unknown", |old| old.status.as_str());
@@ -394,8 +486,14 @@ pub(in super::super) fn turned(
                     old.is_some_and(|old| old.status == condition.status && old.reason == condition.reason);
                 (!same, !is_true)
             }
+            // Of a placement `Available`, `Degraded` and `Scheduled` tell why it is Ready no longer.
+            "Ready" if is_placement => (was != condition.status && is_true, false),
+            // Why pods do not start is news, whatever it was before.
+            "Ready" | "Available" if !is_true && HINDRANCES.contains(&condition.reason.as_str()) => {
+                (old.is_none_or(|old| old.reason != condition.reason), true)
+            }
             "Ready" => (was != condition.status && (is_true || was == "True"), !is_true),
-            "FailoverHeld" | DELETION_HELD => {
+            "FailoverHeld" | DELETION_HELD | HELD => {
                 let same =
                     old.is_some_and(|old| old.status == condition.status && old.reason == condition.reason);
                 (!same && (is_true || was == "True"), is_true)
@@ -406,13 +504,15 @@ pub(in super::super) fn turned(
             _ => (false, false),
         };
         if tells {
-            hub.events.publish(
-                about.clone(),
-                warning,
-                &condition.type_,
-                &condition.reason,
-                &condition.message,
-            );
+            // What was wrong is over: that is what the event is about.
+            let is_over = !is_true && was == "True" && condition.reason == Reason::AsExpected.as_str();
+            let reason = if is_over { RECOVERED } else { condition.reason.as_str() };
+            let note = if is_over {
+                format!("no longer {}: {}", condition.type_, condition.message)
+            } else {
+                condition.message.clone()
+            };
+            hub.events.publish(about.clone(), warning, &condition.type_, reason, &note);
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::rows::Rows;
 use crate::fleet::{Cluster, PlacementKey};
-use crate::need::{self, Need, need};
+use crate::need::{self, Need};
 use crate::resolve::{self, Concerned, Override, overridden};
 use crate::scheduler::Variants;
 
@@ -75,18 +75,14 @@ fn version(
     };
     let changed: Result<Vec<Value>, resolve::ResolveError> = objects.iter().map(changed).collect();
     let changed = changed.map_err(|error| error.to_string())?;
-    let needs = changed.iter().map(|object| need(object, cache_of(object, &changed)));
+    let needs = changed.iter().map(|object| need::of(object, |name| cache_named(name, &changed)));
     needs
         .collect::<Result<_, _>>()
         .map_err(|error| format!("{placement}: with spec.overrides for cluster {}: {error}", cluster.name))
 }
 
-/// The NIMCache that a service runs from, where it is among the objects.
-pub(super) fn cache_of<'a>(
-    service: &Value,
-    objects: impl IntoIterator<Item = &'a Value>,
-) -> Option<&'a Value> {
-    let name = need::cache_name(service)?;
+/// The NIMCache of that name, where it is among the objects.
+pub(super) fn cache_named<'a>(name: &str, objects: impl IntoIterator<Item = &'a Value>) -> Option<&'a Value> {
     let is_it = |object: &&Value| {
         object["kind"] == "NIMCache" && object.pointer("/metadata/name").and_then(Value::as_str) == Some(name)
     };
@@ -156,6 +152,7 @@ mod tests {
 
     use super::super::rows::PlacedRow;
     use super::*;
+    use crate::need::need;
 
     fn key() -> PlacementKey {
         PlacementKey { namespace: "nim".into(), name: "chat".into() }

@@ -7,7 +7,7 @@ use crds::quantity::canonical;
 
 use serde::Serialize;
 
-use super::{Access, Capacity, DeviceGroup, NodeGroup, Pool, Sharing, StorageClass};
+use super::{Access, Capacity, DeviceGroup, NodeGroup, Pool, Sharing, StorageClass, Tainted};
 use crate::fleet::Agent;
 
 /// How much of a report is written.
@@ -55,7 +55,7 @@ impl Capacity {
             pools.sort_by_key(|pool| std::cmp::Reverse(pool.allocatable));
         }
         let of_gpus = Extent { bytes: extent.bytes.saturating_mul(2), ..extent };
-        status.gpus = of_gpus.first(pools.into_iter().map(|pool| gpu_pool(pool, extent)));
+        status.gpus = of_gpus.first(pools.into_iter().map(|pool| self.gpu_pool(pool, extent)));
         let (free, allocatable) = self.totals();
         status.gpu_summary = Some(format!("{free}/{allocatable}"));
         status.caches = extent.first(self.caches.iter().map(|cache| crd::HeldCache {
@@ -123,6 +123,42 @@ fn count(rows: usize) -> i32 {
     i32::try_from(rows).unwrap_or(i32::MAX)
 }
 
+impl Capacity {
+    fn gpu_pool(&self, pool: &Pool, extent: Extent) -> crd::GPUPool {
+        let tainted = pool.tainted.iter().filter_map(|nodes| self.tainted(pool, *nodes));
+        crd::GPUPool { tainted: extent.within().first(tainted), ..gpu_pool(pool, extent) }
+    }
+
+    fn tainted(&self, pool: &Pool, Tainted { set, nodes, allocatable }: Tainted) -> Option<crd::TaintedGPUs> {
+        let known = self.nodes.as_ref()?.sets().get(usize::from(set))?;
+        let free = pool.groups.iter().filter(|group| group.set == set);
+        let free = free.map(|group| group.free.saturating_mul(group.nodes)).fold(0, u32::saturating_add);
+        Some(crd::TaintedGPUs {
+            taints: known.taints.iter().map(ToString::to_string).collect(),
+            nodes: number(nodes),
+            allocatable: number(allocatable),
+            free: number(free),
+        })
+    }
+}
+
+/// Nodes that differ in labels alone are one group there.
+fn node_groups(pool: &Pool, extent: Extent) -> Vec<crd::NodeGroup> {
+    let mut groups: Vec<NodeGroup> = Vec::new();
+    for group in &pool.groups {
+        let is_alike = |known: &&mut NodeGroup| {
+            (known.free, known.millicores, known.memory_mib)
+                == (group.free, group.millicores, group.memory_mib)
+        };
+        match groups.iter_mut().rev().take_while(|known| known.free == group.free).find(is_alike) {
+            Some(known) => known.nodes = known.nodes.saturating_add(group.nodes),
+            None => groups.push(*group),
+        }
+    }
+    groups.iter().take(extent.inner).map(node_group).collect()
+}
+
+/// All but the nodes with taints.
 fn gpu_pool(pool: &Pool, extent: Extent) -> crd::GPUPool {
     crd::GPUPool {
         product: pool.product.clone(),
@@ -133,7 +169,7 @@ fn gpu_pool(pool: &Pool, extent: Extent) -> crd::GPUPool {
         allocatable: number(pool.allocatable),
         free: number(pool.free),
         free_per_node: histogram(&pool.free_per_node, extent),
-        node_groups: pool.groups.iter().take(extent.inner).map(node_group).collect(),
+        node_groups: node_groups(pool, extent),
         sharing: match pool.sharing {
             Sharing::Whole => None,
             Sharing::TimeSlicing => Some(crd::GPUSharing::TimeSlicing),
@@ -142,6 +178,7 @@ fn gpu_pool(pool: &Pool, extent: Extent) -> crd::GPUPool {
         },
         driver_version: text(&pool.driver_version),
         quota_left: pool.quota_left.map(number),
+        tainted: Vec::new(),
     }
 }
 
@@ -178,6 +215,7 @@ fn devices(group: &DeviceGroup, extent: Extent) -> crd::DeviceGroup {
         devices: number(group.devices),
         free: number(group.free),
         free_per_node: histogram(&group.free_per_node, extent),
+        taints: extent.within().first(group.taints.iter().map(ToString::to_string)),
     }
 }
 
@@ -200,13 +238,18 @@ fn text(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use crds::taints::NodeTaint;
     use serde_json::json;
 
     use super::*;
-    use crate::fleet::Platform;
+    use crate::fleet::{NodeSet, NodeSets, Platform};
 
     #[test]
     fn a_report_becomes_status() {
+        let taint = NodeTaint { key: "sku".into(), value: "gpu".into(), effect: "NoSchedule".into() };
+        let sku = NodeSet { taints: vec![taint], nodes: 1 };
         let capacity = Capacity {
             kubernetes_version: "v1.34.2".into(),
             zone: "b".into(),
@@ -219,11 +262,21 @@ mod tests {
                 allocatable: 8,
                 free: 5,
                 free_per_node: BTreeMap::from([(1, 1), (4, 1)]),
-                groups: vec![NodeGroup { free: 4, millicores: 95_500, memory_mib: 1_000_448, nodes: 1 }],
+                groups: [0, 1]
+                    .map(|set| NodeGroup {
+                        free: 4,
+                        millicores: 95_500,
+                        memory_mib: 1_000_448,
+                        nodes: 1,
+                        set,
+                    })
+                    .to_vec(),
                 sharing: Sharing::TimeSlicing,
                 driver_version: "570.86.15".into(),
                 quota_left: Some(3),
+                tainted: vec![Tainted { set: 1, nodes: 1, allocatable: 4 }],
             }],
+            nodes: Some(Arc::new(NodeSets::new(vec![NodeSet::default(), sku], vec![], vec![]))),
             platforms: vec![Platform { name: "kserve".into(), version: "v1beta1".into(), served: vec![] }],
             storage: Some(vec![StorageClass {
                 name: "fast".into(),
@@ -249,11 +302,12 @@ mod tests {
             serde_json::to_value(status).unwrap(),
             json!({
                 "counts": {"capabilities": 0, "platforms": 1, "gpus": 1, "caches": 0, "storageClasses": 1, "devices": 1},
-                "kubernetesVersion": "v1.34.2", "zone": "b", "gpuSummary": "5/8",
+                "kubernetesVersion": "v1.34.2", "zone": "b", "gpuSummary": "10/16",
                 "platforms": [{"name": "kserve", "version": "v1beta1"}],
                 "gpus": [{"product": "NVIDIA-L40S", "resource": "nvidia.com/gpu", "memoryMiB": 46068, "nodes": 2,
                           "capacity": 8, "allocatable": 8, "free": 5, "freePerNode": {"1": 1, "4": 1},
-                          "nodeGroups": [{"free": 4, "nodes": 1, "cpu": "95500m", "memory": "977Gi"}],
+                          "nodeGroups": [{"free": 4, "nodes": 2, "cpu": "95500m", "memory": "977Gi"}],
+                          "tainted": [{"taints": ["sku=gpu:NoSchedule"], "nodes": 1, "allocatable": 4, "free": 4}],
                           "sharing": "TimeSlicing", "driverVersion": "570.86.15", "quotaLeft": 3}],
                 "storageClasses": [{"name": "fast", "default": true, "access": "ManyNodes", "largestVolume": "750Gi"}],
                 "devices": [{"class": "gpu.nvidia.com", "driver": "gpu.nvidia.com", "devices": 8, "free": 5,

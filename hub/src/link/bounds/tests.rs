@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::fleet::{
-    CachedProfile, DeviceGroup, HeldCache, NodeGroup, Platform, Pool, RejectionClass, StorageClass,
+    CachedProfile, DeviceGroup, HeldCache, NodeGroup, NodeLabel, NodeSet, Platform, Pool, RejectionClass,
+    Sets, StorageClass, Unlabelled,
 };
 use crate::link::message::{Hello, Instance};
 
@@ -42,6 +43,7 @@ fn status(conditions: Vec<ObjectCondition>) -> ObjectStatus {
         observed_at: Timestamp::UNIX_EPOCH,
         profiles: vec![],
         unschedulable: None,
+        claim: String::new(),
     }
 }
 
@@ -251,6 +253,38 @@ fn a_capacity_report_is_bounded_in_bytes_whatever_is_long() {
         let last = capacity.pools[0].free_per_node.keys().next_back();
         assert_eq!(last, Some(&(GROUPS - 1)), "the emptiest nodes stay");
     }
+}
+
+#[test]
+fn labels_and_taints_of_nodes_are_bounded_or_not_known_at_all() {
+    let with = |labels: usize, names: usize| {
+        let label = |number| NodeLabel {
+            key: format!("key-{number}"),
+            value: "x".repeat(60),
+            sets: Sets(1),
+            partial: false,
+        };
+        let taint =
+            NodeTaint { key: "\u{1b}sku".repeat(200), effect: "NoSchedule".into(), ..NodeTaint::default() };
+        let set = NodeSet { taints: vec![taint], nodes: 1 };
+        let mut known = NodeSets::new(vec![set], (0..labels).map(label).collect(), vec![]);
+        known.unlabelled = Unlabelled { nodes: 1, names: vec!["n".repeat(300); names] };
+        kept(Capacity { nodes: Some(Arc::new(known)), ..Capacity::default() })
+    };
+    let (capacity, _) = with(40, 100);
+    let known = capacity.nodes.unwrap();
+    assert_eq!((known.values("key-7").count(), known.unlabelled.names.len()), (1, SETS));
+    // What is cut says so in a few bytes more.
+    assert!(known.unlabelled.names[0].len() <= NAME + 64 && known.weight() < NODE_BYTES);
+    let key = &known.sets()[0].taints[0].key;
+    assert!(key.len() <= WORD + 64 && !key.contains(char::is_control), "{key:?}");
+    // Some of the labels would say that no node has the others.
+    let (capacity, excess) = with(4000, 1);
+    assert_eq!(capacity.nodes, None);
+    assert!(
+        excess.iter().any(|excess| excess.ends_with("bytes of labels and taints of nodes")),
+        "{excess:?}"
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use proto::{Buckets, bucket};
 
@@ -166,15 +167,33 @@ impl Delivery {
         }
     }
 
+    /// Queues what was refused and is to be asked again by now.
+    pub(super) fn ask_again(&mut self, wants: &mut Wants, now: Instant) {
+        for uid in wants.take_due(now) {
+            if let Some(want) = wants.get(&uid) {
+                enqueue(&mut self.queue, &uid, want);
+            }
+        }
+    }
+
     /// Takes an Ack. What is not under way in that delta is an echo and means nothing.
-    pub(super) fn acked(&mut self, delta: u64, results: Vec<ObjectResult>, wants: &mut Wants) -> Acked {
+    pub(super) fn acked(
+        &mut self,
+        delta: u64,
+        results: Vec<ObjectResult>,
+        wants: &mut Wants,
+        now: Instant,
+    ) -> Acked {
         let mut acked = Acked { results: Vec::new(), stale_epoch: false };
         for mut result in results {
             let Some(flight) = self.landed(delta, &result.uid) else { continue };
             let (uid, generation) = (&result.uid, flight.generation);
             result.hash.clone_from(&flight.hash);
             match &result.answer {
-                Answer::Accepted => self.held.insert(uid, generation, &result.hash),
+                Answer::Accepted => {
+                    self.held.insert(uid, generation, &result.hash);
+                    wants.accepted(uid);
+                }
                 Answer::Gone => {
                     self.held.remove(uid);
                     wants.gone(uid);
@@ -183,7 +202,7 @@ impl Delivery {
                     acked.stale_epoch = true;
                     continue;
                 }
-                Answer::Rejected { .. } => wants.refuse(uid, &result.hash),
+                Answer::Rejected { class, .. } => wants.refuse(uid, &result.hash, Some(*class), now),
                 Answer::Held { reason, message } => {
                     wants.hold_back(uid, *reason, message.clone());
                     self.unfinished.insert(uid.clone(), flight);
@@ -225,13 +244,13 @@ impl Delivery {
     }
 
     /// What is to be sent next, if there is something to send and room for it.
-    pub(super) fn next(&mut self, wants: &mut Wants) -> Option<Next> {
+    pub(super) fn next(&mut self, wants: &mut Wants, now: Instant) -> Option<Next> {
         let id = self.last_delta + 1;
         let mut next = Next { id, upserts: Vec::new(), tombstones: Vec::new(), known: Vec::new() };
         let (mut size, mut done) = (0, Vec::new());
         for entry in &self.queue {
             let uid = &entry.1;
-            let Some(want) = wants.get(uid).filter(|want| !wants.is_refused(uid, want)) else {
+            let Some(want) = wants.get(uid).filter(|want| !wants.is_refused(uid, want, now)) else {
                 done.push(entry.clone());
                 continue;
             };
@@ -277,7 +296,7 @@ impl Delivery {
             self.queue.remove(&entry);
         }
         for result in next.known.iter().filter(|result| result.answer != Answer::Accepted) {
-            wants.refuse(&result.uid, &result.hash);
+            wants.refuse(&result.uid, &result.hash, None, now);
         }
         // Removed in the opposite order: a service goes before the cache it uses.
         next.tombstones.reverse();

@@ -404,5 +404,6 @@ fn status(uid: &str) -> ObjectStatus {
         observed_at: Timestamp::UNIX_EPOCH,
         profiles: vec![],
         unschedulable: None,
+        claim: String::new(),
     }
 }

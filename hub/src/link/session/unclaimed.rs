@@ -79,6 +79,7 @@ mod tests {
             observed_at: Timestamp::UNIX_EPOCH,
             profiles: Vec::new(),
             unschedulable: None,
+            claim: String::new(),
         }
     }
 

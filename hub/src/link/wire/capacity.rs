@@ -1,13 +1,16 @@
 //! The capacity report, as it arrives.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crds::taints::NodeTaint;
 use jiff::Timestamp;
 use proto::v1;
 
 use super::from_ms;
 use crate::fleet::{
-    Access, CachedProfile, Capacity, DeviceGroup, HeldCache, NodeGroup, Platform, Pool, Sharing, StorageClass,
+    Access, CachedProfile, Capacity, DeviceGroup, HeldCache, NodeGroup, NodeLabel, NodeSet, NodeSets,
+    Platform, Pool, Sets, Sharing, StorageClass, Tainted, Unlabelled,
 };
 
 pub(super) fn from_spoke(report: v1::CapacityReport, received_at: Timestamp) -> Capacity {
@@ -25,18 +28,47 @@ pub(super) fn from_spoke(report: v1::CapacityReport, received_at: Timestamp) -> 
             .collect(),
         caches: report.caches.into_iter().map(from_cache).collect(),
         storage: report.storage.map(|storage| storage.classes.into_iter().map(from_class).collect()),
-        devices: report.devices.map(|devices| devices.groups.into_iter().map(from_devices).collect()),
+        devices: report.devices.map(|v1::Devices { groups, tainted }| {
+            groups.into_iter().chain(tainted).map(from_devices).collect()
+        }),
         bound: report.bound.map(|bound| bound.pods.into_iter().collect()),
         cut: report.cut,
+        nodes: report.node_sets.map(|sets| {
+            let mut known = from_node_sets(sets);
+            known.unlabelled = report.unlabelled.map(from_unlabelled).unwrap_or_default();
+            Arc::new(known)
+        }),
     }
+}
+
+fn from_node_sets(v1::NodeSets { sets, labels, untold }: v1::NodeSets) -> NodeSets {
+    let set = |v1::NodeSet { taints, nodes }| NodeSet { taints: from_taints(taints), nodes };
+    let label =
+        |v1::NodeLabel { key, value, sets, partial }| NodeLabel { key, value, sets: Sets(sets), partial };
+    NodeSets::new(sets.into_iter().map(set).collect(), labels.into_iter().map(label).collect(), untold)
+}
+
+fn from_taints(taints: Vec<v1::NodeTaint>) -> Vec<NodeTaint> {
+    let taint = |v1::NodeTaint { key, value, effect }| NodeTaint { key, value, effect };
+    taints.into_iter().map(taint).collect()
+}
+
+fn from_unlabelled(v1::UnlabelledNodes { nodes, names }: v1::UnlabelledNodes) -> Unlabelled {
+    Unlabelled { nodes, names }
+}
+
+/// The place of a set; one that cannot be is in no choice.
+fn from_set(set: u32) -> u8 {
+    u8::try_from(set).unwrap_or(Sets::ANY).min(Sets::ANY - 1)
 }
 
 pub(super) fn from_profile(profile: v1::CachedProfile) -> CachedProfile {
     CachedProfile { name: profile.name, tags: profile.tags.into_iter().collect() }
 }
 
+/// All nodes of a pool together, those with taints among them.
 fn from_pool(pool: v1::GpuPool) -> Pool {
-    Pool {
+    let mut whole = Pool {
         sharing: match pool.sharing() {
             v1::Sharing::Unspecified => Sharing::Whole,
             v1::Sharing::TimeSlicing => Sharing::TimeSlicing,
@@ -54,12 +86,29 @@ fn from_pool(pool: v1::GpuPool) -> Pool {
         groups: pool.groups.into_iter().map(from_group).collect(),
         driver_version: pool.driver_version,
         quota_left: pool.quota_left,
+        tainted: Vec::new(),
+    };
+    for v1::TaintedNodes { set, nodes, allocatable, groups } in pool.tainted {
+        whole.tainted.push(Tainted { set: from_set(set), nodes, allocatable });
+        whole.nodes = whole.nodes.saturating_add(nodes);
+        whole.allocatable = whole.allocatable.saturating_add(allocatable);
+        for group in groups.into_iter().map(from_group) {
+            whole.free = whole.free.saturating_add(group.free.saturating_mul(group.nodes));
+            let nodes = whole.free_per_node.entry(group.free).or_default();
+            *nodes = nodes.saturating_add(group.nodes);
+            whole.groups.push(group);
+        }
     }
+    if !whole.tainted.is_empty() {
+        whole.groups.sort_unstable();
+    }
+    whole
 }
 
 fn from_group(group: v1::NodeGroup) -> NodeGroup {
-    let v1::NodeGroup { free, nodes, free_millicores, free_mib } = group;
-    NodeGroup { free, nodes, millicores: free_millicores, memory_mib: free_mib }
+    let v1::NodeGroup { free, nodes, free_millicores, free_mib, set } = group;
+    let set = set.map_or(Sets::ANY, from_set);
+    NodeGroup { free, nodes, millicores: free_millicores, memory_mib: free_mib, set }
 }
 
 /// An agent that tells no tags still tells the profiles' names.
@@ -94,5 +143,7 @@ fn from_devices(group: v1::DeviceGroup) -> DeviceGroup {
         free: group.free,
         free_per_node: group.free_per_node.into_iter().collect(),
         uncounted: group.uncounted,
+        taints: from_taints(group.taints),
+        extended_resource: group.extended_resource,
     }
 }

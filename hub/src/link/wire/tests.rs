@@ -94,6 +94,41 @@ fn what_is_new_in_a_message_is_passed_over_by_whoever_does_not_know_it() {
 }
 
 #[test]
+fn tainted_nodes_are_counted_with_their_pool_and_sets_are_read() {
+    let group = |free, set| v1::NodeGroup { free, nodes: 1, set, ..v1::NodeGroup::default() };
+    let tainted = v1::TaintedNodes { set: 1, nodes: 1, allocatable: 4, groups: vec![group(3, Some(1))] };
+    let pool = v1::GpuPool {
+        nodes: 1,
+        capacity: 12,
+        allocatable: 8,
+        free: 8,
+        free_per_node: [(8, 1)].into(),
+        groups: vec![group(8, Some(0))],
+        tainted: vec![tainted],
+        ..v1::GpuPool::default()
+    };
+    let taint = v1::NodeTaint { key: "sku".into(), value: "gpu".into(), effect: "NoSchedule".into() };
+    let node_sets = v1::NodeSets {
+        sets: vec![v1::NodeSet::default(), v1::NodeSet { taints: vec![taint], nodes: 1 }],
+        labels: vec![v1::NodeLabel { key: "zone".into(), value: "a".into(), sets: 1, partial: false }],
+        untold: Vec::new(),
+    };
+    let report =
+        v1::CapacityReport { pools: vec![pool], node_sets: Some(node_sets), ..v1::CapacityReport::default() };
+    let read = capacity::from_spoke(report, Timestamp::UNIX_EPOCH);
+    let pool = &read.pools[0];
+    assert_eq!((pool.nodes, pool.capacity, pool.allocatable, pool.free), (2, 12, 12, 11));
+    assert_eq!(pool.groups.iter().map(|group| (group.free, group.set)).collect::<Vec<_>>(), [(3, 1), (8, 0)]);
+    let known = read.nodes.unwrap();
+    assert_eq!((known.tolerated(&[], true).0, known.values("zone").collect::<Vec<_>>()), (0b01, vec!["a"]));
+    // An agent that tells no sets says nothing against any node.
+    let old = v1::GpuPool { groups: vec![group(8, None)], ..v1::GpuPool::default() };
+    let report = v1::CapacityReport { pools: vec![old], ..v1::CapacityReport::default() };
+    let read = capacity::from_spoke(report, Timestamp::UNIX_EPOCH);
+    assert_eq!((read.pools[0].groups[0].set, read.nodes), (crate::fleet::Sets::ANY, None));
+}
+
+#[test]
 fn a_gang_goes_with_its_object_and_the_largest_fit_is_read_as_far_as_it_is_told() {
     let object = DesiredObject {
         object: ObjectRef {
@@ -113,11 +148,13 @@ fn a_gang_goes_with_its_object_and_the_largest_fit_is_read_as_far_as_it_is_told(
             nodes: 2,
             groups: 3,
             priority: -1,
+            tolerations: vec![NodeToleration { key: "sku".into(), ..NodeToleration::default() }],
         }),
     };
     let sent = to_upsert(&object).gang.unwrap();
     assert_eq!((sent.resource.as_str(), sent.products), ("nvidia.com/gpu", vec!["H100".to_owned()]));
     assert_eq!((sent.gpus_per_node, sent.nodes, sent.groups, sent.priority), (8, 2, 3, -1));
+    assert_eq!(sent.tolerations[0].key, "sku");
 
     let read = |fit| {
         let class = i32::from(v1::RejectionClass::NoRoom);

@@ -1,12 +1,12 @@
 //! Filter: the devices that pods claim are there and free, by dynamic resource allocation.
 
-use super::{Reason, Refusal, Verdict, refuse};
+use super::{Reason, Refusal, Verdict, nodes, refuse};
 use crate::{
     fleet::{Capacity, DeviceGroup},
     need::{DeviceNeed, Selector},
     scheduler::{
         Workload,
-        room::devices::{Devices, matches, suits},
+        room::devices::{Devices, is_asked_for, matches, suits},
     },
 };
 
@@ -24,7 +24,7 @@ pub(super) fn check(
 fn free(workload: &Workload, replicas: u32, devices: &Devices<'_>) -> Verdict {
     let pods = workload.need.pods().saturating_mul(replicas);
     let mut claims = workload.need.devices.iter();
-    claims.try_for_each(|need| of_one(workload, need, pods, &devices.groups, devices.complete))
+    claims.try_for_each(|claim| of_one(workload, claim, pods, &devices.groups, devices.complete))
 }
 
 /// Why so many replicas find too few devices, of which some have been promised to others.
@@ -46,13 +46,13 @@ pub(super) fn missing(
 
 fn of_one(
     workload: &Workload,
-    need: &DeviceNeed,
+    claim: &DeviceNeed,
     pods: u32,
     groups: &[DeviceGroup],
     complete: bool,
 ) -> Verdict {
-    let title = workload.title();
-    let of_class: Vec<_> = groups.iter().filter(|group| group.class == need.class).collect();
+    let (need, title) = (&workload.need, workload.title());
+    let of_class: Vec<_> = groups.iter().filter(|group| group.class == claim.class).collect();
     if of_class.is_empty() {
         if !complete {
             return Ok(());
@@ -60,36 +60,52 @@ fn of_one(
         let mut found: Vec<_> = groups.iter().map(|group| group.class.as_str()).collect();
         found.dedup();
         let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-        let message = format!("{title}: {}: no DeviceClass {}; there are: {found}", need.field, need.class);
+        let message = format!("{title}: {}: no DeviceClass {}; there are: {found}", claim.field, claim.class);
         return refuse(Reason::DeviceClassMissing, message);
     }
     if of_class.iter().any(|group| group.uncounted) {
         return Ok(());
     }
-    let suitable: Vec<_> = of_class.iter().filter(|group| suits(need, group)).collect();
+    let suitable: Vec<_> = of_class.iter().filter(|group| suits(claim, need, group)).collect();
     // Devices of one claim are on one node.
     let seats = |group: &DeviceGroup| {
         let nodes = group.free_per_node.iter();
         nodes
-            .map(|(free, nodes)| (free / need.count.max(1)).saturating_mul(*nodes))
+            .map(|(free, nodes)| (free / claim.count.max(1)).saturating_mul(*nodes))
             .fold(0, u32::saturating_add)
     };
     let room = suitable.iter().map(|group| seats(group)).fold(0, u32::saturating_add);
     if room >= pods {
         return Ok(());
     }
+    let repelling: Vec<_> = of_class.iter().filter(|group| is_asked_for(claim, need, group)).collect();
+    if suitable.is_empty() && !repelling.is_empty() {
+        let row = |group: &DeviceGroup| {
+            let taints = nodes::untolerated(&group.taints, need.nodes.as_deref(), need.gpu.is_some());
+            format!("{} of class {} on nodes with {taints}", counted(group.devices), claim.class)
+        };
+        let rows: Vec<_> = repelling.iter().map(|group| row(group)).collect();
+        let message = format!("{}, which {title} does not tolerate", rows.join("; "));
+        return refuse(Reason::TaintNotTolerated, message);
+    }
     let free = suitable.iter().map(|group| group.free).fold(0, u32::saturating_add);
     let all = of_class.iter().map(|group| group.devices).fold(0, u32::saturating_add);
     let largest = suitable.iter().filter_map(|group| group.free_per_node.keys().max()).max().unwrap_or(&0);
-    let lacking = if suitable.is_empty() { lacking(need, &of_class) } else { String::new() };
-    let pods = if pods == 1 { "1 pod takes".to_owned() } else { format!("{pods} pods take") };
-    let devices = if need.count == 1 { "1 device".to_owned() } else { format!("{} devices", need.count) };
+    let lacking = if suitable.is_empty() { lacking(claim, &of_class) } else { String::new() };
+    let (class, field) = (&claim.class, &claim.field);
+    let together = if claim.count == 1 { "" } else { " on one node" };
+    let each = if pods == 1 { String::new() } else { format!(" for each of {pods} pods") };
+    let at_most = if claim.count == 1 { String::new() } else { format!(", {largest} at most on one node") };
+    let seated = if pods == 1 { String::new() } else { format!(", enough for {room} pods") };
     let message = format!(
-        "{title}: {}: {pods} {devices} of class {} each, on one node; room for {room}, with {free} suitable ones free \
-         ({largest} at most on one node) of {all} in the class{lacking}",
-        need.field, need.class
+        "{title} needs {} of class {class}{together}{each}; {free} of {all} are free{at_most}{seated} ({field}){lacking}",
+        counted(claim.count)
     );
     refuse(Reason::InsufficientDevices, message)
+}
+
+fn counted(devices: u32) -> String {
+    if devices == 1 { "1 device".to_owned() } else { format!("{devices} devices") }
 }
 
 /// What none of the devices has; nothing where there are none.

@@ -1,6 +1,6 @@
 //! Filter: enough free GPUs, on single nodes where one pod needs them together, and devices that are promised to nobody.
 
-use super::{Reason, Verdict, devices, refuse};
+use super::{Reason, Verdict, devices, nodes, refuse};
 use crate::need::Need;
 use crate::scheduler::{Workload, packing::Left};
 
@@ -46,13 +46,14 @@ fn missing(workload: &Workload, replicas: u32, given: u32, left: &Left<'_>) -> (
         gpus => format!("; {gpus} more free and not within the quotas of Kueue"),
     };
     let needs = if replicas == 1 { gpu.to_string() } else { format!("{replicas} replicas of {gpu}") };
+    let elsewhere = nodes::elsewhere(left.room.elsewhere(need));
     // It is the GPUs that are missing if they would be without anything beside them: then only they are spoken of.
     let bare = Need { millicores: 0, memory_mib: 0, ..need.clone() };
     let offer = left.room.best_offer(&bare);
     if let Some(offer) = offer.filter(|offer| offer.block < gpu.per_pod) {
         let nodes = if offer.nodes == 1 { "node" } else { "nodes" };
         let message = format!(
-            "{title} needs {gpu}; largest free block is {} ({}, {} {nodes}){promised}{withheld}",
+            "{title} needs {gpu}; largest free block is {} ({}, {} {nodes}){promised}{withheld}{elsewhere}",
             offer.block, offer.product, offer.nodes
         );
         return (Reason::InsufficientGPUs, message);
@@ -64,14 +65,14 @@ fn missing(workload: &Workload, replicas: u32, given: u32, left: &Left<'_>) -> (
     }
     if let Some(offer) = offer.filter(|offer| gpu.pods > 1 && offer.pods < gpu.pods) {
         let message = format!(
-            "{title} needs {gpu}, of one product; largest fit is {} × {} ({}){promised}{withheld}",
+            "{title} needs {gpu}, of one product; largest fit is {} × {} ({}){promised}{withheld}{elsewhere}",
             offer.pods, gpu.per_pod, offer.product
         );
         return (Reason::InsufficientGPUs, message);
     }
     let free = left.room.free(need);
     let message = format!(
-        "{title} needs {needs}; room for {seated}, with {free} suitable GPUs free{promised}{withheld}"
+        "{title} needs {needs}; room for {seated}, with {free} suitable GPUs free{promised}{withheld}{elsewhere}"
     );
     (Reason::InsufficientGPUs, message)
 }

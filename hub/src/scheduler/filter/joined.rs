@@ -1,10 +1,20 @@
 //! Filter: the cluster is accepted, and its spoke is connected, for good if it came back.
 
 use super::{Reason, Refusal, Verdict, refuse};
-use crate::fleet::{Cluster, Link};
+use crate::fleet::{Cluster, Link, Role};
 use crate::scheduler::Request;
 
+/// The hub's own cluster runs nothing of the fleet: what would be delivered has the names of what it was made from.
+pub(super) fn is_no_hub(cluster: &Cluster) -> Verdict {
+    if cluster.role == Role::Hub {
+        let message = "it is the hub's own cluster: its NIM objects say what the fleet shall run, and none is placed there";
+        return refuse(Reason::HubItself, message.to_owned());
+    }
+    Ok(())
+}
+
 pub(super) fn check(request: &Request, cluster: &Cluster) -> Verdict {
+    is_no_hub(cluster)?;
     if !cluster.accepted {
         let message = "not accepted: set spec.accepted of the GPUCluster to true".to_owned();
         return refuse(Reason::NotAccepted, message);

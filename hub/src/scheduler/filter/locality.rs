@@ -1,21 +1,32 @@
-//! Filter: the models are in the cluster's caches, where the placement requires it.
+//! Filter: the models are in the cluster's caches, where the placement requires it, or where an object only works on one that
+//! is there.
 
 use super::{Reason, Verdict, refuse};
 use crate::{
     fleet::Cluster,
+    need::{CacheKey, Life},
     scheduler::{CacheLocality, Policy, Workload, score},
 };
 
 pub(super) fn check(policy: &Policy, workloads: &[Workload], cluster: &Cluster) -> Verdict {
-    if policy.cache_locality != CacheLocality::Require {
-        return Ok(());
-    }
-    let wanted = workloads.iter().filter_map(|workload| workload.need.cache.as_ref());
-    for cache in wanted {
-        if !score::holds(cache, cluster) {
+    let is_required = policy.cache_locality == CacheLocality::Require;
+    for workload in workloads {
+        let Some(cache) = workload.need.cache.as_ref() else { continue };
+        let CacheKey { namespace, name } = cache;
+        if score::holds(cache, cluster) {
+            continue;
+        }
+        if is_required {
+            let message =
+                format!("NIMCache {namespace}/{name} is not ready here, and spec.cacheLocality is Require");
+            return refuse(Reason::ModelNotCached, message);
+        }
+        let comes =
+            |other: &Workload| other.object.kind == "NIMCache" && other.need.cache.as_ref() == Some(cache);
+        if workload.need.life == Life::Ending && !workloads.iter().any(comes) {
             let message = format!(
-                "NIMCache {}/{} is not ready here, and spec.cacheLocality is Require",
-                cache.namespace, cache.name
+                "{} builds from NIMCache {namespace}/{name}, which is not ready here and is not placed with it",
+                workload.title()
             );
             return refuse(Reason::ModelNotCached, message);
         }

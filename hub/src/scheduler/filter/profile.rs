@@ -6,7 +6,7 @@ use crds::gpu_product;
 
 use super::{Reason, Verdict, refuse};
 use crate::{
-    fleet::{Capacity, Cluster, Pool},
+    fleet::{Capacity, Cluster, Pool, UNKNOWN_PRODUCT},
     need::{GpuNeed, Need, Profile, Profiles, Signature},
     scheduler::{Workload, room},
 };
@@ -109,8 +109,12 @@ fn lacks(profile: &Profile, profiles: &Profiles, gpu: &GpuNeed, pools: &[&Pool])
             gpu.total()
         ));
     }
-    let built_for =
-        |pool: &&Pool| profile.product.is_empty() || gpu_product::is_named(&pool.product, &profile.product);
+    // What a product is that no label names speaks against nothing.
+    let built_for = |pool: &&Pool| {
+        profile.product.is_empty()
+            || pool.product == UNKNOWN_PRODUCT
+            || gpu_product::is_named(&pool.product, &profile.product)
+    };
     if !pools.iter().any(built_for) {
         let found: std::collections::BTreeSet<_> = pools.iter().map(|pool| pool.product.as_str()).collect();
         let found = found.into_iter().collect::<Vec<_>>().join(", ");

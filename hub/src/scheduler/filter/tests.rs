@@ -5,6 +5,7 @@ mod faults;
 mod gpus;
 mod mixture;
 mod monotonic;
+mod nodes;
 mod observed;
 mod said;
 mod world;

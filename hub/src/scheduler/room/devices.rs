@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use crds::taints::{GPU_TAINT, NodeTaint};
+
 use crate::fleet::{Capacity, DeviceGroup};
 use crate::need::{DeviceNeed, Need, Selector, Wanted, version_numbers};
+use crate::scheduler::product;
 
 /// Free devices of one cluster.
 #[derive(Clone, Debug)]
@@ -48,14 +51,14 @@ impl<'a> Devices<'a> {
         let taken = self.take(need, replicas);
         for one in &need.devices {
             let mut debt = one.count.saturating_mul(need.pods()).saturating_mul(replicas - taken);
-            while debt > 0 && self.shrink(one, &mut debt) {}
+            while debt > 0 && self.shrink(one, need, &mut debt) {}
         }
     }
 
     /// Gives so many replicas their devices; of those that cannot be counted there are enough.
     fn seat(&mut self, need: &Need, replicas: u32) -> bool {
         let pods = need.pods().saturating_mul(replicas);
-        need.devices.iter().all(|one| !self.counts(one) || self.seat_one(one, pods))
+        need.devices.iter().all(|one| !self.counts(one) || self.seat_one(one, need, pods))
     }
 
     fn counts(&self, one: &DeviceNeed) -> bool {
@@ -67,10 +70,10 @@ impl<'a> Devices<'a> {
     }
 
     /// Devices of one claim are on one node: on that which has fewest, but enough.
-    fn seat_one(&mut self, one: &DeviceNeed, pods: u32) -> bool {
+    fn seat_one(&mut self, one: &DeviceNeed, need: &Need, pods: u32) -> bool {
         let (count, mut left) = (one.count.max(1), pods);
         while left > 0 {
-            let suitable = self.groups.iter().enumerate().filter(|(_, group)| suits(one, group));
+            let suitable = self.groups.iter().enumerate().filter(|(_, group)| suits(one, need, group));
             let enough = |group: &DeviceGroup| group.blocks().find(|free| *free >= count);
             let tightest = suitable.filter_map(|(at, group)| Some((enough(group)?, at))).min();
             let Some((free, at)) = tightest else { return false };
@@ -80,8 +83,8 @@ impl<'a> Devices<'a> {
     }
 
     /// Takes a part of a debt from nodes that have most; says whether there was any.
-    fn shrink(&mut self, one: &DeviceNeed, debt: &mut u32) -> bool {
-        let suitable = self.groups.iter().enumerate().filter(|(_, group)| suits(one, group));
+    fn shrink(&mut self, one: &DeviceNeed, need: &Need, debt: &mut u32) -> bool {
+        let suitable = self.groups.iter().enumerate().filter(|(_, group)| suits(one, need, group));
         let most = |group: &DeviceGroup| group.blocks().max().unwrap_or(0);
         let largest = suitable.map(|(at, group)| (most(group), at)).max().filter(|(free, _)| *free > 0);
         let Some((free, at)) = largest else { return false };
@@ -113,11 +116,33 @@ impl DeviceGroup {
     }
 }
 
+/// Whether devices of the group are of the class, have what is asked for, and are on nodes on which the pods may run.
+pub(in crate::scheduler) fn suits(claim: &DeviceNeed, need: &Need, group: &DeviceGroup) -> bool {
+    is_asked_for(claim, need, group) && is_reached(need, group)
+}
+
 /// Whether devices of the group are of the class, and have what is asked for.
-pub(in crate::scheduler) fn suits(need: &DeviceNeed, group: &DeviceGroup) -> bool {
-    group.class == need.class
-        && group.driver == need.driver
-        && need.selectors.iter().all(|selector| matches(selector, group))
+pub(in crate::scheduler) fn is_asked_for(claim: &DeviceNeed, need: &Need, group: &DeviceGroup) -> bool {
+    group.class == claim.class
+        && group.driver == claim.driver
+        && claim.selectors.iter().all(|selector| matches(selector, group))
+        && is_of_kind(need, group)
+}
+
+/// Whether devices of the group are of a kind that will do, where they are the pods' GPUs and say what they are.
+fn is_of_kind(need: &Need, group: &DeviceGroup) -> bool {
+    let Some(product) = group.product().filter(|_| need.gpu.is_none()) else { return true };
+    product::is_of_kind(product, &need.kind)
+        && group.memory_mib().is_none_or(|memory_mib| memory_mib >= need.kind.min_memory_mib)
+}
+
+/// Whether the pods tolerate the taints of the nodes that have them.
+fn is_reached(need: &Need, group: &DeviceGroup) -> bool {
+    let tolerations = need.nodes.as_deref().map_or(&[][..], |demand| &demand.tolerations);
+    let has_gpus = need.gpu.is_some();
+    let tolerates =
+        |taint: &NodeTaint| (has_gpus && taint.key == GPU_TAINT) || taint.is_tolerated(tolerations);
+    group.taints.iter().all(tolerates)
 }
 
 /// Whether devices of the group have what is asked for. What the group does not tell refuses nothing.
@@ -138,8 +163,6 @@ pub(in crate::scheduler) fn matches(selector: &Selector, group: &DeviceGroup) ->
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     const CLASS: &str = "gpu.nvidia.com";
@@ -149,12 +172,10 @@ mod tests {
         let group = DeviceGroup {
             class: CLASS.into(),
             driver: CLASS.into(),
-            attributes: BTreeMap::new(),
-            capacity: BTreeMap::new(),
             devices: 16,
             free,
             free_per_node: free_per_node.iter().copied().collect(),
-            uncounted: false,
+            ..DeviceGroup::default()
         };
         Capacity { devices: Some(vec![group]), ..Capacity::default() }
     }

@@ -7,7 +7,7 @@ use super::*;
 const GPU: &str = "nvidia.com/gpu";
 
 fn group(free: u32, cores: u64, gib: u64, nodes: u32) -> NodeGroup {
-    NodeGroup { free, millicores: cores * 1000, memory_mib: gib * 1024, nodes }
+    NodeGroup { free, millicores: cores * 1000, memory_mib: gib * 1024, nodes, set: 0 }
 }
 
 fn pool(groups: &[NodeGroup]) -> Pool {

@@ -141,6 +141,7 @@ pub(crate) fn request(placement: &str, workloads: Vec<Workload>) -> Request {
         verdicts: Verdicts::default(),
         previous: Vec::new(),
         denied: std::collections::BTreeMap::new(),
+        rejected: std::collections::BTreeMap::new(),
         rebalance: None,
         told: usize::MAX,
         over_quota: std::collections::BTreeMap::new(),
@@ -179,6 +180,7 @@ pub(crate) fn status(uid: &str, ready: u32, seconds: i64) -> ObjectStatus {
         observed_at: at(seconds),
         profiles: Vec::new(),
         unschedulable: None,
+        claim: String::new(),
     }
 }
 

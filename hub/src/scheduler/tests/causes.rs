@@ -5,8 +5,8 @@ use super::builder::{
 };
 use crate::{
     failover::Allowance,
-    fleet::{Fleet, FleetEvent, ObjectCondition, ObjectStatus, Potential, Truth, Unschedulable},
-    need::GpuNeed,
+    fleet::{Agent, Fleet, FleetEvent, ObjectCondition, ObjectStatus, Potential, Truth, Unschedulable},
+    need::{GpuNeed, Need},
     scheduler::{Cause, Decision, Division, Reason, Request, Tier, schedule},
 };
 
@@ -84,6 +84,65 @@ fn what_no_other_cluster_can_take_stays_in_a_drained_one_and_is_told() {
     let fresh = schedule(&request("other", vec![service("other", 1, 1)]), &fleet);
     assert_eq!(chosen(&fresh), ["west"], "nothing new comes");
     assert_eq!(fresh.refused[0].reason, Reason::Draining);
+}
+
+#[test]
+fn what_a_cluster_refuses_goes_elsewhere_after_a_while_and_what_works_there_stays() {
+    let placed = || {
+        let mut fleet = fleet(&["east", "west"]);
+        let mut wants = request("chat", vec![service("llm", 8, 1)]);
+        step(&mut wants, &mut fleet, 1);
+        wants.rejected.insert("east".into(), at(10));
+        (wants, fleet)
+    };
+    let (mut wants, mut fleet) = placed();
+    let decision = step(&mut wants, &mut fleet, 20);
+    assert_eq!(states(&decision), [("east", Reason::Sticky)], "somebody may mend it");
+    assert_eq!(decision.retry_at, Some(at(130)), "unschedulableAfter is two minutes");
+    let decision = step(&mut wants, &mut fleet, 130);
+    assert_eq!(states(&decision), [("east", Reason::Rejected), ("west", Reason::Placed)]);
+    let mut fleet = says(fleet, "west", vec![status("llm", 1, 140)], 140);
+    let decision = step(&mut wants, &mut fleet, 140);
+    assert_eq!((chosen(&decision), decision.removed[0].reason), (vec!["west"], Reason::Rejected));
+
+    // A new version is refused, and the one before goes on.
+    let (mut wants, fleet) = placed();
+    let mut fleet = says(fleet, "east", vec![status("llm", 1, 11)], 11);
+    assert_eq!(states(&step(&mut wants, &mut fleet, 999)), [("east", Reason::Sticky)]);
+
+    // Where no other cluster can take it, what each of them lacks is said.
+    let (mut wants, fleet) = placed();
+    let mut fleet = drained(fleet, "west");
+    let hold = step(&mut wants, &mut fleet, 130).hold.expect("it is told");
+    let words = "east refuses an object, and no other cluster can take over: refused: 1 Draining (west: ";
+    assert!(hold.message.starts_with(words), "{}", hold.message);
+}
+
+#[test]
+fn the_hubs_own_cluster_is_never_a_candidate_and_keeps_nothing() {
+    let mut fleet = fleet(&["east", "local"]);
+    let mut wants = request("chat", vec![service("llm", 8, 1)]);
+    wants.policy.affinity.cluster_names = vec!["local".into()];
+    let decision = step(&mut wants, &mut fleet, 1);
+    assert_eq!(chosen(&decision), ["local"], "nobody knows yet");
+    let agent = |uid: &str| Agent { cluster_uid: uid.into(), ..Agent::default() };
+    let fleet = fleet
+        .with(FleetEvent::Connected { cluster: name("local"), agent: agent("hub"), at: at(2) })
+        .with(FleetEvent::Connected { cluster: name("east"), agent: agent("east"), at: at(2) })
+        .with(FleetEvent::Hub { uid: "hub".into() });
+    wants.now = at(3);
+    let decision = schedule(&wants, &fleet);
+    assert!(decision.chosen.is_empty(), "{decision:?}");
+    assert_eq!(decision.removed[0].reason, Reason::HubItself);
+    let fresh = schedule(&request("other", vec![service("other", 1, 1)]), &fleet);
+    assert_eq!(chosen(&fresh), ["east"]);
+    let (refused, message) = (&fresh.refused[0], "it is the hub's own cluster");
+    assert_eq!((refused.cluster.as_str(), refused.reason), ("local", Reason::HubItself));
+    assert!(
+        refused.message.starts_with(message) && !refused.message.contains("delete"),
+        "{}",
+        refused.message
+    );
 }
 
 #[test]
@@ -202,7 +261,7 @@ fn one_of_two_replicas_that_must_run_together_is_told_and_stays() {
     let decision = step(&mut wants, &mut fleet, 500);
     assert_eq!(chosen(&decision), ["east"]);
     assert!(!decision.outcome.complete);
-    let words = "1 of 2 replicas of NIMService llm find no node in east";
+    let words = "1 of 2 replicas of NIMService llm waits for a node in east";
     assert!(decision.outcome.message.contains(words), "{}", decision.outcome.message);
 }
 
@@ -316,7 +375,14 @@ fn shares_are_rebalanced_by_surge() {
 
 #[test]
 fn a_stored_reason_names_the_cause() {
-    for cause in [Cause::Lost, Cause::Drain, Cause::Unschedulable, Cause::NoLongerFits, Cause::Rebalance] {
+    for cause in [
+        Cause::Lost,
+        Cause::Drain,
+        Cause::Unschedulable,
+        Cause::NoLongerFits,
+        Cause::Rejected,
+        Cause::Rebalance,
+    ] {
         assert_eq!(Cause::of(cause.reason().as_str()), cause);
     }
     let decision = schedule(&request("chat", vec![service("llm", 8, 1)]), &fleet(&["east"]));
@@ -342,4 +408,60 @@ fn what_an_autoscaler_brings_is_waited_for_before_a_pod_waits_too_long() {
     // Two minutes of patience, and ten for the node.
     assert_eq!(chosen(&step(&mut wants, &mut fleet, 700)), ["east"]);
     assert_eq!(chosen(&step(&mut wants, &mut fleet, 723)), ["east", "west"]);
+}
+
+/// A cache that its service brings, and what it says.
+fn cache(state: &str, reason: &str, seconds: i64) -> ObjectStatus {
+    let condition = ObjectCondition {
+        kind: "NIM_CACHE_JOB_PENDING".into(),
+        status: Truth::True,
+        reason: reason.into(),
+        message: "0/2 nodes are available".into(),
+        last_transition: at(seconds),
+    };
+    ObjectStatus { conditions: vec![condition], state: state.into(), ..status("model", 0, seconds) }
+}
+
+#[test]
+fn a_service_whose_cache_cannot_be_filled_moves_with_it() {
+    for reason in ["Unschedulable", "PodsNotCreated", "QuotaExceeded"] {
+        let mut model = service("model", 0, 0);
+        model.need = Need::default();
+        let mut fleet = fleet(&["east", "west"]);
+        let mut wants = request("chat", vec![service("llm", 4, 1), model]);
+        step(&mut wants, &mut fleet, 1);
+        let idle = ObjectStatus { state: "NotReady".into(), ..status("llm", 0, 10) };
+        let mut fleet = says(fleet, "east", vec![idle, cache("Pending", reason, 10)], 10);
+        assert_eq!(chosen(&step(&mut wants, &mut fleet, 129)), ["east"], "{reason}");
+        let decision = step(&mut wants, &mut fleet, 130);
+        assert_eq!(
+            states(&decision),
+            [("east", Reason::Unschedulable), ("west", Reason::Placed)],
+            "{reason}"
+        );
+    }
+    // What serves needs no cache to be filled anew.
+    let mut model = service("model", 0, 0);
+    model.need = Need::default();
+    let mut fleet = fleet(&["east", "west"]);
+    let mut wants = request("chat", vec![service("llm", 4, 1), model]);
+    step(&mut wants, &mut fleet, 1);
+    let serves = vec![status("llm", 1, 10), cache("Pending", "Unschedulable", 10)];
+    let mut fleet = says(fleet, "east", serves, 10);
+    assert_eq!(chosen(&step(&mut wants, &mut fleet, 500)), ["east"]);
+}
+
+#[test]
+fn a_replica_of_which_only_some_pods_have_a_node_cannot_start() {
+    let mut fleet = fleet(&["east", "west"]);
+    let mut wide = service("llm", 4, 1);
+    wide.need.gpu = Some(GpuNeed { resource: "nvidia.com/gpu".into(), per_pod: 4, pods: 2 });
+    let mut wants = request("chat", vec![wide]);
+    step(&mut wants, &mut fleet, 1);
+    let mut capacity = fleet.cluster("east").unwrap().capacity.clone().unwrap();
+    capacity.bound = Some([("llm".to_owned(), 1)].into());
+    fleet.apply(FleetEvent::Capacity { cluster: name("east"), capacity });
+    let mut fleet = says(fleet, "east", vec![unschedulable("llm", 0, 10)], 10);
+    let decision = step(&mut wants, &mut fleet, 130);
+    assert_eq!(states(&decision), [("east", Reason::Unschedulable), ("west", Reason::Placed)]);
 }

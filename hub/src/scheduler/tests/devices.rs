@@ -54,7 +54,11 @@ fn two_placements_within_one_report_do_not_get_the_same_devices() {
     assert_eq!(chosen(&decision), ["east"]);
     adopt(&mut fleet, &mut first, &decision);
     let said = refusal(&second, &fleet);
-    assert!(said.contains("room for 0, with 4 suitable ones free") && said.contains("promised"), "{said}");
+    assert!(
+        said.contains("needs 8 devices of class gpu.nvidia.com on one node; 4 of 16 are free")
+            && said.contains("promised"),
+        "{said}"
+    );
     // Its pod is bound: the next report shows its claim, and nothing is counted twice.
     let bound = BTreeMap::from([("first".to_owned(), 1)]);
     fleet = fleet.reports("east", Capacity { bound: Some(bound), ..free(&[(4, 1)], 5) });

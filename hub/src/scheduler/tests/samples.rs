@@ -49,8 +49,8 @@ const NO_AMPERE: [Cannot; 3] = [
     (
         "mixed",
         Reason::InsufficientDevices,
-        "1 pod takes 1 device of class gpu.nvidia.com each, on one node; room for 0, with 0 suitable ones free (0 at most on \
-         one node) of 16 in the class; none has gpu.nvidia.com/architecture = Ampere",
+        "needs 1 device of class gpu.nvidia.com; 0 of 16 are free \
+         (spec.draResources[0].claimCreationSpec.devices[0]); none has gpu.nvidia.com/architecture = Ampere",
     ),
 ];
 
@@ -188,7 +188,7 @@ fn devices(product: &str, architecture: &str, memory: &str, (each, nodes): (u32,
         devices: each * nodes,
         free: each * nodes,
         free_per_node: [(each, nodes)].into(),
-        uncounted: false,
+        ..DeviceGroup::default()
     }
 }
 

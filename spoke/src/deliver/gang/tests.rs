@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::facts::{NodeGroup, TaintedNodes};
 
 const H100: &str = "NVIDIA-H100-80GB-HBM3";
 const L40S: &str = "NVIDIA-L40S";
@@ -92,6 +93,18 @@ fn what_was_taken_is_set_aside_until_its_pods_have_nodes() {
     for (case, gang, pools, taken, fits) in table {
         assert_eq!(check(&gang, &pools, &taken).is_ok(), fits, "{case}");
     }
+}
+
+#[test]
+fn tainted_nodes_count_for_a_gang_that_tolerates_them() {
+    let taint = NodeTaint { key: "sku".into(), value: "gpu".into(), effect: "NoSchedule".into() };
+    let group = NodeGroup { free: 8, nodes: 1, ..NodeGroup::default() };
+    let tainted = TaintedNodes { taints: vec![taint], groups: vec![group], ..TaintedNodes::default() };
+    let pools = [GpuPool { tainted: vec![tainted], ..pool(H100, &[(8, 1)]) }];
+    assert!(check(&gang(1, 2, 8), &pools, &[]).is_err());
+    let tolerates =
+        NodeToleration { key: "sku".into(), operator: "Exists".into(), ..NodeToleration::default() };
+    assert_eq!(check(&Gang { tolerations: vec![tolerates], ..gang(1, 2, 8) }, &pools, &[]), Ok(()));
 }
 
 #[test]

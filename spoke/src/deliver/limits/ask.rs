@@ -100,8 +100,11 @@ pub(super) fn reserved(object: &Value) -> Vec<(&'static str, &str, &Value)> {
         let all = object["metadata"][part].as_object();
         all.into_iter().flatten().map(move |(key, value)| (part, key.as_str(), value))
     });
-    let ours = |key: &str| MARKS.contains(&key) || key == marks::DELIVERED_LABEL;
-    all.filter(|(_, key, _)| key.starts_with(RESERVED) && !ours(key)).collect()
+    // A wish of whoever deployed the object, which the operator alone reads.
+    let is_wish = |part: &str, key: &str| part == "annotations" && key == marks::RETRY_ANNOTATION;
+    let ours =
+        |part: &str, key: &str| MARKS.contains(&key) || key == marks::DELIVERED_LABEL || is_wish(part, key);
+    all.filter(|(part, key, _)| key.starts_with(RESERVED) && !ours(part, key)).collect()
 }
 
 struct Walk<'a> {

@@ -491,11 +491,13 @@ fn what_nimfleet_alone_sets_is_never_a_hubs() {
         ("annotations", "nimfleet.io/local"),
         ("annotations", "nimfleet.io/wait-for-postgres-image"),
         ("labels", "nimfleet.io/created"),
+        ("labels", "nimfleet.io/retry"),
     ] {
         let message =
             verdict(json!({ "annotations": ["*"], "labels": ["*"] }), &with(part, key, "true")).unwrap_err();
         assert!(message.contains(key) && message.contains("never a hub's to set"), "{message}");
     }
+    assert_eq!(verdict(json!({}), &with("annotations", "nimfleet.io/retry", "now")), Ok(()), "a wish");
     let theirs = with("annotations", "argocd.argoproj.io/tracking-id", "x");
     assert_eq!(verdict(json!({}), &theirs), Ok(()), "no pod shows it");
 }

@@ -40,7 +40,12 @@ fn marks(payload: &[u8]) -> Marks {
         hash: sha256(payload),
         hub_id: "hub".into(),
         epoch: "2.abc".into(),
-        gang: Some(Gang { resource: "nvidia.com/gpu".into(), gpus_per_node: 8, nodes: 2, ..Gang::default() }),
+        gang: Some(Box::new(Gang {
+            resource: "nvidia.com/gpu".into(),
+            gpus_per_node: 8,
+            nodes: 2,
+            ..Gang::default()
+        })),
     }
 }
 

@@ -22,6 +22,16 @@ fn device(name: &str, kind: &str) -> Value {
     })
 }
 
+/// Rows, where all nodes that are usable have no taint.
+fn groups(
+    classes: &BTreeMap<String, Class>,
+    slices: &[Slice],
+    given: &[Vec<Given>],
+    usable: impl Fn(&str) -> bool,
+) -> (Vec<DeviceGroup>, bool) {
+    Devices::of(slices, given).groups(classes, |node| usable(node).then_some(&[]))
+}
+
 fn slice(node: &str, generation: i64, devices: &[Value]) -> Slice {
     let slice = json!({"metadata": {"name": "s"}, "spec": {
         "driver": "gpu.nvidia.com", "nodeName": node, "devices": devices,
@@ -120,4 +130,30 @@ fn channels_of_compute_domains_are_passed_over() {
         "driver": CHANNELS, "pool": {"name": "a", "generation": 1, "resourceSliceCount": 1}, "devices": []}});
     assert_eq!(of_slice(&serde_json::from_value(slice).unwrap()), None);
     assert_eq!(claim(&json!([])), Some(vec![]));
+}
+
+#[test]
+fn devices_on_tainted_nodes_are_rows_of_their_own() {
+    let classes = BTreeMap::from([("gpu".to_owned(), class(GPU))]);
+    let slices = [slice("a", 1, &[device("gpu-0", "gpu")]), slice("b", 1, &[device("gpu-0", "gpu")])];
+    let sku = [NodeTaint { key: "sku".into(), value: "gpu".into(), effect: "NoSchedule".into() }];
+    let place = |node: &str| Some(if node == "b" { &sku[..] } else { &[] });
+    let (rows, _) = Devices::of(&slices, &[]).groups(&classes, place);
+    let told: Vec<_> = rows.iter().map(|row| (row.taints.len(), row.devices, row.free)).collect();
+    assert_eq!(told, [(0, 1, 1), (1, 1, 1)]);
+}
+
+#[test]
+fn devices_that_pods_get_as_an_extended_resource_are_counted_by_node() {
+    let mut whole = class(GPU);
+    whole.extended_resource = "nvidia.com/gpu".into();
+    let classes = BTreeMap::from([("gpu".to_owned(), whole), ("mig".to_owned(), class(MIG))]);
+    let slices = [slice("a", 1, &[device("gpu-0", "gpu"), device("gpu-1", "gpu"), device("mig-0", "mig")])];
+    let claims = [claim(&json!([given("a", "gpu-0", false)])).unwrap()];
+    let devices = Devices::of(&slices, &claims);
+    let expected =
+        Extended { devices: 2, taken: 1, product: Some("NVIDIA-H100".into()), memory_mib: Some(81_920) };
+    assert_eq!(devices.extended(&classes)["a"], BTreeMap::from([("nvidia.com/gpu".to_owned(), expected)]));
+    let (rows, _) = devices.groups(&classes, |_| Some(&[]));
+    assert_eq!(rows[0].extended_resource, "nvidia.com/gpu");
 }

@@ -16,10 +16,10 @@ pub(super) const fn rounded(amount: u64) -> u64 {
     amount >> dropped << dropped
 }
 
-/// One row for nodes that are alike, fewest GPUs first. Where that is too many rows, those that differ least become one,
-/// with the least of each.
+/// One row for nodes that are alike, fewest GPUs first. Where that is too many rows, those of one set that differ least become
+/// one, with the least of each; there are fewer sets than rows.
 pub(super) fn few(mut nodes: Vec<NodeGroup>) -> Vec<NodeGroup> {
-    nodes.sort_unstable();
+    nodes.sort_unstable_by_key(|node| (node.set, *node));
     let mut rows: Vec<NodeGroup> = Vec::new();
     for node in nodes {
         match rows.last_mut() {
@@ -28,11 +28,13 @@ pub(super) fn few(mut nodes: Vec<NodeGroup>) -> Vec<NodeGroup> {
         }
     }
     while rows.len() > MOST {
-        let least = (0..rows.len() - 1).min_by_key(|at| loss(&rows[*at], &rows[*at + 1]));
+        let alike = (0..rows.len() - 1).filter(|at| rows[*at].set == rows[*at + 1].set);
+        let least = alike.min_by_key(|at| loss(&rows[*at], &rows[*at + 1]));
         let Some(at) = least else { break };
         let other = rows.remove(at + 1);
         rows[at] = both(&rows[at], &other);
     }
+    rows.sort_unstable();
     rows
 }
 
@@ -55,6 +57,7 @@ fn both(one: &NodeGroup, other: &NodeGroup) -> NodeGroup {
         millicores: one.millicores.min(other.millicores),
         memory_mib: one.memory_mib.min(other.memory_mib),
         nodes: one.nodes + other.nodes,
+        set: one.set,
     }
 }
 
@@ -75,11 +78,11 @@ mod tests {
     proptest! {
         #[test]
         fn rows_are_few_and_never_say_more_than_there_is(
-            nodes in prop::collection::vec((0u32..9, 0u64..128_000, 0u64..2_000_000), 0..200),
+            nodes in prop::collection::vec((0u32..9, 0u64..128_000, 0u64..2_000_000, 0u32..16), 0..200),
         ) {
             let nodes: Vec<NodeGroup> = nodes
                 .into_iter()
-                .map(|(free, millicores, memory_mib)| NodeGroup { free, millicores, memory_mib, nodes: 1 })
+                .map(|(free, millicores, memory_mib, set)| NodeGroup { free, millicores, memory_mib, nodes: 1, set })
                 .collect();
             let rows = few(nodes.clone());
             prop_assert!(rows.len() <= MOST);
@@ -88,7 +91,10 @@ mod tests {
             // However much is asked for, no more nodes have it by the rows than have it.
             for asked in &nodes {
                 let has = |node: &&NodeGroup| {
-                    node.free >= asked.free && node.millicores >= asked.millicores && node.memory_mib >= asked.memory_mib
+                    node.set == asked.set
+                        && node.free >= asked.free
+                        && node.millicores >= asked.millicores
+                        && node.memory_mib >= asked.memory_mib
                 };
                 let told: u32 = rows.iter().filter(has).map(|row| row.nodes).sum();
                 prop_assert!(told as usize <= nodes.iter().filter(has).count());

@@ -32,7 +32,13 @@ fn pod(node: &str, gpus: u32) -> BoundPod {
 fn fold(nodes: &[(&str, GpuNode)], pods: &[BoundPod]) -> Vec<GpuPool> {
     let nodes: BTreeMap<String, GpuNode> =
         nodes.iter().map(|(name, node)| ((*name).to_owned(), node.clone())).collect();
-    pools(&nodes, pods).0
+    pools(&nodes, pods, open).0
+}
+
+/// Every node is in the first set, which has no taints.
+#[expect(clippy::unnecessary_wraps, reason = "some nodes have no set")]
+fn open(_: &str) -> Option<Place<'static>> {
+    Some(Place::default())
 }
 
 #[test]
@@ -58,7 +64,7 @@ fn free_is_counted_per_node() {
 }
 
 fn group(free: u32, millicores: u64, memory_mib: u64, nodes: u32) -> NodeGroup {
-    NodeGroup { free, millicores, memory_mib, nodes }
+    NodeGroup { free, millicores, memory_mib, nodes, set: 0 }
 }
 
 #[test]
@@ -92,10 +98,42 @@ fn the_oldest_driver_and_the_sharing_of_a_pool_are_told() {
 }
 
 #[test]
+fn nodes_with_taints_of_people_are_told_by_set_and_counted_by_nobody_who_does_not_know_of_them() {
+    let names = ["a", "b", "c", "d"];
+    let nodes: BTreeMap<String, GpuNode> =
+        names.iter().map(|name| ((*name).to_owned(), node("H100", 8, 8, true))).collect();
+    let taint = |key: &str| NodeTaint { key: key.into(), value: "gpu".into(), effect: "NoSchedule".into() };
+    let (sku, gpu) = ([taint("sku")], [taint(GPU_TAINT)]);
+    let place = |name: &str| match name {
+        "a" => Some(Place { set: 0, taints: &gpu }),
+        "b" | "c" => Some(Place { set: 1, taints: &sku }),
+        _ => None,
+    };
+    let pool = pools(&nodes, &[pod("b", 3)], place).0.remove(0);
+    assert_eq!((pool.capacity, pool.nodes, pool.allocatable, pool.free), (32, 1, 8, 8));
+    let [tainted] = &pool.tainted[..] else { panic!("{:?}", pool.tainted) };
+    assert_eq!((tainted.set, tainted.nodes, tainted.allocatable, &tainted.taints[..]), (1, 2, 16, &sku[..]));
+    assert_eq!(
+        tainted.groups.iter().map(|group| (group.free, group.set)).collect::<Vec<_>>(),
+        [(5, 1), (8, 1)]
+    );
+}
+
+#[test]
+fn nodes_without_a_product_are_named() {
+    let unnamed = || GpuNode { product: None, ..node("", 2, 2, false) };
+    let mut nodes: BTreeMap<String, GpuNode> = (10..25).map(|at| (format!("n{at}"), unnamed())).collect();
+    nodes.insert("cpu".into(), GpuNode { product: None, ..node("", 0, 0, true) });
+    nodes.insert("named".into(), node("H100", 8, 8, true));
+    let told = unlabelled(&nodes);
+    assert_eq!((told.nodes, told.names.len(), told.names[0].as_str()), (15, MOST_NAMES, "n10"));
+}
+
+#[test]
 fn too_many_pools_are_cut_and_that_is_said() {
     let nodes: BTreeMap<String, GpuNode> =
         (0..70).map(|n| (format!("n{n}"), node(&format!("product-{n}"), 1, 1, true))).collect();
-    let (pools, cut) = pools(&nodes, &[]);
+    let (pools, cut) = pools(&nodes, &[], open);
     assert!(cut && pools.len() == MOST_POOLS);
 }
 
@@ -172,7 +210,7 @@ proptest! {
         pods in prop::collection::vec(("[a-f]", 0u32..=8), 0..12),
     ) {
         let pods: Vec<BoundPod> = pods.into_iter().map(|(node, gpus)| pod(&node, gpus)).collect();
-        let (pools, _) = pools(&nodes, &pods);
+        let (pools, _) = pools(&nodes, &pods, open);
         for pool in &pools {
             let from_histogram: u32 = pool.free_per_node.iter().map(|(free, nodes)| free * nodes).sum();
             prop_assert_eq!(pool.free, from_histogram);
@@ -189,7 +227,7 @@ proptest! {
         taken in prop::collection::vec(("[a-d]", 0u32..=8), 0..8),
     ) {
         let pods: Vec<BoundPod> = taken.into_iter().map(|(node, gpus)| pod(&node, gpus)).collect();
-        let free = |pods: &[BoundPod]| pools(&nodes, pods).0.iter().map(|pool| pool.free).sum::<u32>();
+        let free = |pods: &[BoundPod]| pools(&nodes, pods, open).0.iter().map(|pool| pool.free).sum::<u32>();
         for end in 0..pods.len() {
             prop_assert!(free(&pods[..=end]) <= free(&pods[..end]));
         }

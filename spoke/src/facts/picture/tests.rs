@@ -93,3 +93,49 @@ fn bound_pods_of_delivered_objects_are_counted_by_uid() {
     let bound = picture.report(&delivered, 1).unwrap().bound;
     assert_eq!(bound, Some(BTreeMap::from([("u1".to_owned(), 2)])));
 }
+
+#[test]
+fn devices_that_pods_get_as_a_resource_are_a_pool_and_no_device_is_free_twice() {
+    let mut picture = Picture::default();
+    let dra = Platform { name: "dra".into(), version: "v1".into(), served: vec!["v1".into()] };
+    picture.set_platforms(("v1.36.3".into(), vec![dra]));
+    let mut bare = node("0");
+    bare.metadata.labels = None;
+    for news in [News::Node(Event::Init), News::Node(Event::InitApply(bare)), News::Node(Event::InitDone)] {
+        picture.fold(news);
+    }
+    let asks: SlimPod = pod("1");
+    for news in [News::Pod(Event::Init), News::Pod(Event::InitApply(asks)), News::Pod(Event::InitDone)] {
+        picture.fold(news);
+    }
+    let device = |name: &str| {
+        json!({
+            "name": name, "attributes": {"productName": {"string": "NVIDIA H100 80GB HBM3"}},
+            "capacity": {"memory": {"value": "81559Mi"}},
+        })
+    };
+    let given =
+        |device: &str| json!({"request": "r", "driver": "gpu.nvidia.com", "pool": "n1", "device": device});
+    let class = json!({"metadata": {"name": "gpu.nvidia.com"}, "spec": {"extendedResourceName": "nvidia.com/gpu",
+        "selectors": [{"cel": {"expression": "device.driver == 'gpu.nvidia.com'"}}]}});
+    let slice = json!({"metadata": {"name": "s"}, "spec": {"driver": "gpu.nvidia.com", "nodeName": "n1",
+        "pool": {"name": "n1", "generation": 1, "resourceSliceCount": 1},
+        "devices": [device("gpu-0"), device("gpu-1"), device("gpu-2"), device("gpu-3")]}});
+    // One is the pod's, another one somebody's claim.
+    let claim = |name: &str, device: &str| {
+        json!({"metadata": {"name": name, "namespace": "nim"}, "spec": {},
+        "status": {"allocation": {"devices": {"results": [given(device)]}}}})
+    };
+    picture.fold(News::DeviceClass(Event::InitDone));
+    picture.fold(News::Slice(Event::InitDone));
+    picture.fold(News::DeviceClass(Event::Apply(serde_json::from_value(class).unwrap())));
+    picture.fold(News::Slice(Event::Apply(serde_json::from_value(slice).unwrap())));
+    assert!(picture.report(&BTreeMap::new(), 1).unwrap().pools.is_empty(), "claims are not known yet");
+    picture.fold(News::Claim(Event::InitDone));
+    for (name, device) in [("pod", "gpu-0"), ("own", "gpu-1")] {
+        picture.fold(News::Claim(Event::Apply(serde_json::from_value(claim(name, device)).unwrap())));
+    }
+    let pool = picture.report(&BTreeMap::new(), 1).unwrap().pools.remove(0);
+    assert_eq!((pool.product.as_str(), pool.resource.as_str()), ("NVIDIA-H100-80GB-HBM3", "nvidia.com/gpu"));
+    assert_eq!((pool.memory_mib, pool.capacity, pool.free), (81_559, 4, 2));
+}

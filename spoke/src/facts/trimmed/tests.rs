@@ -47,21 +47,49 @@ fn a_node_tells_its_gpus_and_place() {
 }
 
 #[test]
-fn only_a_node_that_takes_gpu_pods_is_usable() {
+fn only_a_node_that_takes_pods_is_usable_and_lasting_taints_are_told() {
     let taint = |key: &str, effect: &str| json!({"taints": [{"key": key, "effect": effect, "value": "x"}]});
     let table = [
-        ("plain", json!({}), "True", true),
-        ("not ready", json!({}), "False", false),
-        ("unknown", json!({}), "Unknown", false),
-        ("cordoned", json!({"unschedulable": true}), "True", false),
-        ("foreign NoSchedule", taint("team", "NoSchedule"), "True", false),
-        ("foreign NoExecute", taint("team", "NoExecute"), "True", false),
-        ("preference", taint("team", "PreferNoSchedule"), "True", true),
-        ("the GPU taint", taint("nvidia.com/gpu", "NoSchedule"), "True", true),
+        ("plain", json!({}), "True", true, None),
+        ("not ready", json!({}), "False", false, None),
+        ("unknown", json!({}), "Unknown", false, None),
+        ("cordoned", json!({"unschedulable": true}), "True", false, None),
+        (
+            "of the node's state",
+            taint("node.kubernetes.io/memory-pressure", "NoSchedule"),
+            "True",
+            false,
+            None,
+        ),
+        ("about to go", taint("karpenter.sh/disrupted", "NoSchedule"), "True", false, None),
+        ("foreign NoSchedule", taint("team", "NoSchedule"), "True", true, Some("team=x:NoSchedule")),
+        ("foreign NoExecute", taint("team", "NoExecute"), "True", true, Some("team=x:NoExecute")),
+        ("preference", taint("team", "PreferNoSchedule"), "True", true, None),
+        (
+            "the GPU taint",
+            taint("nvidia.com/gpu", "NoSchedule"),
+            "True",
+            true,
+            Some("nvidia.com/gpu=x:NoSchedule"),
+        ),
     ];
-    for (case, spec, ready, usable) in table {
-        assert_eq!(node(&spec, ready).gpus().usable, usable, "{case}");
+    for (case, spec, ready, usable, told) in table {
+        let node = node(&spec, ready);
+        assert_eq!(node.gpus().usable, usable, "{case}");
+        let taints: Vec<_> = node.ground().taints.iter().map(ToString::to_string).collect();
+        assert_eq!(taints, told.into_iter().collect::<Vec<_>>(), "{case}");
     }
+}
+
+#[test]
+fn a_cloud_says_the_product_where_gpu_feature_discovery_does_not() {
+    let gke =
+        labelled(&json!({"cloud.google.com/gke-accelerator": "nvidia-l4"}), &json!({"nvidia.com/gpu": "1"}));
+    assert_eq!(gke.product.as_deref(), Some("NVIDIA-L4"));
+    assert_eq!(gke.memory_mib["nvidia.com/gpu"], 22_731);
+    let silent =
+        labelled(&json!({"kubernetes.azure.com/accelerator": "nvidia"}), &json!({"nvidia.com/gpu": "1"}));
+    assert_eq!((silent.product, silent.memory_mib.len()), (None, 0));
 }
 
 fn pod(node: Option<&str>, phase: &str, gpus: &str) -> SlimPod {
@@ -112,17 +140,27 @@ fn a_pod_that_asks_for_nothing_is_not_kept() {
 
 #[test]
 fn a_pod_of_a_nim_object_says_whose_it_is() {
-    let pod = |manager: &str| -> SlimPod {
+    let labelled = |labels: Value| -> SlimPod {
         serde_json::from_value(json!({
-            "metadata": {"name": "llm-0", "namespace": "models", "labels": {
-                "app.kubernetes.io/managed-by": manager, "app.kubernetes.io/instance": "llm"}},
+            "metadata": {"name": "llm-0", "namespace": "models", "labels": labels},
             "spec": {"nodeName": "n1", "containers": [{"name": "c", "resources": {"requests": {"nvidia.com/gpu": "1"}}}]},
         }))
         .unwrap()
     };
-    let of = pod("k8s-nim-operator").bound().unwrap().of;
-    assert_eq!(of, Some(("models".to_owned(), "llm".to_owned())));
-    assert_eq!(pod("somebody").bound().unwrap().of, None);
+    let made_by =
+        |manager: &str| json!({"app.kubernetes.io/managed-by": manager, "app.kubernetes.io/instance": "llm"});
+    // A worker that NVIDIA's operator made, as LeaderWorkerSet labels it.
+    let worker = json!({
+        "leaderworkerset.sigs.k8s.io/name": "llm-lws", "leaderworkerset.sigs.k8s.io/group-index": "0",
+        "leaderworkerset.sigs.k8s.io/worker-index": "1",
+    });
+    for labels in [made_by("k8s-nim-operator"), worker] {
+        let of = labelled(labels.clone()).bound().unwrap().of;
+        assert_eq!(of, Some(("models".to_owned(), "llm".to_owned())), "{labels}");
+    }
+    for labels in [made_by("somebody"), json!({"leaderworkerset.sigs.k8s.io/name": "batch"})] {
+        assert_eq!(labelled(labels.clone()).bound().unwrap().of, None, "{labels}");
+    }
 }
 
 /// A node with these labels and this capacity, all of it allocatable.

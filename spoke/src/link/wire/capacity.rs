@@ -1,9 +1,11 @@
 //! The capacity report, as it travels.
 
+use crds::taints::{GPU_TAINT, NodeTaint};
 use proto::v1;
 
 use crate::facts::{
-    Access, CapacityReport, DeviceGroup, GpuPool, HeldCache, NodeGroup, Platform, Sharing, StorageClass,
+    Access, CapacityReport, DeviceGroup, GpuPool, HeldCache, NodeGroup, NodeLabel, NodeSet, NodeSets,
+    Platform, Sharing, StorageClass, TaintedNodes, UnlabelledNodes,
 };
 use crate::report::CachedProfile;
 
@@ -21,6 +23,8 @@ pub(in crate::link) fn to_hub(report: CapacityReport) -> v1::CapacityReport {
         devices,
         bound,
         cut,
+        node_sets,
+        unlabelled,
     } = report;
     v1::CapacityReport {
         observed_at_ms,
@@ -36,10 +40,39 @@ pub(in crate::link) fn to_hub(report: CapacityReport) -> v1::CapacityReport {
         caches: caches.into_iter().map(to_cache).collect(),
         storage: storage
             .map(|classes| v1::StorageClasses { classes: classes.into_iter().map(to_class).collect() }),
-        devices: devices.map(|groups| v1::Devices { groups: groups.into_iter().map(to_devices).collect() }),
+        devices: devices.map(to_all_devices),
         bound: bound.map(|pods| v1::Bound { pods: pods.into_iter().collect() }),
         cut: cut.into_iter().map(str::to_owned).collect(),
+        node_sets: Some(to_node_sets(node_sets)),
+        unlabelled: Some(to_unlabelled(unlabelled)),
     }
+}
+
+fn to_node_sets(NodeSets { sets, labels, untold }: NodeSets) -> v1::NodeSets {
+    let set = |NodeSet { taints, nodes }| v1::NodeSet { taints: to_taints(taints), nodes };
+    let label = |NodeLabel { key, value, sets, partial }| v1::NodeLabel { key, value, sets, partial };
+    v1::NodeSets {
+        sets: sets.into_iter().map(set).collect(),
+        labels: labels.into_iter().map(label).collect(),
+        untold,
+    }
+}
+
+fn to_taints(taints: Vec<NodeTaint>) -> Vec<v1::NodeTaint> {
+    let taint = |NodeTaint { key, value, effect }| v1::NodeTaint { key, value, effect };
+    taints.into_iter().map(taint).collect()
+}
+
+fn to_unlabelled(UnlabelledNodes { nodes, names }: UnlabelledNodes) -> v1::UnlabelledNodes {
+    v1::UnlabelledNodes { nodes, names }
+}
+
+/// What a hub that does not know taints is to count, and what it is not.
+fn to_all_devices(groups: Vec<DeviceGroup>) -> v1::Devices {
+    let is_open = |group: &DeviceGroup| group.taints.iter().all(|taint| taint.key == GPU_TAINT);
+    let (open, tainted): (Vec<_>, Vec<_>) = groups.into_iter().partition(is_open);
+    let groups = |groups: Vec<DeviceGroup>| groups.into_iter().map(to_devices).collect();
+    v1::Devices { groups: groups(open), tainted: groups(tainted) }
 }
 
 pub(super) fn to_profile(profile: CachedProfile) -> v1::CachedProfile {
@@ -66,12 +99,19 @@ fn to_pool(pool: GpuPool) -> v1::GpuPool {
         sharing: i32::from(sharing),
         driver_version: pool.driver_version,
         quota_left: pool.quota_left,
+        tainted: pool.tainted.into_iter().map(to_tainted).collect(),
     }
 }
 
+/// The taints are those of the set.
+fn to_tainted(nodes: TaintedNodes) -> v1::TaintedNodes {
+    let TaintedNodes { taints: _, set, nodes, allocatable, groups } = nodes;
+    v1::TaintedNodes { set, nodes, allocatable, groups: groups.into_iter().map(to_group).collect() }
+}
+
 fn to_group(group: NodeGroup) -> v1::NodeGroup {
-    let NodeGroup { free, millicores, memory_mib, nodes } = group;
-    v1::NodeGroup { free, nodes, free_millicores: millicores, free_mib: memory_mib }
+    let NodeGroup { free, millicores, memory_mib, nodes, set } = group;
+    v1::NodeGroup { free, nodes, free_millicores: millicores, free_mib: memory_mib, set: Some(set) }
 }
 
 fn to_cache(cache: HeldCache) -> v1::HeldCache {
@@ -108,5 +148,7 @@ fn to_devices(group: DeviceGroup) -> v1::DeviceGroup {
         free: group.free,
         free_per_node: group.free_per_node.into_iter().collect(),
         uncounted: group.uncounted,
+        taints: to_taints(group.taints),
+        extended_resource: group.extended_resource,
     }
 }

@@ -93,11 +93,13 @@ fn a_gang_comes_with_its_object_and_the_largest_fit_goes_with_the_refusal() {
         nodes: 2,
         groups: 3,
         priority: -1,
+        tolerations: vec![v1::NodeToleration { key: "sku".into(), ..v1::NodeToleration::default() }],
     };
     let upsert = v1::Upsert { gang: Some(gang), ..v1::Upsert::default() };
     let read = from_upsert(upsert).gang.unwrap();
     assert_eq!((read.resource.as_str(), read.products), ("nvidia.com/gpu", vec!["H100".to_owned()]));
     assert_eq!((read.gpus_per_node, read.nodes, read.groups, read.priority), (8, 2, 3, -1));
+    assert_eq!(read.tolerations[0].key, "sku");
     assert_eq!(from_upsert(v1::Upsert::default()).gang, None, "a hub that says nothing of it");
 
     let fit = LargestFit { observed_at_ms: 7, groups: 1, nodes: 1, gpus_per_node: 8 };

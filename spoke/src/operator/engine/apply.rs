@@ -1,6 +1,8 @@
 //! Carries out what was decided about children: creation, server-side apply, deletion by uid; nothing when nothing is
 //! to do.
 
+mod service_name;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,8 +18,9 @@ use serde_json::{Value, json};
 
 use super::call::{CallError, call, call_opt};
 use super::child::{Child, ChildKind, Keep, Owner, Stamped};
-use super::decide::{Decision, Seen, decide, superfluous, trim};
-use super::kind::{Failure, GROUP, Outcome, Rendered};
+use super::compare::{differences, holds};
+use super::decide::{Decision, Seen, decide, mutated, superfluous, trim};
+use super::kind::{Amendment, Failure, GROUP, Outcome, Rendered};
 use super::optional::unavailable;
 use super::origin::is_local;
 use super::own::{Ownership, controller, ownership};
@@ -45,6 +48,8 @@ pub(crate) struct Applier<'a> {
     pub(crate) inputs: &'a Inputs,
     /// The record of its InferenceService, as the object bears it.
     pub(crate) recorded: Option<&'a String>,
+    /// What its status says of fields that this cluster's admission changes.
+    pub(crate) told: &'a str,
     /// No hub has to do with the object.
     pub(crate) local: bool,
 }
@@ -57,12 +62,14 @@ struct Applied {
     live: Arc<DynamicObject>,
     /// Whether it was not before.
     wrote: bool,
+    /// Fields that this cluster's admission changes.
+    mutated: Vec<String>,
 }
 
 /// Why a child is not as it is to be.
 enum Hindrance {
     Fails(Failure),
-    /// It can be made once another has gone.
+    /// It can be made once another has gone, or written once those answer who have to be asked.
     Waits(Failure),
     /// One that it requires is not there, or is not ours.
     Held,
@@ -82,6 +89,9 @@ impl Applier<'_> {
     /// all have their pods started before any waits for what is needed once they run.
     pub(crate) async fn apply<V>(&self, rendered: &Rendered<V>, pruned: &[ChildKind]) -> Outcome {
         let children = &rendered.children;
+        if let Some(why) = self.refused_name(children).await {
+            return Outcome { failure: Some(why), ..Outcome::default() };
+        }
         let mut done = Done::new();
         self.phase(children, Phase::Start, &mut done).await;
         let wrote = done.values().any(|result| result.as_ref().is_ok_and(|child| child.wrote));
@@ -93,29 +103,61 @@ impl Applier<'_> {
         let mut outcome = Outcome::default();
         for (place, result) in done {
             let child = &children[place];
-            let live = match result {
-                Ok(applied) => Some(applied.live),
-                Err(Hindrance::Fails(why)) => {
-                    outcome.failure.get_or_insert(why);
-                    None
+            let hindrance = match result {
+                Ok(applied) => {
+                    outcome.live.insert((child.kind, child.name.clone()), applied.live);
+                    outcome.mutated.extend(applied.mutated);
+                    continue;
                 }
-                Err(Hindrance::Waits(why)) => {
-                    outcome.waits.get_or_insert(why);
-                    None
-                }
-                // What runs goes on.
-                Err(Hindrance::Held) => self
-                    .world
-                    .child(child.kind, &self.owner.namespace, &child.name)
-                    .filter(|live| ownership(child, self.owner, live) == Ownership::Own),
+                Err(hindrance) => hindrance,
             };
+            // What runs goes on.
+            let live = self.world.child(child.kind, &self.owner.namespace, &child.name).filter(|live| {
+                let stays = live.metadata.deletion_timestamp.is_none();
+                stays && ownership(child, self.owner, live) == Ownership::Own
+            });
             outcome.live.extend(live.map(|live| ((child.kind, child.name.clone()), live)));
+            match hindrance {
+                Hindrance::Fails(why) => drop(outcome.failure.get_or_insert(why)),
+                Hindrance::Waits(why) => drop(outcome.waits.get_or_insert(why)),
+                Hindrance::Held => {}
+            }
+        }
+        if !rendered.complete || outcome.failure.is_some() || outcome.waits.is_some() {
+            for (key, live) in self.running() {
+                outcome.live.entry(key).or_insert(live);
+            }
+        }
+        for amendment in &rendered.amendments {
+            if let Err(why) = self.amend(amendment).await {
+                outcome.failure.get_or_insert(why);
+            }
         }
         if outcome.failure.is_none() {
             let pruned = if outcome.waits.is_none() { pruned } else { &[] };
-            outcome.failure = self.prune(rendered, pruned, &outcome).await.err();
+            match self.prune(rendered, pruned, &outcome).await {
+                Err(Hindrance::Fails(why)) => outcome.failure = Some(why),
+                Err(Hindrance::Waits(why)) => drop(outcome.waits.get_or_insert(why)),
+                Ok(()) | Err(Hindrance::Held) => {}
+            }
         }
         outcome
+    }
+
+    /// The workloads of the object that are there, rendered or not.
+    pub(crate) fn running(&self) -> BTreeMap<(ChildKind, String), Arc<DynamicObject>> {
+        let owned = |live: &DynamicObject| {
+            let ours = controller(&live.metadata).is_some_and(|owner| owner.uid == self.owner.uid);
+            ours && live.metadata.deletion_timestamp.is_none()
+        };
+        let workloads = ChildKind::ALL.iter().filter(|kind| template::is_known(**kind));
+        let found = workloads.filter_map(|kind| Some((kind, self.world.children.get(kind)?)));
+        found
+            .flat_map(|(kind, cache)| {
+                let live = cache.of_namespace(&self.owner.namespace, owned);
+                live.into_iter().map(|live| ((*kind, key(&live).1), live))
+            })
+            .collect()
     }
 
     /// Whether something that is written in that phase is not there yet.
@@ -159,7 +201,7 @@ impl Applier<'_> {
             return Err(why.into());
         }
         let word = child.kind.word();
-        let failed = |error: CallError| Failure::new(format!("{word}Failed"), error.to_string());
+        let failed = |error: CallError| hindered(word, &error);
         let resource = child.kind.resource();
         let api = self.world.api(&self.owner.namespace, &resource);
         let mut live = self.world.child(child.kind, &self.owner.namespace, &child.name);
@@ -175,22 +217,15 @@ impl Applier<'_> {
                     (live, looked) = (look(&api, child.kind, &child.name).await.map_err(failed)?, true);
                     continue;
                 }
-                Err(error) => return Err(failed(error).into()),
+                Err(error) => return Err(failed(error)),
             };
             let child: &Child = &child;
             let stamped = child.stamped(self.owner);
-            let before = live.as_deref().and_then(|live| self.record(child.kind, live));
-            let seen = Seen {
-                live: live.as_deref(),
-                looked,
-                settled: live.as_deref().is_some_and(|live| self.is_settled(live, &stamped.hash)),
-                recorded: before.as_ref().and_then(|record| record.hash.as_deref()),
-                usable: live.as_deref().is_some_and(|live| self.is_usable(live)),
-            };
-            let written = match (decide(child, &stamped, self.owner, seen), &live) {
+            let written = match (self.decide(child, &stamped, live.as_deref(), looked), &live) {
                 (Decision::Leave, Some(live)) => {
                     self.keep_record(child.kind, record, &stamped.hash).await.map_err(failed)?;
-                    return Ok(Applied { live: Arc::clone(live), wrote: false });
+                    let mutated = mutated(child, &stamped, live);
+                    return Ok(Applied { live: Arc::clone(live), wrote: false, mutated });
                 }
                 (Decision::Conflict(message), _) => {
                     return Err(Failure::new(format!("{word}Conflict"), message).into());
@@ -222,14 +257,15 @@ impl Applier<'_> {
             match written {
                 Ok(mut written) => {
                     trim(&mut written);
-                    self.remember(&written, &stamped.hash);
+                    self.remember(&written, &stamped, live.as_deref());
                     tracing::info!(kind = %resource.kind, name = %child.name, owner = %self.owner.name, "applied");
+                    let mutated = mutated(child, &stamped, &written);
                     let live = Arc::new(written);
                     if let Some(cache) = self.world.children.get(&child.kind) {
                         cache.fresh.made(&key(&live), &live);
                     }
                     self.keep_record(child.kind, record, &stamped.hash).await.map_err(failed)?;
-                    return Ok(Applied { live, wrote: true });
+                    return Ok(Applied { live, wrote: true, mutated });
                 }
                 // It is there after all, has gone, or is another: it is not as the cache says.
                 Err(error) if error.is_conflict() && round < ROUNDS => {
@@ -240,11 +276,35 @@ impl Applier<'_> {
                     self.remove(child.kind, &child.name, uid.unwrap_or_default()).await?;
                     live = None;
                 }
-                Err(error) => return Err(failed(error).into()),
+                Err(error) => return Err(failed(error)),
             }
         }
         let message = format!("{} {} changes all the time", resource.kind, child.name);
         Err(Failure::new(format!("{word}Failed"), message).into())
+    }
+
+    /// What is to be done about a child, whose live object may have been looked for at the API server.
+    fn decide(
+        &self,
+        child: &Child,
+        stamped: &Stamped,
+        live: Option<&DynamicObject>,
+        looked: bool,
+    ) -> Decision {
+        let before = live.and_then(|live| self.record(child.kind, live));
+        let answered = live.and_then(|live| self.settled.of(live.metadata.uid.as_deref()?));
+        let seen = Seen {
+            live,
+            looked,
+            answered: answered.as_ref(),
+            told: self.told,
+            recorded: before.as_ref().and_then(|record| record.hash.as_deref()),
+            usable: live.is_some_and(|live| self.is_usable(live)),
+        };
+        match decide(child, stamped, self.owner, seen) {
+            Decision::Apply if live.is_some_and(|live| self.is_fought_over(stamped, live)) => Decision::Leave,
+            decision => decision,
+        }
     }
 
     /// Whether the object may use one that was found under the name of its own. What a hub delivered uses what it made
@@ -285,9 +345,16 @@ impl Applier<'_> {
             let (kind, before) = (child.kind, self.record(child.kind, live));
             template::carry(kind, &mut child.body, live);
             let found = serde_json::to_value(live).unwrap_or_default();
-            let running = template::is_running(kind, &found);
+            let running =
+                template::is_running(kind, &found) && !template::is_scaled_to_nothing(kind, &child.body);
             let kept = match template::choose(before.as_ref(), self.inputs, &rendered, running) {
-                Choice::Rendered => None,
+                Choice::Rendered => {
+                    let is_new = before.as_ref().is_some_and(|before| before.rendered != record.rendered);
+                    if is_new || !running {
+                        template::mark(kind, &mut child.body, &record.rendered);
+                    }
+                    None
+                }
                 Choice::Kept(noted) if template::bears_record(kind) => Some(noted),
                 Choice::Kept(noted) => match template::of(kind, &found) {
                     Some(has) if template::note(kind, &has) == noted => Some(has),
@@ -299,6 +366,8 @@ impl Applier<'_> {
             if let Some(kept) = kept {
                 template::put(kind, &mut child.body, kept);
             }
+        } else {
+            template::mark(child.kind, &mut child.body, &record.rendered);
         }
         if template::bears_record(child.kind) {
             child.body["metadata"]["annotations"][RECORD] = Value::from(record.text());
@@ -454,9 +523,12 @@ impl Applier<'_> {
         let name = &child.name;
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap_or_default());
-        call(|| format!("take over {} {name}", child.kind.word()), api.patch(name, &params, &patch))
-            .await
-            .map(drop)
+        call(
+            || format!("take ownership of the fields of {} {name}", child.kind.word()),
+            api.patch(name, &params, &patch),
+        )
+        .await
+        .map(drop)
     }
 
     /// Removes what is superfluous, but for what the pods of a workload that is there have use for: it may have kept a
@@ -466,7 +538,7 @@ impl Applier<'_> {
         rendered: &Rendered<V>,
         pruned: &[ChildKind],
         outcome: &Outcome,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Hindrance> {
         let mut found = Vec::new();
         if rendered.complete {
             for kind in pruned {
@@ -485,9 +557,7 @@ impl Applier<'_> {
                 self.world.child(*kind, &self.owner.namespace, name)
             } else {
                 let api = self.world.api(&self.owner.namespace, &kind.resource());
-                let failed =
-                    |error: CallError| Failure::new(format!("{}Failed", kind.word()), error.to_string());
-                look(&api, *kind, name).await.map_err(failed)?
+                look(&api, *kind, name).await.map_err(|error| hindered(kind.word(), &error))?
             };
             found.extend(object.map(|object| (*kind, object)));
         }
@@ -502,31 +572,69 @@ impl Applier<'_> {
         Ok(())
     }
 
+    /// Changes a few fields of a child that is there, unless it has them; one that has gone needs no change.
+    async fn amend(&self, amendment: &Amendment) -> Result<(), Failure> {
+        let Amendment { kind, name, uid, change } = amendment;
+        let live = self.world.child(*kind, &self.owner.namespace, name);
+        let live = live.filter(|live| live.metadata.uid.as_ref() == Some(uid));
+        let Some(live) = live.filter(|live| live.metadata.deletion_timestamp.is_none()) else {
+            return Ok(());
+        };
+        if serde_json::to_value(live.as_ref()).is_ok_and(|live| holds(change, &live)) {
+            return Ok(());
+        }
+        let mut change = change.clone();
+        change["metadata"]["uid"] = Value::from(uid.as_str());
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let api = self.world.api(&self.owner.namespace, &kind.resource());
+        let what = || format!("amend {} {name}", kind.resource().kind);
+        match call_opt(what, api.patch(name, &params, &Patch::Merge(change))).await {
+            Ok(_) => Ok(()),
+            // Another has taken its name.
+            Err(error) if error.is_conflict() => Ok(()),
+            Err(error) => Err(Failure::new(format!("{}Failed", kind.word()), error.to_string())),
+        }
+    }
+
     /// Deletes a child of ours by its uid.
-    async fn remove(&self, kind: ChildKind, name: &str, uid: String) -> Result<(), Failure> {
+    async fn remove(&self, kind: ChildKind, name: &str, uid: String) -> Result<(), Hindrance> {
         let resource = kind.resource();
         let api = self.world.api(&self.owner.namespace, &resource);
         let what = || format!("delete {} {name}", resource.kind);
         call_opt(what, api.delete(name, &by_uid(Some(uid.clone()))))
             .await
-            .map_err(|error| Failure::new(format!("{}Failed", kind.word()), error.to_string()))?;
+            .map_err(|error| hindered(kind.word(), &error))?;
         self.settled.forget(&uid);
         tracing::info!(kind = %resource.kind, %name, owner = %self.owner.name, "removed");
         Ok(())
     }
 
-    fn is_settled(&self, live: &DynamicObject, hash: &str) -> bool {
-        match (&live.metadata.uid, &live.metadata.resource_version) {
-            (Some(uid), Some(version)) => self.settled.holds(uid, hash, version),
-            _ => false,
-        }
+    /// Notes what a write of a child was answered with, and how it was before.
+    fn remember(&self, answer: &DynamicObject, stamped: &Stamped, before: Option<&DynamicObject>) {
+        let Some(uid) = &answer.metadata.uid else { return };
+        let differ = |object: &DynamicObject| {
+            differences(&stamped.body, &serde_json::to_value(object).unwrap_or_default())
+        };
+        self.settled.remember(uid, &stamped.hash, differ(answer), before.map(differ).unwrap_or_default());
     }
 
-    fn remember(&self, live: &DynamicObject, hash: &str) {
-        if let (Some(uid), Some(version)) = (&live.metadata.uid, &live.metadata.resource_version) {
-            self.settled.remember(uid, hash, version);
-        }
+    /// Whether another controller sets fields of a child as often as they are put back.
+    fn is_fought_over(&self, stamped: &Stamped, live: &DynamicObject) -> bool {
+        let Some(uid) = &live.metadata.uid else { return false };
+        let live = serde_json::to_value(live).unwrap_or_default();
+        self.settled.is_fought_over(uid, &stamped.hash, differences(&stamped.body, &live))
     }
+}
+
+/// The reason of an object of which something could not be written yet.
+pub(crate) const NOT_APPLIED: &str = "NotApplied";
+
+/// What follows for a child from a call that did not succeed.
+fn hindered(word: &str, error: &CallError) -> Hindrance {
+    if error.is_passing() {
+        return Hindrance::Waits(Failure::new(NOT_APPLIED, format!("not applied yet: {error}")));
+    }
+    Hindrance::Fails(Failure::new(format!("{word}Failed"), error.to_string()))
 }
 
 /// What comes first.

@@ -164,12 +164,12 @@ impl ChildKind {
     }
 
     /// The label selector of its watch. Pods of served models are many and not looked at: their Deployment tells.
-    /// Compute domains are few, and a service may use another's.
+    /// Compute domains are few, and a service may use another's. An autoscaler of others may scale a workload of ours.
     pub(crate) fn selector(self) -> String {
         let (key, value) = MANAGED_BY;
         match self {
             Self::Pod => format!("{key}={value},app={value}"),
-            Self::ComputeDomain => String::new(),
+            Self::ComputeDomain | Self::HorizontalPodAutoscaler => String::new(),
             _ => format!("{key}={value}"),
         }
     }

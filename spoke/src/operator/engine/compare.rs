@@ -1,4 +1,6 @@
-//! Does a live object already hold what is desired? Extra fields of others do not matter.
+//! Does a live object already hold what is desired, and where does it differ? Extra fields of others do not matter.
+
+use std::fmt;
 
 use serde_json::Value;
 
@@ -33,15 +35,12 @@ fn covers(desired: &Value, live: Option<&Value>, quantity: bool) -> bool {
 }
 
 fn covers_list(wanted: &[Value], found: &[Value]) -> bool {
-    let key = ITEM_KEYS
-        .iter()
-        .find(|key| !wanted.is_empty() && wanted.iter().all(|item| item.get(**key).is_some()));
-    match key {
+    match item_key(wanted) {
         Some(key) => {
             let mut left: Vec<&Value> = found.iter().collect();
             wanted.iter().all(|item| {
                 let is_twin =
-                    |other: &&Value| other.get(*key) == item.get(*key) && covers(item, Some(other), false);
+                    |other: &&Value| other.get(key) == item.get(key) && covers(item, Some(other), false);
                 left.iter().position(is_twin).map(|twin| left.remove(twin)).is_some()
             })
         }
@@ -50,6 +49,102 @@ fn covers_list(wanted: &[Value], found: &[Value]) -> bool {
                 && wanted.iter().zip(found).all(|(item, other)| covers(item, Some(other), false))
         }
     }
+}
+
+/// The key that all items of a list have.
+fn item_key(wanted: &[Value]) -> Option<&'static str> {
+    let has_all = |key: &&&str| !wanted.is_empty() && wanted.iter().all(|item| item.get(**key).is_some());
+    ITEM_KEYS.iter().find(has_all).copied()
+}
+
+/// One field that is not as it is desired.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Difference {
+    /// For example `spec.template.spec.containers[main].image`.
+    pub(crate) path: String,
+    /// What is desired.
+    pub(crate) wanted: Value,
+    /// What there is; null where there is nothing.
+    pub(crate) found: Value,
+}
+
+/// Longest value that is shown, in characters.
+const LONGEST_VALUE: usize = 160;
+
+impl Difference {
+    /// True where both say the same in other words, as 0.5 and 500m do.
+    pub(crate) fn is_spelling(&self) -> bool {
+        matches!((amount(&self.wanted), amount(&self.found)), (Some(a), Some(b)) if a == b)
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, found, .. } = self;
+        let value = match found {
+            Value::Null => return write!(f, "{path} is removed by this cluster's admission"),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let shown: String = value.chars().take(LONGEST_VALUE).collect();
+        write!(f, "{path} is changed by this cluster's admission to {shown}")
+    }
+}
+
+/// Every field that `desired` says and that is otherwise in `live`; none exactly where [`holds`] is true.
+pub(crate) fn differences(desired: &Value, live: &Value) -> Vec<Difference> {
+    let mut found = Vec::new();
+    differ("", desired, Some(live), false, &mut found);
+    found
+}
+
+fn differ(path: &str, desired: &Value, live: Option<&Value>, quantity: bool, found: &mut Vec<Difference>) {
+    if covers(desired, live, quantity) {
+        return;
+    }
+    match (desired, live) {
+        (Value::Object(wanted), Some(Value::Object(live))) => {
+            for (key, value) in wanted {
+                let amounts = quantity || key == "sizeLimit" || QUANTITY_MAPS.contains(&key.as_str());
+                differ(&below(path, key), value, live.get(key), amounts, found);
+            }
+        }
+        (Value::Array(wanted), Some(Value::Array(live)))
+            if item_key(wanted).is_some() || wanted.len() == live.len() =>
+        {
+            let key = item_key(wanted);
+            let mut left: Vec<&Value> = live.iter().collect();
+            for (place, item) in wanted.iter().enumerate() {
+                let (name, twin) = match key {
+                    Some(key) => {
+                        let same = |other: &&Value| other.get(key) == item.get(key);
+                        let whole = |other: &&Value| same(other) && covers(item, Some(other), false);
+                        let twin = left.iter().position(whole).or_else(|| left.iter().position(same));
+                        (text(&item[key]), twin.map(|twin| left.remove(twin)))
+                    }
+                    None => (place.to_string(), live.get(place)),
+                };
+                differ(&format!("{path}[{name}]"), item, twin, false, found);
+            }
+        }
+        _ => found.push(Difference {
+            path: path.to_owned(),
+            wanted: desired.clone(),
+            found: live.cloned().unwrap_or_default(),
+        }),
+    }
+}
+
+fn below(path: &str, key: &str) -> String {
+    match path {
+        "" => key.to_owned(),
+        _ if key.contains(['.', '/']) => format!("{path}[{key}]"),
+        _ => format!("{path}.{key}"),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -159,6 +254,32 @@ mod tests {
         ));
     }
 
+    #[test]
+    fn what_differs_is_named_with_what_is_there() {
+        let desired = json!({
+            "metadata": {"annotations": {"a.example/b": "1"}},
+            "spec": {"replicas": 1, "containers": [{"name": "main", "image": "nvcr.io/a"}, {"name": "b", "image": "b"}],
+                "args": ["x"], "gone": true},
+        });
+        let live = json!({
+            "metadata": {"annotations": {"a.example/b": "2"}},
+            "spec": {"replicas": 1, "containers": [{"name": "mesh"}, {"name": "main", "image": "mirror/a"}],
+                "args": ["x", "y"]},
+        });
+        let told: Vec<String> = differences(&desired, &live).iter().map(ToString::to_string).collect();
+        let to = "is changed by this cluster's admission to";
+        let expected = [
+            format!("metadata.annotations[a.example/b] {to} 2"),
+            format!("spec.args {to} [\"x\",\"y\"]"),
+            format!("spec.containers[main].image {to} mirror/a"),
+            "spec.containers[b] is removed by this cluster's admission".to_owned(),
+            "spec.gone is removed by this cluster's admission".to_owned(),
+        ];
+        assert_eq!(told, expected);
+        let spelled = differences(&json!({"a": "0.5", "b": "0.5"}), &json!({"a": "500m", "b": "5"}));
+        assert_eq!(spelled.iter().map(Difference::is_spelling).collect::<Vec<_>>(), [true, false]);
+    }
+
     fn any_json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             any::<bool>().prop_map(Value::from),
@@ -187,6 +308,11 @@ mod tests {
                 fields.insert("foreign".into(), json!({"x": 1}));
             }
             prop_assert!(holds(&value, &live));
+        }
+
+        #[test]
+        fn there_is_a_difference_exactly_where_it_does_not_hold(desired in any_json(), live in any_json()) {
+            prop_assert_eq!(differences(&desired, &live).is_empty(), holds(&desired, &live));
         }
 
         #[test]

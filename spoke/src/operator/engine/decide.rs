@@ -1,11 +1,12 @@
 //! What is to be done about one desired object, given what is live.
 
-use kube::core::DynamicObject;
+use kube::core::{DynamicObject, ObjectMeta};
 use serde_json::Value;
 
-use super::child::{Child, ChildKind, DESIRED_HASH, Keep, Owner, Stamped};
-use super::compare::holds;
+use super::child::{Child, ChildKind, DESIRED_HASH, Keep, MANAGED_BY, Owner, Stamped};
+use super::compare::{Difference, differences};
 use super::own::{Ownership, ownership};
+use super::retry::Answered;
 use super::take_over::keep_owners;
 
 /// What to do about one child.
@@ -37,8 +38,10 @@ pub(crate) struct Seen<'a> {
     pub(crate) live: Option<&'a DynamicObject>,
     /// The API server was asked for it.
     pub(crate) looked: bool,
-    /// This hash was applied and answered with this very resource version, whatever the API server made of the fields.
-    pub(crate) settled: bool,
+    /// What the last write of it was answered with, if this process has written it.
+    pub(crate) answered: Option<&'a Answered>,
+    /// What its owner's status says of fields that this cluster's admission changes: it outlives this process.
+    pub(crate) told: &'a str,
     /// The hash with which it was applied last, where it bears none itself.
     pub(crate) recorded: Option<&'a str>,
     /// One that somebody else made may be used where the child is [`Keep::MadeOrFound`].
@@ -71,16 +74,44 @@ pub(crate) fn decide(child: &Child, stamped: &Stamped, owner: &Owner, seen: Seen
         Ownership::Orphaned => return adopted(child),
         Ownership::Own | Ownership::Predecessor => {}
     }
-    if matches!(child.keep, Keep::OwnedOnce | Keep::MadeOrFound) || seen.settled {
+    if matches!(child.keep, Keep::OwnedOnce | Keep::MadeOrFound) {
         return Decision::Leave;
     }
     let hash = match child.kind {
         ChildKind::InferenceService => seen.recorded,
         _ => live.metadata.annotations.as_ref().and_then(|all| all.get(DESIRED_HASH)).map(String::as_str),
     };
-    let same = hash == Some(stamped.hash.as_str())
-        && serde_json::to_value(live).is_ok_and(|live| holds(&stamped.body, &live));
+    let answered = seen.answered.filter(|answered| answered.hash == stamped.hash);
+    let is_known = |difference: &Difference| match answered {
+        Some(answered) => answered.differences.contains(difference),
+        None => difference.is_spelling() || seen.told.contains(&told(child, difference)),
+    };
+    let same = (answered.is_some() || hash == Some(stamped.hash.as_str()))
+        && serde_json::to_value(live)
+            .is_ok_and(|live| differences(&stamped.body, &live).iter().all(is_known));
     if same { Decision::Leave } else { Decision::Apply }
+}
+
+/// How a field of a child that this cluster's admission changes is told on its owner.
+fn told(child: &Child, difference: &Difference) -> String {
+    format!("{} {}: {difference}", child.kind.resource().kind, child.name)
+}
+
+/// The same of every field that differs, but for those that say the same in other words.
+pub(crate) fn mutated(child: &Child, stamped: &Stamped, live: &DynamicObject) -> Vec<String> {
+    // What is made once is not compared, and nothing is told of what is in a Secret.
+    if matches!(child.keep, Keep::OwnedOnce | Keep::MadeOrFound) || child.kind == ChildKind::Secret {
+        return Vec::new();
+    }
+    let live = serde_json::to_value(live).unwrap_or_default();
+    let found = differences(&stamped.body, &live);
+    // KServe's defaulter spells the mode of an older version in its own words.
+    let is_mode = |path: &str| {
+        child.kind == ChildKind::InferenceService
+            && path == "metadata.annotations[serving.kserve.io/deploymentMode]"
+    };
+    let is_worth_it = |one: &&Difference| !one.is_spelling() && !is_mode(&one.path);
+    found.iter().filter(is_worth_it).map(|difference| told(child, difference)).collect()
 }
 
 /// How a child without owner is taken on. A claim keeps what it holds; what was to be done once is done for this object.
@@ -119,11 +150,24 @@ pub(crate) fn trim(object: &mut DynamicObject) {
     if let Some(annotations) = &mut object.metadata.annotations {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
-    if object.types.as_ref().is_some_and(|types| matches!(types.kind.as_str(), "Pod" | "ResourceClaim"))
-        && let Value::Object(data) = &mut object.data
-    {
-        data.remove("spec");
+    let kind = object.types.as_ref().map(|types| types.kind.as_str()).unwrap_or_default();
+    match (kind, &mut object.data) {
+        ("Pod" | "ResourceClaim", Value::Object(data)) => drop(data.remove("spec")),
+        // Of an autoscaler of others no more than what it scales is looked at.
+        ("HorizontalPodAutoscaler", data) if !is_labelled(&object.metadata) => {
+            let target = data["spec"]["scaleTargetRef"].take();
+            *data = serde_json::json!({"spec": {"scaleTargetRef": target}});
+            object.metadata.annotations = None;
+            object.metadata.labels = None;
+        }
+        _ => {}
     }
+}
+
+/// Whether an object bears the label of everything that the operator makes.
+fn is_labelled(meta: &ObjectMeta) -> bool {
+    let (key, value) = MANAGED_BY;
+    meta.labels.as_ref().and_then(|labels| labels.get(key)).is_some_and(|found| found == value)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::child::{Child, ChildKind, Owner};
 use super::condition::Conditions;
+use super::contested::CONTESTED;
 use super::world::World;
 use crate::operator::cluster::ClusterFacts;
 
@@ -21,6 +22,10 @@ pub(crate) const GROUP: &str = "apps.nvidia.com";
 pub(crate) const VERSION: &str = "v1alpha1";
 /// The condition of an object that is kept from being deleted.
 const HELD: &str = "Held";
+/// Condition and reason of an object of which a gateway does not accept a route.
+const UNROUTED: &str = "RouteNotAccepted";
+/// Condition and reason of an object of which this cluster's admission changes something, or of its children.
+pub(crate) const MUTATED: &str = "MutatedHere";
 /// Condition and reason of an object that asks for more than the cluster's owner lets a hub do.
 pub(crate) const DENIED: &str = "PolicyDenied";
 
@@ -83,9 +88,13 @@ pub(crate) trait Kind: Send + Sync + Sized + 'static {
         String::new()
     }
 
-    /// Why an object that is being deleted has to stay for now; it is asked again when it is woken. Pure.
-    fn held_by(_subject: &Subject, _world: &World) -> Option<Failure> {
-        None
+    /// Why an object that is being deleted has to stay for now; it is asked again when it is woken.
+    fn held_by(
+        _object: &DynamicObject,
+        _subject: &Subject,
+        _world: &World,
+    ) -> impl Future<Output = Result<Option<Failure>, super::call::CallError>> + Send {
+        std::future::ready(Ok(None))
     }
 
     /// The spec in the one form that is rendered from. It lives in memory alone: a stored spec belongs to its author. Pure.
@@ -149,21 +158,37 @@ pub(crate) struct Rendered<V> {
     pub(crate) remove: Vec<(ChildKind, String)>,
     /// True when `children` is everything, so that what is missing from it may be pruned.
     pub(crate) complete: bool,
-    /// Annotation of the object itself to keep: key and value, or none to remove it.
-    pub(crate) note: Option<(&'static str, Option<String>)>,
+    /// Annotations of the object itself to keep: key and value, or none to remove it.
+    pub(crate) notes: Vec<(&'static str, Option<String>)>,
+    /// What is changed of children that are otherwise left as they are.
+    pub(crate) amendments: Vec<Amendment>,
     /// What was decided.
     pub(crate) verdict: V,
+}
+
+/// A change of a child that is there: a few fields, set once, of an object whose other fields nobody may change.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Amendment {
+    pub(crate) kind: ChildKind,
+    pub(crate) name: String,
+    /// Of this very child, not of another that has taken its name.
+    pub(crate) uid: String,
+    /// A merge patch.
+    pub(crate) change: Value,
 }
 
 /// What applying came to.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
-    /// Children as they are now.
+    /// Children as they are now; of an object that is not written as a whole, the workloads that are there besides.
     pub(crate) live: BTreeMap<(ChildKind, String), Arc<DynamicObject>>,
     /// What went wrong first.
     pub(crate) failure: Option<Failure>,
-    /// What is waited for first: something that is about to go before it can be made.
+    /// What is waited for first: something that is about to go before it can be made, or an answer without which it could
+    /// not be written.
     pub(crate) waits: Option<Failure>,
+    /// Fields of children that this cluster's admission changes, each as it is told.
+    pub(crate) mutated: Vec<String>,
     /// Nothing went wrong, and there is more to apply: it is not the time to report.
     pub(crate) unfinished: bool,
 }
@@ -199,6 +224,8 @@ impl Report {
         let known = conditions.is_true(HELD);
         conditions.set(HELD, true, &why.reason, &why.message, subject.moment());
         let mut status = subject.status.clone();
+        // Who comes now finds it gone before long.
+        status["state"] = "NotReady".into();
         status["conditions"] = conditions.to_value();
         let notice = Notice { warning: true, reason: why.reason.clone(), message: why.message.clone() };
         Self { status, notices: if known { Vec::new() } else { vec![notice] }, again: Again::No }
@@ -237,6 +264,46 @@ impl Report {
         }
         self.status["conditions"] = conditions.to_value();
         self
+    }
+}
+
+impl Report {
+    /// The same report, with the condition that names the fields which this cluster's admission changes, or without it. A
+    /// new message is an event.
+    pub(crate) fn mutated(mut self, subject: &Subject, fields: &[String]) -> Self {
+        self.note(subject, MUTATED, MUTATED, &fields.join("; "));
+        self
+    }
+
+    /// The same report, with the condition that names an autoscaler of others which sets the replicas too, or without it.
+    pub(crate) fn contested(mut self, subject: &Subject, message: Option<&str>) -> Self {
+        self.note(subject, CONTESTED, CONTESTED, message.unwrap_or_default());
+        self
+    }
+
+    /// The same report, with the condition that names routes which a gateway does not accept, or without it.
+    pub(crate) fn unrouted(mut self, subject: &Subject, message: Option<&str>) -> Self {
+        self.note(subject, UNROUTED, UNROUTED, message.unwrap_or_default());
+        self
+    }
+
+    /// Sets a condition that is there as long as it has something to say; what it says anew is an event.
+    fn note(&mut self, subject: &Subject, condition: &str, reason: &str, message: &str) {
+        let known = Conditions::read(&subject.status).get(condition).cloned();
+        let mut conditions = Conditions::read(&self.status);
+        if message.is_empty() {
+            if known.is_none() {
+                return;
+            }
+            conditions.remove(condition);
+        } else {
+            conditions.set(condition, true, reason, message, subject.moment());
+        }
+        let told = conditions.get(condition).map(|one| one.message.clone());
+        if let Some(message) = told.filter(|told| known.is_none_or(|known| known.message != *told)) {
+            self.notices.push(Notice { warning: true, reason: reason.to_owned(), message });
+        }
+        self.status["conditions"] = conditions.to_value();
     }
 }
 
@@ -295,7 +362,7 @@ pub(crate) mod tests {
         let mut subject = subject(json!({"state": "Ready", "conditions": [ready]}));
         let first = Report::held(&subject, &Failure::new("InUse", "used by a"));
         assert_eq!(first.notices.len(), 1);
-        assert_eq!(first.status["state"], "Ready");
+        assert_eq!(first.status["state"], "NotReady", "it is on its way out");
         assert_eq!(first.status["conditions"][1]["type"], "Held");
         assert_eq!(first.status["conditions"][1]["reason"], "InUse");
         subject.status = first.status.clone();
@@ -308,6 +375,29 @@ pub(crate) mod tests {
         assert_eq!(again_denied(&subject, Some("limits.images is []")).notices, Vec::new(), "told once");
         let over = again_denied(&subject, None);
         assert_eq!(over.status["conditions"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_admission_and_autoscalers_do_is_a_condition_as_long_as_they_do_and_an_event_when_it_is_news() {
+        let mut subject = subject(json!({"state": "Ready", "conditions": []}));
+        let bare = |subject: &Subject| Report {
+            status: json!({"state": "Ready", "conditions": subject.status["conditions"]}),
+            notices: Vec::new(),
+            again: Again::No,
+        };
+        let fields = ["spec.image.repository is changed by this cluster's admission to m".to_owned()];
+        let told = |subject: &Subject, fields: &[String], hpa: Option<&str>| {
+            bare(subject).mutated(subject, fields).contested(subject, hpa)
+        };
+        assert_eq!(told(&subject, &[], None), bare(&subject));
+        let first = told(&subject, &fields, Some("HorizontalPodAutoscaler h scales it too"));
+        let reasons: Vec<_> = first.notices.iter().map(|one| (one.warning, one.reason.as_str())).collect();
+        assert_eq!(reasons, [(true, "MutatedHere"), (true, "ReplicasContested")]);
+        subject.status = first.status.clone();
+        let again = told(&subject, &fields, Some("HorizontalPodAutoscaler h scales it too"));
+        assert_eq!((again.status, again.notices), (first.status, Vec::new()), "told once");
+        let over = told(&subject, &[], None);
+        assert_eq!((&over.status["conditions"], over.notices), (&json!([]), Vec::new()));
     }
 
     fn again_denied(subject: &Subject, why: Option<&str>) -> Report {

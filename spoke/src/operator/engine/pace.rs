@@ -10,10 +10,13 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::retry::Key;
+use crate::operator::diagnosis;
 
 /// Shortest time from one write of a status to one that changes only the messages of its conditions, and from the
 /// first look at an object to a first status that says no more than that it is not ready.
 const BETWEEN_WORDS: Duration = Duration::from_secs(1);
+/// The same where the words are about pods that cannot start: the kubelet and the scheduler say it in ever other words.
+const BETWEEN_COMPLAINTS: Duration = Duration::from_mins(1);
 /// The word for a workload that is on its way.
 const UNDER_WAY: &str = "NotReady";
 
@@ -31,7 +34,8 @@ impl Pace {
             self.lock().entry(key.clone()).or_insert_with(Instant::now);
         }
         let since = self.lock().get(key)?.elapsed();
-        let left = BETWEEN_WORDS.checked_sub(since).filter(|left| !left.is_zero())?;
+        let pause = if complains(old, new) { BETWEEN_COMPLAINTS } else { BETWEEN_WORDS };
+        let left = pause.checked_sub(since).filter(|left| !left.is_zero())?;
         (begins || without_words(old) == without_words(new)).then_some(left)
     }
 
@@ -47,6 +51,17 @@ impl Pace {
         // A panic elsewhere does not make the map wrong.
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether words have changed of what keeps pods from starting, for the same reason as before.
+fn complains(old: &Value, new: &Value) -> bool {
+    let list = |status: &Value| status["conditions"].as_array().cloned().unwrap_or_default();
+    let before = list(old);
+    list(new).iter().any(|now| {
+        let known = before.iter().find(|known| known["type"] == now["type"]);
+        let is_reworded = known.is_some_and(|known| known["message"] != now["message"]);
+        is_reworded && now["reason"].as_str().is_some_and(diagnosis::is_repeated)
+    })
 }
 
 fn without_words(status: &Value) -> Value {
@@ -85,6 +100,25 @@ mod tests {
         pace.written(&key);
         pace.forget(&key);
         assert_eq!(pace.wait(&key, &old, &new), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_keeps_pods_from_starting_is_reworded_once_a_minute() {
+        let (pace, key) = (Pace::default(), ("ns".to_owned(), "a".to_owned()));
+        let told = |reason: &str, message: &str| json!({"state": "NotReady", "conditions": [{"type": "Ready", "reason": reason, "message": message}]});
+        let (pulls, waits) =
+            (told("ImagePullBackOff", "ErrImagePull: a"), told("ImagePullBackOff", "back-off"));
+        pace.written(&key);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(pace.wait(&key, &pulls, &waits), Some(Duration::from_secs(58)));
+        assert_eq!(
+            pace.wait(&key, &pulls, &told("Unschedulable", "0/3 nodes")),
+            None,
+            "another reason is news"
+        );
+        assert_eq!(pace.wait(&key, &told("NotReady", "0 of 1"), &told("NotReady", "1 of 2")), None);
+        tokio::time::advance(Duration::from_secs(58)).await;
+        assert_eq!(pace.wait(&key, &pulls, &waits), None);
     }
 
     #[tokio::test(start_paused = true)]

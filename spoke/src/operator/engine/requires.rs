@@ -11,7 +11,7 @@ use super::child::{Child, ChildKind};
 pub(crate) type Required = (ChildKind, String);
 
 /// What an object of this kind refers to by name. References that lead to no child of the same object are of no account.
-pub(super) fn references(kind: ChildKind, body: &Value) -> Vec<Required> {
+pub(crate) fn references(kind: ChildKind, body: &Value) -> Vec<Required> {
     let mut found = BTreeSet::new();
     match kind {
         kind if kind.runs_pods() => of_pods(&body["spec"], &mut found),

@@ -18,18 +18,20 @@ use tokio_util::sync::CancellationToken;
 use super::age::Ages;
 use super::apply::{Applier, MANAGER, by_uid};
 use super::call::{CallError, call, call_opt};
-use super::child::{Child, Owner};
+use super::child::{Child, ChildKind, Owner};
 use super::condition::{Conditions, status_patch};
 use super::events::Announcer;
 use super::judge::{self, Candidate, Case, Judgement};
-use super::kind::{Again, DENIED, Failure, GROUP, Kind, Outcome, Rendered, Report, Subject, VERSION};
+use super::kind::{
+    Again, DENIED, Failure, GROUP, Kind, MUTATED, Outcome, Rendered, Report, Subject, VERSION,
+};
 use super::pace::Pace;
 use super::retry::{Settled, key};
-use super::template::{Inputs, RECORD};
+use super::template::{self, Inputs, RECORD};
 use super::turns::{Turn, Turns};
 use super::wake::{ObjectKey, Queue};
 use super::world::World;
-use super::{origin, own, pod_security};
+use super::{contested, origin, own, pod_security};
 use crate::operator::rival::Rival;
 
 /// Objects of one kind worked on at the same time. Twice as many take 4 MiB more and win nothing: the API server is busy.
@@ -166,7 +168,7 @@ impl<K: Kind> Shell<K> {
                 .collect();
             if object.metadata.finalizers.iter().flatten().any(|one| one == K::FINALIZER) {
                 let subject = subject::<K>(object);
-                if let Some(why) = K::held_by(&subject, &self.world) {
+                if let Some(why) = K::held_by(object, &subject, &self.world).await? {
                     let unwritten = self.publish(object, &subject, &Report::held(&subject, &why)).await?;
                     return Ok(Next { ending: Ending::Done, after: unwritten });
                 }
@@ -188,7 +190,15 @@ impl<K: Kind> Shell<K> {
             }
             return Ok(Next::done());
         }
+        let is_hub = matches!(*self.world.rival.borrow(), Rival::Hub(_));
         if intent {
+            if is_hub {
+                self.give_up(object).await?;
+            }
+            return Ok(Next::done());
+        }
+        // Objects of the people of a hub's cluster are what a fleet shall run, once they are placed.
+        if is_hub && origin::is_local(object) {
             return Ok(Next::done());
         }
         let turn = self.turns.of(&key, object.data.get("status").is_none());
@@ -199,7 +209,8 @@ impl<K: Kind> Shell<K> {
         let object = fresh.as_ref().unwrap_or(object);
         let mut subject = subject::<K>(object);
         subject.known_for = self.ages.known_for(&key, &subject.owner);
-        let report = match parse::<K>(object) {
+        let refused = self.refused_name(object, &subject);
+        let report = match parse::<K>(object).and_then(|typed| refused.map_or(Ok(typed), Err)) {
             Ok(typed) => {
                 let Some(report) = self.carry_out(&typed, &mut subject, object).await? else {
                     drop(turn);
@@ -219,6 +230,18 @@ impl<K: Kind> Shell<K> {
         Ok(Next { ending, after: again.into_iter().chain(unwritten).min() })
     }
 
+    /// Why nothing can be made for an object of this name; none if it can, and where something of it runs already.
+    fn refused_name(&self, object: &DynamicObject, subject: &Subject) -> Option<String> {
+        let Owner { namespace, name, uid, .. } = &subject.owner;
+        let problem = crds::names::refusal_of(K::KIND, name, &object.data["spec"])?;
+        let owned = |live: &DynamicObject| {
+            live.metadata.owner_references.iter().flatten().any(|owner| owner.uid == *uid)
+        };
+        let caches = self.world.children.iter().filter(|(kind, _)| judge::runs(**kind));
+        let runs = caches.into_iter().any(|(_, cache)| !cache.of_namespace(namespace, owned).is_empty());
+        (!runs).then(|| format!("{problem}: make it again under another name"))
+    }
+
     /// What there is to report, once all is applied.
     async fn carry_out(
         &self,
@@ -234,7 +257,7 @@ impl<K: Kind> Shell<K> {
         if !local && !rendered.complete {
             rendered.children.retain(|child| !child.gives_rights());
         }
-        let shaped = self.shape(&mut rendered.children, &subject.owner, local).await;
+        let shaped = self.shape(&mut rendered.children, &subject.owner, local).await?;
         let judgement = self.judge(subject, object, &rendered.children).await?;
         let denied = match &judgement {
             Judgement::Within => None,
@@ -243,10 +266,9 @@ impl<K: Kind> Shell<K> {
                 return Ok(Some(self.refused(typed, subject, (&refs, &rendered), message)));
             }
         };
-        if let Some((annotation, value)) = &rendered.note {
-            self.annotate(object, annotation, value.as_deref()).await?;
-        }
-        let reported = Conditions::read(&subject.status).get("Ready").and_then(|one| one.observed_generation);
+        self.annotate(object, &rendered.notes).await?;
+        let told = Conditions::read(&subject.status);
+        let reported = told.get("Ready").and_then(|one| one.observed_generation);
         let referred = K::referred(typed, subject, &refs);
         let inputs = Inputs::new(&subject.owner, &object.data["spec"], referred).reported(reported);
         let applier = Applier {
@@ -255,14 +277,43 @@ impl<K: Kind> Shell<K> {
             owner: &subject.owner,
             inputs: &inputs,
             recorded: subject.annotations.get(RECORD),
+            told: told.get(MUTATED).map(|one| one.message.as_str()).unwrap_or_default(),
             local,
         };
         let outcome = match shaped {
             Ok(()) => applier.apply(&rendered, K::PRUNED).await,
-            Err(why) => Outcome { failure: Some(why), ..Outcome::default() },
+            Err(why) => Outcome { failure: Some(why), live: applier.running(), ..Outcome::default() },
         };
-        let report = || K::report(typed, subject, &refs, &rendered, &outcome).denied(subject, denied);
+        let mutated = self.mutated(subject, &told, local, &outcome);
+        let contested = self.contested(&subject.owner, &rendered.children);
+        let report = || {
+            let report = K::report(typed, subject, &refs, &rendered, &outcome).denied(subject, denied);
+            report.mutated(subject, &mutated).contested(subject, contested.as_deref())
+        };
         Ok((!outcome.unfinished).then(report))
+    }
+
+    /// What is to be told of autoscalers of others that scale what is rendered.
+    fn contested(&self, owner: &Owner, children: &[Child]) -> Option<String> {
+        let cache = self.world.children.get(&ChildKind::HorizontalPodAutoscaler)?;
+        if !children.iter().any(|child| template::is_known(child.kind)) {
+            return None;
+        }
+        contested::message(owner, children, &cache.of_namespace(&owner.namespace, |_| true))
+    }
+
+    /// Fields that this cluster's admission changes, of the object as a hub delivered it and of its children. What is not
+    /// known of the object since this process has started is what its status says.
+    fn mutated(&self, subject: &Subject, told: &Conditions, local: bool, outcome: &Outcome) -> Vec<String> {
+        let Owner { namespace, name, .. } = &subject.owner;
+        let stored = || told.get(MUTATED).map(|one| one.message.as_str()).unwrap_or_default().split("; ");
+        let own = match self.world.mutations.of(K::KIND, namespace, name) {
+            Some(differences) => differences.iter().map(ToString::to_string).collect(),
+            None if local => Vec::new(),
+            None => stored().filter(|line| is_of_object(line)).map(str::to_owned).collect(),
+        };
+        let own: Vec<String> = own;
+        own.into_iter().chain(outcome.mutated.iter().cloned()).collect()
     }
 
     /// Whether what is rendered may be written.
@@ -318,26 +369,57 @@ impl<K: Kind> Shell<K> {
 
     /// Marks the children of an object that is local, and gives pods the form that their namespace takes. An error is
     /// about a pod that no form of it will do.
-    async fn shape(&self, children: &mut [Child], owner: &Owner, local: bool) -> Result<(), Failure> {
+    async fn shape(
+        &self,
+        children: &mut [Child],
+        owner: &Owner,
+        local: bool,
+    ) -> Result<Result<(), Failure>, CallError> {
         let (world, namespace) = (&self.world, &owner.namespace);
         for child in &mut *children {
             let live = world.child(child.kind, namespace, &child.name);
             origin::mark(child, local, live.as_deref());
         }
         if !children.iter().any(|child| child.kind.runs_pods()) {
-            return Ok(());
+            return Ok(Ok(()));
         }
-        let failed = |error: CallError| Failure::new("NamespaceFailed", error.to_string());
-        let enforced = world.namespaces.is_restricted(&world.client, namespace).await.map_err(failed)?;
+        let enforced = match world.namespaces.is_restricted(&world.client, namespace).await {
+            Ok(enforced) => enforced,
+            Err(error) if error.is_passing() => return Err(error),
+            Err(error) => return Ok(Err(Failure::new("NamespaceFailed", error.to_string()))),
+        };
         for child in children {
             let live = world.child(child.kind, namespace, &child.name);
             match pod_security::shaped(child, owner, live.as_deref(), enforced) {
                 Ok(Cow::Owned(shaped)) => *child = shaped,
                 Ok(Cow::Borrowed(_)) => {}
-                Err(refused) => return Err(pod_security::failure(child, namespace, &refused)),
+                Err(refused) => return Ok(Err(pod_security::failure(child, namespace, &refused))),
             }
         }
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    /// Removes what was made from an object before a placement took it: the fleet runs it elsewhere. Data stays.
+    async fn give_up(&self, object: &DynamicObject) -> Result<(), CallError> {
+        let (namespace, _) = key(object);
+        let is_ours = |child: &DynamicObject| {
+            let mut owners = child.metadata.owner_references.iter().flatten();
+            owners.any(|owner| {
+                owner.controller == Some(true) && Some(&owner.uid) == object.metadata.uid.as_ref()
+            })
+        };
+        for (kind, cache) in &*self.world.children {
+            if *kind == ChildKind::PersistentVolumeClaim {
+                continue;
+            }
+            for child in cache.of_namespace(&namespace, is_ours) {
+                let name = child.metadata.name.clone().unwrap_or_default();
+                let api = self.world.api(&namespace, &kind.resource());
+                let params = by_uid(child.metadata.uid.clone());
+                call_opt(|| format!("delete {} {name}", kind.word()), api.delete(&name, &params)).await?;
+            }
+        }
+        self.set_finalizer(object, false).await.map(drop)
     }
 
     /// Whether the deletion of `owner` orphaned its children. The garbage collector removes the finalizer `orphan` once
@@ -432,17 +514,19 @@ impl<K: Kind> Shell<K> {
         self.patch_metadata(object, json!({ "finalizers": all })).await
     }
 
+    /// Sets annotations of the object, and removes those without a value.
     async fn annotate(
         &self,
         object: &DynamicObject,
-        annotation: &str,
-        value: Option<&str>,
+        notes: &[(&str, Option<String>)],
     ) -> Result<(), CallError> {
-        let stored = object.metadata.annotations.as_ref().and_then(|all| all.get(annotation));
-        if stored.map(String::as_str) == value {
+        let stored = |key: &str| object.metadata.annotations.as_ref().and_then(|all| all.get(key));
+        let changed = notes.iter().filter(|(key, value)| stored(key) != value.as_ref());
+        let changed: BTreeMap<_, _> = changed.map(|(key, value)| (*key, value)).collect();
+        if changed.is_empty() {
             return Ok(());
         }
-        self.patch_metadata(object, json!({ "annotations": { annotation: value } })).await.map(drop)
+        self.patch_metadata(object, json!({ "annotations": changed })).await.map(drop)
     }
 
     /// Changes metadata of the object that was seen, not of one that was changed since. Nothing else of a user's object
@@ -460,6 +544,11 @@ impl<K: Kind> Shell<K> {
         let what = || format!("write the metadata of {} {name}", K::KIND);
         call_opt(what, api.patch(&name, &params, &Patch::Merge(change))).await
     }
+}
+
+/// Whether a line about a field that admission changes is about the object itself, not about a child.
+fn is_of_object(line: &str) -> bool {
+    line.starts_with("spec") || line.starts_with("metadata")
 }
 
 /// The object apart from its spec.

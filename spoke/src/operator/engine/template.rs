@@ -20,10 +20,18 @@ use super::take_over::is_predecessor;
 /// KServe copies every annotation of an InferenceService into its pods.
 pub(crate) const RECORD: &str = "nimfleet.io/template";
 
-/// Annotations of an InferenceService that stay as they are found: to remove one would replace its pods.
-const CARRIED: [&str; 3] = [UPSTREAM_HASH, "nvidia.com/parent-spec-hash", DESIRED_HASH];
+/// On an InferenceService, as an annotation: digest of the template that it was given last. It changes with the template
+/// alone. KServe copies it to the Deployment that it makes, which tells whether that is of this template.
+pub(crate) const APPLIED: &str = "nimfleet.io/template-digest";
 
-/// Fields of a predictor that say how many pods there are and nothing of what they are.
+/// Annotations of an InferenceService that stay as they are found: to change one would replace its pods.
+const CARRIED: [&str; 4] = [UPSTREAM_HASH, "nvidia.com/parent-spec-hash", DESIRED_HASH, APPLIED];
+
+/// The container in which a predictor serves. KServe makes no pods of an InferenceService without one.
+const SERVING: &str = "kserve-container";
+
+/// Fields of a predictor that say how many pods there are and nothing of what they are, but in Knative's modes, where KServe
+/// writes them onto the pods.
 const SCALING: [&str; 6] =
     ["minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "scaleMetricType", "autoScaling"];
 
@@ -59,6 +67,11 @@ impl Inputs {
     /// The digest of what the object refers to; none when it refers to nothing.
     pub(crate) fn content(&self) -> Option<&str> {
         Some(self.content.as_str()).filter(|content| !content.is_empty())
+    }
+
+    /// Whether these are inputs of that object, with the spec that it has.
+    pub(crate) fn are_of(&self, uid: &str, generation: i64, spec: &Value) -> bool {
+        self.uid == uid && (self.generation == generation || self.spec == digest(spec))
     }
 
     /// Whether a user has changed nothing in between. A spec of one generation is one spec, even where a definition has
@@ -162,7 +175,7 @@ pub(crate) fn of(kind: ChildKind, body: &Value) -> Option<Value> {
     if kind != ChildKind::InferenceService {
         return Some(template);
     }
-    if let Some(predictor) = template.as_object_mut() {
+    if let Some(predictor) = template.as_object_mut().filter(|_| !is_knative(body)) {
         predictor.retain(|field, _| !SCALING.contains(&field.as_str()));
     }
     let metadata = &body["metadata"];
@@ -181,7 +194,7 @@ pub(crate) fn put(kind: ChildKind, body: &mut Value, template: Value) {
         body["metadata"][part] = template[part].clone();
     }
     let mut predictor = template["predictor"].clone();
-    for field in SCALING {
+    for field in SCALING.into_iter().filter(|_| !is_knative(body)) {
         if let Some(value) = body["spec"]["predictor"].get(field) {
             predictor[field] = value.clone();
         }
@@ -201,11 +214,37 @@ pub(crate) fn carry(kind: ChildKind, body: &mut Value, live: &DynamicObject) {
     }
 }
 
+/// Whether KServe makes Services of Knative of an InferenceService.
+fn is_knative(body: &Value) -> bool {
+    let mode = body["metadata"]["annotations"]["serving.kserve.io/deploymentMode"].as_str();
+    matches!(mode, Some("Knative" | "Serverless"))
+}
+
+/// Says in an InferenceService of what template it is; what is [carried](carry) says so of an older one.
+pub(crate) fn mark(kind: ChildKind, body: &mut Value, digest: &str) {
+    if kind == ChildKind::InferenceService {
+        body["metadata"]["annotations"][APPLIED] = Value::from(digest);
+    }
+}
+
+/// Whether an InferenceService is to have no pods, so that none is replaced by another template.
+pub(crate) fn is_scaled_to_nothing(kind: ChildKind, body: &Value) -> bool {
+    let predictor = &body["spec"]["predictor"];
+    kind == ChildKind::InferenceService
+        && !is_knative(body)
+        && predictor["minReplicas"] == 0
+        && predictor["maxReplicas"] == 0
+}
+
 /// Whether a workload has pods that another template would replace.
 pub(crate) fn is_running(kind: ChildKind, live: &Value) -> bool {
     let status = &live["status"];
     match kind {
-        ChildKind::InferenceService => status["conditions"].as_array().is_some_and(|all| !all.is_empty()),
+        ChildKind::InferenceService => {
+            let containers = live["spec"]["predictor"]["containers"].as_array();
+            let serves = containers.is_some_and(|all| all.iter().any(|one| one["name"] == SERVING));
+            serves && status["conditions"].as_array().is_some_and(|all| !all.is_empty())
+        }
         _ => status["replicas"].as_i64().unwrap_or_default() > 0,
     }
 }
@@ -376,6 +415,39 @@ mod tests {
         let expected = json!({"labels": {"l": "1"}, "annotations": {"a": "1"},
             "predictor": {"containers": [{"image": "i"}]}});
         assert_eq!(of(ChildKind::InferenceService, &service()), Some(expected));
+    }
+
+    #[test]
+    fn bounds_of_knatives_autoscaler_get_into_pods() {
+        let mut body = service();
+        body["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] = json!("Knative");
+        let template = of(ChildKind::InferenceService, &body).unwrap();
+        assert_eq!(template["predictor"]["minReplicas"], 1);
+        let mut newer = body.clone();
+        newer["spec"]["predictor"]["minReplicas"] = json!(5);
+        put(ChildKind::InferenceService, &mut newer, template);
+        assert_eq!(newer, body, "what runs is kept, its bounds among it");
+        body["spec"]["predictor"]["minReplicas"] = json!(0);
+        body["spec"]["predictor"]["maxReplicas"] = json!(0);
+        assert!(!is_scaled_to_nothing(ChildKind::InferenceService, &body), "Knative scales by load");
+        body["metadata"]["annotations"] = json!({});
+        assert!(is_scaled_to_nothing(ChildKind::InferenceService, &body));
+    }
+
+    #[test]
+    fn pods_of_an_inference_service_run_where_kserve_finds_its_container() {
+        let with = |name: &str, conditions: Value| {
+            json!({"status": {"conditions": conditions},
+            "spec": {"predictor": {"containers": [{"name": "beside"}, {"name": name}]}}})
+        };
+        let told = json!([{"type": "PredictorReady"}]);
+        for (live, running) in [
+            (with(SERVING, told.clone()), true),
+            (with(SERVING, json!([])), false),
+            (with("n-ctr", told), false),
+        ] {
+            assert_eq!(is_running(ChildKind::InferenceService, &live), running, "{live}");
+        }
     }
 
     #[test]

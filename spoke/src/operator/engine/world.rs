@@ -13,9 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::child::ChildKind;
 use super::fresh::Fresh;
 use super::judge::Judge;
+use super::mutations::Mutations;
 use super::packed::unpack;
 use super::wake::Waker;
 use crate::operator::cluster::ClusterFacts;
+use crate::operator::diagnosis::{Events, Pods};
 use crate::operator::models::Models;
 use crate::operator::namespaces::Namespaces;
 use crate::operator::references::References;
@@ -65,8 +67,14 @@ pub(crate) struct World {
     pub(crate) client: Client,
     /// Every kind of child; the cache of one that the cluster lacks is empty.
     pub(crate) children: Arc<BTreeMap<ChildKind, Cache>>,
+    /// Pods of services that are not ready.
+    pub(crate) pods: Pods,
+    /// What events say, asked when something does not start.
+    pub(crate) events: Events,
     /// ResourceClaims, whoever made them, without their specs.
     pub(crate) claims: Cache,
+    /// Pods of LeaderWorkerSets, without their specs.
+    pub(crate) group_pods: Cache,
     /// NIM objects by kind.
     pub(crate) subjects: Arc<BTreeMap<&'static str, Cache>>,
     pub(crate) facts: watch::Receiver<ClusterFacts>,
@@ -84,6 +92,8 @@ pub(crate) struct World {
     pub(crate) images: Images,
     /// What objects refer to by name, followed in the background.
     pub(crate) references: References,
+    /// What this cluster's admission changes of delivered objects.
+    pub(crate) mutations: Mutations,
     /// Asked before children are written; none lets everything be written.
     pub(crate) judge: Option<Arc<dyn Judge>>,
 }
@@ -104,6 +114,11 @@ impl World {
         Api::namespaced_with(self.client.clone(), namespace, resource)
     }
 
+    fn caches(&self) -> impl Iterator<Item = &Cache> {
+        let others = [&self.claims, &self.group_pods];
+        self.children.values().chain(self.subjects.values()).chain(others)
+    }
+
     /// The same as [`World::synced`]; `health` is told what is missing until then.
     pub(crate) async fn filled(&self, health: &Health) {
         let filled = |cache: &Cache| {
@@ -114,8 +129,10 @@ impl World {
                 health.has(&name);
             }
         };
-        let caches = self.children.values().chain(self.subjects.values()).chain([&self.claims]);
-        futures::future::join_all(caches.map(filled)).await;
+        futures::future::join_all(self.caches().map(filled)).await;
+        health.lacks("pods of services", "they have not been read from the API server yet");
+        self.pods.filled.cancelled().await;
+        health.has("pods of services");
         health.lacks("cluster facts", "nodes, or other NIM operators, have not been looked at yet");
         self.synced().await;
         health.has("cluster facts");
@@ -123,9 +140,10 @@ impl World {
 
     /// Waits until every cache of a kind that the cluster has was filled once, and the cluster is known.
     pub(crate) async fn synced(&self) {
-        for cache in self.children.values().chain(self.subjects.values()).chain([&self.claims]) {
+        for cache in self.caches() {
             cache.filled.cancelled().await;
         }
+        self.pods.filled.cancelled().await;
         self.nodes_seen.cancelled().await;
         // The sender ends only with the operator.
         let _ = self.rival.clone().wait_for(|rival| *rival != Rival::Unknown).await;

@@ -11,12 +11,13 @@ use super::metadata::{Map, selector};
 use crate::operator::engine::child::{Child, ChildKind, Keep};
 
 /// The Deployment, its pods with these annotations. Of an autoscaled one the number of replicas is only begun with: it
-/// is the autoscaler's.
-pub(crate) fn child(of: &Microservice<'_>, pod: PodSpec, annotations: Map) -> Child {
+/// is the autoscaler's. A `deadline` is given in seconds, where Kubernetes' own (600) is too short.
+pub(crate) fn child(of: &Microservice<'_>, pod: PodSpec, annotations: Map, deadline: Option<i32>) -> Child {
     let replicas = of.replicas.filter(|_| !of.is_autoscaled());
+    let rolling = rolling(of.name(), of.pod_labels(), annotations, pod);
     let deployment = Deployment {
         metadata: of.meta(of.annotations()),
-        spec: Some(DeploymentSpec { replicas, ..rolling(of.name(), of.pod_labels(), annotations, pod) }),
+        spec: Some(DeploymentSpec { replicas, progress_deadline_seconds: deadline, ..rolling }),
         status: None,
     };
     let child = Child::new(ChildKind::Deployment, of.name(), Keep::Owned, &deployment);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
+use crate::operator::diagnosis::Diagnosis;
 use crate::operator::engine::kind::{Failure, Subject};
 use crate::operator::references::{Reference, Thing, Version};
 
@@ -66,6 +67,8 @@ pub(crate) struct Found {
     pub(crate) refused: Option<Failure>,
     /// The checksum that the pods have now.
     pub(crate) previous: Option<String>,
+    /// Why its pods do not start.
+    pub(crate) diagnosis: Diagnosis,
 }
 
 impl Found {

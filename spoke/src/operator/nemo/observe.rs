@@ -11,6 +11,7 @@ use kube::core::{DynamicObject, ObjectMeta};
 
 use super::need::{Content, Found, Need};
 use super::render::CHECKSUM;
+use crate::operator::diagnosis::Diagnosis;
 use crate::operator::engine::call::{CallError, call_opt};
 use crate::operator::engine::child::ChildKind;
 use crate::operator::engine::kind::{Failure, Subject};
@@ -69,6 +70,7 @@ pub(super) async fn observe(
         }
     }
     world.references.hold(&subject.owner, versions);
+    found.diagnosis = Diagnosis::observe(subject, world, [None, None]).await;
     found.previous = world
         .child(ChildKind::Deployment, &own.namespace, &own.name)
         .and_then(|deployment| previous(&deployment));

@@ -36,13 +36,27 @@ pub(super) fn render<S: NemoService>(scene: &Scene<'_, S>) -> Rendered<Verdict> 
         remove.push((ChildKind::Secret, scene.name().to_owned()));
     }
     let annotations = annotations(scene, &of, &plan);
-    children.push(deployment::child(&of, pod::pod(scene, plan, &ports(scene)), annotations));
-    Rendered { children, remove, complete: true, note: None, verdict: Verdict::Complete }
+    children.push(deployment::child(&of, pod::pod(scene, plan, &ports(scene)), annotations, None));
+    Rendered {
+        children,
+        remove,
+        complete: true,
+        notes: Vec::new(),
+        amendments: Vec::new(),
+        verdict: Verdict::Complete,
+    }
 }
 
 /// Some of the children, since the rest cannot be made; nothing is pruned.
 fn fails(children: Vec<Child>, why: Failure) -> Rendered<Verdict> {
-    Rendered { children, remove: Vec::new(), complete: false, note: None, verdict: Verdict::Fails(why) }
+    Rendered {
+        children,
+        remove: Vec::new(),
+        complete: false,
+        notes: Vec::new(),
+        amendments: Vec::new(),
+        verdict: Verdict::Fails(why),
+    }
 }
 
 fn identity<S: NemoService>(scene: &Scene<'_, S>, of: &Microservice<'_>) -> [Child; 3] {

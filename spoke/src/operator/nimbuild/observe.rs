@@ -11,10 +11,11 @@ use serde_json::Value;
 
 use super::status::{self, Wait};
 use super::{pods, profile, publish};
+use crate::operator::diagnosis;
 use crate::operator::engine::call::{CallError, call};
 use crate::operator::engine::child::ChildKind;
 use crate::operator::engine::condition::Conditions;
-use crate::operator::engine::kind::{Kind, Subject};
+use crate::operator::engine::kind::{Failure, Kind, Subject};
 use crate::operator::engine::own::controller;
 use crate::operator::engine::shell::parse;
 use crate::operator::engine::world::World;
@@ -30,12 +31,22 @@ pub(super) struct CacheView {
     pub(super) status: Value,
 }
 
+impl CacheView {
+    /// The claim that holds the model: the one that the status names, or the usual one of a cache of this name.
+    pub(super) fn claim_name(&self, cache: &str) -> String {
+        let told = self.status["pvc"].as_str().filter(|name| !name.is_empty());
+        told.map_or_else(|| self.spec.claim_name(cache), str::to_owned)
+    }
+}
+
 /// Everything observed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refs {
     pub(super) cache: Option<CacheView>,
     /// The profile that was built, once it was read and written into the cache; or why there is none.
     pub(super) printed: Option<Result<Value, String>>,
+    /// What events say of a pod that does not say itself why it does not begin.
+    pub(super) told: Option<Failure>,
 }
 
 impl Refs {
@@ -51,7 +62,11 @@ impl Refs {
                 Err(Wait::Failed(format!("NIMCache {name} failed: {problem}")))
             }
             "" => Err(Wait::NotReady(format!("NIMCache {name} not ready"))),
-            state => Err(Wait::NotReady(format!("NIMCache {name} not ready: it is {state}"))),
+            state => {
+                let told = nimcache::waits(&Conditions::read(&cache.status));
+                let why = if told.is_empty() { String::new() } else { format!("; {told}") };
+                Err(Wait::NotReady(format!("NIMCache {name} not ready: it is {state}{why}")))
+            }
         }
     }
 }
@@ -66,16 +81,20 @@ pub(super) async fn observe(object: &NIMBuild, subject: &Subject, world: &World)
     });
     let Some((view, found)) = cache else { return Ok(Refs::default()) };
     let conditions = Conditions::read(&subject.status);
-    let mut refs = Refs { cache: Some(view), printed: None };
-    if !status::is_built(&conditions) || status::is_done(&conditions) {
+    let mut refs = Refs { cache: Some(view), ..Refs::default() };
+    if status::is_done(&conditions) {
         return Ok(refs);
     }
+    let is_built = status::is_built(&conditions);
     let ours = |pod: &Arc<DynamicObject>| {
         controller(&pod.metadata).is_some_and(|owner| owner.uid == subject.owner.uid)
     };
-    let pod = world.child(ChildKind::Pod, namespace, &pods::printing_name(subject)).filter(ours);
+    let name = if is_built { pods::printing_name(subject) } else { pods::building_name(subject) };
+    let pod = world.child(ChildKind::Pod, namespace, &name).filter(ours);
     let pod = pod.and_then(|pod| serde_json::to_value(pod.as_ref()).ok()).unwrap_or_default();
-    if pod["status"]["phase"] != "Running" {
+    let claim = found.data["status"]["pvc"].as_str().unwrap_or_default();
+    refs.told = diagnosis::of_pod(subject, world, &pod, claim).await;
+    if !is_built || pod["status"]["phase"] != "Running" {
         return Ok(refs);
     }
     let printed = printed(subject, world).await?;

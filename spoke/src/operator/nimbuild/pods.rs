@@ -61,8 +61,8 @@ pub(super) fn building(
         var("NIM_CUSTOM_MODEL_NAME", model_name(subject, spec)),
         var("NIM_MODEL_PROFILE", chosen.name()),
     ];
-    if let Some(ngc) = cache.spec.source.ngc.as_ref().filter(|ngc| !ngc.auth_secret.is_empty()) {
-        ours.push(secret_var("NGC_API_KEY", &ngc.auth_secret, false));
+    if let Some(secret) = cache.spec.source.auth_secret().filter(|_| cache.spec.source.ngc.is_some()) {
+        ours.push(secret_var("NGC_API_KEY", secret, true));
     }
     let mut env = merge(&ours, spec.env.as_deref().unwrap_or_default());
     if chosen.tag("feat_lora") == Some("true") {
@@ -138,7 +138,7 @@ fn pod(
         ..PodSecurityContext::default()
     };
     let source = PersistentVolumeClaimVolumeSource {
-        claim_name: cache.spec.claim_name(&spec.nim_cache.name),
+        claim_name: cache.claim_name(&spec.nim_cache.name),
         read_only: None,
     };
     let secrets: Vec<LocalObjectReference> = spec

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::profile::Chosen;
+use crate::operator::diagnosis;
 use crate::operator::engine::condition::{Conditions, Moment};
 use crate::operator::engine::kind::{Again, Failure, Notice, Report, Subject};
 
@@ -80,8 +81,14 @@ pub(super) fn is_done(conditions: &Conditions) -> bool {
     conditions.is_true(READ)
 }
 
+/// Why a pod does not run yet; `told` is what events say where it says nothing itself.
+pub(super) fn waiting(pod: &Value, told: Option<&Failure>) -> Option<Failure> {
+    let why = diagnosis::waiting(pod)?;
+    Some(told.filter(|_| diagnosis::is_mute(&why)).cloned().unwrap_or(why))
+}
+
 /// Reads a live pod that builds. Its readiness is the sign: the engine is served once it is built.
-pub(super) fn stage(pod: &Value) -> Stage {
+pub(super) fn stage(pod: &Value, told: Option<&Failure>) -> Stage {
     let status = &pod["status"];
     let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     if conditions.iter().any(|one| one["type"] == "Ready" && one["status"] == "True") {
@@ -98,7 +105,7 @@ pub(super) fn stage(pod: &Value) -> Stage {
         }
         Some("Succeeded") => Stage::Ready,
         Some("Running") => Stage::Runs,
-        _ => crate::operator::nimcache::waiting(pod).map_or(Stage::Runs, Stage::Waits),
+        _ => waiting(pod, told).map_or(Stage::Runs, Stage::Waits),
     }
 }
 

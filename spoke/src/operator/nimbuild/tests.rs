@@ -37,7 +37,7 @@ fn refs(state: &str, profiles: Value) -> Refs {
     }))
     .unwrap();
     let status = json!({"state": state, "profiles": profiles});
-    Refs { cache: Some(CacheView { spec: cache.spec, status }), printed: None }
+    Refs { cache: Some(CacheView { spec: cache.spec, status }), ..Refs::default() }
 }
 
 /// One reconcile with a pod in this state: what was rendered, and the status after it.

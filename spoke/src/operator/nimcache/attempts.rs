@@ -1,5 +1,5 @@
 //! How often a download is tried. A job tries several pods; when it has given up and was cleared away, another job
-//! follows, later and later, and at last none.
+//! follows, later and later, an hour at most after the last, for ever.
 
 use std::time::Duration;
 
@@ -12,19 +12,25 @@ use crate::operator::engine::kind::Failure;
 /// On the NIMCache: the failed jobs so far. Removing it lets the download begin anew.
 pub(super) const ANNOTATION: &str = "nimfleet.io/download-attempts";
 
-/// Jobs that may fail before it is given up.
-pub(super) const MOST: u32 = 5;
-
 /// Pause after the first failed job; doubles with each.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
 
-/// The failed jobs of one generation of a NIMCache.
+/// The longest pause.
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
+
+/// Doublings after which the pause is the longest whatever it began with.
+const DOUBLINGS: u32 = 8;
+
+/// The failed jobs of one generation of a NIMCache, since somebody last asked for a retry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Attempts {
     /// How many jobs have failed.
     pub(super) failed: u32,
     /// The generation that they tried; another begins anew.
     generation: i64,
+    /// The value of the annotation by which a retry is asked for; another begins anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry: Option<String>,
     /// Uid of the last one, so that none is counted twice.
     job: String,
     /// When it was seen to have failed.
@@ -46,16 +52,18 @@ struct Why {
 pub(super) enum Next {
     Try,
     WaitFor(Duration),
-    GiveUp,
 }
 
 impl Attempts {
-    /// From the annotation. What cannot be read, or is of another generation, is none.
-    pub(super) fn read(annotation: Option<&String>, generation: i64) -> Self {
+    /// From the annotation. What cannot be read, is of another generation, or was before the last wish to retry, is none.
+    pub(super) fn read(annotation: Option<&String>, generation: i64, retry: Option<&String>) -> Self {
         let stored: Option<Self> = annotation.and_then(|text| serde_json::from_str(text).ok());
-        stored
-            .filter(|stored| stored.generation == generation)
-            .unwrap_or(Self { generation, ..Self::default() })
+        let retry = retry.cloned();
+        stored.filter(|stored| stored.generation == generation && stored.retry == retry).unwrap_or(Self {
+            generation,
+            retry,
+            ..Self::default()
+        })
     }
 
     /// With one more failed job, unless it is counted already.
@@ -84,18 +92,17 @@ impl Attempts {
         (self.failed > 0).then(|| serde_json::to_string(self).ok()).flatten()
     }
 
+    /// When another job may be made; none while none has failed.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        let since = self.since.filter(|_| self.failed > 0)?;
+        let pause = FIRST_PAUSE * (1 << (self.failed - 1).min(DOUBLINGS));
+        since.checked_add(pause.min(LONGEST_PAUSE)).ok()
+    }
+
     /// May another job be made?
     pub(super) fn next(&self, now: Timestamp) -> Next {
-        let Some(since) = self.since.filter(|_| self.failed > 0) else { return Next::Try };
-        if self.failed >= MOST {
-            return Next::GiveUp;
-        }
-        let pause = FIRST_PAUSE * (1 << (self.failed - 1).min(MOST));
-        let passed = now.duration_since(since);
-        match Duration::try_from(pause - passed) {
-            Ok(left) if !left.is_zero() => Next::WaitFor(left),
-            _ => Next::Try,
-        }
+        let left = self.due().map(|due| Duration::try_from(due.duration_since(now)).unwrap_or_default());
+        left.filter(|left| !left.is_zero()).map_or(Next::Try, Next::WaitFor)
     }
 }
 
@@ -107,6 +114,10 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
+    fn read(annotation: Option<&String>, generation: i64) -> Attempts {
+        Attempts::read(annotation, generation, None)
+    }
+
     fn told() -> Failure {
         Failure::new("DiskFull", "no space left")
     }
@@ -114,35 +125,43 @@ mod tests {
     #[test]
     fn what_the_pods_told_is_kept_when_they_are_gone() {
         let untold = Failure::new(UNTOLD, "limit");
-        let attempts = Attempts::read(None, 1).with_failed("a", &untold, at(0));
+        let attempts = read(None, 1).with_failed("a", &untold, at(0));
         assert_eq!(attempts.why(), untold);
         let attempts = attempts.with_failed("a", &told(), at(1)).with_failed("a", &untold, at(2));
         assert_eq!(attempts.why(), told());
-        assert_eq!(Attempts::read(attempts.to_annotation().as_ref(), 1).why(), told());
+        assert_eq!(read(attempts.to_annotation().as_ref(), 1).why(), told());
     }
 
     #[test]
-    fn retries_are_bounded_and_ever_rarer() {
-        let mut attempts = Attempts::read(None, 1);
-        assert_eq!(attempts.next(at(0)), Next::Try);
-        for (n, minutes) in [(1, 10), (2, 20), (3, 40), (4, 80)] {
+    fn retries_are_ever_rarer_and_never_end() {
+        let mut attempts = read(None, 1);
+        assert_eq!((attempts.next(at(0)), attempts.due()), (Next::Try, None));
+        let pauses = [10, 20, 40].into_iter().chain(std::iter::repeat(60));
+        for (n, minutes) in (1..1000).zip(pauses) {
             attempts = attempts.with_failed(&format!("job-{n}"), &told(), at(0));
             assert_eq!(attempts.next(at(0)), Next::WaitFor(Duration::from_mins(minutes)), "after {n}");
-            assert_eq!(attempts.next(at(60 * 80)), Next::Try, "after {n}");
+            assert_eq!(attempts.next(at(60 * 60)), Next::Try, "after {n}");
         }
-        attempts = attempts.with_failed("job-5", &told(), at(0));
-        assert_eq!(attempts.next(at(1_000_000)), Next::GiveUp);
+    }
+
+    #[test]
+    fn whoever_asks_for_a_retry_begins_anew() {
+        let failed = Attempts::read(None, 1, Some(&"a".into())).with_failed("job", &told(), at(0));
+        let stored = failed.to_annotation();
+        for (retry, begun) in [(Some("a"), 1), (Some("b"), 0), (None, 0)] {
+            let retry = retry.map(str::to_owned);
+            assert_eq!(Attempts::read(stored.as_ref(), 1, retry.as_ref()).failed, begun, "{retry:?}");
+        }
     }
 
     #[test]
     fn a_job_is_counted_once_and_the_count_survives_being_stored() {
-        let attempts =
-            Attempts::read(None, 3).with_failed("a", &told(), at(5)).with_failed("a", &told(), at(9));
+        let attempts = read(None, 3).with_failed("a", &told(), at(5)).with_failed("a", &told(), at(9));
         assert_eq!(attempts.failed, 1);
         let stored = attempts.to_annotation();
-        assert_eq!(Attempts::read(stored.as_ref(), 3), attempts);
-        assert_eq!(Attempts::read(stored.as_ref(), 4).failed, 0, "a changed spec begins anew");
-        assert_eq!(Attempts::read(Some(&"broken".to_owned()), 3).failed, 0);
+        assert_eq!(read(stored.as_ref(), 3), attempts);
+        assert_eq!(read(stored.as_ref(), 4).failed, 0, "a changed spec begins anew");
+        assert_eq!(read(Some(&"broken".to_owned()), 3).failed, 0);
         assert_eq!(Attempts::default().to_annotation(), None);
     }
 }

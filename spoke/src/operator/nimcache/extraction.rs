@@ -64,10 +64,13 @@ pub(crate) fn is_whole(printed: &str, pod: &Value, now: Timestamp) -> bool {
     if says_absent(printed) || printed.trim_end().ends_with(END) {
         return true;
     }
-    let started = &pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"];
-    let started: Option<Timestamp> = started.as_str().and_then(|at| at.parse().ok());
     !printed.trim().is_empty()
-        && started.is_none_or(|started| now.duration_since(started).abs() >= LONG_ENOUGH)
+        && started(pod).is_none_or(|started| now.duration_since(started).abs() >= LONG_ENOUGH)
+}
+
+/// When the container of the pod started; none until then.
+pub(super) fn started(pod: &Value) -> Option<Timestamp> {
+    pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"].as_str()?.parse().ok()
 }
 
 /// The pod.

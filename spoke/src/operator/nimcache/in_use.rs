@@ -1,9 +1,12 @@
-//! Who uses a NIMCache: as long as somebody does, it stays.
+//! Who uses a NIMCache that is being deleted: as long as pods of a service may need its claim, it stays.
 
 use kube::core::DynamicObject;
 use serde_json::Value;
 
 use crate::operator::engine::kind::Failure;
+use crate::operator::engine::kind::Kind;
+use crate::operator::engine::world::World;
+use crate::operator::nimservice::{self, NimServices};
 
 /// Users that a message names.
 const NAMED: usize = 10;
@@ -14,6 +17,27 @@ pub(super) fn uses(service: &DynamicObject, cache: &str) -> bool {
     service.metadata.deletion_timestamp.is_none() && name == Some(cache)
 }
 
+/// NIMServices that use the NIMCache and stay.
+pub(super) fn users(world: &World, namespace: &str, cache: &str) -> Vec<std::sync::Arc<DynamicObject>> {
+    let services = world.subjects.get(NimServices::KIND);
+    services
+        .map(|services| services.of_namespace(namespace, |service| uses(service, cache)))
+        .unwrap_or_default()
+}
+
+/// Names of the NIMServices whose pods run from the NIMCache and may be made again as they are. One that was changed waits
+/// for another NIMCache: the pods that it still has keep the claim themselves.
+pub(super) fn running(world: &World, namespace: &str, cache: &str) -> Vec<String> {
+    let users = users(world, namespace, cache).into_iter();
+    let holding = users.filter(|service| nimservice::runs_as_written(service, world));
+    holding.filter_map(|service| service.metadata.name.clone()).collect()
+}
+
+/// Whether pods of a NIMService that stays mount this claim.
+pub(super) fn is_mounted(world: &World, namespace: &str, cache: &str, claim: &str) -> bool {
+    users(world, namespace, cache).iter().any(|service| nimservice::mounts(service, world, claim))
+}
+
 /// Why a NIMCache with these users has to stay; nothing when there are none.
 pub(super) fn held(mut users: Vec<String>) -> Option<Failure> {
     users.sort_unstable();
@@ -22,7 +46,8 @@ pub(super) fn held(mut users: Vec<String>) -> Option<Failure> {
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     (!names.is_empty()).then(|| {
         let message = format!(
-            "used by NIMService {names}{more}: it goes when they are deleted or have another storage"
+            "used by NIMService {names}{more}: it goes when they are deleted or changed, have another storage, or its \
+             claim is deleted"
         );
         Failure::new("InUse", message)
     })

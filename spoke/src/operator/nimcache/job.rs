@@ -6,6 +6,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use crds::marks::RETRY_ANNOTATION;
 use crds::nim::NIMCacheSpec;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
@@ -13,6 +14,7 @@ use k8s_openapi::api::core::v1::{
     PodTemplateSpec, SecretEnvSource, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Value, json};
 
 use super::extraction::meta;
 use super::pods::{CONTAINER, labels, pod, resources, scc, security};
@@ -22,7 +24,7 @@ use source::{Fetch, Image};
 use crate::operator::certificates::update_certificates;
 use crate::operator::cluster::{ClusterFacts, Platform};
 use crate::operator::engine::child::{Child, ChildKind, Keep};
-use crate::operator::engine::kind::Subject;
+use crate::operator::engine::kind::{Amendment, Subject};
 use crate::operator::env::{distinct, merge, proxy};
 use crate::operator::nimservice::runtime_default;
 
@@ -32,8 +34,11 @@ pub(super) const SELECTED: &str = "nimfleet.io/selected-profiles";
 /// On the job: the generation of the NIMCache that it was made for.
 pub(super) const MADE_FOR: &str = "nimfleet.io/made-for-generation";
 
-/// Attempts of one job, and how long a finished one is kept.
+/// Attempts of one job.
 const POD_RETRIES: i32 = 5;
+
+/// How long a finished job is kept, seconds: as long as upstream's. It is set once the end has been noted, so that a job
+/// that ends while nobody looks is still there.
 const KEPT_SECONDS: i32 = 600;
 
 const CACHE_VOLUME: &str = "nim-cache-volume";
@@ -47,8 +52,8 @@ pub(super) fn name(subject: &Subject) -> String {
 pub(super) fn job(
     subject: &Subject,
     spec: &NIMCacheSpec,
-    image: Image,
-    selection: &Selection,
+    claim: &str,
+    (image, selection): (Image, &Selection),
     facts: &ClusterFacts,
 ) -> Child {
     let sub_path =
@@ -67,7 +72,7 @@ pub(super) fn job(
         security.seccomp_profile = Some(runtime_default());
     }
     template.restart_policy = Some("Never".to_owned());
-    template.volumes = Some(volumes(spec.claim_name(&subject.owner.name), certificates));
+    template.volumes = Some(volumes(claim.to_owned(), certificates));
     template.init_containers = (!init.is_empty()).then_some(init);
     template.containers = vec![main];
     let mut annotations = BTreeMap::from([("sidecar.istio.io/inject".to_owned(), "false".to_owned())]);
@@ -75,18 +80,19 @@ pub(super) fn job(
         annotations.insert("openshift.io/scc".to_owned(), scc(spec).to_owned());
     }
     let name = name(subject);
+    let retry = subject.annotations.get(RETRY_ANNOTATION);
     let marks = [
         (SELECTED, serde_json::Value::from(selection.ids()).to_string()),
         (MADE_FOR, subject.owner.generation.to_string()),
     ];
+    let marks = marks.into_iter().chain(retry.map(|retry| (RETRY_ANNOTATION, retry.clone())));
     let object = Job {
         metadata: ObjectMeta {
-            annotations: Some(marks.map(|(key, value)| (key.to_owned(), value)).into()),
+            annotations: Some(marks.map(|(key, value)| (key.to_owned(), value)).collect()),
             ..meta(subject, &name, labels(subject))
         },
         spec: Some(JobSpec {
             backoff_limit: Some(POD_RETRIES),
-            ttl_seconds_after_finished: Some(KEPT_SECONDS),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(labels(subject)),
@@ -102,6 +108,19 @@ pub(super) fn job(
     Child::new(ChildKind::Job, &name, Keep::OwnedOnce, &object)
 }
 
+/// Has a job that has ended cleared away in time.
+pub(super) fn kept(job: &Value) -> Option<Amendment> {
+    let (name, uid) = (job["metadata"]["name"].as_str()?, job["metadata"]["uid"].as_str()?);
+    // A job of another operator's may have its own time.
+    let is_set = !job["spec"]["ttlSecondsAfterFinished"].is_null();
+    (!is_set).then(|| Amendment {
+        kind: ChildKind::Job,
+        name: name.to_owned(),
+        uid: uid.to_owned(),
+        change: json!({"spec": {"ttlSecondsAfterFinished": KEPT_SECONDS}}),
+    })
+}
+
 fn download(spec: &NIMCacheSpec, fetch: Fetch, mounts: &[VolumeMount], certificates: bool) -> Container {
     let mut env = fetch.env;
     if let Some(wanted) = &spec.proxy {
@@ -111,16 +130,20 @@ fn download(spec: &NIMCacheSpec, fetch: Fetch, mounts: &[VolumeMount], certifica
     if certificates {
         mounts.push(mount("ca-cert-volume", "/etc/ssl"));
     }
-    let secret = |name: &str| SecretEnvSource { name: name.to_owned(), optional: None };
-    let secret = spec.source.auth_secret().map(secret);
-    let secret = EnvFromSource { secret_ref: secret, ..EnvFromSource::default() };
+    // A model of NVIDIA's catalogue may need no key.
+    let optional = spec.source.ngc.is_some().then_some(true);
+    let secret = |name: &str| EnvFromSource {
+        secret_ref: Some(SecretEnvSource { name: name.to_owned(), optional }),
+        ..EnvFromSource::default()
+    };
+    let secrets = spec.source.auth_secret().map(|name| vec![secret(name)]);
     Container {
         name: CONTAINER.to_owned(),
         image: spec.source.model_puller().map(str::to_owned),
         command: fetch.command,
         args: fetch.args,
         env: Some(distinct(env)),
-        env_from: Some(vec![secret]),
+        env_from: secrets,
         resources: Some(resources(spec)),
         security_context: Some(security(spec)),
         volume_mounts: Some(mounts),
@@ -138,16 +161,16 @@ fn init_containers(
 ) -> Vec<Container> {
     let mut all = Vec::new();
     let mut mounts = mounts.to_vec();
-    if certificates {
-        let mut with = vec![mount("ca-cert-volume", "/ca-certs"), mount("custom-ca", "/custom")];
-        with.extend(mounts.iter().cloned());
-        all.push(update_certificates(main.image.clone().unwrap_or_default(), with));
-        mounts.push(mount("ca-cert-volume", "/ca-certs"));
-    }
     let env = main.env.as_deref().unwrap_or_default();
     let proxied = spec.proxy.as_ref().map(proxy).unwrap_or_default();
     let env: Vec<_> =
         env.iter().filter(|var| !proxied.iter().any(|other| other.name == var.name)).cloned().collect();
+    if certificates {
+        let mut with = vec![mount("ca-cert-volume", "/ca-certs"), mount("custom-ca", "/custom")];
+        with.extend(mounts.iter().cloned());
+        all.push(update_certificates(main.image.clone().unwrap_or_default(), env.clone(), with));
+        mounts.push(mount("ca-cert-volume", "/ca-certs"));
+    }
     for wanted in spec.init_containers.iter().flatten() {
         let filled = |list: &Option<Vec<String>>| list.clone().filter(|list| !list.is_empty());
         all.push(Container {

@@ -9,14 +9,29 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::shared::ACCOUNT;
+use crate::operator::diagnosis::UNSCHEDULABLE;
 use crate::operator::engine::child::MANAGED_BY;
-use crate::operator::engine::kind::Subject;
+use crate::operator::engine::kind::{Failure, Subject};
 
 /// Name of the one container that matters.
 pub(super) const CONTAINER: &str = "nim-cache-ctr";
 
 /// Node label of machines with an NVIDIA device; where downloads run unless the NIMCache says otherwise.
 const NVIDIA_NODE: (&str, &str) = ("feature.node.kubernetes.io/pci-10de.present", "true");
+
+/// The same failure, with what a user may do where no node takes a pod since it asks for that label unasked.
+pub(super) fn explained(spec: &NIMCacheSpec, why: Failure) -> Failure {
+    let is_ours = spec.node_selector.is_none() && why.message.contains("selector");
+    if why.reason != UNSCHEDULABLE || !is_ours {
+        return why;
+    }
+    let (label, value) = NVIDIA_NODE;
+    let message = format!(
+        "{} (without spec.nodeSelector a NIMCache asks for nodes with {label}={value}: set spec.nodeSelector, {{}} for any node)",
+        why.message
+    );
+    Failure::new(why.reason, message)
+}
 
 /// Labels of pods.
 pub(super) fn labels(subject: &Subject) -> BTreeMap<String, String> {
@@ -71,4 +86,26 @@ pub(super) fn resources(spec: &NIMCacheSpec) -> ResourceRequirements {
 /// The security context constraints that the pods need.
 pub(super) fn scc(spec: &NIMCacheSpec) -> &'static str {
     if spec.proxy.is_some() { "anyuid" } else { "nonroot" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_that_nobody_asked_for_is_told_with_its_remedy() {
+        let words = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.";
+        let nowhere = || Failure::new(UNSCHEDULABLE, words);
+        let told = explained(&NIMCacheSpec::default(), nowhere());
+        assert!(told.message.starts_with(words), "{}", told.message);
+        for word in
+            ["spec.nodeSelector", "{} for any node", "feature.node.kubernetes.io/pci-10de.present=true"]
+        {
+            assert!(told.message.contains(word), "{}", told.message);
+        }
+        let own = NIMCacheSpec { node_selector: Some(BTreeMap::new()), ..NIMCacheSpec::default() };
+        assert_eq!(explained(&own, nowhere()), nowhere());
+        let other = Failure::new(UNSCHEDULABLE, "0/2 nodes are available: 2 Insufficient memory.");
+        assert_eq!(explained(&NIMCacheSpec::default(), other.clone()), other);
+    }
 }

@@ -2,11 +2,15 @@
 
 use serde_json::Value;
 
-use super::diagnosis::{ended, waiting};
+use crate::operator::diagnosis::{ended, is_mute, waiting};
 use crate::operator::engine::kind::Failure;
+use crate::operator::microservice::status::{DEPENDENCY_MISSING, with_missing};
 
 /// The reason of a job that failed while nothing tells why.
 pub(super) const UNTOLD: &str = "JobFailed";
+
+/// The reason of a job that has no pod.
+pub(super) const IDLE: &str = "JobPending";
 
 /// How far.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +30,37 @@ pub(super) enum Progress {
     Failed(Failure),
 }
 
-/// Reads a job. `pods` are its pods, the oldest first.
-pub(super) fn of(job: &Value, pods: &[Value]) -> Progress {
+impl Progress {
+    /// The same of a download that has not succeeded while something is missing that its pods start without.
+    pub(super) fn with_missing(self, missing: &[String]) -> Self {
+        match self {
+            Self::Pending(why) => Self::Pending(lacking(why, missing)),
+            Self::Running { failed, last: Some(last) } => {
+                Self::Running { failed, last: Some(lacking(last, missing)) }
+            }
+            Self::Failed(why) => Self::Failed(lacking(why, missing)),
+            other => other,
+        }
+    }
+}
+
+/// Why a download does not go on, with what is missing as the reason where something is.
+pub(super) fn lacking(why: Failure, missing: &[String]) -> Failure {
+    if missing.is_empty() || why.message.contains("; missing: ") {
+        return why;
+    }
+    Failure::new(DEPENDENCY_MISSING, with_missing(why.message, missing))
+}
+
+/// Whether a job that has not ended has no pod, nor had one: something keeps it from being made.
+pub(super) fn is_idle(job: &Value, pods: &[Value]) -> bool {
+    let status = &job["status"];
+    let count = |field: &str| status[field].as_i64().unwrap_or_default();
+    pods.is_empty() && count("active") == 0 && count("succeeded") == 0 && status["conditions"].is_null()
+}
+
+/// Reads a job. `pods` are its pods, the oldest first; `told` is what events say where those say nothing.
+pub(super) fn of(job: &Value, pods: &[Value], told: Option<&Failure>) -> Progress {
     let status = &job["status"];
     let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let holds = |kind: &str| conditions.iter().find(|one| one["type"] == kind && one["status"] == "True");
@@ -39,12 +72,15 @@ pub(super) fn of(job: &Value, pods: &[Value]) -> Progress {
         return Progress::Succeeded;
     }
     if count("active") == 0 {
-        return Progress::Pending(idle(job, pods));
+        let why = told.filter(|_| pods.is_empty()).cloned();
+        return Progress::Pending(why.unwrap_or_else(|| idle(job, pods)));
     }
     let mut active = pods.iter().filter(|pod| pod["status"]["phase"] == "Pending");
     let runs = pods.iter().any(|pod| pod["status"]["phase"] == "Running");
     match active.find_map(waiting) {
-        Some(reason) if !runs => Progress::Pending(reason),
+        Some(reason) if !runs => {
+            Progress::Pending(told.filter(|_| is_mute(&reason)).cloned().unwrap_or(reason))
+        }
         _ => Progress::Running { failed: count("failed"), last: last(pods) },
     }
 }
@@ -57,7 +93,7 @@ fn idle(job: &Value, pods: &[Value]) -> Failure {
         let name = job["metadata"]["name"].as_str().unwrap_or("of this NIMCache");
         format!("the job has no active pod; where that lasts, the events of Job {name} say why")
     };
-    Failure::new("JobPending", message)
+    Failure::new(IDLE, message)
 }
 
 /// Why the last failed pod failed.
@@ -94,7 +130,10 @@ mod tests {
             (
                 json!({"status": {"active": 1}}),
                 vec![pending.clone()],
-                Progress::Pending(Failure::new("CreateContainerConfigError", "no secret")),
+                Progress::Pending(Failure::new(
+                    "CreateContainerConfigError",
+                    "CreateContainerConfigError: no secret",
+                )),
             ),
             (json!({"status": {"active": 1}}), vec![pending, running.clone()], runs(0, None)),
             (
@@ -113,7 +152,7 @@ mod tests {
             ),
             (gave_up, vec![], Progress::Failed(Failure::new("JobFailed", "BackoffLimitExceeded: limit"))),
         ] {
-            assert_eq!(of(&job, &pods), expected, "{job}");
+            assert_eq!(of(&job, &pods, None), expected, "{job}");
         }
     }
 
@@ -121,14 +160,31 @@ mod tests {
     fn a_failed_pod_is_not_a_failed_download() {
         let job = json!({"status": {"failed": 1, "active": 1}});
         let pod = json!({"status": {"phase": "Failed"}});
-        assert_eq!(of(&job, &[pod]), Progress::Running { failed: 1, last: None });
-        assert!(matches!(of(&json!({"status": {"failed": 1}}), &[]), Progress::Pending(_)));
+        assert_eq!(of(&job, &[pod], None), Progress::Running { failed: 1, last: None });
+        assert!(matches!(of(&json!({"status": {"failed": 1}}), &[], None), Progress::Pending(_)));
     }
 
     #[test]
     fn a_job_without_a_pod_says_where_to_look() {
-        let Progress::Pending(why) = of(&json!({"metadata": {"name": "c-job"}}), &[]) else { panic!() };
+        let Progress::Pending(why) = of(&json!({"metadata": {"name": "c-job"}}), &[], None) else { panic!() };
         assert_eq!(why.reason, "JobPending");
         assert!(why.message.contains("events of Job c-job"), "{}", why.message);
+    }
+    #[test]
+    fn what_events_say_is_told_where_a_job_or_its_pod_says_nothing() {
+        let refused = Failure::new("PodsNotCreated", "pods \"c-job-\" is forbidden");
+        let job = json!({"metadata": {"name": "c-job"}, "status": {}});
+        assert!(is_idle(&job, &[]));
+        assert_eq!(of(&job, &[], Some(&refused)), Progress::Pending(refused.clone()));
+        let active = json!({"status": {"active": 1}});
+        assert!(!is_idle(&active, &[]));
+        let waits = |reason: &str| json!({"status": {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": reason}}}]}});
+        let unmounted = Failure::new("FailedMount", "FailedMount: no such claim");
+        let told = of(&active, &[waits("ContainerCreating")], Some(&unmounted));
+        assert_eq!(told, Progress::Pending(unmounted.clone()));
+        let Progress::Pending(own) = of(&active, &[waits("ImagePullBackOff")], Some(&unmounted)) else {
+            panic!()
+        };
+        assert_eq!(own.reason, "ImagePullBackOff", "its own word counts");
     }
 }

@@ -1,5 +1,7 @@
 //! A model once stored stays as it is: what becomes visible when the spec asks for another one.
 
+use serde_json::Value;
+
 use super::status::JOB_CREATED;
 use crate::operator::engine::condition::{Conditions, Moment};
 use crate::operator::engine::kind::{Again, Notice, Report, Subject};
@@ -12,7 +14,7 @@ const REASON: &str = "SpecChanged";
 pub(super) fn still_ready(subject: &Subject, again: Again) -> Report {
     let mut conditions = Conditions::read(&subject.status);
     let before = conditions.clone();
-    let stored = conditions.get(JOB_CREATED).and_then(|one| one.observed_generation);
+    let stored = stored(&subject.status);
     mark(&mut conditions, stored, subject.moment());
     if conditions == before {
         return Report { status: subject.status.clone(), notices: Vec::new(), again };
@@ -23,6 +25,11 @@ pub(super) fn still_ready(subject: &Subject, again: Again) -> Report {
     let notice =
         |message: &str| Notice { warning: true, reason: REASON.to_owned(), message: message.to_owned() };
     Report { status, notices: told.map(|one| notice(&one.message)).into_iter().collect(), again }
+}
+
+/// The generation that was stored, as the status tells it.
+pub(super) fn stored(status: &Value) -> Option<i64> {
+    Conditions::read(status).get(JOB_CREATED).and_then(|one| one.observed_generation)
 }
 
 /// Sets the condition, or takes it back. `made_for` is the generation that the model is, or is being, stored for.

@@ -1,7 +1,7 @@
 //! The status of a NIMCache.
 
-use std::time::Duration;
-
+use crds::marks::RETRY_ANNOTATION;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::progress::Progress;
@@ -15,6 +15,9 @@ const JOB_PENDING: &str = "NIM_CACHE_JOB_PENDING";
 const JOB_COMPLETED: &str = "NIM_CACHE_JOB_COMPLETED";
 const RECONCILE_FAILED: &str = "NIM_CACHE_RECONCILE_FAILED";
 
+/// Reasons that an event tells itself; other failures are told as `ReconcileFailed`, as upstream does.
+const TOLD: [&str; 2] = ["PVCNotFound", "ManifestUnreadable"];
+
 /// What a NIMCache has come to.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Standing {
@@ -24,12 +27,16 @@ pub(super) enum Standing {
     Blocked(Failure),
     /// Something has to come, or to go, first.
     Waits(Failure),
+    /// The claim with the model is going, or has gone.
+    Unclaimed(Failure),
+    /// The model was stored before, for a NIMCache of this name.
+    Found { profiles: Value },
     /// The manifest is being read.
     Extracting(Failure),
     /// The job is on its way, or has ended.
     Downloading { progress: Progress, profiles: Value },
-    /// The last job failed, for this reason, and was cleared away; another follows, or none.
-    Resting { failed: u32, most: u32, why: Failure, left: Option<Duration> },
+    /// The last job failed, for this reason, and was cleared away; another follows.
+    Resting(Failure),
 }
 
 /// What else is known for the status.
@@ -39,8 +46,10 @@ pub(super) struct Known<'a> {
     pub(super) claim: &'a str,
     /// The claim was made for it.
     pub(super) claim_made: bool,
-    /// Which attempt is running, and how many there may be.
-    pub(super) attempt: (u32, u32),
+    /// Which attempt is running, or has failed.
+    pub(super) attempt: u32,
+    /// When the next begins, once one has failed.
+    pub(super) due: Option<Timestamp>,
     /// The generation that the download under way, or done, is for.
     pub(super) made_for: Option<i64>,
 }
@@ -49,7 +58,18 @@ pub(super) struct Known<'a> {
 pub(crate) fn problem(conditions: &Conditions) -> String {
     let failed = conditions.get(JOB_COMPLETED).filter(|one| one.status == "False");
     let blocked = conditions.get(RECONCILE_FAILED).filter(|one| one.status == "True");
-    failed.or(blocked).map(|one| one.message.clone()).unwrap_or_default()
+    let unclaimed = conditions.get(PVC_CREATED).filter(|one| one.status == "False");
+    failed.or(blocked).or(unclaimed).map(|one| one.message.clone()).unwrap_or_default()
+}
+
+/// What a NIMCache is at that has not failed, for those who wait for it; empty where it has not begun.
+pub(crate) fn waits(conditions: &Conditions) -> String {
+    let Some(pending) = conditions.get(JOB_PENDING) else { return String::new() };
+    if pending.status == "True" {
+        format!("{}: {}", pending.reason, pending.message)
+    } else {
+        pending.message.clone()
+    }
 }
 
 /// The whole status, and the event if it is a transition.
@@ -60,15 +80,6 @@ pub(super) fn report(subject: &Subject, standing: &Standing, known: &Known<'_>, 
     let mut conditions = Conditions::read(&subject.status);
     let moment = subject.moment();
     spec_change::mark(&mut conditions, known.made_for, moment);
-    if known.claim_made {
-        conditions.set(
-            PVC_CREATED,
-            true,
-            "PVCCreated",
-            "The PVC has been created for caching NIM model",
-            moment,
-        );
-    }
     if !matches!(standing, Standing::Blocked(_)) && conditions.is_true(RECONCILE_FAILED) {
         conditions.set(RECONCILE_FAILED, false, "Reconciled", "", moment);
     }
@@ -84,6 +95,21 @@ pub(super) fn report(subject: &Subject, standing: &Standing, known: &Known<'_>, 
             conditions.set(JOB_PENDING, true, &why.reason, &why.message, moment);
             "NotReady"
         }
+        Standing::Unclaimed(_) => {
+            for kind in [JOB_CREATED, JOB_PENDING, JOB_COMPLETED] {
+                conditions.remove(kind);
+            }
+            "NotReady"
+        }
+        Standing::Found { profiles: stored } => {
+            let message = "The model was stored before: it is not downloaded again";
+            conditions.remove(JOB_PENDING);
+            conditions.set(JOB_COMPLETED, true, "JobCompleted", message, moment);
+            conditions.of_any_generation(JOB_COMPLETED);
+            conditions.set(JOB_CREATED, true, "JobCreated", message, moment);
+            profiles = Some(stored.clone());
+            "Ready"
+        }
         Standing::Extracting(why) => {
             let message = format!("waiting for the model manifest of the image: {}", why.message);
             conditions.set(JOB_PENDING, true, &why.reason, &message, moment);
@@ -96,27 +122,13 @@ pub(super) fn report(subject: &Subject, standing: &Standing, known: &Known<'_>, 
             profiles = (state == "Ready").then(|| selected.clone());
             state
         }
-        Standing::Resting { failed, most, why, left } => {
+        Standing::Resting(why) => {
             conditions.remove(JOB_CREATED);
-            let next = match left {
-                Some(left) => format!("the next attempt begins in {} min", left.as_secs().div_ceil(60)),
-                None => "it is given up; change the spec, or remove the annotation \
-                         nimfleet.io/download-attempts to begin anew"
-                    .to_owned(),
-            };
-            // A message that counts minutes would be written every minute: it is fixed when the rest begins.
-            let resting =
-                conditions.get(JOB_COMPLETED).is_some_and(|one| one.message.contains("the next attempt"));
-            if left.is_none() || !resting {
-                let message = format!(
-                    "{failed} of {most} attempts to download have failed; {next}; the last: {}",
-                    why.message
-                );
-                conditions.set(JOB_COMPLETED, false, &why.reason, &message, moment);
-            }
+            conditions.set(JOB_COMPLETED, false, &why.reason, &failed(known, why), moment);
             "Failed"
         }
     };
+    claimed(&mut conditions, standing, known, state, moment);
     let mut status = json!({"state": state, "conditions": conditions.to_value()});
     if !known.kind.is_empty() {
         status["type"] = json!(known.kind);
@@ -131,13 +143,46 @@ pub(super) fn report(subject: &Subject, standing: &Standing, known: &Known<'_>, 
     Report { status, notices, again }
 }
 
+/// Whether there is a claim. One that took the place of a lost one is told as made once the model lies on it.
+fn claimed(conditions: &mut Conditions, standing: &Standing, known: &Known<'_>, state: &str, moment: Moment) {
+    let missing = match standing {
+        Standing::Unclaimed(why) => Some(why),
+        Standing::Blocked(why) | Standing::Waits(why) if why.reason == "PVCNotFound" => Some(why),
+        _ => None,
+    };
+    let was_lost = conditions.get(PVC_CREATED).is_some_and(|one| one.status == "False");
+    if let Some(why) = missing {
+        conditions.set(PVC_CREATED, false, &why.reason, &why.message, moment);
+        return;
+    }
+    if was_lost && state != "Ready" {
+        return;
+    }
+    if known.claim_made {
+        let message = "The PVC has been created for caching NIM model";
+        conditions.set(PVC_CREATED, true, "PVCCreated", message, moment);
+    } else if was_lost {
+        conditions.remove(PVC_CREATED);
+    }
+}
+
+/// A failed attempt, with what follows and what may be done. The cause, which may be long, comes last.
+fn failed(known: &Known<'_>, why: &Failure) -> String {
+    let next = known.due.map(|due| format!("the next begins at {due:.0}")).unwrap_or_default();
+    format!(
+        "The Job to cache NIM has failed (attempt {}): {next}, or at once if the annotation {RETRY_ANNOTATION} of the NIMCache \
+         gets a new value; the cause: {}",
+        known.attempt, why.message
+    )
+}
+
 fn download(
     conditions: &mut Conditions,
     progress: &Progress,
     known: &Known<'_>,
     moment: Moment,
 ) -> &'static str {
-    let (attempt, most) = known.attempt;
+    let attempt = known.attempt;
     if !matches!(progress, Progress::Failed(_) | Progress::Succeeded) {
         conditions.remove(JOB_COMPLETED);
     }
@@ -153,8 +198,7 @@ fn download(
                 Some(last) => format!("; {failed} pods of it have failed, the last: {}", last.message),
                 None => String::new(),
             };
-            let message =
-                format!("The Job to cache NIM is in progress (attempt {attempt} of {most}){before}");
+            let message = format!("The Job to cache NIM is in progress (attempt {attempt}){before}");
             conditions.set(JOB_PENDING, false, "JobRunning", &message, moment);
             "InProgress"
         }
@@ -167,9 +211,7 @@ fn download(
             "Ready"
         }
         Progress::Failed(why) => {
-            let message =
-                format!("The Job to cache NIM has failed (attempt {attempt} of {most}): {}", why.message);
-            conditions.set(JOB_COMPLETED, false, &why.reason, &message, moment);
+            conditions.set(JOB_COMPLETED, false, &why.reason, &failed(known, why), moment);
             "Failed"
         }
     }
@@ -185,7 +227,14 @@ fn notices(old: &Value, state: &str, conditions: &Conditions) -> Vec<Notice> {
     if let Some(now) = blocked {
         let known = before.get(RECONCILE_FAILED).filter(|one| one.status == "True");
         let same = known.is_some_and(|known| known.reason == now.reason && known.message == now.message);
-        return if same { Vec::new() } else { notice(true, "ReconcileFailed", &now.message) };
+        let reason = TOLD.iter().find(|told| now.reason == **told).copied().unwrap_or("ReconcileFailed");
+        return if same { Vec::new() } else { notice(true, reason, &now.message) };
+    }
+    let lost = |conditions: &Conditions| {
+        conditions.get(PVC_CREATED).filter(|one| one.status == "False").map(|one| one.reason.clone())
+    };
+    if let Some(reason) = lost(conditions).filter(|reason| lost(&before).as_ref() != Some(reason)) {
+        return notice(true, &reason, &problem(conditions));
     }
     if old["state"] == state {
         return Vec::new();

@@ -10,8 +10,6 @@ pub(super) fn check(spec: &NIMCacheSpec) -> Result<(), Failure> {
     let empty = |text: Option<&str>| text.is_some_and(str::is_empty);
     let message = if source.model_puller().is_none() {
         "spec.source is empty: set one of spec.source.ngc, spec.source.hf and spec.source.dataStore"
-    } else if empty(source.ngc.as_ref().map(|ngc| ngc.auth_secret.as_str())) {
-        "spec.source.ngc.authSecret is empty: name the Secret that holds NGC_API_KEY"
     } else if empty(source.ngc.as_ref().map(|ngc| ngc.model_puller.as_str())) {
         "spec.source.ngc.modelPuller is empty: name the NIM's image with its tag; it fetches the model"
     } else {
@@ -95,7 +93,6 @@ mod tests {
     fn what_cannot_be_rendered_is_named() {
         for (source, field) in [
             (json!({}), "spec.source is empty"),
-            (json!({"ngc": {"authSecret": "", "modelPuller": "a:1"}}), "spec.source.ngc.authSecret is empty"),
             (json!({"ngc": {"authSecret": "a", "modelPuller": ""}}), "spec.source.ngc.modelPuller is empty"),
             (hub("hf", &json!({"namespace": "--local-dir=/etc"})), "spec.source.hf.namespace has"),
             (hub("hf", &json!({"namespace": "$(HF_TOKEN)"})), "spec.source.hf.namespace has"),
@@ -116,6 +113,8 @@ mod tests {
         let both = json!({"profiles": ["all", "a"], "qosProfile": "odd"});
         for source in [
             json!({"ngc": {"authSecret": "a", "modelPuller": "a:1", "model": both}}),
+            json!({"ngc": {"authSecret": "", "modelPuller": "a:1"}}),
+            json!({"ngc": {"modelPuller": "a:1"}}),
             hub("hf", &json!({"revision": "a-b"})),
         ] {
             assert_eq!(said(&source), None, "{source}");

@@ -238,3 +238,17 @@ fn an_event_is_a_transition() {
     let second = report(&two(), &ready, None, first.status.clone());
     assert_eq!((second.notices, second.status), (vec![], first.status));
 }
+
+#[test]
+fn a_webhook_that_is_away_fails_no_pipeline() {
+    let pipeline = two();
+    let why = Failure::new("NotApplied", "not applied yet: failed calling webhook");
+    let rendered = rendered(&pipeline);
+    let outcome = Outcome { waits: Some(why.clone()), ..Outcome::default() };
+    let report = NimPipelines::report(&pipeline, &subject(Value::Null), &(), &rendered, &outcome);
+    let conditions = Conditions::read(&report.status);
+    assert_eq!(report.status["state"], "NotReady");
+    assert!(!conditions.is_true("Failed"));
+    assert_eq!(conditions.get("Ready").unwrap().message, why.message);
+    assert_eq!(report.again, Again::Backoff);
+}

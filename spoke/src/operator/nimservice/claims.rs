@@ -129,4 +129,9 @@ impl Seen {
     pub(super) fn of_group(key: &[u8], pods: Value) -> Self {
         Self { nodes: multi_node::Seen::of(key, pods), ..Self::default() }
     }
+
+    /// The same of a service whose groups have these pods: group index, worker index, and whether the pod is Ready.
+    pub(super) fn of_group_with(key: &[u8], pods: &[(u32, u32, bool)]) -> Self {
+        Self { nodes: multi_node::Seen::of(key, Value::Null).with_groups(pods), ..Self::default() }
+    }
 }

@@ -53,7 +53,7 @@ pub(super) fn containers(
     if certificates(spec).is_some() {
         init.push(Container {
             image_pull_policy: pull_policy(&spec.image),
-            ..update_certificates(spec.image.reference(), mounts.clone())
+            ..update_certificates(spec.image.reference(), distinct(base.clone()), mounts.clone())
         });
     }
     init.extend(spec.init_containers.iter().flatten().map(|one| beside(one, &mounts)));

@@ -7,6 +7,8 @@ use super::network::Ports;
 use super::storage::CacheView;
 use crate::operator::env::{add_missing, distinct, merge, proxy, secret_var, set, var};
 
+/// The variable with the key of NVIDIA's catalogue, and its key in a Secret.
+pub(super) const NGC_KEY: &str = "NGC_API_KEY";
 /// Where models lie in containers of the older layout.
 pub(super) const MODEL_PATH: &str = "/model-store";
 
@@ -21,7 +23,8 @@ pub(super) fn base(spec: &NIMServiceSpec, ports: Ports) -> Vec<EnvVar> {
         var("NIM_LOG_LEVEL", "INFO"),
     ];
     if let Some(secret) = spec.auth_secret() {
-        ours.push(secret_var("NGC_API_KEY", secret, false));
+        // As NVIDIA's operator has it from 3.1.3 on: a model that is stored already needs no key.
+        ours.push(secret_var(NGC_KEY, secret, true));
     }
     if let Some(port) = ports.grpc {
         ours.push(var("NIM_GRPC_API_PORT", port.to_string()));
@@ -71,14 +74,14 @@ pub(super) fn serving(
     distinct(all)
 }
 
-/// Models that do not come from NGC need a token of Hugging Face; the key of NGC becomes optional. Both come first, as
+/// Models that do not come from NGC need a token of Hugging Face. Both keys come first, as
 /// they do in pods that NVIDIA's operator made: another order would restart them. A key that the user gives in `spec.env`
 /// stays as it is given.
 fn hf_keys(spec: &NIMServiceSpec, all: &mut Vec<EnvVar>, token_optional: bool) {
     let is_users = |name: &str| spec.env.iter().flatten().any(|var| var.name == name);
-    all.retain(|var| var.name != "NGC_API_KEY" || is_users(&var.name));
+    all.retain(|var| var.name != NGC_KEY || is_users(&var.name));
     if let Some(secret) = spec.auth_secret() {
-        let keys = [secret_var("NGC_API_KEY", secret, true), secret_var("HF_TOKEN", secret, token_optional)];
+        let keys = [secret_var(NGC_KEY, secret, true), secret_var("HF_TOKEN", secret, token_optional)];
         let missing: Vec<_> = keys.into_iter().filter(|key| !is_users(&key.name)).collect();
         *all = merge(all, &missing);
     }

@@ -81,11 +81,13 @@ mod tests {
         CacheView {
             name: "c".into(),
             spec: serde_json::from_value(spec).unwrap(),
+            is_going: false,
             state: "Ready".into(),
             kind: String::new(),
             pvc: "c-pvc".into(),
             profiles: profiles.into_iter().map(|(name, tags)| (name.to_owned(), tags)).collect(),
             problem: String::new(),
+            waits: String::new(),
         }
     }
 

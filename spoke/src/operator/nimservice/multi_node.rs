@@ -1,6 +1,7 @@
 //! A replica over several nodes: a LeaderWorkerSet. Each group of pods is one replica, its leader answers.
 
 mod environment;
+mod groups;
 mod key;
 mod mpi;
 mod pods;
@@ -18,7 +19,12 @@ use crate::operator::engine::compare::holds;
 use crate::operator::engine::kind::{Failure, Subject};
 use crate::operator::engine::world::World;
 use crate::operator::microservice::readiness::Readiness;
+use groups::Groups;
+pub(crate) use groups::SET_NAME;
 use pods::Form;
+
+/// How the name of a service's LeaderWorkerSet ends.
+const SUFFIX: &str = "-lws";
 
 /// What there is already.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +33,10 @@ pub(crate) struct Seen {
     key: Option<key::Key>,
     /// The pods of a LeaderWorkerSet as they are; null where there is none.
     pods: Value,
+    /// Which of its groups serve.
+    groups: Groups,
+    /// How many groups it has; none where there is none.
+    replicas: Option<i32>,
 }
 
 /// Looks at what a service over several nodes already has, and makes it a key if it has none.
@@ -42,14 +52,28 @@ pub(super) async fn observe(
         Some(_) => None,
         None => Some(key::observe(owner, world).await?),
     };
-    let live = world.child(ChildKind::LeaderWorkerSet, &owner.namespace, &name(&owner.name));
-    let pods = live.map(|live| live.data["spec"]["leaderWorkerTemplate"].clone()).unwrap_or_default();
-    Ok(Seen { key, pods })
+    let set = name(&owner.name);
+    let live = world.child(ChildKind::LeaderWorkerSet, &owner.namespace, &set);
+    let spec = live.map(|live| live.data["spec"].clone()).unwrap_or_default();
+    let replicas = spec["replicas"].as_i64().and_then(|replicas| i32::try_from(replicas).ok());
+    let (pods, groups) =
+        (spec["leaderWorkerTemplate"].clone(), Groups::observe(world, &owner.namespace, &set));
+    Ok(Seen { key, pods, groups, replicas })
+}
+
+/// How many groups there are to be: as many as the spec says, or else as whoever scales the set has made of the first one.
+fn replicas(scene: &Scene<'_>) -> i32 {
+    scene.spec.replicas.or(scene.refs.claims.nodes.replicas).unwrap_or(1)
 }
 
 /// Name of the LeaderWorkerSet.
 pub(super) fn name(service: &str) -> String {
-    format!("{service}-lws")
+    format!("{service}{SUFFIX}")
+}
+
+/// The NIMService whose LeaderWorkerSet has that name.
+pub(crate) fn service_of(set: &str) -> Option<&str> {
+    set.strip_suffix(SUFFIX)
 }
 
 /// The LeaderWorkerSet and what its pods need to find each other.
@@ -59,7 +83,7 @@ pub(super) fn children(
     resources: Option<ResourceRequirements>,
 ) -> Result<Vec<Child>, Failure> {
     let Some(shape) = scene.spec.over_nodes() else { return Ok(Vec::new()) };
-    let Seen { key, pods: live } = &scene.refs.claims.nodes;
+    let Seen { key, pods: live, .. } = &scene.refs.claims.nodes;
     let mut children = match (&shape.ray, key) {
         (Some(_), _) => Vec::new(),
         (None, Some(key)) => mpi::children(scene, shape, key),
@@ -89,7 +113,7 @@ pub(super) fn children(
             "annotations": scene.microservice().annotations(),
         },
         "spec": {
-            "replicas": scene.spec.replicas.unwrap_or(1),
+            "replicas": scene.spec.replicas,
             "startupPolicy": "LeaderCreated",
             "networkConfig": {"subdomainPolicy": "Shared"},
             "rolloutStrategy": {
@@ -99,7 +123,11 @@ pub(super) fn children(
             "leaderWorkerTemplate": if kept { live.clone() } else { template(Form::Complete) },
         },
     });
-    children.push(Child::new(ChildKind::LeaderWorkerSet, &name, Keep::Owned, &body));
+    let set = Child::new(ChildKind::LeaderWorkerSet, &name, Keep::Owned, &body);
+    children.push(match scene.spec.replicas {
+        Some(_) => set,
+        None => set.seeded("/spec/replicas", json!(1)),
+    });
     Ok(children)
 }
 
@@ -108,13 +136,17 @@ fn is_inherited(live: &Value) -> bool {
     !live["leaderTemplate"].is_null() && live["workerTemplate"]["metadata"]["labels"].is_null()
 }
 
-/// Reads a live LeaderWorkerSet.
-pub(super) fn readiness(name: &str, live: &Value) -> Readiness {
-    let (status, wanted) = (&live["status"], live["spec"]["replicas"].as_i64().unwrap_or_default());
+/// Reads a live LeaderWorkerSet. Up to 0.8 it tells no `status.observedGeneration` and leaves the condition `Available` as
+/// it was until its controller has looked at a change, so its counts have to agree with the spec as well.
+pub(super) fn readiness(name: &str, live: &Value, seen: &Seen) -> Readiness {
+    let (status, spec) = (&live["status"], &live["spec"]);
+    let wanted = spec["replicas"].as_i64().unwrap_or_default();
     let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let is_available = |one: &Value| one["type"] == "Available" && one["status"] == "True";
-    let available = conditions.iter().any(is_available);
-    let groups = status["readyReplicas"].as_i64().unwrap_or_default();
+    let count = |field: &str| status[field].as_i64().unwrap_or_default();
+    let (counted, updated) = (count("readyReplicas"), count("updatedReplicas"));
+    let size = spec["leaderWorkerTemplate"]["size"].as_i64().unwrap_or(1);
+    let groups = seen.groups.serving(size).map_or(counted, |serving| serving.min(counted));
     let not = |message: String| Readiness { ready: false, message, available: groups };
     let generation = live["metadata"]["generation"].as_i64().unwrap_or_default();
     if status["observedGeneration"].as_i64().is_some_and(|observed| observed < generation) {
@@ -123,14 +155,24 @@ pub(super) fn readiness(name: &str, live: &Value) -> Readiness {
     if wanted == 0 {
         return not(format!("leaderworkerset {name:?} is scaled down to 0 replicas"));
     }
-    let word = if available { "ready" } else { "not ready" };
-    let message = format!("leaderworkerset {name:?} is {word}: {groups} of {wanted} groups are ready");
-    Readiness { ready: available, message, available: groups }
+    let told = format!("{groups} of {wanted} groups are ready");
+    if groups >= wanted && updated < wanted {
+        let message = format!("leaderworkerset {name:?} is not ready: {told}, {updated} of them updated");
+        return not(message);
+    }
+    let ready = groups >= wanted && conditions.iter().any(is_available);
+    let word = if ready { "ready" } else { "not ready" };
+    Readiness { ready, message: format!("leaderworkerset {name:?} is {word}: {told}"), available: groups }
 }
 
 #[cfg(test)]
 impl Seen {
     pub(super) fn of(key: &[u8], pods: Value) -> Self {
-        Self { key: Some(key::Key(k8s_openapi::ByteString(key.to_vec()))), pods }
+        Self { key: Some(key::Key(k8s_openapi::ByteString(key.to_vec()))), pods, ..Self::default() }
+    }
+
+    /// The same with these pods: group index, worker index, and whether the pod is Ready.
+    pub(super) fn with_groups(self, pods: &[(u32, u32, bool)]) -> Self {
+        Self { groups: Groups::played(pods), ..self }
     }
 }

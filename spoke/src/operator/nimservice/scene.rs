@@ -2,10 +2,12 @@
 
 use crds::nim::NIMServiceSpec;
 
+use super::running::Running;
 use super::storage::CacheView;
 use super::volumes::certificates;
-use super::{Verdict, claims, kserve};
+use super::{PART_OF, Verdict, claims, kserve};
 use crate::operator::cluster::ClusterFacts;
+use crate::operator::diagnosis::Diagnosis;
 use crate::operator::engine::child::{Child, ChildKind};
 use crate::operator::engine::kind::{Failure, Rendered, Subject};
 use crate::operator::microservice::{Microservice, OlderIngress};
@@ -24,8 +26,14 @@ pub(crate) struct Refs {
     pub(super) claims: claims::Seen,
     /// What its endpoint answers, of a service that is ready.
     pub(super) model: Option<Answer>,
+    /// Why its pods do not start.
+    pub(super) diagnosis: Diagnosis,
     /// A digest of what the NIMCache tells.
     pub(super) referred: String,
+    /// What the spec names and the namespace lacks, in words.
+    pub(super) missing: Vec<String>,
+    /// Of a service with a NIMCache: its workload, if there is one.
+    pub(super) running: Option<Running>,
 }
 
 /// One NIMService with all that its objects are made from.
@@ -53,7 +61,7 @@ impl<'a> Scene<'a> {
         let older = expose.and_then(|expose| expose.ingress.as_ref());
         Microservice {
             subject: self.subject,
-            part_of: "nim-service",
+            part_of: PART_OF,
             scc: scc(spec),
             labels: spec.labels.as_ref(),
             annotations: spec.annotations.as_ref(),
@@ -92,7 +100,14 @@ fn scc(spec: &NIMServiceSpec) -> &'static str {
 
 /// Some of the children, since the rest has to wait or cannot be made; nothing is pruned.
 pub(super) fn partial(children: Vec<Child>, verdict: Verdict) -> Rendered<Verdict> {
-    Rendered { children, remove: Vec::new(), complete: false, note: None, verdict }
+    Rendered {
+        children,
+        remove: Vec::new(),
+        complete: false,
+        notes: Vec::new(),
+        amendments: Vec::new(),
+        verdict,
+    }
 }
 
 /// The same, for good.

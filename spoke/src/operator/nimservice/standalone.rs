@@ -4,10 +4,10 @@ use super::network::{Ports, selected};
 use super::pod::pod;
 use super::scene::{Scene, complete, fails, partial};
 use super::storage::{self, Gate};
-use super::{Verdict, claims, exposure, gpu, identity, monitor, multi_node};
+use super::{Verdict, claims, exposure, gpu, identity, monitor, multi_node, profile};
 use crate::operator::engine::child::ChildKind;
 use crate::operator::engine::kind::Rendered;
-use crate::operator::microservice::{autoscaling, deployment, service};
+use crate::operator::microservice::{autoscaling, deployment, readiness, service};
 
 /// All objects. What does not depend on the model's storage is made before it is there.
 pub(super) fn render(scene: &Scene<'_>) -> Rendered<Verdict> {
@@ -29,6 +29,9 @@ pub(super) fn render(scene: &Scene<'_>) -> Rendered<Verdict> {
         Err(Gate::Waits(why)) => return partial(children, Verdict::Waits(why)),
         Err(Gate::Fails(why)) => return fails(children, why),
     };
+    if let Err(why) = profile::check(spec, scene.cache()) {
+        return fails(children, why);
+    }
     let resources = match gpu::resources(spec, scene.cache()) {
         Ok(resources) => resources,
         Err(why) => return fails(children, why),
@@ -48,6 +51,9 @@ pub(super) fn render(scene: &Scene<'_>) -> Rendered<Verdict> {
         };
     }
     let pod = pod(scene, &store, resources);
-    children.push(deployment::child(&of, pod, of.annotations()));
+    // A startup probe of the user's own may take longer than a Deployment is given; what upstream's takes is told.
+    let own = spec.startup_probe.as_ref().and_then(|wanted| wanted.probe.as_ref());
+    let deadline = own.and_then(|_| readiness::progress_deadline(&pod));
+    children.push(deployment::child(&of, pod, of.annotations(), deadline));
     complete(children, ChildKind::Deployment)
 }

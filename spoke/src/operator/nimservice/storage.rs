@@ -19,14 +19,18 @@ pub(super) const MODEL_VOLUME: &str = "model-store";
 pub(crate) struct CacheView {
     pub(super) name: String,
     pub(super) spec: NIMCacheSpec,
+    /// It is being deleted.
+    pub(super) is_going: bool,
     pub(super) state: String,
     /// `native`, `model-free` or empty.
     pub(super) kind: String,
     pub(super) pvc: String,
     /// Tags by profile.
     pub(super) profiles: BTreeMap<String, BTreeMap<String, String>>,
-    /// Why it has failed, in its own words.
+    /// Why it has failed or waits, in its own words.
     pub(super) problem: String,
+    /// What it waits for, in its own words; empty where it does not say.
+    pub(super) waits: String,
 }
 
 impl CacheView {
@@ -101,22 +105,39 @@ fn from_cache(name: &str, cache: Option<&CacheView>, read_only: Option<bool>) ->
     let Some(cache) = cache else {
         return Err(Gate::Fails(Failure::new("NIMCacheNotFound", format!("NIMCache {name} not found"))));
     };
+    let not_ready = |message| Err(Gate::Waits(Failure::new("NIMCacheNotReady", message)));
+    if cache.is_going {
+        return not_ready(format!("NIMCache {name} is being deleted: apply it again when it has gone"));
+    }
     match cache.state.as_str() {
         "Ready" => {}
         "Failed" => {
             let message = format!("NIMCache {name} failed: {}", cache.problem);
             return Err(Gate::Fails(Failure::new("NIMCacheFailed", message)));
         }
-        _ => return Err(Gate::Waits(Failure::new("NIMCacheNotReady", format!("NIMCache {name} not ready")))),
+        _ => {
+            let told = [&cache.problem, &cache.waits].into_iter().find(|words| !words.is_empty());
+            return not_ready(match told {
+                Some(told) => format!("NIMCache {name} not ready: {told}"),
+                None => format!("NIMCache {name} not ready"),
+            });
+        }
     }
     let pvc = cache.spec.storage.pvc.as_ref();
     let given = pvc.and_then(|pvc| pvc.name.clone()).filter(|name| !name.is_empty());
-    let Some(claim) = given.or_else(|| Some(cache.pvc.clone()).filter(|name| !name.is_empty())) else {
-        let message = format!("NIMCache {name} is ready but its status names no PVC");
-        return Err(Gate::Waits(Failure::new("NIMCacheNotReady", message)));
+    // A claim that was made may have another name than the usual one.
+    let made = Some(cache.pvc.clone()).filter(|name| !name.is_empty());
+    let is_made = pvc.is_some_and(crds::nim::PersistentVolumeClaim::is_created);
+    let Some(claim) = (if is_made { made.or(given) } else { given.or(made) }) else {
+        return not_ready(format!("NIMCache {name} is ready but its status names no PVC"));
     };
     let sub_path = sub_path(pvc.and_then(|pvc| pvc.sub_path.as_deref()));
     Ok(ModelStore { volume: claimed(&claim, read_only), sub_path, claim: None })
+}
+
+/// Whether a failure says that the NIMCache is missing, or has failed.
+pub(super) fn is_about_cache(why: &Failure) -> bool {
+    ["NIMCacheNotFound", "NIMCacheFailed"].contains(&why.reason.as_str())
 }
 
 fn claimed(name: &str, read_only: Option<bool>) -> Volume {

@@ -1,12 +1,12 @@
-//! Learns that something which is referred to has changed: by a watch of ConfigMaps, and by asking for the rest.
+//! Learns that something which is referred to has changed: by watches of ConfigMaps and claims, and by asking for the rest.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::core::{DynamicObject, PartialObjectMeta};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+use kube::core::{DynamicObject, PartialObjectMeta, Resource};
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client};
 use tokio::time::{MissedTickBehavior, interval};
@@ -22,16 +22,26 @@ pub(super) const ROUND: u64 = 6;
 impl References {
     /// Follows everything that is referred to, for ever.
     pub(crate) async fn follow(self, client: Client) {
-        futures::join!(self.watch_config_maps(&client), self.ask(&client));
+        futures::join!(
+            self.watch::<ConfigMap>(&client, Thing::ConfigMap, "ConfigMap"),
+            self.watch::<PersistentVolumeClaim>(&client, Thing::Claim, "PersistentVolumeClaim"),
+            self.ask(&client),
+        );
     }
 
-    async fn watch_config_maps(&self, client: &Client) {
-        let is_config_map = |reference: &Reference| reference.thing == Thing::ConfigMap;
-        while self.listed(is_config_map).is_empty() {
-            self.added.notified().await;
+    async fn watch<K>(&self, client: &Client, thing: Thing, kind: &'static str)
+    where
+        K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + 'static,
+    {
+        let is_watched = |reference: &Reference| reference.thing == thing;
+        let reference = |found: &PartialObjectMeta<K>| reference(thing, found);
+        let mut added = self.added.subscribe();
+        while self.listed(is_watched).is_empty() {
+            // The sender lives as long as this does.
+            let _ = added.changed().await;
         }
-        let api: Api<PartialObjectMeta<ConfigMap>> = Api::all(client.clone());
-        let mut events = crate::watch::events(api, Config::default(), "ConfigMap").boxed();
+        let api: Api<PartialObjectMeta<K>> = Api::all(client.clone());
+        let mut events = crate::watch::events(api, Config::default(), kind).boxed();
         let mut there = BTreeSet::new();
         while let Some(event) = events.next().await {
             match event {
@@ -42,7 +52,7 @@ impl References {
                     there.insert(reference);
                 }
                 Event::InitDone => {
-                    for (absent, _) in self.listed(|one| is_config_map(one) && !there.contains(one)) {
+                    for (absent, _) in self.listed(|one| is_watched(one) && !there.contains(one)) {
                         self.noticed(&absent, &None);
                     }
                     there.clear();
@@ -58,7 +68,7 @@ impl References {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for tick in 0.. {
             ticks.tick().await;
-            for (reference, missed) in self.listed(|reference| reference.thing != Thing::ConfigMap) {
+            for (reference, missed) in self.listed(|reference| !is_watched(reference.thing)) {
                 if !is_due(&reference, missed, tick) {
                     continue;
                 }
@@ -82,7 +92,7 @@ impl References {
 pub(super) fn is_due(reference: &Reference, missed: bool, tick: u64) -> bool {
     let turn = BuildHasherDefault::<DefaultHasher>::default().hash_one(reference) % ROUND;
     match reference.thing {
-        Thing::Secret | Thing::Claim if missed => true,
+        Thing::Secret if missed => true,
         Thing::Secret => turn == tick % ROUND,
         _ => missed && turn == tick % ROUND,
     }
@@ -101,9 +111,14 @@ async fn version(client: &Client, reference: &Reference) -> Result<super::Versio
     Ok(found.and_then(|found| found.metadata.resource_version))
 }
 
-fn reference(found: &PartialObjectMeta<ConfigMap>) -> Reference {
+/// Whether a watch tells of it, so that nobody has to ask.
+fn is_watched(thing: Thing) -> bool {
+    matches!(thing, Thing::ConfigMap | Thing::Claim)
+}
+
+fn reference<K>(thing: Thing, found: &PartialObjectMeta<K>) -> Reference {
     Reference {
-        thing: Thing::ConfigMap,
+        thing,
         namespace: found.metadata.namespace.clone().unwrap_or_default(),
         name: found.metadata.name.clone().unwrap_or_default(),
     }

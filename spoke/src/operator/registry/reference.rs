@@ -50,6 +50,14 @@ impl Reference {
     }
 }
 
+/// The major version in the tag of an image such as `nvcr.io/nim/meta/llama:2.0.10`; none where the tag is no version.
+pub(crate) fn major_version(image: &str) -> Option<u32> {
+    let Reference { version, .. } = Reference::parse(image)?;
+    let digits: String = version.trim_start_matches('v').chars().take_while(char::is_ascii_digit).collect();
+    let rest = &version.trim_start_matches('v')[digits.len()..];
+    if rest.is_empty() || rest.starts_with(['.', '-']) { digits.parse().ok() } else { None }
+}
+
 /// A host by the one name that it is compared by.
 pub(super) fn canonical_host(host: &str) -> String {
     let host = host.to_ascii_lowercase();

@@ -205,6 +205,21 @@ fn images_are_named_as_runtimes_name_them() {
 }
 
 #[test]
+fn the_major_version_is_that_of_the_tag() {
+    for (image, expected) in [
+        ("nvcr.io/nim/meta/llama:2.0.10-pb6", Some(2)),
+        ("nvcr.io/nim/meta/llama:3.0.0", Some(3)),
+        ("nvcr.io/nim/meta/llama:v3", Some(3)),
+        ("localhost:5000/m", None),
+        ("nvcr.io/nim/meta/llama:latest", None),
+        ("nvcr.io/nim/meta/llama:3a", None),
+        (&format!("r.io/a@{}", digest(1)), None),
+    ] {
+        assert_eq!(super::major_version(image), expected, "{image}");
+    }
+}
+
+#[test]
 fn pull_secrets_say_who_asks() {
     let config = json!({"auths": {
         "https://index.docker.io/v1/": {"auth": "dTpw"},

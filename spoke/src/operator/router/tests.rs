@@ -38,10 +38,14 @@ async fn woken(stored: &[Stored<'_>], changed: Value) -> Vec<String> {
     let service = tower::service_fn(|_: axum::http::Request<Body>| async {
         Ok::<_, kube::Error>(axum::http::Response::new(Body::empty()))
     });
+    let client = Client::new(service, "ns");
     let world = World {
-        client: Client::new(service, "ns"),
+        client: client.clone(),
         children: std::sync::Arc::default(),
+        pods: crate::operator::diagnosis::Pods::default(),
+        events: crate::operator::diagnosis::Events::new(client),
         claims: cache("NIMService"),
+        group_pods: cache("NIMService"),
         subjects: std::sync::Arc::new(kinds.map(|kind| (kind, cache(kind))).into()),
         facts: watch::channel(ClusterFacts::default()).1,
         namespaces: crate::operator::namespaces::Namespaces::of(&[]),
@@ -50,6 +54,7 @@ async fn woken(stored: &[Stored<'_>], changed: Value) -> Vec<String> {
         models: crate::operator::models::Models::default(),
         references: crate::operator::references::References::default(),
         judge: None,
+        mutations: crate::operator::Mutations::default(),
         images: crate::operator::registry::Images::default(),
         waker,
     };
@@ -96,6 +101,28 @@ async fn children_wake_their_owner_and_claims_those_who_claim() {
     let service =
         json!({"apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMService", "name": "a", "uid": "u"});
     assert_eq!(woken(&[], child("Service", service)).await, ["NIMService a"]);
+    let group = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "a-lws-0-1", "namespace": "ns", "labels": {SET_NAME: "a-lws"}},
+    });
+    assert_eq!(woken(&[], group).await, ["NIMService a"], "a worker of a group");
+    let autoscaler = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "keda-hpa-a", "namespace": "ns"},
+        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "a"}},
+    });
+    let contested = [(
+        "b",
+        json!({"status": {"conditions": [{
+            "type": "ReplicasContested", "status": "True", "reason": "ReplicasContested", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }]}}),
+    )];
+    let woke = woken(&[("NIMService", &contested)], autoscaler).await;
+    assert!(
+        woke.contains(&"NIMService a".to_owned()) && woke.contains(&"NIMService b".to_owned()),
+        "{woke:?}"
+    );
     let job = json!({"apiVersion": "batch/v1", "kind": "Job", "name": "c-job", "uid": "u"});
     assert_eq!(woken(&[], child("Pod", job)).await, ["NIMCache c"]);
     let foreign =

@@ -56,6 +56,18 @@ fn a_ready_service() {
 }
 
 #[test]
+fn a_ready_service_that_is_not_counted_has_what_it_wants() {
+    let mut on_knative = ready_since(3);
+    on_knative.as_object_mut().unwrap().remove("availableReplicas");
+    let mut waits = on_knative.clone();
+    waits["state"] = json!("NotReady");
+    for (reported, expected) in [(on_knative, 2), (waits, 0)] {
+        let service = object("NIMService", &json!({"replicas": 2}), &reported);
+        assert_eq!(status(kind("NIMService"), &service, 5).unwrap().ready_replicas, expected);
+    }
+}
+
+#[test]
 fn the_state_of_an_older_spec_is_not_told() {
     let service = object("NIMService", &json!({"replicas": 4}), &ready_since(2));
     let told = status(kind("NIMService"), &service, 5).unwrap();

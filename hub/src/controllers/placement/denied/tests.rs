@@ -107,6 +107,34 @@ fn a_denial_outlives_its_row_until_the_object_or_the_limit_changes() {
 }
 
 #[test]
+fn a_denial_is_asked_again_after_two_minutes_then_after_twice_as_long_until_half_an_hour() {
+    let mut world = World::new(None, Some(denied(false)));
+    let mut asked = Vec::new();
+    while asked.len() < 7 {
+        // The cluster denies it, the row is taken back, and nobody has answered anything since.
+        let first = world.followed();
+        assert_eq!(first.news.len(), usize::from(asked.is_empty()), "told once: {:?}", first.news);
+        let since = world.minutes;
+        world = World { before: first.denials, placed: BTreeMap::new(), service: None, ..world };
+        while world.follow()["east"].holds() {
+            world.minutes += 1;
+            assert!(ends(&world.before) >= Some(moment((world.minutes - 1) * 60)), "{:?}", world.before);
+        }
+        asked.push(world.minutes - since);
+        let lapsed = world.follow();
+        assert_eq!(ends(&lapsed), None);
+        // It is placed and sent once more, and remembered until the answer comes.
+        world = World { before: lapsed, placed: placed("east"), ..world };
+        let waiting = world.follow();
+        assert!(!waiting["east"].holds());
+        world = World { before: waiting, service: Some(denied(false)), ..world };
+    }
+    assert_eq!(asked, [2, 4, 8, 16, 30, 30, 30]);
+    world.service = Some(Answer::Accepted);
+    assert!(world.follow().is_empty(), "it is let in");
+}
+
+#[test]
 fn want_of_room_takes_the_row_back_unless_something_works_there() {
     let accepted = || Some(Answer::Accepted);
     let table = [

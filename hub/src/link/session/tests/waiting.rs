@@ -136,3 +136,37 @@ fn a_gang_that_was_refused_is_sent_once_more_only_when_it_is_wanted_anew() {
     assert_eq!(sent(&bench.want(desired("a", "1"))), ["4 +a:1"]);
     assert_eq!(told(&bench.ack(4, "a", Answer::Accepted)), [("a", &Answer::Accepted)]);
 }
+
+#[test]
+fn what_was_refused_is_asked_again_within_two_minutes_until_it_is_taken() {
+    let conflict = || rejected(RejectionClass::Conflict);
+    let mut bench = Bench::new();
+    bench.connect(vec![]);
+    assert_eq!(sent(&bench.want(desired("a", "1"))), ["1 +a:1"]);
+    bench.ack(1, "a", conflict());
+    let mut delta = 1;
+    for wait in [15, 30, 60, 120, 120] {
+        assert!(bench.session.wake_at() <= bench.now + Duration::from_secs(wait), "it wakes by itself");
+        bench.now += Duration::from_secs(wait - 1);
+        bench.said(FromSpoke::Heartbeat(None));
+        assert!(sent(&bench.on(Event::Tick)).is_empty(), "{wait} s: it is too early");
+        bench.now += Duration::from_secs(1);
+        delta += 1;
+        assert_eq!(sent(&bench.on(Event::Tick)), [format!("{delta} +a:1")], "after {wait} s");
+        assert_eq!(told(&bench.ack(delta, "a", conflict())), [("a", &conflict())]);
+    }
+    // Another version is another question, and is asked at once.
+    delta += 1;
+    assert_eq!(sent(&bench.want(desired("a", "2"))), [format!("{delta} +a:2")]);
+    bench.ack(delta, "a", conflict());
+    bench.now += Duration::from_secs(15);
+    bench.said(FromSpoke::Heartbeat(None));
+    delta += 1;
+    assert_eq!(sent(&bench.on(Event::Tick)), [format!("{delta} +a:2")]);
+    assert_eq!(told(&bench.ack(delta, "a", Answer::Accepted)), [("a", &Answer::Accepted)]);
+    for _ in 0..20 {
+        bench.now += Duration::from_mins(1);
+        bench.said(FromSpoke::Heartbeat(None));
+        assert!(sent(&bench.on(Event::Tick)).is_empty(), "it has been taken");
+    }
+}

@@ -1,12 +1,12 @@
 //! All that can be wrong with one cluster for one request, one thing at a time: at least one for every reason that a filter
 //! gives.
 
-use super::world::{EAST, Wish, World};
+use super::world::{EAST, HUB_UID, Wish, World, taint};
 use crate::{
-    fleet::{Access, Effect, Namespaces, Sharing, Taint, properties},
+    fleet::{Access, Effect, Namespaces, Sharing, Taint, UNKNOWN_PRODUCT, properties},
     scheduler::{
         Denied, Reason,
-        tests::builder::{L40S, at},
+        tests::builder::{H100, L40S, at},
     },
 };
 
@@ -48,6 +48,7 @@ pub(super) const FAULTS: &[Fault] = &[
     fault("tier", Reason::NotInTier, "in no tier of spec.tiers (first)", |world| {
         world.label("ring", "outer");
     }),
+    fault("joined", Reason::HubItself, "the hub's own cluster", |world| world.link.cluster_uid = HUB_UID),
     fault("joined", Reason::NotAccepted, "set spec.accepted", |world| world.admin.accepted = false),
     fault("joined", Reason::Unreachable, "has been silent since", |world| world.link.is_silent = true),
     fault("joined", Reason::Settling, "came back a moment ago", |world| world.link.came_back = true),
@@ -135,6 +136,11 @@ pub(super) const FAULTS: &[Fault] = &[
     fault("gpu_kind", Reason::GPUProductMismatch, "runs on h100; the cluster has NVIDIA-L40S", |world| {
         world.pool.product = L40S.into();
     }),
+    fault("gpu_kind", Reason::GPUUnknown, "product and memory are not known", |world| {
+        if world.pool.product == H100 {
+            world.pool.product = UNKNOWN_PRODUCT.into();
+        }
+    }),
     fault("gpu_kind", Reason::GPUMemoryTooSmall, "needs 40960 MiB on each GPU", |world| {
         world.pool.memory_mib = 24_576;
     }),
@@ -143,6 +149,12 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
     fault("gpu_kind", Reason::InsufficientGPUs, "jobs of NIMService tune take 9999 GPUs", |world| {
         world.request.workloads[1].need.jobs.as_mut().unwrap().per_pod = 9999;
+    }),
+    fault("nodes", Reason::NoMatchingNode, "no node has label ring=outer", |world| {
+        world.selects("ring", "outer");
+    }),
+    fault("nodes", Reason::TaintNotTolerated, "800 GPUs of NVIDIA", |world| {
+        world.taint("sku");
     }),
     fault("profile", Reason::NoProfileFits, "has precision \"int4\", not \"fp8\"", |world| {
         world.profile().signature.precision = "int4".into();
@@ -162,13 +174,16 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
     fault(
         "devices",
-        Reason::InsufficientDevices,
-        "with 7 suitable ones free (1 at most on one node)",
+        Reason::TaintNotTolerated,
+        "of class nic.example.com on nodes with taint sku",
         |world| {
-            world.devices().free = 7;
-            world.devices().free_per_node = [(1, 7)].into();
+            world.devices().taints = vec![taint("sku")];
         },
     ),
+    fault("devices", Reason::InsufficientDevices, "7 of 999 are free, 1 at most on one node", |world| {
+        world.devices().free = 7;
+        world.devices().free_per_node = [(1, 7)].into();
+    }),
     fault(
         "storage",
         Reason::StorageClassMissing,

@@ -112,6 +112,7 @@ fn processor_and_memory_go_with_the_gpus() {
         millicores: cores * 1000,
         memory_mib: gib * 1024,
         nodes: 1,
+        set: 0,
     };
     let mut wants = request("chat", vec![service("llm", 4, 1)]);
     wants.workloads[0].need.millicores = 32_000;

@@ -34,6 +34,7 @@ fn pool((kind, drawn, quota_left): &Drawn) -> Pool {
         millicores: MILLICORES[usize::from(!beside)],
         memory_mib: 0,
         nodes: 1,
+        set: 0,
     };
     let mut groups: Vec<_> = drawn.iter().map(group).collect();
     groups.sort_unstable();

@@ -24,6 +24,7 @@ const FILTERS: &[(&str, &str)] = &[
     ("joined", include_str!("../joined.rs")),
     ("locality", include_str!("../locality.rs")),
     ("namespace", include_str!("../namespace.rs")),
+    ("nodes", include_str!("../nodes.rs")),
     ("overrides", include_str!("../overrides.rs")),
     ("platform", include_str!("../platform.rs")),
     ("potential", include_str!("../potential.rs")),

@@ -109,7 +109,7 @@ fn devices(free_per_node: &[(u32, u32)]) -> DeviceGroup {
         devices: 16,
         free: free_per_node.iter().map(|(free, nodes)| free * nodes).sum(),
         free_per_node: free_per_node.iter().copied().collect(),
-        uncounted: false,
+        ..DeviceGroup::default()
     }
 }
 
@@ -135,8 +135,8 @@ fn device_classes_and_free_devices() {
     accept(&there(&[(4, 2)]), &wants);
     accept(&there(&[(8, 1)]), &wants);
     let words = [
-        "2 pods take 4 devices of class gpu.nvidia.com each",
-        "room for 1, with 7 suitable ones free (4 at most",
+        "needs 4 devices of class gpu.nvidia.com on one node for each of 2 pods; 7 of 16 are free, 4 at most on one node, \
+         enough for 1 pods",
     ];
     expect(&there(&[(4, 1), (3, 1)]), &wants, Reason::InsufficientDevices, &words);
     let words = ["no DeviceClass mig.nvidia.com; there are: gpu.nvidia.com"];
@@ -156,8 +156,7 @@ fn devices_must_have_what_is_selected() {
     let lacks = |wants: &Request, fleet: &Fleet, lacking: &str| {
         let (reason, message) = refusal(fleet, wants);
         assert_eq!(reason, Reason::InsufficientDevices);
-        let words =
-            "1 device of class gpu.nvidia.com each, on one node; room for 0, with 0 suitable ones free";
+        let words = "needs 1 device of class gpu.nvidia.com for each of 2 pods; 0 of ";
         assert!(message.contains(words) && message.ends_with(lacking), "{message}");
     };
     for (key, comparison, wanted, fits) in [
@@ -171,7 +170,7 @@ fn devices_must_have_what_is_selected() {
         ("uuid", Comparison::Equal, Wanted::Text("GPU-1".into()), true),
     ] {
         let selector = selector(&domain(key), comparison, wanted);
-        let lacking = format!("of 16 in the class; none has {selector}");
+        let lacking = format!("; none has {selector}");
         let wants = claims("gpu.nvidia.com", 1, vec![selector]);
         if fits {
             accept(&there, &wants);
@@ -188,17 +187,13 @@ fn devices_must_have_what_is_selected() {
     let two = with(|capacity| capacity.devices = Some(vec![devices(&[(8, 2)]), small]));
     let large = selector(&domain("memory"), Comparison::Greater, Wanted::Quantity("40Gi".into()));
     let l4 = selector(&domain("productName"), Comparison::Equal, Wanted::Text("NVIDIA L4".into()));
-    lacks(
-        &claims("gpu.nvidia.com", 1, vec![large, l4]),
-        &two,
-        "32 in the class; none has all that is selected",
-    );
+    lacks(&claims("gpu.nvidia.com", 1, vec![large, l4]), &two, "; none has all that is selected");
     let other = DeviceGroup { driver: "other.example.com".into(), ..devices(&[(8, 2)]) };
     let other = with(|capacity| capacity.devices = Some(vec![other]));
     lacks(&claims("gpu.nvidia.com", 1, vec![]), &other, "; none is of driver gpu.nvidia.com");
     let none = DeviceGroup { driver: String::new(), devices: 0, ..devices(&[]) };
     let none = with(|capacity| capacity.devices = Some(vec![none]));
-    lacks(&claims("gpu.nvidia.com", 1, vec![]), &none, "of 0 in the class");
+    lacks(&claims("gpu.nvidia.com", 1, vec![]), &none, "(spec.draResources[0])");
 }
 
 fn class(name: &str, access: Option<Access>, largest_mib: Option<u64>) -> StorageClass {

@@ -2,15 +2,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use crds::taints::NodeTaint;
+
 use super::selector;
 use crate::{
     fleet::{
         Access, Admin, Agent, Capacity, DeviceGroup, Fleet, FleetEvent, Grant, GrantedObject, HeldCache,
-        Namespaces, NodeGroup, PlacementKey, Platform, Pool, Potential, StorageClass, properties,
+        Namespaces, NodeGroup, NodeLabel, NodeSet, NodeSets, PlacementKey, Platform, Pool, Potential, Sets,
+        StorageClass, Tainted, properties,
     },
     need::{
-        CacheKey, ClaimNeed, Comparison, DeviceNeed, GpuNeed, Mounts, Profile, Profiles, Selector, Signature,
-        Wanted,
+        CacheKey, ClaimNeed, Comparison, DeviceNeed, GpuNeed, Mounts, NodeDemand, Operator, Profile,
+        Profiles, Requirement, Selector, Signature, Wanted,
     },
     scheduler::{
         CacheLocality, ClusterSet, Division, Expression, Request, SpreadConstraint, Tier,
@@ -20,6 +23,8 @@ use crate::{
 
 /// The only cluster.
 pub(super) const EAST: &str = "east";
+/// Uid of the hub's own cluster.
+pub(super) const HUB_UID: &str = "hub";
 const GPU: &str = "nvidia.com/gpu";
 
 /// What a request takes.
@@ -70,6 +75,8 @@ pub(super) struct Sessions {
     pub(super) has_joined: bool,
     pub(super) came_back: bool,
     pub(super) is_silent: bool,
+    /// Uid of the cluster that the spoke tells.
+    pub(super) cluster_uid: &'static str,
 }
 
 impl World {
@@ -93,6 +100,7 @@ impl World {
             millicores: 4000,
             memory_mib: 32_768,
             nodes: wish.pods * wish.replicas + wish.spare,
+            set: 0,
         };
         let pool = Pool {
             product: H100.into(),
@@ -105,7 +113,7 @@ impl World {
             admin,
             capabilities: vec!["apps.nvidia.com/v1alpha1/NIMService".into()],
             namespace: Some(labels(&[("team", "ml")])),
-            link: Sessions { has_joined: true, came_back: false, is_silent: false },
+            link: Sessions { has_joined: true, came_back: false, is_silent: false, cluster_uid: "another" },
             capacity: capacity(),
             has_reported: true,
             pool,
@@ -120,12 +128,15 @@ impl World {
     pub(super) fn fleet(&self) -> Fleet {
         let connected = |seconds| {
             let capabilities = self.capabilities.clone();
-            let agent = Agent { version: "0.1.0".into(), capabilities, ..Agent::default() };
+            let cluster_uid = self.link.cluster_uid.into();
+            let agent = Agent { version: "0.1.0".into(), capabilities, cluster_uid, ..Agent::default() };
             FleetEvent::Connected { cluster: name(EAST), agent, at: at(seconds) }
         };
         let mut fleet =
             Fleet::default().with(FleetEvent::Admin { cluster: name(EAST), admin: self.admin.clone() });
-        if self.link.has_joined {
+        fleet = fleet.with(FleetEvent::Hub { uid: HUB_UID.into() });
+        // The hub's own cluster is known by what its spoke says when it connects.
+        if self.link.has_joined || self.link.cluster_uid == HUB_UID {
             fleet = fleet.with(connected(-2000));
         }
         if self.link.came_back {
@@ -185,6 +196,17 @@ impl World {
         &mut self.capacity.storage.as_mut().unwrap()[at]
     }
 
+    /// Its first object goes to nodes with that label.
+    pub(super) fn selects(&mut self, key: &str, value: &str) {
+        self.request.workloads[0].need.nodes = Some(selecting(key, value));
+    }
+
+    /// All nodes have that taint.
+    pub(super) fn taint(&mut self, key: &str) {
+        self.capacity.nodes = Some(node_sets(vec![taint(key)]));
+        self.pool.tainted = vec![Tainted { set: 0, nodes: 100, allocatable: 800 }];
+    }
+
     pub(super) fn profile(&mut self) -> &mut Profile {
         let profiles = self.request.workloads[0].need.profiles.as_mut().unwrap();
         &mut Arc::make_mut(profiles).choices[0]
@@ -204,6 +226,22 @@ fn unsuitable() -> Potential {
         memory_mib: 23_034,
         delay: jiff::SignedDuration::from_mins(7),
     }
+}
+
+pub(super) fn taint(key: &str) -> NodeTaint {
+    NodeTaint { key: key.into(), value: String::new(), effect: "NoSchedule".into() }
+}
+
+/// Pods that go to nodes with a label.
+fn selecting(key: &str, value: &str) -> Arc<NodeDemand> {
+    let requirement = Requirement { key: key.into(), operator: Operator::In, values: vec![value.to_owned()] };
+    Arc::new(NodeDemand { selector: vec![requirement], ..NodeDemand::default() })
+}
+
+/// Nodes that are all alike.
+fn node_sets(taints: Vec<NodeTaint>) -> Arc<NodeSets> {
+    let label = NodeLabel { key: "ring".into(), value: "inner".into(), sets: Sets(1), partial: false };
+    Arc::new(NodeSets::new(vec![NodeSet { taints, nodes: 100 }], vec![label], Vec::new()))
 }
 
 /// What is there beside GPUs.
@@ -237,6 +275,7 @@ fn capacity() -> Capacity {
         caches: vec![HeldCache { namespace: "nim".into(), name: "weights".into(), ..HeldCache::default() }],
         storage: Some(vec![class("shared"), class("local")]),
         devices: Some(vec![devices]),
+        nodes: Some(node_sets(Vec::new())),
         ..report(Vec::new(), 0)
     }
 }
@@ -284,6 +323,7 @@ fn wants(wish: Wish) -> Request {
     };
     let need = &mut wants.workloads[0].need;
     need.gpu.as_mut().unwrap().pods = pods;
+    need.nodes = Some(selecting("ring", "inner"));
     need.millicores = 4000;
     need.memory_mib = 32_768;
     need.platforms = ["kserve", "lws"].into();

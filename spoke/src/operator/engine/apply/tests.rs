@@ -72,12 +72,16 @@ fn world(client: Client, live: &[(ChildKind, Value)]) -> World {
     let children: BTreeMap<_, _> =
         ChildKind::ALL.iter().map(|kind| (*kind, cache(kind.resource(), of(*kind)))).collect();
     let claims = cache(ChildKind::Pod.resource(), Vec::new());
+    let group_pods = claims.clone();
     let (facts, seen) = watch::channel(ClusterFacts::default());
     drop(facts);
     World {
-        client,
+        client: client.clone(),
         children: Arc::new(children),
+        pods: crate::operator::diagnosis::Pods::default(),
+        events: crate::operator::diagnosis::Events::new(client),
         claims,
+        group_pods,
         subjects: Arc::default(),
         facts: seen,
         namespaces: crate::operator::namespaces::Namespaces::of(&[("ns", "baseline")]),
@@ -86,6 +90,7 @@ fn world(client: Client, live: &[(ChildKind, Value)]) -> World {
         models: crate::operator::models::Models::default(),
         references: crate::operator::references::References::default(),
         judge: None,
+        mutations: crate::operator::Mutations::default(),
         images: crate::operator::registry::Images::default(),
         waker: Waker::default(),
     }
@@ -115,13 +120,20 @@ async fn applied(world: &World, children: Vec<Child>) -> Outcome {
 
 async fn once(world: &World, children: &[Child]) -> Outcome {
     let children = children.to_vec();
-    let rendered = Rendered { children, remove: Vec::new(), complete: true, note: None, verdict: () };
+    let rendered = Rendered {
+        children,
+        remove: Vec::new(),
+        complete: true,
+        notes: Vec::new(),
+        amendments: Vec::new(),
+        verdict: (),
+    };
     let (settled, owner, inputs) = (Settled::default(), owner(), Inputs::default());
     applier(world, &settled, &owner, &inputs).apply(&rendered, &[]).await
 }
 
 fn applier<'a>(world: &'a World, settled: &'a Settled, owner: &'a Owner, inputs: &'a Inputs) -> Applier<'a> {
-    Applier { world, settled, owner, inputs, recorded: None, local: true }
+    Applier { world, settled, owner, inputs, recorded: None, told: "", local: true }
 }
 
 fn lines(asked: &Asked) -> Vec<String> {
@@ -192,7 +204,14 @@ async fn a_secret_that_is_no_longer_rendered_is_removed_if_it_is_ours() {
     {
         let (client, asked) = server(move |_, _| (200, live.clone()));
         let remove = vec![(ChildKind::Secret, "n".to_owned())];
-        let rendered = Rendered { children: Vec::new(), remove, complete: true, note: None, verdict: () };
+        let rendered = Rendered {
+            children: Vec::new(),
+            remove,
+            complete: true,
+            notes: Vec::new(),
+            amendments: Vec::new(),
+            verdict: (),
+        };
         let (world, settled, owner) = (world(client, &[]), Settled::default(), owner());
         let inputs = Inputs::default();
         let outcome = applier(&world, &settled, &owner, &inputs).apply(&rendered, &[]).await;

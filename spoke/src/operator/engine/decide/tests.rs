@@ -36,11 +36,20 @@ fn live(child: &Child, edit: impl Fn(&mut Value)) -> DynamicObject {
 fn decided(keep: Keep, edit: impl Fn(&mut Value)) -> Decision {
     let child = child(keep);
     let object = live(&child, edit);
-    decided_of(&child, &object, false)
+    decided_of(&child, &object)
 }
 
-fn decided_of(child: &Child, object: &DynamicObject, settled: bool) -> Decision {
-    let seen = Seen { live: Some(object), looked: false, settled, recorded: None, usable: true };
+fn decided_of(child: &Child, object: &DynamicObject) -> Decision {
+    decided_knowing(child, object, None, "")
+}
+
+fn decided_knowing(
+    child: &Child,
+    object: &DynamicObject,
+    answered: Option<&Answered>,
+    told: &str,
+) -> Decision {
+    let seen = Seen { live: Some(object), looked: false, answered, told, recorded: None, usable: true };
     decide(child, &child.stamped(&owner()), &owner(), seen)
 }
 
@@ -63,15 +72,45 @@ fn a_field_no_longer_rendered_is_noticed_by_the_hash() {
     let object = live(&before, |_| ());
     let mut after = before.clone();
     after.body["spec"] = json!({});
-    assert_eq!(decided_of(&after, &object, false), Decision::Apply);
+    assert_eq!(decided_of(&after, &object), Decision::Apply);
 }
 
 #[test]
 fn what_the_api_server_normalises_is_applied_once() {
     let child = child(Keep::Owned);
     let object = live(&child, |o| o["spec"]["type"] = json!("normalised"));
-    assert_eq!(decided_of(&child, &object, false), Decision::Apply);
-    assert_eq!(decided_of(&child, &object, true), Decision::Leave);
+    assert_eq!(decided_of(&child, &object), Decision::Apply);
+    let stamped = child.stamped(&owner());
+    let answer = serde_json::to_value(&object).unwrap();
+    let found = differences(&stamped.body, &answer);
+    let answered = Answered { hash: stamped.hash.clone(), differences: found, ..Answered::default() };
+    assert_eq!(decided_knowing(&child, &object, Some(&answered), ""), Decision::Leave);
+    let later = live(&child, |o| {
+        o["spec"]["type"] = json!("normalised");
+        o["metadata"]["resourceVersion"] = json!("9");
+        o["status"] = json!({"replicas": 1});
+    });
+    assert_eq!(decided_knowing(&child, &later, Some(&answered), ""), Decision::Leave, "whatever its version");
+    let lines = mutated(&child, &stamped, &object);
+    assert_eq!(lines, ["Service n: spec.type is changed by this cluster's admission to normalised"]);
+    let told = format!("Service m: other; {}", lines[0]);
+    assert_eq!(
+        decided_knowing(&child, &object, None, &told),
+        Decision::Leave,
+        "a restart asks nothing again"
+    );
+    for (case, edit) in [("another field", json!(["a"])), ("the same field otherwise", Value::Null)] {
+        let edited = live(&child, |o| {
+            o["spec"]["type"] = json!(if edit.is_null() { "NodePort" } else { "normalised" });
+            if !edit.is_null() {
+                o["metadata"]["labels"] = json!({});
+            }
+        });
+        assert_eq!(decided_knowing(&child, &edited, Some(&answered), &told), Decision::Apply, "{case}");
+        assert_eq!(decided_knowing(&child, &edited, None, &told), Decision::Apply, "{case}");
+    }
+    let old = Answered { hash: "another".into(), ..answered };
+    assert_eq!(decided_knowing(&child, &object, Some(&old), ""), Decision::Apply, "it was another spec");
 }
 
 #[test]
@@ -110,7 +149,7 @@ fn what_lost_its_owner_is_taken_on() {
         (ChildKind::ConfigMap, Keep::OwnedOnce, Decision::Apply),
     ] {
         let child = Child { kind, ..child(keep) };
-        assert_eq!(decided_of(&child, &live(&child, none), false), expected, "{kind:?}");
+        assert_eq!(decided_of(&child, &live(&child, none)), expected, "{kind:?}");
     }
 }
 

@@ -58,10 +58,14 @@ async fn a_panic_over_one_object_is_its_own_failure_and_is_told_on_it() {
     let (waker, mut queues) = super::super::wake::Waker::new([NimPipelines::KIND].into_iter());
     let (writes, nodes_seen) = (Writes::default(), CancellationToken::new());
     nodes_seen.cancel();
+    let api = client("/nimpipelines/bad", &writes);
     let world = World {
-        client: client("/nimpipelines/bad", &writes),
+        client: api.clone(),
         children: Arc::default(),
+        pods: crate::operator::diagnosis::Pods::seen(&[], &[]),
+        events: crate::operator::diagnosis::Events::new(api),
         claims: cache.clone(),
+        group_pods: cache.clone(),
         subjects: Arc::new(BTreeMap::from([(NimPipelines::KIND, cache)])),
         facts: watch::channel(ClusterFacts::default()).1,
         namespaces: crate::operator::namespaces::Namespaces::of(&[]),
@@ -70,6 +74,7 @@ async fn a_panic_over_one_object_is_its_own_failure_and_is_told_on_it() {
         models: crate::operator::models::Models::default(),
         references: crate::operator::references::References::default(),
         judge: None,
+        mutations: crate::operator::Mutations::default(),
         images: crate::operator::registry::Images::default(),
         waker: waker.clone(),
     };

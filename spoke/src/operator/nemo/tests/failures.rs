@@ -121,3 +121,22 @@ fn a_secret_that_is_no_longer_needed_is_removed() {
     let here = found(&[(Thing::Secret, "pg", &[("password", "word")])]);
     assert_eq!(rendered::<Guardrails>(&with_database(), &here).remove, []);
 }
+
+#[test]
+fn what_serves_is_told_beside_what_fails_and_what_is_not_applied_yet() {
+    let told = |failure: Option<&str>, waits: Option<&str>| {
+        let failure = failure.map(|words| Failure::new("DeploymentFailed", words));
+        let waits = waits.map(|words| Failure::new("NotApplied", words));
+        let outcome = Outcome { failure, waits, ..outcome(&deployment(2, 2, 2, 2)) };
+        told(&guardrail(&json!({})), &Found::default(), &outcome)
+    };
+    let away = told(None, Some("not applied yet: failed calling webhook"));
+    assert_eq!((&away.status["state"], &away.status["availableReplicas"]), (&json!("NotReady"), &json!(2)));
+    assert!(!Conditions::read(&away.status).is_true("Failed"));
+    assert_eq!(away.again, Again::Backoff);
+    let refused = told(Some("denied the request: no"), None);
+    assert_eq!(
+        (&refused.status["state"], &refused.status["availableReplicas"]),
+        (&json!("Failed"), &json!(2))
+    );
+}

@@ -38,7 +38,7 @@ fn rendered(source: Value, image: Image, more: Value) -> Value {
         Some(ids) => Selection::of_ids(ids),
         None => Selection::Ids(Vec::new()),
     };
-    job(&subject(), &spec, image, &selection, &ClusterFacts::default()).body
+    job(&subject(), &spec, "c-pvc", (image, &selection), &ClusterFacts::default()).body
 }
 
 fn source_profiles(spec: &NIMCacheSpec) -> Option<Vec<String>> {
@@ -135,9 +135,21 @@ fn accept_nimcache_six_job_shapes() {
         assert_eq!(line(&job), expected, "{source}");
         assert_eq!(env(main(&job)), variables, "{source}");
         assert_eq!(mounts(main(&job)), paths, "{source}");
-        let secret = if source["ngc"].is_object() { "ngc-api-secret" } else { "hf-secret" };
-        assert_eq!(main(&job)["envFrom"], json!([{"secretRef": {"name": secret}}]));
+        let secret = if source["ngc"].is_object() {
+            json!({"name": "ngc-api-secret", "optional": true})
+        } else {
+            json!({"name": "hf-secret"})
+        };
+        assert_eq!(main(&job)["envFrom"], json!([{"secretRef": secret}]));
         assert_eq!(job["metadata"]["annotations"][MADE_FOR], "7");
+    }
+}
+
+#[test]
+fn a_model_of_nvidias_catalogue_is_downloaded_without_a_key() {
+    for secret in [Value::Null, json!("")] {
+        let job = rendered(ngc(json!({"authSecret": secret})), PLAIN, json!({}));
+        assert_eq!(main(&job).get("envFrom"), None, "{secret}");
     }
 }
 
@@ -185,6 +197,9 @@ fn a_proxy_wins_in_the_download_and_is_kept_from_other_containers() {
         let init = job["spec"]["template"]["spec"]["initContainers"].as_array().unwrap();
         let names: Vec<_> = init.iter().map(|one| one["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["update-ca-certificates", "before"]);
+        let ours = env(&init[0]);
+        assert!(ours.contains(&"A=1".to_owned()), "as upstream gives it: {ours:?}");
+        assert!(!ours.iter().any(|var| var == "HTTPS_PROXY=https://p:1"), "{ours:?}");
         let before = env(&init[1]);
         assert!(before.contains(&"A=1".to_owned()), "the download's value wins: {before:?}");
         assert!(!before.iter().any(|var| var.starts_with("HTTPS_PROXY")), "{before:?}");
@@ -197,7 +212,7 @@ fn b14_the_constraint_that_is_asked_for_is_the_one_that_is_granted() {
     for (proxy, scc) in [(Value::Null, "nonroot"), (json!({"httpsProxy": "https://p:1"}), "anyuid")] {
         let spec = json!({"source": ngc(json!({})), "storage": {"pvc": {"name": "p"}}, "proxy": proxy});
         let spec: NIMCacheSpec = serde_json::from_value(spec).unwrap();
-        let job = job(&subject(), &spec, PLAIN, &Selection::All, &facts).body;
+        let job = job(&subject(), &spec, "p", (PLAIN, &Selection::All), &facts).body;
         assert_eq!(job["spec"]["template"]["metadata"]["annotations"]["openshift.io/scc"], scc);
         let pod = super::super::extraction::manifest_pod(&subject(), &spec, &facts).body;
         assert_eq!(pod["metadata"]["annotations"]["openshift.io/required-scc"], scc);

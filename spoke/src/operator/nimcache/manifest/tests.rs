@@ -56,6 +56,16 @@ fn the_first_form_is_read_with_its_oddities() {
 }
 
 #[test]
+fn the_second_form_is_read_whatever_the_order_of_its_keys() {
+    let (head, body) = SECOND.split_once("profiles:").unwrap();
+    let turned = format!("profiles:{body}{head}");
+    assert!(turned.find("schema_version") > turned.find("profiles:"), "{turned}");
+    assert_eq!(parse(&turned).unwrap(), parse(SECOND).unwrap());
+    let minimal = parse(SECOND).unwrap().minimal();
+    assert_eq!(parse(&minimal).unwrap().profiles.len(), 2, "as it is stored: {minimal}");
+}
+
+#[test]
 fn the_second_form_keeps_its_order() {
     let manifest = parse(SECOND).unwrap();
     assert_eq!(manifest.form, Form::Second);

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerPort, PodSpec, Probe, Resou
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
-use super::mode::{ANNOTATION, Mode};
+use super::mode::{self, ANNOTATION, Mode};
 use super::scaling;
 use crate::operator::engine::child::{Child, ChildKind, Keep};
 use crate::operator::microservice::metadata::{Map, selector};
@@ -14,7 +14,9 @@ use crate::operator::nimservice::scene::Scene;
 use crate::operator::nimservice::storage::ModelStore;
 
 /// Who may reach the model.
-const VISIBILITY: &str = "networking.kserve.io/visibility";
+pub(super) const VISIBILITY: &str = "networking.kserve.io/visibility";
+/// The container that serves, as KServe looks for it.
+pub(super) const SERVING: &str = "kserve-container";
 /// How long a model may load in Knative's modes: 30 failures 10 s apart, five minutes.
 const KNATIVE_START: i32 = 30;
 
@@ -52,15 +54,27 @@ fn is_exposed(spec: &NIMServiceSpec) -> bool {
 
 /// Annotations, which tell KServe what to do.
 fn instructions(scene: &Scene<'_>, mode: Mode) -> Map {
-    let mut all = scene.microservice().annotations();
+    let mut all = annotations(scene, mode);
     let mut set = |key: &str, value: &str| all.insert(key.to_owned(), value.to_owned());
-    set("serving.kserve.io/enable-metric-aggregation", "true");
-    set("serving.kserve.io/enable-prometheus-scraping", "true");
-    if mode.is_standard() && scene.spec.is_autoscaled() {
-        set("serving.kserve.io/autoscalerClass", "hpa");
+    // The port of the aggregated metrics is that of Knative's queue proxy.
+    if mode.is_knative() {
+        set("serving.kserve.io/enable-metric-aggregation", "true");
     }
-    if all.get(ANNOTATION).is_none_or(String::is_empty) {
-        all.insert(ANNOTATION.to_owned(), mode.word().to_owned());
+    set("serving.kserve.io/enable-prometheus-scraping", "true");
+    if let Some(class) = scaling::class(scene.spec, mode, scene.refs.kserve.scales_by_metrics) {
+        set(scaling::CLASS, class);
+    }
+    let asked = all.remove(ANNOTATION);
+    all.insert(ANNOTATION.to_owned(), mode::annotation(mode, asked.as_ref()));
+    all
+}
+
+/// Annotations of InferenceService and pods; a mode that their user names is the one that the service has.
+fn annotations(scene: &Scene<'_>, mode: Mode) -> Map {
+    let mut all = scene.microservice().annotations();
+    if let Some(asked) = all.get(ANNOTATION) {
+        let word = mode::annotation(mode, Some(asked));
+        all.insert(ANNOTATION.to_owned(), word);
     }
     all
 }
@@ -76,21 +90,22 @@ fn predictor(
     if !mode.is_standard() {
         pod.security_context = None;
     }
-    if mode.is_knative()
-        && let Some(serving) = pod.containers.first_mut()
-    {
-        knative(serving, spec);
+    if let Some(serving) = pod.containers.first_mut() {
+        SERVING.clone_into(&mut serving.name);
+        if mode.is_knative() {
+            knative(serving, spec);
+        }
     }
     let mut predictor = json!(pod);
     predictor["labels"] = json!(selector(scene.name()));
-    predictor["annotations"] = json!(scene.microservice().annotations());
+    predictor["annotations"] = json!(annotations(scene, mode));
     if mode.is_standard() {
         predictor["deploymentStrategy"] = json!({
             "type": "RollingUpdate",
             "rollingUpdate": {"maxSurge": 0, "maxUnavailable": "25%"},
         });
     }
-    for (field, value) in scaling::fields(spec, mode) {
+    for (field, value) in scaling::fields(spec, mode, scene.refs.kserve.scales_by_metrics) {
         predictor[field] = value;
     }
     predictor

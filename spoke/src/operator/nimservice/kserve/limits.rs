@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use crds::nim::NIMServiceSpec;
+use crds::nim::{NIMServiceSpec, RouterIngress};
+use k8s_openapi::api::networking::v1::IngressSpec;
 
+use super::inference_service::SERVING;
 use super::mode::{ANNOTATION, Mode};
 use super::scaling;
 use crate::operator::engine::kind::Failure;
@@ -17,6 +19,12 @@ pub(super) fn check(spec: &NIMServiceSpec, mode: Mode) -> Result<(), Failure> {
             "spec.multiNode is not supported by KServe: set spec.inferencePlatform to standalone, or remove it"
                 .to_owned(),
         );
+    }
+    let beside = spec.sidecar_containers.as_deref().unwrap_or_default();
+    if let Some(place) = beside.iter().position(|one| one.name == SERVING) {
+        return fails(format!(
+            "spec.sidecarContainers[{place}].name is {SERVING}, as KServe calls the container that serves: choose another name"
+        ));
     }
     if !mode.is_knative() {
         return Ok(());
@@ -49,21 +57,49 @@ pub(super) fn check(spec: &NIMServiceSpec, mode: Mode) -> Result<(), Failure> {
 
 const ROUTED: &str = "Knative routes by itself";
 
-/// Fields that have no effect on KServe, although they are set.
-pub(super) fn ignored(spec: &NIMServiceSpec) -> Vec<&'static str> {
-    let service = spec.expose.as_ref().and_then(|expose| expose.service.as_ref());
-    let router = spec.expose.as_ref().and_then(|expose| expose.router.as_ref());
+/// What to say of fields that have no effect on KServe, although they are set.
+pub(super) fn without_effect(spec: &NIMServiceSpec, scales_by_metrics: bool) -> Option<String> {
+    let expose = spec.expose.as_ref();
+    let service = expose.and_then(|expose| expose.service.as_ref());
+    let router = expose.and_then(|expose| expose.router.as_ref());
+    let ingress = expose.and_then(|expose| expose.ingress.as_ref()).filter(|one| one.enabled == Some(true));
     let given = |map: Option<&BTreeMap<String, String>>| map.is_some_and(|map| !map.is_empty());
     let kind = service.and_then(|service| service.r#type.as_deref()).unwrap_or_default();
     let hpa = spec.autoscaler();
+    let scale = spec.scale.as_ref().filter(|_| spec.is_autoscaled());
+    let by_ingress = router.and_then(|router| router.ingress.as_ref());
     let fields = [
+        ("spec.scale.annotations", given(scale.and_then(|scale| scale.annotations.as_ref()))),
         ("spec.scale.hpa.behavior", hpa.is_some_and(|hpa| hpa.behavior.is_some())),
-        ("spec.scale.hpa.metrics", hpa.is_some_and(scaling::leaves_metrics_out)),
         ("spec.expose.service.type", !["", "ClusterIP"].contains(&kind)),
         ("spec.expose.service.labels", given(service.and_then(|service| service.labels.as_ref()))),
         ("spec.expose.service.annotations", given(service.and_then(|service| service.annotations.as_ref()))),
+        ("spec.expose.ingress.annotations", given(ingress.and_then(|ingress| ingress.annotations.as_ref()))),
+        (
+            "spec.expose.ingress.spec",
+            ingress.and_then(|one| one.spec.as_ref()).is_some_and(|one| *one != IngressSpec::default()),
+        ),
+        (
+            "spec.expose.router.hostDomainName",
+            by_ingress.is_some() && router.is_some_and(|one| one.host_domain_name.is_some()),
+        ),
+        (
+            "spec.expose.router.annotations",
+            by_ingress.is_some() && given(router.and_then(|router| router.annotations.as_ref())),
+        ),
+        (
+            "spec.expose.router.ingress",
+            by_ingress.is_some_and(|ingress| *ingress != RouterIngress::default()),
+        ),
         ("spec.expose.router.gateway", router.is_some_and(|router| router.gateway.is_some())),
         ("spec.expose.router.eppConfig", router.is_some_and(|router| router.epp_config.is_some())),
     ];
-    fields.into_iter().filter_map(|(field, set)| set.then_some(field)).collect()
+    let mut named: Vec<String> =
+        fields.into_iter().filter(|(_, set)| *set).map(|(field, _)| field.to_owned()).collect();
+    named.extend(hpa.iter().flat_map(|hpa| scaling::left_out(hpa, scales_by_metrics)));
+    let shown = ["spec.expose.ingress", "spec.expose.router.ingress"];
+    let is_shown = named.iter().any(|name| shown.iter().any(|field| name.starts_with(field)));
+    let instead =
+        if is_shown { " (KServe's own settings say class, host and paths of its Ingress)" } else { "" };
+    (!named.is_empty()).then(|| format!("without effect on KServe: {}{instead}", named.join(", ")))
 }

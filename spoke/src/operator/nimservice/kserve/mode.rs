@@ -42,7 +42,7 @@ impl Mode {
         }
     }
 
-    fn parse(word: &str) -> Option<Self> {
+    pub(super) fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|mode| mode.word() == word)
     }
 
@@ -54,6 +54,11 @@ impl Mode {
     /// True where KServe makes Services of Knative.
     pub(super) fn is_knative(self) -> bool {
         matches!(self, Self::Knative | Self::Serverless)
+    }
+
+    /// True for two names of one mode.
+    fn is_as(self, other: Self) -> bool {
+        self == other || self.is_standard() && other.is_standard() || self.is_knative() && other.is_knative()
     }
 }
 
@@ -109,6 +114,31 @@ pub(super) fn choose(
             Err(Failure::new(AMBIGUOUS, message))
         }
     }
+}
+
+/// What the annotation is to say of a service in this mode: what its user wrote where that is the same mode. KServe refuses
+/// every change of an InferenceService whose annotation names another mode than it has.
+pub(super) fn annotation(mode: Mode, asked: Option<&String>) -> String {
+    let same = asked.filter(|word| Mode::parse(word).is_some_and(|asked| asked.is_as(mode)));
+    same.cloned().unwrap_or_else(|| mode.word().to_owned())
+}
+
+/// What to say where a service runs in another mode than its annotation asks for.
+pub(super) fn kept(
+    name: &str,
+    in_use: Mode,
+    annotations: Option<&BTreeMap<String, String>>,
+) -> Option<String> {
+    let word = annotations.and_then(|all| all.get(ANNOTATION)).filter(|word| !word.is_empty())?;
+    let other = Mode::parse(word).is_none_or(|asked| !asked.is_as(in_use));
+    other.then(|| {
+        format!(
+            "spec.annotations: {ANNOTATION} is {word:?}, and the service stays in mode {}, since KServe changes the mode of \
+             no InferenceService: take the annotation back, or delete InferenceService {name}, which ends its pods, to have \
+             it made again",
+            in_use.word()
+        )
+    })
 }
 
 /// True for reasons that may pass without anything telling us.
@@ -196,6 +226,26 @@ mod tests {
             (None, None, &Setup::Unasked, "Standard"),
         ] {
             assert_eq!(chosen(in_use, asked, setup), Ok(expected), "{in_use:?} {asked:?} {setup:?}");
+        }
+    }
+
+    #[test]
+    fn a_service_stays_in_the_mode_that_it_has() {
+        for (mode, asked, written, words) in [
+            (Mode::Standard, None, "Standard", None),
+            (Mode::Standard, Some(""), "Standard", None),
+            (Mode::Standard, Some("RawDeployment"), "RawDeployment", None),
+            (Mode::Serverless, Some("Knative"), "Knative", None),
+            (Mode::Standard, Some("Knative"), "Standard", Some("stays in mode Standard")),
+            (Mode::Knative, Some("Standard"), "Knative", Some("delete InferenceService llama")),
+            (Mode::Standard, Some("nonsense"), "Standard", Some("\"nonsense\"")),
+        ] {
+            let annotations = asked.map(|word| BTreeMap::from([(ANNOTATION.to_owned(), word.to_owned())]));
+            let word = annotations.as_ref().and_then(|all| all.get(ANNOTATION));
+            assert_eq!(annotation(mode, word), written, "{mode:?} {asked:?}");
+            let told = kept("llama", mode, annotations.as_ref());
+            assert_eq!(told.is_some(), words.is_some(), "{mode:?} {asked:?} {told:?}");
+            assert!(told.unwrap_or_default().contains(words.unwrap_or_default()), "{mode:?} {asked:?}");
         }
     }
 

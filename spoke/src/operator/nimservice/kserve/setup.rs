@@ -1,4 +1,4 @@
-//! Finds KServe's settings. They are kept for minutes, so that objects in a steady state ask for nothing.
+//! Finds KServe's settings and what its definition knows. They are kept for minutes, so that objects in a steady state ask for nothing.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +7,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ListParams;
 use kube::{Api, Client};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio::sync::Mutex;
 
 use super::mode::{CONFIG, Setup};
@@ -47,6 +49,88 @@ pub(super) async fn setup(client: &Client, now: Timestamp) -> Result<Setup, Call
     let setup = look(client).await?;
     *last = Some(Looked { setup: setup.clone(), at: now });
     Ok(setup)
+}
+
+/// The definition of what KServe serves.
+const DEFINITION: &str =
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/inferenceservices.serving.kserve.io";
+
+/// What its definition told last, and when.
+static DEFINED: Mutex<Option<(bool, Timestamp)>> = Mutex::const_new(None);
+
+/// Whether this KServe scales by several metrics (`predictor.autoScaling`), as it is or lately was. The same version, 0.15,
+/// brought replicas without an autoscaler.
+pub(super) async fn scales_by_metrics(client: &Client, now: Timestamp) -> Result<bool, CallError> {
+    let mut last = DEFINED.lock().await;
+    if let Some((known, at)) = *last
+        && now.duration_since(at) < KEPT
+    {
+        return Ok(known);
+    }
+    let request = http::Request::get(DEFINITION).body(Vec::new()).map_err(kube::Error::HttpError);
+    let asked = call(|| "get the definition of InferenceServices".to_owned(), async {
+        match client.request::<Definition>(request?).await {
+            Ok(definition) => Ok(definition.knows_scaling()),
+            // A definition without properties takes any.
+            Err(kube::Error::SerdeError(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    });
+    let known = asked.await?;
+    *last = Some((known, now));
+    Ok(known)
+}
+
+/// A CustomResourceDefinition, as far as the one field is concerned: it has thousands.
+#[derive(Deserialize)]
+struct Definition {
+    spec: Versions,
+}
+
+#[derive(Deserialize)]
+struct Versions {
+    versions: Vec<Version>,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    schema: Schema,
+}
+
+#[derive(Deserialize)]
+struct Schema {
+    #[serde(rename = "openAPIV3Schema")]
+    object: Properties<Spec>,
+}
+
+#[derive(Deserialize)]
+struct Properties<T> {
+    properties: T,
+}
+
+#[derive(Deserialize)]
+struct Spec {
+    spec: Properties<Predictor>,
+}
+
+#[derive(Deserialize)]
+struct Predictor {
+    predictor: Properties<Known>,
+}
+
+#[derive(Deserialize)]
+struct Known {
+    #[serde(rename = "autoScaling")]
+    auto_scaling: Option<IgnoredAny>,
+}
+
+impl Definition {
+    fn knows_scaling(&self) -> bool {
+        let known = |version: &Version| {
+            version.schema.object.properties.spec.properties.predictor.properties.auto_scaling.is_some()
+        };
+        self.spec.versions.iter().any(known)
+    }
 }
 
 async fn look(client: &Client) -> Result<Setup, CallError> {
@@ -103,6 +187,27 @@ mod tests {
             let now = Timestamp::from_second(1000 + after).unwrap();
             assert_eq!(Looked { setup: setup.clone(), at }.is_fresh(now), fresh, "{setup:?} after {after} s");
         }
+    }
+
+    #[test]
+    fn a_definition_tells_what_it_knows() {
+        let with = |predictor: serde_json::Value| {
+            let predictor =
+                serde_json::json!({"properties": {"spec": {"properties": {"predictor": predictor}}}});
+            let version = serde_json::json!({"name": "v1beta1", "schema": {"openAPIV3Schema": predictor}});
+            let definition =
+                serde_json::json!({"kind": "CustomResourceDefinition", "spec": {"versions": [version]}});
+            serde_json::from_value::<Definition>(definition).ok().map(|definition| definition.knows_scaling())
+        };
+        let fields =
+            |name: &str| serde_json::json!({"type": "object", "properties": {name: {"type": "object"}}});
+        assert_eq!(with(fields("autoScaling")), Some(true));
+        assert_eq!(with(fields("scaleTarget")), Some(false));
+        assert_eq!(
+            with(serde_json::json!({"x-kubernetes-preserve-unknown-fields": true})),
+            None,
+            "it takes any"
+        );
     }
 
     #[test]

@@ -72,7 +72,8 @@ fn accept_kserve_autoscaling_is_kserves_own() {
     let body = body(&rendered);
     assert_eq!(body["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"], "hpa");
     let predictor = &body["spec"]["predictor"];
-    for (field, value) in [("minReplicas", json!(2)), ("maxReplicas", json!(5)), ("scaleTarget", json!(70))] {
+    let scaling = json!({"metrics": [metric]});
+    for (field, value) in [("minReplicas", json!(2)), ("maxReplicas", json!(5)), ("autoScaling", scaling)] {
         assert_eq!(predictor[field], value, "{field}");
     }
     assert!(!kinds(&rendered.children).contains(&ChildKind::HorizontalPodAutoscaler));
@@ -105,7 +106,7 @@ fn b11_containers_beside_the_model_are_told_nothing_of_other_nodes() {
 #[test]
 fn b15_a_kserve_that_is_gone_fails_the_object_and_touches_nothing() {
     for setup in [Setup::NotFound, Setup::Ambiguous(vec!["a".into(), "b".into()])] {
-        let refs = Refs { kserve: Seen { in_use: None, setup }, ..Refs::default() };
+        let refs = Refs { kserve: Seen { setup, ..Seen::default() }, ..Refs::default() };
         let rendered = NimServices::render(&service(&json!({})), &subject(), &refs, &ClusterFacts::default());
         assert!(rendered.children.is_empty() && rendered.remove.is_empty() && !rendered.complete);
         let why = failure(&rendered).clone();
@@ -218,6 +219,58 @@ fn seccomp_is_for_the_modes_that_have_a_security_context() {
 }
 
 #[test]
+fn the_container_that_serves_has_the_name_that_kserve_looks_for() {
+    let beside =
+        |name: &str| json!({"sidecarContainers": [{"name": name, "image": {"repository": "r", "tag": "t"}}]});
+    for mode in ["Standard", "Knative"] {
+        let rendered = rendered(mode, &beside("proxy"));
+        let containers = &body(&rendered)["spec"]["predictor"]["containers"];
+        assert_eq!(
+            (&containers[0]["name"], &containers[1]["name"]),
+            (&json!("kserve-container"), &json!("proxy"))
+        );
+    }
+    let refused = rendered("Standard", &beside("kserve-container"));
+    let why = failure(&refused);
+    assert!(why.message.starts_with("spec.sidecarContainers[0].name is kserve-container"), "{}", why.message);
+}
+
+#[test]
+fn what_of_an_ingress_has_no_effect_is_named() {
+    let said = |expose: Value| {
+        let spec = service(&json!({"expose": expose})).spec;
+        limits::without_effect(&spec, true)
+    };
+    let rules = json!({"ingressClassName": "nginx", "rules": [{"host": "my.example.com"}]});
+    assert_eq!(
+        said(json!({"ingress": {"enabled": true, "annotations": {"a": "b"}, "spec": rules}})).unwrap(),
+        "without effect on KServe: spec.expose.ingress.annotations, spec.expose.ingress.spec (KServe's own settings say \
+         class, host and paths of its Ingress)"
+    );
+    let router = json!({"hostDomainName": "example.com", "ingress": {"ingressClass": "nginx"}});
+    assert_eq!(
+        said(json!({"router": router})).unwrap(),
+        "without effect on KServe: spec.expose.router.hostDomainName, spec.expose.router.ingress (KServe's own settings \
+         say class, host and paths of its Ingress)"
+    );
+    assert_eq!(said(json!({"ingress": {"enabled": true}})), None, "it only says that there is a way in");
+    assert_eq!(said(json!({"ingress": {"enabled": false, "spec": rules}})), None);
+}
+
+#[test]
+fn a_mode_that_cannot_be_changed_is_kept_and_told() {
+    let asked = json!({"annotations": {"serving.kserve.io/deploymentMode": "Knative"}});
+    let rendered = rendered("Standard", &asked);
+    let found = body(&rendered);
+    for annotations in [&found["metadata"]["annotations"], &found["spec"]["predictor"]["annotations"]] {
+        assert_eq!(annotations["serving.kserve.io/deploymentMode"], "Standard");
+    }
+    assert!(found["metadata"]["annotations"]["serving.kserve.io/enable-metric-aggregation"].is_null());
+    let told = readiness("llama", &service(&asked).spec, &Seen::in_use("Standard"), &json!({"metadata": {}}));
+    assert!(told.message.contains("stays in mode Standard"), "{}", told.message);
+}
+
+#[test]
 fn accept_kserve_readiness_is_the_predictors() {
     let with = |status: &str| {
         let other = json!({"type": "IngressReady", "status": "True"});
@@ -235,14 +288,20 @@ fn accept_kserve_readiness_is_the_predictors() {
         (with("Unknown"), false, "m"),
         (with("True"), true, "m"),
     ] {
-        let found = readiness("llama", &spec, &live);
+        let found = readiness("llama", &spec, &Seen::default(), &live);
         assert_eq!((found.ready, found.message.as_str()), (ready, message), "{live}");
     }
     let behaviour =
         json!({"scale": {"enabled": true, "hpa": {"maxReplicas": 2, "behavior": {"scaleDown": {}}}}});
-    let found = readiness("llama", &service(&behaviour).spec, &with("True"));
+    let found = readiness("llama", &service(&behaviour).spec, &Seen::default(), &with("True"));
     assert_eq!(found.message, "m; without effect on KServe: spec.scale.hpa.behavior");
-    let live =
+    let mut live =
         json!({"status": {"url": "http://llama.example", "address": {"url": "http://llama.models.svc"}}});
     assert_eq!(endpoints(&live), ("http://llama.models.svc".to_owned(), "http://llama.example".to_owned()));
+    live["metadata"]["labels"][VISIBILITY] = json!("cluster-local");
+    assert_eq!(
+        endpoints(&live),
+        ("http://llama.models.svc".to_owned(), String::new()),
+        "nothing leads there"
+    );
 }

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 
 use super::key::{self, Key};
 use super::pods::{Form, Role};
-use super::{environment, name};
+use super::{environment, name, replicas};
 use crate::operator::engine::child::{Child, ChildKind, Keep};
 use crate::operator::microservice::metadata::Map;
 use crate::operator::nimservice::scene::Scene;
@@ -82,7 +82,7 @@ fn hosts(scene: &Scene<'_>, shape: &MultiNode) -> BTreeMap<String, String> {
         }
         (format!("hostfile-{group}"), text)
     };
-    (0..scene.spec.replicas.unwrap_or(1)).map(file).collect()
+    (0..replicas(scene)).map(file).collect()
 }
 
 /// Volumes that a pod has besides those of every NIMService, and their mounts.

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::{environment, mpi, name, ray};
 use crate::operator::env::{add_missing, distinct, var};
 use crate::operator::microservice::metadata::Map;
-use crate::operator::nimservice::env::{MODEL_PATH, base};
+use crate::operator::nimservice::env::{MODEL_PATH, NGC_KEY, base};
 use crate::operator::nimservice::network::Ports;
 use crate::operator::nimservice::pod::pod;
 use crate::operator::nimservice::scene::Scene;
@@ -15,6 +15,9 @@ use crate::operator::nimservice::storage::ModelStore;
 
 /// The label that tells leaders from workers; the Service selects by it.
 const ROLE: &str = "nim-llm-role";
+
+/// Labels that Kueue reads on the LeaderWorkerSet. On a pod they would queue it by itself, behind a gate that nobody lifts.
+const KUEUE: &str = "kueue.x-k8s.io/";
 
 /// What a pod does in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +31,8 @@ pub(super) enum Role {
 pub(super) enum Form {
     /// With all that the spec asks for.
     Complete,
-    /// As the NIM Operator made them, who left out the service account, the labels of workers, the pull policy, ports
-    /// besides the API, the environment of models that are not NGC's, and the right to execute the script. Only what
+    /// As the NIM Operator made them, who left out the service account, the labels and the scheduler of workers, the pull
+    /// policy, ports besides the API, the environment of models that are not NGC's, and the right to execute the script. Only what
     /// changes how the pods are placed and what they run is demanded of them as well.
     Inherited,
 }
@@ -42,7 +45,7 @@ pub(super) fn leader(
     resources: Option<ResourceRequirements>,
     form: Form,
 ) -> PodTemplateSpec {
-    let mut labels = scene.microservice().labels();
+    let mut labels = labels(scene);
     labels.extend([("app".to_owned(), name(scene.name())), (ROLE.to_owned(), "leader".to_owned())]);
     let pod = member(scene, shape, pod(scene, store, resources), Role::Leader, form);
     template(scene, Some(labels), pod)
@@ -56,12 +59,18 @@ pub(super) fn worker(
     resources: Option<ResourceRequirements>,
     form: Form,
 ) -> PodTemplateSpec {
-    let mut labels = scene.microservice().labels();
+    let mut labels = labels(scene);
     // Whatever labels the user adds, no Service takes it for a leader.
     labels.insert(ROLE.to_owned(), "worker".to_owned());
-    let mut pod = member(scene, shape, pod(scene, store, resources), Role::Worker, form);
-    pod.scheduler_name = None;
+    let pod = member(scene, shape, pod(scene, store, resources), Role::Worker, form);
     template(scene, (form == Form::Complete).then_some(labels), pod)
+}
+
+/// Labels of every pod of the groups.
+fn labels(scene: &Scene<'_>) -> Map {
+    let mut all = scene.microservice().labels();
+    all.retain(|key, _| !key.starts_with(KUEUE));
+    all
 }
 
 fn template(scene: &Scene<'_>, labels: Option<Map>, pod: PodSpec) -> PodTemplateSpec {
@@ -75,15 +84,21 @@ fn template(scene: &Scene<'_>, labels: Option<Map>, pod: PodSpec) -> PodTemplate
 fn member(scene: &Scene<'_>, shape: &MultiNode, mut pod: PodSpec, role: Role, form: Form) -> PodSpec {
     if form == Form::Inherited {
         pod.service_account_name = None;
+        if role == Role::Worker {
+            pod.scheduler_name = None;
+        }
     }
     let mut running = pod.containers.iter_mut();
     if let Some(serving) = running.next() {
         serve(scene, shape, serving, role, form);
     }
-    // The container that has no environment is ours, for certificates: it has nothing to do with the group.
     let beside = running.chain(pod.init_containers.iter_mut().flatten());
     for environment in beside.filter_map(|container| container.env.as_mut()) {
         add_missing(environment, environment::common(shape));
+    }
+    if form == Form::Inherited {
+        let all = pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten());
+        all.filter_map(|container| container.env.as_mut()).for_each(|env| leave_open(scene, env));
     }
     if shape.ray.is_none() {
         let (volumes, mounts) = mpi::volumes(scene, role, form);
@@ -134,6 +149,16 @@ fn serve(scene: &Scene<'_>, shape: &MultiNode, serving: &mut Container, role: Ro
             serving.liveness_probe = None;
             serving.readiness_probe = None;
             serving.startup_probe = ray.map(|_| ray::joined());
+        }
+    }
+}
+
+/// Says nothing of whether the key of NGC must be there: the NIM Operator did not say it before 3.1.3.
+fn leave_open(scene: &Scene<'_>, environment: &mut [EnvVar]) {
+    let is_users = scene.spec.env.iter().flatten().any(|var| var.name == NGC_KEY);
+    for var in environment.iter_mut().filter(|var| var.name == NGC_KEY && !is_users) {
+        if let Some(key) = var.value_from.as_mut().and_then(|from| from.secret_key_ref.as_mut()) {
+            key.optional = None;
         }
     }
 }

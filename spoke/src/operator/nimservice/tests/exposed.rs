@@ -298,3 +298,29 @@ fn accept_the_outside_address() {
         assert_eq!(outside(objects), expected);
     }
 }
+
+#[test]
+fn a_route_that_a_gateway_does_not_accept_is_told_with_the_remedy() {
+    let route = |accepted: &str, generation: i64| {
+        json!({"status": {"parents": [{
+            "parentRef": {"name": "g", "namespace": "gateways"},
+            "conditions": [{"type": "Accepted", "status": accepted, "observedGeneration": generation,
+                "reason": "HostnameConflict", "message": "an HTTPRoute has it"}],
+        }]}})
+    };
+    let service = service(json!({"expose": gateway(json!({"grpcRoutesEnabled": true}))}));
+    let told = |grpc: Value| {
+        let outcome = outcome(vec![(ChildKind::HttpRoute, route("True", 1)), (ChildKind::GrpcRoute, grpc)]);
+        let rendered = NimServices::render(&service, &subject(), &Refs::default(), &ClusterFacts::default());
+        let report = NimServices::report(&service, &subject(), &Refs::default(), &rendered, &outcome);
+        let conditions = report.status["conditions"].as_array().unwrap().clone();
+        conditions.into_iter().find(|one| one["type"] == "RouteNotAccepted")
+    };
+    let found = told(route("False", 1)).unwrap();
+    let message = found["message"].as_str().unwrap();
+    for word in ["GRPCRoute llama", "Gateway gateways/g", "HostnameConflict", "httpRoutesEnabled"] {
+        assert!(message.contains(word), "{word} is not in: {message}");
+    }
+    assert_eq!(told(route("True", 1)), None);
+    assert_eq!(told(json!({})), None, "no controller has said anything");
+}

@@ -63,7 +63,11 @@ fn b06_absent_replicas_are_one_group() {
     let mut bare = service(json!({"multiNode": {"parallelism": {"pipeline": 2}}}));
     bare.spec.replicas = None;
     let rendered = NimServices::render(&bare, &subject(), &found(Value::Null), &ClusterFacts::default());
-    assert_eq!(child(&rendered.children, ChildKind::LeaderWorkerSet)["spec"]["replicas"], 1);
+    let set = named(&rendered, "llama-lws");
+    let stamped = set.stamped(&subject().owner);
+    assert_eq!(set.sent(&stamped, None)["spec"]["replicas"], 1);
+    let live = json!({"spec": {"replicas": 3}});
+    assert_eq!(set.sent(&stamped, Some(&live))["spec"]["replicas"], 3, "it is left to whoever scales it");
     assert!(named(&rendered, "llama-mpi-config").body["data"]["hostfile-0"].is_string());
 }
 
@@ -119,8 +123,9 @@ fn b23_pods_of_groups_have_all_that_the_spec_asks_for() {
     }
     assert_eq!(pods["leaderTemplate"]["metadata"]["labels"]["app"], "llama-lws");
     assert_eq!(pods["leaderTemplate"]["spec"]["containers"][0]["ports"][1]["name"], "grpc");
-    assert_eq!(pods["leaderTemplate"]["spec"]["schedulerName"], "gang");
-    assert!(pods["workerTemplate"]["spec"].get("schedulerName").is_none());
+    for role in ["leaderTemplate", "workerTemplate"] {
+        assert_eq!(pods[role]["spec"]["schedulerName"], "gang", "a gang scheduler places the whole group");
+    }
 }
 
 #[test]
@@ -142,12 +147,15 @@ fn containers_beside_know_their_group() {
         json!({"sidecarContainers": beside, "initContainers": beside, "proxy": {"certConfigMap": "ca"}});
     let pods = template(&mpi(patch));
     let pod = &pods["workerTemplate"]["spec"];
-    for one in [&pod["containers"][1], &pod["initContainers"][1]] {
+    for (one, mode) in [
+        (&pod["containers"][1], "mine"),
+        (&pod["initContainers"][1], "mine"),
+        (&pod["initContainers"][0], "1"),
+    ] {
         let environment = env(one);
-        assert_eq!(environment["NIM_MULTI_NODE"]["value"], "mine");
+        assert_eq!(environment["NIM_MULTI_NODE"]["value"], mode);
         assert!(environment.contains_key("NIM_NODE_RANK") && !environment.contains_key("NIM_LEADER_ROLE"));
     }
-    assert_eq!(pod["initContainers"][0].get("env"), None);
 }
 
 #[test]
@@ -167,6 +175,12 @@ fn pods_of_the_nim_operator_are_not_restarted() {
     let theirs = &recorded["pods"];
     assert_eq!(&with(&[], theirs), theirs, "an unchanged service goes on as it is");
     assert_eq!(&with(&[("replicas", json!(3))], theirs), theirs, "more groups of the same pods");
+    // From 3.1.3 on the key of NGC is optional in what they write.
+    let text =
+        theirs.to_string().replace("\"key\":\"NGC_API_KEY\"", "\"key\":\"NGC_API_KEY\",\"optional\":true");
+    let newer: Value = serde_json::from_str(&text).unwrap();
+    assert_ne!(newer, *theirs);
+    assert_eq!(with(&[], &newer), newer, "and those go on as well");
     let anew = with(&[], &Value::Null);
     for (field, value) in
         [("runtimeClassName", json!("nvidia")), ("userID", json!(5)), ("command", json!(["run"]))]
@@ -178,26 +192,88 @@ fn pods_of_the_nim_operator_are_not_restarted() {
     assert_eq!(with(&[], &anew), anew, "what is complete stays so");
 }
 
+/// What is reported of two groups of two nodes whose LeaderWorkerSet and pods are these.
+fn told(live: Value, pods: &[(u32, u32, bool)]) -> Value {
+    let service = service(json!({"replicas": 2, "multiNode": {"parallelism": {"pipeline": 2}}}));
+    let refs = Refs { claims: claims::Seen::of_group_with(b"key", pods), ..Refs::default() };
+    let rendered = NimServices::render(&service, &subject(), &refs, &ClusterFacts::default());
+    let mut outcome = Outcome::default();
+    let live = Arc::new(serde_json::from_value(live).unwrap());
+    outcome.live.insert((ChildKind::LeaderWorkerSet, "llama-lws".into()), live);
+    NimServices::report(&service, &subject(), &refs, &rendered, &outcome).status
+}
+
+fn set(replicas: i32, status: Value) -> Value {
+    let spec = json!({"replicas": replicas, "leaderWorkerTemplate": {"size": 2}});
+    json!({"metadata": {"name": "llama-lws", "generation": 3}, "spec": spec, "status": status})
+}
+
+fn available(status: &str) -> Value {
+    json!([{"type": "Available", "status": status}])
+}
+
 #[test]
 fn status_counts_groups() {
-    let service = service(json!({"replicas": 2, "multiNode": {"parallelism": {"pipeline": 2}}}));
-    let refs = found(Value::Null);
-    let rendered = NimServices::render(&service, &subject(), &refs, &ClusterFacts::default());
-    let report = |status: Value, replicas: i32| {
-        let live =
-            json!({"metadata": {"name": "llama-lws"}, "spec": {"replicas": replicas}, "status": status});
-        let mut outcome = Outcome::default();
-        let live = Arc::new(serde_json::from_value(live).unwrap());
-        outcome.live.insert((ChildKind::LeaderWorkerSet, "llama-lws".into()), live);
-        NimServices::report(&service, &subject(), &refs, &rendered, &outcome).status
-    };
-    let available = |status: &str| json!([{"type": "Available", "status": status}]);
-    let some = report(json!({"readyReplicas": 1, "conditions": available("False")}), 2);
+    let report = |status: Value, replicas: i32| told(set(replicas, status), &[]);
+    let some = report(json!({"readyReplicas": 1, "updatedReplicas": 2, "conditions": available("False")}), 2);
     assert_eq!((&some["state"], &some["availableReplicas"]), (&json!("NotReady"), &json!(1)));
     let message = some["conditions"][0]["message"].as_str().unwrap();
     assert_eq!(message, "leaderworkerset \"llama-lws\" is not ready: 1 of 2 groups are ready");
-    let all = report(json!({"readyReplicas": 2, "conditions": available("True")}), 2);
+    let all = report(json!({"readyReplicas": 2, "updatedReplicas": 2, "conditions": available("True")}), 2);
     assert_eq!((&all["state"], &all["availableReplicas"]), (&json!("Ready"), &json!(2)));
     assert_eq!(report(json!({"conditions": available("True")}), 0)["state"], "NotReady", "scaled down");
     assert_eq!(report(json!({}), 2)["state"], "NotReady");
+}
+
+#[test]
+fn a_group_counts_when_its_leader_and_all_its_pods_are_ready() {
+    // As LeaderWorkerSet 0.8.0 says it while a worker of the second group finds no node.
+    let status = json!({
+        "replicas": 2, "readyReplicas": 2, "updatedReplicas": 2, "hpaPodSelector": "",
+        "conditions": available("True"),
+    });
+    let pods = [(0, 0, true), (0, 1, true), (1, 0, true), (1, 1, false)];
+    let found = told(set(2, status.clone()), &pods);
+    assert_eq!((&found["state"], &found["availableReplicas"]), (&json!("NotReady"), &json!(1)));
+    let pods = pods.map(|(group, worker, _)| (group, worker, true));
+    let found = told(set(2, status), &pods);
+    assert_eq!((&found["state"], &found["availableReplicas"]), (&json!("Ready"), &json!(2)));
+}
+
+#[test]
+fn available_of_an_older_spec_is_not_believed() {
+    for (case, replicas, ready, updated) in [
+        ("from 0 to 1", 1, 0, 0),
+        ("from 2 to 3", 3, 2, 2),
+        ("a new template in the first of two groups", 2, 2, 1),
+    ] {
+        let status = json!({
+            "replicas": ready, "readyReplicas": ready, "updatedReplicas": updated,
+            "conditions": available("True"),
+        });
+        let found = told(set(replicas, status), &[]);
+        assert_eq!(found["state"], "NotReady", "{case}: {found}");
+        let message = found["conditions"][0]["message"].as_str().unwrap();
+        assert!(message.contains("is not ready"), "{case}: {message}");
+    }
+    let seen = json!({"observedGeneration": 2, "readyReplicas": 2, "updatedReplicas": 2,
+        "conditions": available("True")});
+    assert_eq!(told(set(2, seen), &[])["state"], "NotReady", "0.9 tells of which generation it speaks");
+}
+
+#[test]
+fn labels_of_kueue_stay_on_the_set() {
+    let labels = json!({
+        "kueue.x-k8s.io/queue-name": "gpus", "kueue.x-k8s.io/priority-class": "high", "team": "a",
+    });
+    let rendered = mpi(json!({"labels": labels}));
+    let set = child(&rendered.children, ChildKind::LeaderWorkerSet);
+    for key in ["kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"] {
+        assert!(set["metadata"]["labels"][key].is_string(), "{key}");
+        for role in ["leaderTemplate", "workerTemplate"] {
+            let of_pods = &set["spec"]["leaderWorkerTemplate"][role]["metadata"]["labels"];
+            assert!(of_pods.get(key).is_none(), "{role} {key}");
+            assert_eq!(of_pods["team"], "a");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::operator::cluster::Platform;
+use crate::operator::engine::template::APPLIED;
 
 /// ServiceAccount, Role, RoleBinding and a Deployment that runs with it, a Service and an Ingress that leads to it.
 pub(super) fn service() -> Vec<Child> {
@@ -97,6 +98,74 @@ async fn what_runs_is_told_and_not_written_while_its_account_is_somebody_elses()
 }
 
 #[tokio::test]
+async fn a_webhook_that_is_away_is_no_failure_and_what_runs_is_told() {
+    for (code, words, reason) in [
+        (500, "Internal error occurred: failed calling webhook \"m.kb.io\": connection refused", None),
+        (503, "the server is currently unable to handle the request", None),
+        (400, "admission webhook \"v.kb.io\" denied the request: no", Some("DeploymentFailed")),
+        (500, "admission webhook \"v.kb.io\" denied the request: no", Some("DeploymentFailed")),
+    ] {
+        let mut changed = service();
+        let live = changed[1].clone();
+        changed[1].body["spec"]["template"]["spec"]["containers"][0]["image"] = json!("j");
+        let (client, _) = server(move |line, body| match line {
+            "PATCH deployments/n" => refusal(code, "InternalError", words),
+            _ => (201, body.clone()),
+        });
+        let outcome = applied(&world(client, &[(ChildKind::Deployment, stored(&live))]), changed).await;
+        assert!(outcome.live.contains_key(&(ChildKind::Deployment, "n".into())), "{words}: it runs on");
+        if let Some(reason) = reason {
+            let why = outcome.failure.unwrap();
+            assert_eq!(why.reason, reason, "{words}");
+            assert!(why.message.contains(words), "{}", why.message);
+        } else {
+            assert_eq!(outcome.failure, None, "{words}");
+            let why = outcome.waits.unwrap();
+            assert_eq!(why.reason, "NotApplied");
+            assert!(why.message.starts_with("not applied yet: ") && why.message.contains(words), "{why:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_admission_changes_is_written_once_and_told_whatever_else_changes() {
+    let image = "/spec/template/spec/containers/0/image";
+    let mirrored = move |body: &Value| {
+        let mut stored = body.clone();
+        stored["metadata"]["uid"] = json!("c1");
+        *stored.pointer_mut(image).unwrap() = json!("mirror/i");
+        stored
+    };
+    let deployment = service().swap_remove(1);
+    let (client, asked) = server(move |_, body| (200, mirrored(body)));
+    let (settled, owner, inputs) = (Settled::default(), owner(), Inputs::default());
+    let turn = async |live: Option<Value>, settled: &Settled, told: &str| {
+        let live: Vec<_> = live.into_iter().map(|live| (ChildKind::Deployment, live)).collect();
+        let world = world(client.clone(), &live);
+        let applier = Applier { told, ..applier(&world, settled, &owner, &inputs) };
+        applier.apply(&rendered(vec![deployment.clone()]), &[]).await
+    };
+    let first = turn(None, &settled, "").await;
+    let line = "Deployment n: spec.template.spec.containers[c].image is changed by this cluster's admission to mirror/i";
+    assert_eq!(first.mutated, [line]);
+    let made = first.live.values().next().unwrap();
+    let mut made = serde_json::to_value(made.as_ref()).unwrap();
+    for version in 8..18 {
+        made["metadata"]["resourceVersion"] = json!(version.to_string());
+        made["status"] = json!({"replicas": 1, "observedGeneration": version});
+        let outcome = turn(Some(made.clone()), &settled, line).await;
+        assert_eq!((outcome.failure, outcome.mutated), (None, vec![line.to_owned()]), "{version}");
+    }
+    assert_eq!(lines(&asked), ["POST deployments"], "nothing is written again");
+    turn(Some(made.clone()), &Settled::default(), line).await;
+    assert_eq!(lines(&asked).len(), 1, "nor by a process that has just started");
+    made["metadata"]["labels"] = json!({MANAGED_BY.0: MANAGED_BY.1, "app": "edited"});
+    made["spec"]["template"]["spec"]["serviceAccountName"] = json!("edited");
+    turn(Some(made), &settled, line).await;
+    assert_eq!(lines(&asked).last().unwrap(), "PATCH deployments/n", "an edit of another field is undone");
+}
+
+#[tokio::test]
 async fn a_claim_that_was_left_behind_gets_its_owner_and_nothing_else() {
     let claim = child(ChildKind::PersistentVolumeClaim, Keep::MadeOrFound, &json!({}));
     let mut live = stored(&claim);
@@ -127,7 +196,14 @@ async fn what_a_hub_delivered_uses_no_claim_of_somebody_elses() {
 }
 
 fn rendered(children: Vec<Child>) -> Rendered<()> {
-    Rendered { children, remove: Vec::new(), complete: true, note: None, verdict: () }
+    Rendered {
+        children,
+        remove: Vec::new(),
+        complete: true,
+        notes: Vec::new(),
+        amendments: Vec::new(),
+        verdict: (),
+    }
 }
 
 fn pod(image: &str, variable: &str) -> Value {
@@ -261,6 +337,13 @@ impl Served {
     }
 }
 
+/// The pods of an InferenceService, with the container that KServe looks for.
+fn predictor_of(image: &str, variable: &str) -> Value {
+    let mut predictor = pod(image, variable)["spec"].clone();
+    predictor["containers"][0]["name"] = json!("kserve-container");
+    predictor
+}
+
 /// What KServe makes pods of: metadata and predictor, without the number of replicas.
 fn pods_of(sent: &Value) -> Value {
     template::of(ChildKind::InferenceService, sent).unwrap()
@@ -270,14 +353,15 @@ fn pods_of(sent: &Value) -> Value {
 async fn kserve_gets_no_mark_that_changes_and_so_replaces_no_pod() {
     let mut served = Served { live: None, note: None };
     let predictor = |replicas: i32, image: &str, variable: &str| {
-        let mut predictor = pod(image, variable)["spec"].clone();
+        let mut predictor = predictor_of(image, variable);
         predictor["minReplicas"] = json!(replicas);
         predictor
     };
     let none = json!({});
     let first = served.render(1, &predictor(2, "i", "OLD"), &none).await;
     assert_eq!(first.len(), 1);
-    assert_eq!(first[0]["metadata"]["annotations"], none, "KServe copies them into the pods");
+    let marks = first[0]["metadata"]["annotations"].as_object().unwrap();
+    assert_eq!(marks.keys().collect::<Vec<_>>(), [APPLIED], "KServe copies them into the pods");
     assert!(served.render(1, &predictor(2, "i", "OLD"), &none).await.is_empty(), "nothing is left to write");
     // Replicas, and an upgrade of ours: the pods stay.
     let scaled = served.render(2, &predictor(3, "i", "OLD"), &none).await;
@@ -291,12 +375,38 @@ async fn kserve_gets_no_mark_that_changes_and_so_replaces_no_pod() {
     // The user's image.
     let image = served.render(4, &predictor(1, "j", "NEW"), &json!({"ours": "new"})).await;
     assert_eq!(image[0]["spec"]["predictor"], predictor(1, "j", "NEW"));
+    let mark = |sent: &Value| sent["metadata"]["annotations"][APPLIED].clone();
+    assert_ne!(mark(&image[0]), mark(&first[0]), "KServe's Deployment tells whether it is of this template");
+    let scaled = served.render(5, &predictor(2, "j", "NEW"), &json!({"ours": "new"})).await;
+    assert_eq!(pods_of(&scaled[0]), pods_of(&image[0]));
+}
+
+#[tokio::test]
+async fn a_predictor_without_pods_is_rendered_anew() {
+    let mut served = Served { live: None, note: None };
+    let none = json!({});
+    let predictor = |replicas: i32, variable: &str| {
+        let mut predictor = predictor_of("i", variable);
+        predictor["minReplicas"] = json!(replicas);
+        predictor["maxReplicas"] = json!(replicas);
+        predictor
+    };
+    served.render(1, &predictor(2, "OLD"), &none).await;
+    assert!(served.render(1, &predictor(2, "NEW"), &none).await.is_empty(), "what runs is kept");
+    let stopped = served.render(2, &predictor(0, "NEW"), &none).await;
+    assert_eq!(stopped[0]["spec"]["predictor"], predictor(0, "NEW"), "its pods go in any case");
+    // KServe makes no pods of one without the container that it looks for.
+    let mut broken = served.live.clone().unwrap();
+    broken["spec"]["predictor"]["containers"][0]["name"] = json!("n-ctr");
+    served.live = Some(broken);
+    let mended = served.render(3, &predictor(2, "NEWER"), &none).await;
+    assert_eq!(mended[0]["spec"]["predictor"], predictor(2, "NEWER"));
 }
 
 #[tokio::test]
 async fn the_marks_of_other_operators_stay_on_an_inference_service() {
     let mut served = Served { live: None, note: None };
-    let predictor = pod("i", "OLD")["spec"].clone();
+    let predictor = predictor_of("i", "OLD");
     served.render(1, &predictor, &json!({"a": "1"})).await;
     let marks = json!({"a": "1", "nvidia.com/last-applied-hash": "1", "nvidia.com/parent-spec-hash": "2",
         "nimfleet.io/desired-hash": "3"});
@@ -305,8 +415,10 @@ async fn the_marks_of_other_operators_stay_on_an_inference_service() {
     let sent = served.render(1, &predictor, &json!({"a": "1"})).await;
     assert!(sent.iter().all(|sent| sent["metadata"]["annotations"] == marks), "{sent:?}");
     // Not even the next change of the user takes them off.
-    let sent = served.render(2, &pod("j", "OLD")["spec"], &json!({"a": "1"})).await;
-    assert_eq!(sent.last().unwrap()["metadata"]["annotations"], marks);
+    let sent = served.render(2, &predictor_of("j", "OLD"), &json!({"a": "1"})).await;
+    let mut found = sent.last().unwrap()["metadata"]["annotations"].clone();
+    found.as_object_mut().unwrap().remove(APPLIED);
+    assert_eq!(found, marks);
 }
 
 #[tokio::test]
@@ -333,13 +445,13 @@ async fn what_a_kept_template_refers_to_stays_as_long_as_it_does() {
 #[tokio::test]
 async fn a_record_that_a_hub_wrote_becomes_no_template() {
     let mut served = Served { live: None, note: None };
-    let (old, new) = (pod("i", "OLD")["spec"].clone(), pod("i", "NEW")["spec"].clone());
+    let (old, new) = (predictor_of("i", "OLD"), predictor_of("i", "NEW"));
     let none = json!({});
     served.render(1, &old, &none).await;
     served.render(1, &new, &none).await;
     let mut record = Record::read(served.note.as_ref()).unwrap();
     assert!(record.kept.is_some(), "the old one is kept");
-    record.kept = Some(json!({"labels": {}, "annotations": {}, "predictor": pod("evil", "NEW")["spec"]}));
+    record.kept = Some(json!({"labels": {}, "annotations": {}, "predictor": predictor_of("evil", "NEW")}));
     served.note = Some(record.text());
     let sent = served.render(1, &new, &none).await;
     assert!(!sent.iter().any(|sent| sent.to_string().contains("evil")), "{sent:?}");

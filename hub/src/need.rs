@@ -84,6 +84,16 @@ pub enum Life {
     Lasting,
     /// Until it has come to its end; and it only begins where its cache is.
     Ending,
+    /// The same, and its cache does not tell its profiles yet, which say how many GPUs it takes.
+    EndingOfUnknownSize,
+}
+
+impl Life {
+    /// Whether it comes to an end.
+    #[must_use]
+    pub const fn ends(self) -> bool {
+        matches!(self, Self::Ending | Self::EndingOfUnknownSize)
+    }
 }
 
 impl Need {
@@ -114,13 +124,13 @@ impl Need {
     /// Whether pods of it are to run wherever it is, so that it moves where they cannot.
     #[must_use]
     pub const fn runs(&self) -> bool {
-        self.replicated || matches!(self.life, Life::Ending) || !self.service.is_empty()
+        self.replicated || self.life.ends() || !self.service.is_empty()
     }
 
     /// Whether what runs to an end has come there in a cluster that says this of it.
     #[must_use]
     pub fn has_ended(&self, status: &ObjectStatus) -> bool {
-        self.life == Life::Ending && Self::is_end(status)
+        self.life.ends() && Self::is_end(status)
     }
 
     /// Whether a status is the last of what runs to an end.

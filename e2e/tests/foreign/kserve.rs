@@ -393,8 +393,8 @@ fn what_kserve_does_otherwise_is_told() -> Result<(), Failure> {
         })
         .await?;
 
-        let ingress =
-            json!({"enabled": true, "spec": {"ingressClassName": "nginx", "host": "my.example.com"}});
+        let ingress = json!({"enabled": true,
+            "spec": {"ingressClassName": "nginx", "rules": [{"host": "my.example.com"}]}});
         let limits = json!({"nvidia.com/gpu": 1, "memory": "16Gi", "cpu": "4"});
         let outer = json!({"expose": {"service": {"port": 8000}, "ingress": ingress}, "resources": {"limits": limits}});
         all.apply_served(namespace, "outer", outer).await?;

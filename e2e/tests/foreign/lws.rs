@@ -45,15 +45,17 @@ impl Foreign {
         self.pods(namespace, MEMBER, &format!("{name}-lws")).await
     }
 
-    /// Waits until the service is Ready with this many groups. Whenever it says Ready, all of them serve: as it says itself,
-    /// and by the pods.
+    /// Waits until the service is Ready with this many groups, as it says itself and by the pods. A group that
+    /// LeaderWorkerSet makes anew once more, because the workers before were deleted, is not told as Ready for long.
     async fn groups_serve(&self, namespace: &str, name: &str, wanted: usize) -> Result<Pods, Failure> {
         let begun = Instant::now();
+        let mut untrue: Option<Instant> = None;
         while begun.elapsed() < SOON {
             let found = self.service(namespace, name).await?;
             let ready = condition(&found, "Ready");
             let is_new = ready["observedGeneration"] == found["metadata"]["generation"];
             if !is_new || ready["status"] != "True" {
+                untrue = None;
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             }
@@ -61,13 +63,28 @@ impl Foreign {
             assert!(told >= wanted as u64, "Ready too early: {}", found["status"]);
             let pods = objects::list(self.cluster(), "Pod", namespace).await?;
             let set = format!("{name}-lws");
-            let serving = pods.iter().filter(|pod| {
-                pod["metadata"]["labels"][MEMBER] == set && objects::expect(pod, "Ready", "True").is_ok()
-            });
-            assert!(serving.count() >= wanted * 2, "Ready without its pods: {ready}");
-            return self.group_pods(namespace, name).await;
+            let pods: Vec<&Value> =
+                pods.iter().filter(|pod| pod["metadata"]["labels"][MEMBER] == set).collect();
+            let serving = pods.iter().filter(|pod| objects::expect(pod, "Ready", "True").is_ok());
+            if serving.count() >= wanted * 2 {
+                return self.group_pods(namespace, name).await;
+            }
+            let since = *untrue.get_or_insert_with(Instant::now);
+            assert!(since.elapsed() < WATCHED, "Ready without its pods: {found} {pods:?}");
         }
         Err(Failure::new(format!("{name} is not Ready: {}", self.service(namespace, name).await?["status"])))
+    }
+
+    /// The same once its pods have stayed what they are for a while: LeaderWorkerSet makes a replaced group anew once more,
+    /// when its former workers are deleted.
+    async fn groups_stay(&self, namespace: &str, name: &str, wanted: usize) -> Result<Pods, Failure> {
+        self.eventually(&format!("the pods of {name} stay"), || async {
+            let before = self.groups_serve(namespace, name, wanted).await?;
+            tokio::time::sleep(WATCHED).await;
+            let after = self.groups_serve(namespace, name, wanted).await?;
+            if before == after { Ok(after) } else { Err(Failure::new(format!("{before:?} {after:?}"))) }
+        })
+        .await
     }
 
     /// Waits until the set has this many pods.
@@ -136,7 +153,7 @@ async fn lifetime(all: &'static Foreign, version: Controller, namespace: &str) -
     let mut newer = user.clone();
     newer["image"] = image("1.13.0")["image"].clone();
     all.apply(namespace, name, groups(Some(2), newer.clone())).await?;
-    let newest = all.groups_serve(namespace, name, 2).await?;
+    let newest = all.groups_stay(namespace, name, 2).await?;
     assert!(newest.values().all(|uid| again.values().all(|old| old != uid)), "{again:?} {newest:?}");
 
     // A pod that is lost takes its group with it, and no other.
@@ -152,7 +169,7 @@ async fn lifetime(all: &'static Foreign, version: Controller, namespace: &str) -
         }
     })
     .await?;
-    let healed = all.groups_serve(namespace, name, 2).await?;
+    let healed = all.groups_stay(namespace, name, 2).await?;
     for pod in ["pair-lws-0", "pair-lws-0-1"] {
         assert_eq!(healed.get(pod), newest.get(pod), "{pod}");
     }
@@ -268,7 +285,7 @@ fn a_group_counts_on_lws_0_8_when_all_its_pods_are_ready() -> Result<(), Failure
             assert_eq!(told, (&json!("False"), &Value::Null), "workers find no node: {found}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        all.not_ready(namespace, "wide", "0 of 2 groups are ready").await?;
+        all.not_ready(namespace, "wide", "didn't match pod anti-affinity rules").await?;
         all.apply(namespace, "wide", groups(Some(1), json!({ "affinity": apart }))).await?;
         all.groups_serve(namespace, "wide", 1).await?;
         objects::delete(all.cluster(), "NIMService", namespace, "wide").await?;

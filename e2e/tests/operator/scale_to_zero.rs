@@ -56,7 +56,9 @@ async fn a_service_that_its_autoscaler_may_stop_begins_stopped_and_says_so() -> 
         refusal.contains("minReplicas 0 needs at least one metric of type External or Object"),
         "{refusal}"
     );
-    let refusal = refused(&site, scale(0, &json!(null))).await?;
+    let mut without = scale(0, &json!([]));
+    without["scale"]["hpa"] = json!({"minReplicas": 0, "maxReplicas": 4});
+    let refusal = refused(&site, without).await?;
     assert!(refusal.contains("minReplicas 0 needs"), "{refusal}");
     let refusal = refused(&site, scale(1, &Value::from(vec![queue(); 6]))).await?;
     assert!(refusal.contains("must have at most 5 items"), "{refusal}");

@@ -7,7 +7,7 @@ use e2e::fleet::Fleet;
 use e2e::{objects, sample};
 use serde_json::json;
 
-use super::shares::{SOON, are_shares, good_slot, in_good_slots, says_of, until_shares};
+use super::shares::{SOON, are_shares, good_slot, in_good_slots, says_of, slot, until_shares};
 
 #[tokio::test]
 async fn a_drained_cluster_is_left_once_another_one_serves() -> Result<(), Failure> {
@@ -16,6 +16,7 @@ async fn a_drained_cluster_is_left_once_another_one_serves() -> Result<(), Failu
     let (hub, east, west) =
         (fleet.hub().cluster(), fleet.cluster("east")?.cluster(), fleet.cluster("west")?.cluster());
     good_slot(&fleet, "east", "east-0").await?;
+    slot(&fleet, "west", "west-0", "poor").await?;
     objects::apply(hub, &in_good_slots(1)).await?;
     objects::apply(hub, &sample::placement(sample::NAME, &json!({}))).await?;
     assert_eq!(sample::ready(&fleet, sample::NAME).await?, ["east"]);

@@ -84,7 +84,7 @@ async fn a_pipeline_goes_whole_to_where_all_of_it_fits() -> Result<(), Failure> 
 
     // A service of it is no object of its own: whoever selects one is told what to select.
     objects::apply(hub, &sample::placement(SERVICES[0], &json!({}))).await?;
-    let message = sample::says(&fleet, SERVICES[0], "Scheduled", "NothingSelected").await?;
+    let message = sample::says(&fleet, SERVICES[0], "Scheduled", "NoObjectsSelected").await?;
     let remedy = format!(
         "NIMPipeline {PIPELINE} makes NIMService {}: select kind NIMPipeline, name {PIPELINE}",
         SERVICES[0]

@@ -84,6 +84,11 @@ pub(super) fn in_good_slots(replicas: u32) -> String {
 
 /// Makes a node one of those.
 pub(super) async fn good_slot(fleet: &Fleet, cluster: &str, node: &str) -> Result<(), Failure> {
-    let label = json!({"metadata": {"labels": {SLOT: "good"}}});
+    slot(fleet, cluster, node, "good").await
+}
+
+/// Gives a node the label, with that value. The hub knows that a cluster has no such node where none has the label at all.
+pub(super) async fn slot(fleet: &Fleet, cluster: &str, node: &str, value: &str) -> Result<(), Failure> {
+    let label = json!({"metadata": {"labels": {SLOT: value}}});
     objects::patch(fleet.cluster(cluster)?.cluster(), "Node", "", node, label).await
 }

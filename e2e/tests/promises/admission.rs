@@ -30,7 +30,8 @@ const RENDERED: &str = "rendered";
 #[tokio::test]
 async fn what_a_clusters_admission_changes_is_told_and_not_fought_and_its_absence_is_no_failure()
 -> Result<(), Failure> {
-    let fleet = Fleet::new().cluster("east").gpus(H100, 8, 2).audited().start().await?;
+    let images = json!({"images": ["nvcr.io", "mirror.example.com"]});
+    let fleet = Fleet::new().cluster("east").gpus(H100, 8, 2).limits(images).audited().start().await?;
     let east = fleet.cluster("east")?;
     mirror(&fleet, DELIVERED, ("apps.nvidia.com", "nimservices"), "/spec/image/repository").await?;
     let image = "/spec/template/spec/containers/0/image";
@@ -217,8 +218,13 @@ async fn changed_objects_are_left_alone(fleet: &Fleet, member: &Member) -> Resul
             if is_back { Ok(()) } else { Err(Failure::new(image.to_string())) }
         })
         .await?;
-    let undone = lines(member, &["a local edit was undone"]);
-    assert!(!undone.is_empty() && undone.iter().all(|line| line.contains("spec.image.tag")), "{undone:?}");
+    let undone = fleet
+        .eventually("the log names the edit", SOON, || async {
+            let undone = lines(member, &["a local edit was undone"]);
+            if undone.is_empty() { Err(Failure::new("no such line")) } else { Ok(undone) }
+        })
+        .await?;
+    assert!(undone.iter().all(|line| line.contains("spec.image.tag")), "{undone:?}");
     assert!(!undone.iter().any(|line| line.contains("repository")), "admission is no local edit: {undone:?}");
     told_on_both(fleet, DELIVERED, "spec.image.repository").await
 }

@@ -360,12 +360,12 @@ fn is_only_told(before: &DynamicObject, after: &DynamicObject) -> bool {
         && before.data.pointer(PROFILES) == after.data.pointer(PROFILES)
 }
 
-/// Whether a placement selects the object, or may bring it along.
+/// Whether a placement selects the object, or may bring it along; a NIMCache says what those who run from it take.
 fn may_concern(placement: &NIMPlacement, kind: &str, object: &DynamicObject) -> bool {
     let selectors = &placement.spec.resource_selectors;
-    let brings = placement.spec.propagate_dependencies
-        && (kind == SelectedKind::NIMCache.as_str()
-            || selectors.iter().any(|selector| selector.kind.calls_others()));
+    let brings = kind == SelectedKind::NIMCache.as_str()
+        || placement.spec.propagate_dependencies
+            && selectors.iter().any(|selector| selector.kind.calls_others());
     brings || selectors.iter().any(|selector| selects(selector, kind, object))
 }
 

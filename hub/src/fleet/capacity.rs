@@ -48,6 +48,8 @@ pub struct Capacity {
     pub cut: Vec<String>,
     /// Nodes by taints and labels; none of an agent that does not tell.
     pub nodes: Option<Arc<NodeSets>>,
+    /// Whether nodes that an autoscaler can still bring are among the pools.
+    pub has_coming_nodes: bool,
 }
 
 /// The product of nodes that no label names.

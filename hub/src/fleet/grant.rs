@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Capacity, Heard};
-use crate::need::{Life, Need};
+use crate::need::Need;
 
 /// A NIMPlacement's identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,7 +61,7 @@ impl GrantedObject {
     /// What runs to an end counts as seen once it has come there: it takes nothing any more.
     #[must_use]
     pub fn seen(&self, heard: Option<&Heard>, capacity: &Capacity) -> u32 {
-        if self.need.life == Life::Ending {
+        if self.need.life.ends() {
             let counts = |heard: &Heard| {
                 let runs = heard.status.state == BUILDING && is_reported(heard, capacity);
                 runs || self.need.has_ended(&heard.status)

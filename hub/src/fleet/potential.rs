@@ -50,6 +50,7 @@ pub(super) fn grown(capacity: Option<&Capacity>, potential: &[Potential]) -> Opt
     for more in potential {
         brought += bring(&mut grown.pools, more);
     }
+    grown.has_coming_nodes = brought > 0;
     (brought > 0).then_some(grown)
 }
 

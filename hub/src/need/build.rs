@@ -15,7 +15,10 @@ pub(super) fn need(build: &Value, cache: Option<&Value>) -> Result<Need, NeedErr
     let tag = |names: &[&str]| cache.and_then(|cache| cache::profile_tag(cache, profile, names));
     kind.products.extend(tag(&["gpu"]).map(|product| vec![product.to_owned()]));
     let tensor = tag(&["tensorParallelism", "tp"]).map(|tag| Value::String(tag.to_owned()));
-    let (resource, per_pod) = if let Some(stated) = gpu::of(build, "/spec/resources")? {
+    let stated = gpu::of(build, "/spec/resources")?;
+    let tells = |cache: &Value| cache.pointer("/status/profiles/0").is_some();
+    let awaits_profiles = stated.is_none() && cache.is_some_and(|cache| !tells(cache));
+    let (resource, per_pod) = if let Some(stated) = stated {
         stated
     } else {
         let of_profile = "tensor parallelism of the cached profile";
@@ -36,7 +39,7 @@ pub(super) fn need(build: &Value, cache: Option<&Value>) -> Result<Need, NeedErr
             .filter(|name| !name.is_empty())
             .map(|name| cache_key(build, name)),
         replicas: 1,
-        life: Life::Ending,
+        life: if awaits_profiles { Life::EndingOfUnknownSize } else { Life::Ending },
         ..Need::default()
     })
 }
@@ -102,7 +105,8 @@ mod tests {
             assert_eq!(caches(&object), ["weights"]);
             let need = of(&object, |_| Some(&cache)).unwrap();
             assert_eq!(need.gpu.as_ref().map(GpuNeed::total), Some(gpus), "{case}");
-            assert_eq!((need.replicas, need.life, need.replicated), (1, Life::Ending, false));
+            let life = if profiles == json!([]) { Life::EndingOfUnknownSize } else { Life::Ending };
+            assert_eq!((need.replicas, need.life, need.replicated), (1, life, false), "{case}");
             assert_eq!(need.cache.as_ref().map(|key| key.name.as_str()), Some("weights"));
             assert_eq!(need.claims.len(), 1, "it mounts the cache's volume");
         }

@@ -180,6 +180,15 @@ impl Kind for NimServices {
             found.message = words;
             again = Again::After(next);
         }
+        if workload == Some(ChildKind::LeaderWorkerSet) && found.ready {
+            let set = multi_node::name(scene.name());
+            let lag = multi_node::counts_lag(subject, &live(outcome, ChildKind::LeaderWorkerSet, &set));
+            if let Some(left) = lag {
+                found.ready = false;
+                found.message = format!("Waiting for leaderworkerset {set:?} spec update to be observed...");
+                again = Again::After(left);
+            }
+        }
         let (available, serves) = (found.available, found.ready);
         let is_current = refs.running.as_ref().is_some_and(|running| running.is_current);
         let not = |why: &Failure| Standing::NotReady { why: why.clone(), available };

@@ -1,6 +1,6 @@
 //! Observe: a placement, and the objects it is about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crds::fleet::{NIMPlacement, ResourceSelector, SelectedKind};
@@ -29,6 +29,8 @@ pub(super) struct Observed {
     pub(super) placement: Arc<NIMPlacement>,
     /// Selected, there and free to take, by kind and name.
     pub(super) selected: Vec<Selected>,
+    /// NIMCaches that the selected objects name and that are not selected, as plain JSON.
+    pub(super) named_caches: Vec<Value>,
     /// The Secrets that it lists.
     pub(super) secrets: Vec<Listed>,
     /// All objects that carry the placement's label, whether or not they are selected.
@@ -94,6 +96,7 @@ pub(super) fn look(
         key: key.clone(),
         placement: placement.clone(),
         selected: Vec::new(),
+        named_caches: Vec::new(),
         secrets: Vec::new(),
         taken,
         block: None,
@@ -136,6 +139,7 @@ pub(super) fn look(
         observed.block = Some(Block { reason: Reason::NothingSelected, message });
     }
     observed.claim(hub, found, claims);
+    observed.named_caches = observed.unselected_caches(catalog);
     observed.block = own_secrets(hub, placement).or(observed.block);
     observed
 }
@@ -308,9 +312,23 @@ impl Observed {
         }
     }
 
-    /// The NIMCache of that name, where it is selected too.
+    /// The NIMCache of that name, selected or not.
     pub(super) fn cache(&self, name: &str) -> Option<&Value> {
-        cache_named(name, self.selected.iter().map(|one| &one.json))
+        cache_named(name, self.selected.iter().map(|one| &one.json).chain(&self.named_caches))
+    }
+
+    fn unselected_caches(&self, catalog: &Catalog<'_>) -> Vec<Value> {
+        let kind = SelectedKind::NIMCache.as_str();
+        let is_selected =
+            |name: &str| self.selected.iter().any(|one| one.object.kind == kind && one.object.name == name);
+        let names: BTreeSet<&str> = self
+            .selected
+            .iter()
+            .flat_map(|one| need::caches(&one.json))
+            .filter(|name| !is_selected(name))
+            .collect();
+        let found = names.into_iter().filter_map(|name| catalog.object(kind, &self.key.namespace, name));
+        found.map(|cache| plain(&cache, kind)).collect()
     }
 }
 

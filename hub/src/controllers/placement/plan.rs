@@ -171,7 +171,8 @@ pub(super) fn request(
     let objects: Vec<_> = observed.selected.iter().map(|one| &one.json).collect();
     let plain: Vec<_> = workloads.iter().map(|workload| &workload.need).collect();
     let all = || clusters.iter().map(Arc::as_ref);
-    let variants = variants(&observed.key, &objects, &plain, &overrides, all()).map_err(invalid)?;
+    let of = (&objects[..], &observed.named_caches[..]);
+    let variants = variants(&observed.key, of, &plain, &overrides, all()).map_err(invalid)?;
     let verdicts =
         Verdicts::ask(&policy.affinity, all(), |cluster| rows.placed.contains_key(cluster.as_str()));
     let previous = rows.placed.iter().filter_map(|(cluster, row)| {
@@ -247,7 +248,7 @@ pub(in super::super) fn narrowed(
         let name = cluster.name.as_str();
         rows.placed.contains_key(name) || rows.removing.contains_key(name)
     });
-    if let Ok(variants) = variants(key, &objects, &plain, &overrides.unwrap_or_default(), there) {
+    if let Ok(variants) = variants(key, (&objects, &[]), &plain, &overrides.unwrap_or_default(), there) {
         needs.keep(rows, &uids, &variants, |need| policy.narrow(need));
     }
     needs

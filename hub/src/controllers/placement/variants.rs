@@ -16,10 +16,11 @@ const MOST_SETS: usize = 128;
 /// Most bytes of all these versions together.
 const MOST_BYTES: usize = 64 << 20;
 
-/// What the objects take in the clusters that overrides concern, in their order. An error says that there are too many versions.
+/// What the objects take in the clusters that overrides concern, in their order; `caches` are NIMCaches of other placements
+/// that they run from. An error says that there are too many versions.
 pub(super) fn variants<'a>(
     placement: &PlacementKey,
-    objects: &[&Value],
+    (objects, caches): (&[&Value], &[Value]),
     plain: &[&Need],
     overrides: &[Override],
     clusters: impl IntoIterator<Item = &'a Cluster>,
@@ -48,7 +49,7 @@ pub(super) fn variants<'a>(
     }
     for (concerned, clusters) in sets {
         let Some(first) = clusters.first() else { continue };
-        let version = version(placement, objects, overrides, first, concerned);
+        let version = version(placement, (objects, caches), overrides, first, concerned);
         let is_plain = version.as_ref().is_ok_and(|needs| needs.iter().eq(plain.iter().copied()));
         if !is_plain {
             variants.add(version, clusters.iter().map(|cluster| cluster.name.clone()));
@@ -60,7 +61,7 @@ pub(super) fn variants<'a>(
 /// What the objects take in `cluster`, with the overrides that concern it.
 fn version(
     placement: &PlacementKey,
-    objects: &[&Value],
+    (objects, caches): (&[&Value], &[Value]),
     overrides: &[Override],
     cluster: &Cluster,
     concerned: Concerned,
@@ -75,7 +76,8 @@ fn version(
     };
     let changed: Result<Vec<Value>, resolve::ResolveError> = objects.iter().map(changed).collect();
     let changed = changed.map_err(|error| error.to_string())?;
-    let needs = changed.iter().map(|object| need::of(object, |name| cache_named(name, &changed)));
+    let cache = |name: &str| cache_named(name, changed.iter().chain(caches));
+    let needs = changed.iter().map(|object| need::of(object, cache));
     needs
         .collect::<Result<_, _>>()
         .map_err(|error| format!("{placement}: with spec.overrides for cluster {}: {error}", cluster.name))
@@ -181,7 +183,7 @@ mod tests {
         let overrides = read(json!([{"clusterNames": ["west"], "jsonPatch": operations}]));
         let (object, clusters) = (service(), [cluster("east"), cluster("west")]);
         let plain = need(&object, None).unwrap();
-        let variants = variants(&key(), &[&object], &[&plain], &overrides, &clusters).unwrap();
+        let variants = variants(&key(), (&[&object], &[]), &[&plain], &overrides, &clusters).unwrap();
         assert_eq!(variants.needs("east"), None, "nothing concerns it");
         match variants.fault("west") {
             Some(fault) => Err(fault.to_owned()),
@@ -248,7 +250,8 @@ mod tests {
         let plain = [need(&service, Some(&cache)).unwrap(), need(&cache, None).unwrap()];
         let clusters = [cluster("west")];
         let variants =
-            variants(&key(), &[&service, &cache], &[&plain[0], &plain[1]], &overrides, &clusters).unwrap();
+            variants(&key(), (&[&service, &cache], &[]), &[&plain[0], &plain[1]], &overrides, &clusters)
+                .unwrap();
         let needs = variants.needs("west").unwrap();
         assert_eq!(
             needs[0].claims[0].class.as_deref(),
@@ -268,7 +271,7 @@ mod tests {
         let clusters: Vec<Cluster> = (0..10_000).map(|index| cluster(&format!("c{index}"))).collect();
         let object = service();
         let plain = need(&object, None).unwrap();
-        let variants = variants(&key(), &[&object], &[&plain], &overrides, &clusters).unwrap();
+        let variants = variants(&key(), (&[&object], &[]), &[&plain], &overrides, &clusters).unwrap();
         assert_eq!(variants.versions(), 2);
         assert_eq!(variants.needs("c9999").unwrap()[0].gpu.as_ref().unwrap().total(), 3);
     }
@@ -287,10 +290,11 @@ mod tests {
         let clusters: Vec<Cluster> = (0..256).map(|index| cluster(&format!("c{index}"))).collect();
         let mut object = service();
         let plain = need(&object, None).unwrap();
-        let refused = variants(&key(), &[&object], &[&plain], &overrides, &clusters).unwrap_err();
+        let refused = variants(&key(), (&[&object], &[]), &[&plain], &overrides, &clusters).unwrap_err();
         assert!(refused.contains("255 different sets") && refused.contains("at most 128 sets"), "{refused}");
         object["spec"]["env"] = json!([{"name": "LONG", "value": "x".repeat(1_000_000)}]);
-        let refused = variants(&key(), &[&object], &[&plain], &overrides, &clusters[..100]).unwrap_err();
+        let refused =
+            variants(&key(), (&[&object], &[]), &[&plain], &overrides, &clusters[..100]).unwrap_err();
         assert!(refused.contains("MiB of versions") && refused.contains("64 MiB"), "{refused}");
     }
 

@@ -39,7 +39,8 @@ fn a_change_concerns_those_who_select_the_object_or_may_bring_it() {
         ),
         (json!({"kind": "NIMService", "labelSelector": {}}), true, "NIMService", true),
         (json!({"kind": "NIMService", "name": "other"}), true, "NIMCache", true),
-        (json!({"kind": "NIMService", "name": "other"}), false, "NIMCache", false),
+        (json!({"kind": "NIMService", "name": "other"}), false, "NIMCache", true),
+        (json!({"kind": "NemoEvaluator", "name": "other"}), false, "NIMService", false),
         (json!({"kind": "NemoEvaluator", "name": "other"}), true, "NIMService", true),
     ] {
         assert_eq!(may_concern(&placement(&selector, brings), kind, &object), concerned, "{selector} {kind}");

@@ -38,6 +38,7 @@ pub(super) fn from_spoke(report: v1::CapacityReport, received_at: Timestamp) -> 
             known.unlabelled = report.unlabelled.map(from_unlabelled).unwrap_or_default();
             Arc::new(known)
         }),
+        has_coming_nodes: false,
     }
 }
 

@@ -13,7 +13,19 @@ pub(super) fn check(policy: &Policy, workloads: &[Workload], cluster: &Cluster) 
     for workload in workloads {
         let Some(cache) = workload.need.cache.as_ref() else { continue };
         let CacheKey { namespace, name } = cache;
-        if score::holds(cache, cluster) {
+        let is_held = score::holds(cache, cluster);
+        let comes =
+            |other: &Workload| other.object.kind == "NIMCache" && other.need.cache.as_ref() == Some(cache);
+        let builds = workload.need.life.ends() && !workloads.iter().any(comes);
+        if builds && is_held && workload.need.life == Life::EndingOfUnknownSize {
+            let message = format!(
+                "{} builds from NIMCache {namespace}/{name}, which does not tell its profiles yet: how many GPUs the build \
+                 takes is not known",
+                workload.title()
+            );
+            return refuse(Reason::ModelNotCached, message);
+        }
+        if is_held {
             continue;
         }
         if is_required {
@@ -21,9 +33,7 @@ pub(super) fn check(policy: &Policy, workloads: &[Workload], cluster: &Cluster) 
                 format!("NIMCache {namespace}/{name} is not ready here, and spec.cacheLocality is Require");
             return refuse(Reason::ModelNotCached, message);
         }
-        let comes =
-            |other: &Workload| other.object.kind == "NIMCache" && other.need.cache.as_ref() == Some(cache);
-        if workload.need.life == Life::Ending && !workloads.iter().any(comes) {
+        if builds {
             let message = format!(
                 "{} builds from NIMCache {namespace}/{name}, which is not ready here and is not placed with it",
                 workload.title()

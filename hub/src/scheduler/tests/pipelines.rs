@@ -141,6 +141,15 @@ fn a_build_goes_only_where_its_cache_is_or_comes_along() {
         "{:?}",
         decision.refused
     );
+    // What it takes depends on the profiles of its cache.
+    wants.workloads[0].need.life = Life::EndingOfUnknownSize;
+    let decision = schedule(&wants, &fleet);
+    assert!(chosen(&decision).is_empty());
+    assert!(
+        decision.refused.iter().any(|row| row.message.contains("does not tell its profiles yet")),
+        "{:?}",
+        decision.refused
+    );
     let mut cache =
         Workload { object: object("cache"), need: Need { cache: Some(weights()), ..Need::default() } };
     cache.object.kind = "NIMCache".to_owned();

@@ -508,6 +508,10 @@ impl Applier<'_> {
         let found = serde_json::to_value(live).ok();
         let mut body = child.sent(stamped, found.as_ref());
         body["metadata"]["uid"] = Value::from(live.metadata.uid.clone());
+        // What is sent as it was seen must not undo what its owner has made of it since.
+        if child.seed.is_some() {
+            body["metadata"]["resourceVersion"] = Value::from(live.metadata.resource_version.clone());
+        }
         let what = || format!("apply {} {name}", child.kind.resource().kind);
         call(what, api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body))).await
     }

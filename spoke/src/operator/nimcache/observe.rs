@@ -61,6 +61,8 @@ pub(crate) struct Refs {
     pub(super) unreadable: Option<String>,
     /// The job, unless it is being deleted.
     pub(super) job: Option<Value>,
+    /// Uid of a job that an orphaning deletion of the NIMCache left behind, or that was restored without its owner.
+    pub(super) orphaned_job: Option<String>,
     pub(super) job_pods: Vec<Value>,
     /// What events say of a pod, or of a Job without one, that does not say itself why it does not begin.
     pub(super) told: Option<Failure>,
@@ -207,6 +209,10 @@ pub(super) async fn observe(object: &NIMCache, subject: &Subject, world: &World)
         filled,
         ..Refs::default()
     };
+    refs.orphaned_job = world
+        .child(ChildKind::Job, namespace, &job::name(subject))
+        .filter(|job| job.metadata.deletion_timestamp.is_none() && is_left_behind(job, name))
+        .and_then(|job| job.metadata.uid.clone());
     // Nobody needs the key once the model is stored.
     let key = object.spec.source.auth_secret().filter(|_| !is_ready(subject));
     refs.missing = missing_secret(world, subject, key, secret_field(&object.spec.source));
@@ -329,9 +335,9 @@ pub(super) async fn claim(
     Ok(live.map(|live| Claim::of(&live)))
 }
 
-/// Whether a ConfigMap was kept for a NIMCache of that name that has gone without it.
-fn is_left_behind(config: &DynamicObject, name: &str) -> bool {
-    let metadata = &config.metadata;
+/// Whether a child of a NIMCache of that name outlived it.
+fn is_left_behind(child: &DynamicObject, name: &str) -> bool {
+    let metadata = &child.metadata;
     let label = |key: &str| metadata.labels.as_ref().and_then(|all| all.get(key)).map(String::as_str);
     metadata.owner_references.as_ref().is_none_or(Vec::is_empty)
         && label(MANAGED_BY.0) == Some(MANAGED_BY.1)

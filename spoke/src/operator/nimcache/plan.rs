@@ -132,6 +132,13 @@ impl Plan<'_> {
             });
         }
         rendered.amendments.extend(self.refs.job.as_ref().and_then(job::kept));
+        // Its pod would hold the claim when the NIMCache goes.
+        rendered.amendments.extend(self.refs.orphaned_job.clone().map(|uid| Amendment {
+            kind: ChildKind::Job,
+            name: job::name(self.subject),
+            uid,
+            change: json!({"metadata": {"ownerReferences": [self.subject.owner.reference()]}}),
+        }));
         rendered.notes.push((filled::ANNOTATION, Some(text)));
         rendered
     }

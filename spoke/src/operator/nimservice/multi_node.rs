@@ -7,6 +7,8 @@ mod mpi;
 mod pods;
 mod ray;
 
+use std::time::Duration;
+
 use crds::nim::{InferencePlatform, NIMService};
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde_json::{Value, json};
@@ -16,6 +18,7 @@ use super::storage::ModelStore;
 use crate::operator::engine::call::CallError;
 use crate::operator::engine::child::{Child, ChildKind, Keep};
 use crate::operator::engine::compare::holds;
+use crate::operator::engine::condition::Conditions;
 use crate::operator::engine::kind::{Failure, Subject};
 use crate::operator::engine::world::World;
 use crate::operator::microservice::readiness::Readiness;
@@ -136,6 +139,23 @@ fn is_inherited(live: &Value) -> bool {
     !live["leaderTemplate"].is_null() && live["workerTemplate"]["metadata"]["labels"].is_null()
 }
 
+/// How long the counts of a LeaderWorkerSet that does not say which generation they are of may be of the one before: its
+/// controller writes them within a second of a change.
+const COUNTS_LAG: Duration = Duration::from_secs(5);
+
+/// For how long what a LeaderWorkerSet counts may still be of the spec before; none once the service was Ready as it is.
+pub(super) fn counts_lag(subject: &Subject, live: &Value) -> Option<Duration> {
+    if live["status"]["observedGeneration"].is_i64() {
+        return None;
+    }
+    let ready = Conditions::read(&subject.status);
+    let ready = ready.get("Ready").filter(|ready| ready.status == "True");
+    if ready.is_some_and(|ready| ready.observed_generation == Some(subject.owner.generation)) {
+        return None;
+    }
+    COUNTS_LAG.checked_sub(subject.known_for).filter(|left| !left.is_zero())
+}
+
 /// Reads a live LeaderWorkerSet. Up to 0.8 it tells no `status.observedGeneration` and leaves the condition `Available` as
 /// it was until its controller has looked at a change, so its counts have to agree with the spec as well.
 pub(super) fn readiness(name: &str, live: &Value, seen: &Seen) -> Readiness {
@@ -153,7 +173,8 @@ pub(super) fn readiness(name: &str, live: &Value, seen: &Seen) -> Readiness {
         return not(format!("Waiting for leaderworkerset {name:?} spec update to be observed..."));
     }
     if wanted == 0 {
-        return not(format!("leaderworkerset {name:?} is scaled down to 0 replicas"));
+        let message = format!("leaderworkerset {name:?} is scaled down to 0 replicas");
+        return Readiness { ready: false, message, available: 0 };
     }
     let told = format!("{groups} of {wanted} groups are ready");
     if groups >= wanted && updated < wanted {

@@ -218,9 +218,22 @@ fn where_nodes_may_come_labels_are_waited_for() {
         memory_mib: 81_559,
         delay: jiff::SignedDuration::from_mins(7),
     };
-    let grows = east(cluster(&[(&[], &[], 4)])).admin("east", |admin| admin.potential = vec![potential]);
+    let grows =
+        east(cluster(&[(&[], &[], 4)])).admin("east", |admin| admin.potential = vec![potential.clone()]);
     let decision = schedule(&llm(1, &json!({"nodeSelector": {"pool": "big"}})), &grows);
     assert!(decision.chosen[0].message.contains("once its autoscaler brings nodes"), "{decision:?}");
+    // A NIMCache asks for nodes with GPUs, and those that come have some.
+    let bare = Capacity { pools: Vec::new(), ..cluster(&[(&[], &[], 0)]) };
+    let grows = east(bare).admin("east", |admin| admin.potential = vec![potential]);
+    let both = request(
+        "both",
+        vec![
+            workload("NIMCache", "weights", &json!({}), None),
+            workload("NIMService", "llm", &json!({"resources": {"limits": {"nvidia.com/gpu": 1}}}), None),
+        ],
+    );
+    let decision = schedule(&both, &grows);
+    assert_eq!(decision.chosen.len(), 1, "{decision:?}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Which groups of a LeaderWorkerSet serve, by the pods themselves.
 //!
 //! LeaderWorkerSet up to 0.8 counts a group in `status.readyReplicas` as soon as its leader is ready and its worker pods
-//! exist, on a node or not. A group here serves when its leader and all `size` pods are Ready.
+//! exist, on a node or not. A group here serves when its leader and all `size` pods are Ready, and of one revision: while a
+//! group is replaced, the new leader is Ready before the old workers are deleted.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +18,27 @@ const GROUP_INDEX: &str = "leaderworkerset.sigs.k8s.io/group-index";
 /// Label: the pod's index in its group; the leader's is 0.
 const WORKER_INDEX: &str = "leaderworkerset.sigs.k8s.io/worker-index";
 
+/// Label: the revision of the set's template that the pod was made from.
+const REVISION: &str = "leaderworkerset.sigs.k8s.io/template-revision-hash";
+
 /// Pods of one LeaderWorkerSet, by the index of their group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Groups(BTreeMap<String, Group>);
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Ready pods of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Group {
-    has_leader: bool,
-    ready_pods: i64,
+    /// The revision of the leader, where it is Ready; empty where it tells none.
+    leader: Option<String>,
+    /// By their revision.
+    pods: BTreeMap<String, i64>,
+}
+
+impl Group {
+    fn serves(&self, size: i64) -> bool {
+        let of_leader = self.leader.as_ref().and_then(|revision| self.pods.get(revision));
+        of_leader.is_some_and(|pods| *pods >= size)
+    }
 }
 
 impl Groups {
@@ -42,8 +56,11 @@ impl Groups {
             let Some(index) = label(pod, GROUP_INDEX) else { continue };
             let group = groups.entry(index.to_owned()).or_default();
             if is_ready(pod) {
-                group.ready_pods += 1;
-                group.has_leader |= label(pod, WORKER_INDEX) == Some("0");
+                let revision = label(pod, REVISION).unwrap_or_default().to_owned();
+                if label(pod, WORKER_INDEX) == Some("0") {
+                    group.leader = Some(revision.clone());
+                }
+                *group.pods.entry(revision).or_default() += 1;
             }
         }
         Self(groups)
@@ -51,7 +68,7 @@ impl Groups {
 
     /// How many groups of `size` pods serve; none while no pod of the set has been seen.
     pub(super) fn serving(&self, size: i64) -> Option<i64> {
-        let serving = self.0.values().filter(|group| group.has_leader && group.ready_pods >= size).count();
+        let serving = self.0.values().filter(|group| group.serves(size)).count();
         (!self.0.is_empty()).then(|| i64::try_from(serving).unwrap_or(i64::MAX))
     }
 }
@@ -71,12 +88,19 @@ fn is_ready(pod: &DynamicObject) -> bool {
 impl Groups {
     /// Groups of these pods: group index, worker index, and whether the pod is Ready.
     pub(in super::super) fn played(pods: &[(u32, u32, bool)]) -> Self {
-        let pod = |(group, worker, ready): &(u32, u32, bool)| -> DynamicObject {
+        let pods: Vec<_> =
+            pods.iter().map(|(group, worker, ready)| (*group, *worker, *ready, "6b6c8d5c6c")).collect();
+        Self::of_revisions(&pods)
+    }
+
+    /// The same with the revision of each pod.
+    fn of_revisions(pods: &[(u32, u32, bool, &str)]) -> Self {
+        let pod = |(group, worker, ready, revision): &(u32, u32, bool, &str)| -> DynamicObject {
             // Labels as LeaderWorkerSet 0.8.0 gives them.
             let labels = serde_json::json!({
                 SET_NAME: "llama-lws", GROUP_INDEX: group.to_string(), WORKER_INDEX: worker.to_string(),
                 "leaderworkerset.sigs.k8s.io/group-key": "a6ae9f7a1f3a2f1a",
-                "leaderworkerset.sigs.k8s.io/template-revision-hash": "6b6c8d5c6c",
+                REVISION: revision,
             });
             let status = if *ready { "True" } else { "False" };
             serde_json::from_value(serde_json::json!({
@@ -106,5 +130,14 @@ mod tests {
         ] {
             assert_eq!(Groups::played(pods).serving(2), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn workers_of_the_revision_before_are_none_of_a_new_leader() {
+        let (old, new) = ("6b6c8d5c6c", "7f6d9b8c5d");
+        let replaced = Groups::of_revisions(&[(0, 0, true, new), (0, 1, true, old)]);
+        assert_eq!(replaced.serving(2), Some(0));
+        let done = Groups::of_revisions(&[(0, 0, true, new), (0, 1, true, new), (0, 1, true, old)]);
+        assert_eq!(done.serving(2), Some(1));
     }
 }

@@ -1,6 +1,7 @@
 //! What a replica over several nodes becomes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::operator::engine::child::Keep;
@@ -194,13 +195,34 @@ fn pods_of_the_nim_operator_are_not_restarted() {
 
 /// What is reported of two groups of two nodes whose LeaderWorkerSet and pods are these.
 fn told(live: Value, pods: &[(u32, u32, bool)]) -> Value {
+    told_of(&subject(), live, pods).status
+}
+
+fn told_of(subject: &Subject, live: Value, pods: &[(u32, u32, bool)]) -> Report {
     let service = service(json!({"replicas": 2, "multiNode": {"parallelism": {"pipeline": 2}}}));
     let refs = Refs { claims: claims::Seen::of_group_with(b"key", pods), ..Refs::default() };
-    let rendered = NimServices::render(&service, &subject(), &refs, &ClusterFacts::default());
+    let rendered = NimServices::render(&service, subject, &refs, &ClusterFacts::default());
     let mut outcome = Outcome::default();
     let live = Arc::new(serde_json::from_value(live).unwrap());
     outcome.live.insert((ChildKind::LeaderWorkerSet, "llama-lws".into()), live);
-    NimServices::report(&service, &subject(), &refs, &rendered, &outcome).status
+    NimServices::report(&service, subject, &refs, &rendered, &outcome)
+}
+
+#[test]
+fn counts_that_may_be_of_the_spec_before_make_nothing_ready() {
+    let counted = json!({"readyReplicas": 2, "updatedReplicas": 2, "conditions": available("True")});
+    let changed = Subject { known_for: Duration::from_secs(2), ..subject() };
+    let found = told_of(&changed, set(2, counted.clone()), &[]);
+    assert_eq!((&found.status["state"], &found.status["availableReplicas"]), (&json!("NotReady"), &json!(2)));
+    assert!(found.status.to_string().contains("spec update to be observed"), "{}", found.status);
+    assert_eq!(found.again, Again::After(Duration::from_secs(3)));
+    // A restart of the operator is no change; and LeaderWorkerSet 0.9 says what it counted.
+    let status = told(set(2, counted.clone()), &[]);
+    let restarted = Subject { status, known_for: Duration::ZERO, ..subject() };
+    assert_eq!(told_of(&restarted, set(2, counted.clone()), &[]).status["state"], "Ready");
+    let mut observed = counted;
+    observed["observedGeneration"] = json!(3);
+    assert_eq!(told_of(&changed, set(2, observed), &[]).status["state"], "Ready");
 }
 
 fn set(replicas: i32, status: Value) -> Value {
@@ -221,7 +243,12 @@ fn status_counts_groups() {
     assert_eq!(message, "leaderworkerset \"llama-lws\" is not ready: 1 of 2 groups are ready");
     let all = report(json!({"readyReplicas": 2, "updatedReplicas": 2, "conditions": available("True")}), 2);
     assert_eq!((&all["state"], &all["availableReplicas"]), (&json!("Ready"), &json!(2)));
-    assert_eq!(report(json!({"conditions": available("True")}), 0)["state"], "NotReady", "scaled down");
+    let none = report(json!({"readyReplicas": 1, "conditions": available("True")}), 0);
+    assert_eq!(
+        (&none["state"], &none["availableReplicas"]),
+        (&json!("NotReady"), &Value::Null),
+        "scaled down"
+    );
     assert_eq!(report(json!({}), 2)["state"], "NotReady");
 }
 

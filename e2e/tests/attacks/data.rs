@@ -258,8 +258,10 @@ async fn a_service_that_was_changed_with_its_cache(site: &Site) -> Result<(), Fa
         other => Err(Failure::new(format!("{other:?}"))),
     };
     until(site, "NIMCache", "up", held).await?;
-    let refused = apply(site, &made("up", "1.13.0")).await.map_err(|error| error.to_string());
-    let refused = refused.expect_err("a change of what is being deleted would be lost");
+    let Err(refused) = apply(site, &made("up", "1.13.0")).await else {
+        return Err(Failure::new("a change of what is being deleted would be lost"));
+    };
+    let refused = refused.to_string();
     for word in ["NIMCache up is being deleted", "used by NIMService up", "apply again when it has gone"] {
         assert!(refused.contains(word), "{refused}");
     }

@@ -180,7 +180,7 @@ impl Kind for NimServices {
             found.message = words;
             again = Again::After(next);
         }
-        if workload == Some(ChildKind::LeaderWorkerSet) && found.ready {
+        if workload == Some(ChildKind::LeaderWorkerSet) && found.ready && as_rendered {
             let set = multi_node::name(scene.name());
             let lag = multi_node::counts_lag(subject, &live(outcome, ChildKind::LeaderWorkerSet, &set));
             if let Some(left) = lag {

@@ -1,4 +1,4 @@
-//! Keeps the house: who may know whom, which rooms are pure, how long a file may be.
+//! Keeps the house: who may know whom, which rooms are pure, how long a file may be, and that the documentation leads somewhere.
 
 #![allow(clippy::expect_used, reason = "a test may give up")]
 
@@ -97,18 +97,21 @@ const PURE: &[&str] = &[
     "spoke/src/operator/nimservice/volumes",
 ];
 
-/// Faults of NVIDIA's operator, numbered as in ARCHITECTURE.md: each has a test `b01_…` that fails if the fault is put in.
+/// Faults of NVIDIA's operator, numbered as in docs/nim-operator.md: each has a test `b01_…` that fails if the fault is put in.
 const FAULTS: std::ops::RangeInclusive<u32> = 1..=29;
 
 /// Its faults with NeMo microservices: each has a test `nemo_b01_…`.
 const NEMO_FAULTS: std::ops::RangeInclusive<u32> = 1..=30;
 
-/// Lines of acceptance in ARCHITECTURE.md, each with the names of its tests; those of NeMo microservices begin with N.
+/// Lines of acceptance in docs/nim-operator.md, each with the names of its tests; those of NeMo microservices begin with N.
 const ACCEPTANCE: std::ops::RangeInclusive<u32> = 1..=15;
 const NEMO_ACCEPTANCE: std::ops::RangeInclusive<u32> = 1..=9;
 
-/// Lines of the threat model in ARCHITECTURE.md, each with the names of its tests.
+/// Lines of the threat model in docs/secure.md, each with the names of its tests.
 const THREATS: std::ops::RangeInclusive<u32> = 1..=7;
+
+/// Pages that a reader is to take in at one sitting: they have fewer lines than this.
+const SHORT_PAGES: [(&str, usize); 2] = [("README.md", 150), ("ARCHITECTURE.md", 250)];
 
 /// What a pure room may not name.
 const IO: &[&str] = &[
@@ -270,7 +273,7 @@ fn names_say_something_and_nothing_is_left_behind() {
 #[test]
 fn every_fault_that_is_not_repeated_has_a_test() {
     let sources = sources();
-    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page is there");
+    let page = std::fs::read_to_string(root().join("docs/nim-operator.md")).expect("the page is there");
     let faults = FAULTS.map(|number| (format!("B{number}"), format!("fn b{number:02}_")));
     let of_nemo = NEMO_FAULTS.map(|number| (format!("NB{number}"), format!("fn nemo_b{number:02}_")));
     let (mut without, mut unlisted) = (Vec::new(), Vec::new());
@@ -283,13 +286,14 @@ fn every_fault_that_is_not_repeated_has_a_test() {
         }
     }
     refuse("faults of NVIDIA's operator without a test of their own", &without);
-    refuse("faults that ARCHITECTURE.md does not list", &unlisted);
+    refuse("faults that docs/nim-operator.md does not list", &unlisted);
 }
 
 #[test]
 fn every_line_of_acceptance_and_every_threat_names_tests_that_are_there() {
     let sources = sources();
-    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page is there");
+    let page = |name| std::fs::read_to_string(root().join(name)).expect("the page is there");
+    let page = page("docs/nim-operator.md") + &page("docs/secure.md");
     let mut faults = Vec::new();
     let of_nemo = NEMO_ACCEPTANCE.map(|number| format!("NA{number}"));
     let threats = THREATS.map(|number| format!("T{number}"));
@@ -304,4 +308,109 @@ fn every_line_of_acceptance_and_every_threat_names_tests_that_are_there() {
         faults.extend(names.into_iter().filter(absent).map(|name| format!("{number}: {name} is not there")));
     }
     refuse("acceptance or a threat without a test", &faults);
+}
+
+/// Every Markdown page of the repository: path from the top, text.
+fn pages() -> BTreeMap<String, String> {
+    let mut pages = BTreeMap::new();
+    let mut folders: Vec<PathBuf> = ["docs", "examples"].map(|folder| root().join(folder)).into();
+    let top = std::fs::read_dir(root()).expect("the top is readable").flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = top.collect();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    for path in files.into_iter().filter(|path| path.extension().is_some_and(|e| e == "md")) {
+        let name = path.strip_prefix(root()).expect("below the top").display().to_string();
+        pages.insert(name, std::fs::read_to_string(&path).expect("a page is readable"));
+    }
+    assert!(pages.len() > 5, "the walk found only {} pages", pages.len());
+    pages
+}
+
+/// Lines of a page outside its blocks of code.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut in_block = false;
+    text.lines().enumerate().map(|(n, line)| (n + 1, line)).filter(move |(_, line)| {
+        let fence = line.trim_start().starts_with("```");
+        in_block ^= fence;
+        !in_block && !fence
+    })
+}
+
+/// What stands in backticks in a line, or what does not.
+fn spans(line: &str, code: bool) -> impl Iterator<Item = &str> {
+    line.split('`').enumerate().filter(move |(n, _)| (n % 2 == 1) == code).map(|(_, part)| part)
+}
+
+/// The anchors of a page's headings, as forges make them: a heading that comes again gets a number.
+fn anchors(text: &str) -> Vec<String> {
+    let mut anchors: Vec<String> = Vec::new();
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for (_, line) in prose(text).filter(|(_, line)| line.starts_with('#')) {
+        let heading = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        let anchor: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
+        let times = seen.entry(anchor.clone()).or_default();
+        anchors.push(if *times == 0 { anchor } else { format!("{anchor}-{times}") });
+        *times += 1;
+    }
+    anchors
+}
+
+#[test]
+fn links_of_the_documentation_lead_to_files_and_headings() {
+    let pages = pages();
+    let mut faults = Vec::new();
+    for (page, text) in &pages {
+        let folder = Path::new(page).parent().unwrap_or(Path::new(""));
+        for (number, line) in prose(text) {
+            let without_code: String = spans(line, false).collect();
+            let targets = without_code.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+            for target in targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:")) {
+                let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+                let path = if file.is_empty() { root().join(page) } else { root().join(folder).join(file) };
+                if !path.exists() {
+                    faults.push(format!("{page}:{number}: {target}: there is no such file"));
+                } else if !anchor.is_empty() {
+                    let text = std::fs::read_to_string(&path).unwrap_or_default();
+                    if !anchors(&text).iter().any(|known| known == anchor) {
+                        faults.push(format!("{page}:{number}: {target}: there is no such heading"));
+                    }
+                }
+            }
+        }
+    }
+    refuse("links that lead nowhere", &faults);
+}
+
+#[test]
+fn the_first_pages_are_short() {
+    let pages = pages();
+    for (page, lines) in SHORT_PAGES {
+        let has = pages[page].lines().count();
+        assert!(has < lines, "{page} has {has} lines, fewer than {lines} are allowed");
+    }
+}
+
+/// A name of four words or more in backticks is that of a test; names of metrics begin with `nimfleet_`.
+#[test]
+fn tests_that_the_documentation_names_are_there() {
+    let sources = sources();
+    let is_name = |word: &str| {
+        let is_part = |part: &str| part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        word.split('_').count() >= 4 && word.split('_').all(is_part) && !word.starts_with("nimfleet_")
+    };
+    let mut faults = Vec::new();
+    for (page, text) in pages() {
+        for (number, line) in prose(&text) {
+            let names = spans(line, true).filter(|word| is_name(word));
+            let absent =
+                names.filter(|name| !sources.values().any(|text| text.contains(&format!("fn {name}("))));
+            faults.extend(absent.map(|name| format!("{page}:{number}: {name}")));
+        }
+    }
+    refuse("tests that are named and not there", &faults);
 }

@@ -1,6 +1,6 @@
 //! Who did what, and why: one structured record per act, of target `audit`.
 //!
-//! The names of the fields are an interface, documented in ARCHITECTURE.md. A record has no field for a payload, so no
+//! The names of the fields are an interface, documented in docs/operate.md. A record has no field for a payload, so no
 //! value of a Secret can get into one; the hash of a Secret is salted.
 
 use std::sync::OnceLock;

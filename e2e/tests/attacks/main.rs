@@ -1,6 +1,6 @@
 //! Attacks on real processes: what a hub, an author of placements or a hostile spoke tries, and what comes of it.
 //!
-//! One file per kind of attack. Threats T1 to T7 of ARCHITECTURE.md name these tests.
+//! One file per kind of attack. Threats T1 to T7 of docs/secure.md name these tests.
 
 // A helper that fails is a test that fails; the lints know tests by their attribute only.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

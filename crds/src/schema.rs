@@ -4,6 +4,7 @@ mod document;
 mod facts;
 mod inline;
 mod raw;
+mod reference;
 mod transition;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -15,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 pub(crate) use document::HEADER;
 pub use document::{document, file_name};
+pub use reference::reference;
 
 use crate::fleet::{GPUCluster, GPUQuota, NIMPlacement, NIMPlacementDecision};
 use crate::nemo::{NemoCustomizer, NemoDatastore, NemoEntitystore, NemoEvaluator, NemoGuardrail};

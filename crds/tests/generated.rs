@@ -1,4 +1,5 @@
-//! The chart's definitions and policies are those of the crate. `UPDATE=1 cargo test -p crds --test generated` writes them anew.
+//! The chart's definitions and policies, and the API reference, are those of the crate. `UPDATE=1 cargo test -p crds --test generated`
+//! writes them anew.
 
 #![allow(clippy::unwrap_used, reason = "a test's own functions are tests too")]
 
@@ -42,13 +43,17 @@ fn is_stored(folder: &Path, generated: &BTreeMap<String, String>) {
     let names = |files: &BTreeMap<String, String>| files.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&stored), names(generated), "run UPDATE=1 cargo test -p crds --test generated");
     for (name, text) in generated {
-        let differs = text.lines().zip(stored[name].lines()).position(|(new, old)| new != old);
-        assert!(
-            stored[name] == *text,
-            "{name} is out of date from line {}: run UPDATE=1 cargo test -p crds --test generated",
-            differs.map_or_else(|| "its end".to_owned(), |line| (line + 1).to_string())
-        );
+        is_current(name, &stored[name], text);
     }
+}
+
+fn is_current(name: &str, stored: &str, generated: &str) {
+    let differs = generated.lines().zip(stored.lines()).position(|(new, old)| new != old);
+    assert!(
+        stored == generated,
+        "{name} is out of date from line {}: run UPDATE=1 cargo test -p crds --test generated",
+        differs.map_or_else(|| "its end".to_owned(), |line| (line + 1).to_string())
+    );
 }
 
 #[test]
@@ -59,6 +64,16 @@ fn the_chart_holds_what_the_types_say() {
 #[test]
 fn the_chart_holds_what_the_rules_say() {
     is_stored(&folder("policies-generated"), &policies());
+}
+
+#[test]
+fn the_reference_says_what_the_types_say() {
+    let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/api.md");
+    let generated = crds::schema::reference(&crds::all().unwrap());
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&page, &generated).unwrap();
+    }
+    is_current("docs/api.md", &fs::read_to_string(&page).unwrap_or_default(), &generated);
 }
 
 #[test]

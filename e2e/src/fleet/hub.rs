@@ -123,6 +123,18 @@ impl Hub {
         self.link
     }
 
+    /// Its program.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Its own kubeconfig.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// Makes a token for one cluster, as an admin does.
     pub async fn invite(&self, cluster: &str) -> Result<Invitation, FleetError> {
         self.invite_for(cluster, "1h").await

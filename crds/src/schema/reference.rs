@@ -41,15 +41,18 @@ fn kind(text: &mut String, crd: &CustomResourceDefinition) {
         let schema = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
         let Some(schema) = schema else { continue };
         let says = schema.description.as_deref().unwrap_or_default();
-        let short = names.short_names.iter().flatten().map(|name| format!(", `{name}`")).collect::<String>();
+        let names_of_kubectl: Vec<String> = std::iter::once(&names.plural)
+            .chain(names.short_names.iter().flatten())
+            .map(|name| format!("`{name}`"))
+            .collect();
         let _ = write!(
             text,
-            "\n## {}\n\n`{}/{}`, {}; for kubectl `{}`{short}. {}\n",
+            "\n## {}\n\n`{}/{}`, {}; for kubectl {}. {}\n",
             names.kind,
             crd.spec.group,
             version.name,
             crd.spec.scope,
-            names.plural,
+            names_of_kubectl.join(", "),
             one_line(says)
         );
         for part in ["spec", "status"] {

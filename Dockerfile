@@ -26,7 +26,7 @@ RUN case "$TARGETARCH" in amd64) arch=x86_64 ;; arm64) arch=aarch64 ;; *) echo "
          export "CARGO_TARGET_$(echo "$target" | tr 'a-z-' 'A-Z_')_LINKER=rust-lld"; \
        fi \
     && export "CC_$(echo "$target" | tr - _)=$cc" \
-    && export RUSTFLAGS="--remap-path-prefix=${CARGO_HOME}=/cargo" \
+    && export RUSTFLAGS="-Cstrip=symbols --remap-path-prefix=${CARGO_HOME}=/cargo" \
     && cargo build --locked --release --bins --target "$target" --package hub --package spoke \
     && mkdir -p /image/usr/local/bin /image/etc/ssl/certs /image/tmp && chmod 1777 /image/tmp \
     && cp "target/$target/release/nimfleet-hub" "target/$target/release/nimfleet-spoke" /image/usr/local/bin/ \

@@ -131,7 +131,7 @@ pub(super) fn build(
     let folder = target_folder()?;
     cargo.arg("--target-dir").arg(&folder);
     if profile == Profile::Dev {
-        cargo.envs([("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_PROFILE_DEV_STRIP", "true")]);
+        cargo.env("CARGO_PROFILE_DEV_DEBUG", "0");
     }
     let places = Places::of(&folder)?;
     cargo.env("CARGO_ENCODED_RUSTFLAGS", places.rust_flags()).env_remove("RUSTFLAGS");
@@ -253,10 +253,12 @@ impl Places {
         Ok(Self(places))
     }
 
-    /// Separated as cargo wants it, so that a path may contain spaces.
+    /// Separated as cargo wants it, so that a path may contain spaces. Symbols are asked to go here because cargo forgets a
+    /// profile's `strip` for a package that the profile optimises otherwise, as it does the hub.
     fn rust_flags(&self) -> String {
+        let strip = "-Cstrip=symbols".to_owned();
         let flags = self.0.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
-        flags.collect::<Vec<_>>().join("\u{1f}")
+        std::iter::once(strip).chain(flags).collect::<Vec<_>>().join("\u{1f}")
     }
 
     fn c_flags(&self) -> String {
@@ -337,7 +339,10 @@ mod tests {
     fn folders_of_this_machine_are_replaced_in_what_is_built() {
         let places = Places::of(Path::new("/elsewhere/target")).unwrap();
         let flags = places.rust_flags();
-        assert!(flags.contains("=/nimfleet\u{1f}"), "{flags:?}");
+        assert!(
+            flags.starts_with("-Cstrip=symbols\u{1f}") && flags.contains("=/nimfleet\u{1f}"),
+            "{flags:?}"
+        );
         assert!(flags.ends_with("--remap-path-prefix=/elsewhere/target=/nimfleet/target"), "{flags:?}");
         assert_eq!(places.c_flags().matches("-ffile-prefix-map=").count(), flags.matches("--remap").count());
     }

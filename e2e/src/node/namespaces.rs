@@ -173,10 +173,15 @@ pub(super) fn sweep() {
 /// Removes cgroups by name from every hierarchy; whether none is left.
 fn remove_cgroups(is_named: impl Fn(&str) -> bool) -> bool {
     let folders = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
-    folders(Path::new(CGROUPS))
-        .flat_map(|hierarchy| folders(&hierarchy.path()))
-        .filter(|cgroup| is_named(&cgroup.file_name().to_string_lossy()))
-        .fold(true, |gone, cgroup| remove_folders(&cgroup.path()) && gone)
+    let mut gone = true;
+    for hierarchy in folders(Path::new(CGROUPS)) {
+        for cgroup in folders(&hierarchy.path()) {
+            if is_named(&cgroup.file_name().to_string_lossy()) {
+                gone &= remove_folders(&cgroup.path());
+            }
+        }
+    }
+    gone
 }
 
 /// Whether none of a process's namespaces is the machine's: what is run in them must never reach the machine.

@@ -44,6 +44,12 @@ impl Programs {
     }
 }
 
+/// Version of the control plane, for example `v1.36.3`.
+#[must_use]
+pub fn kubernetes() -> &'static str {
+    recipe::kubernetes()
+}
+
 /// A controller of another product that tests run as it is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Controller {

@@ -88,8 +88,8 @@ mod tests {
             ),
             ("info,kube=debug", "info,kube=debug,h2=warn,hyper=warn".to_owned()),
             (
-                "warn, hyper[span]=trace",
-                format!("warn, hyper[span]=trace,{}", "kube_client=off,kube_runtime=warn,h2=warn"),
+                "warn,hyper[span]=trace",
+                format!("warn,hyper[span]=trace,{}", "kube_client=off,kube_runtime=warn,h2=warn"),
             ),
         ] {
             assert_eq!(filter(said, LEVEL), expected, "{said:?}");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{FleetError, NAMESPACE};
 use crate::cluster::{Cluster, Ground};
-use crate::command;
+use crate::{command, controlplane};
 
 /// What the spoke's chart insists on, and the roles of NeMo kinds.
 const SPOKE_VALUES: [&str; 4] = [
@@ -95,7 +95,10 @@ fn only<'a>(templates: &[&'a str]) -> Vec<&'a str> {
 async fn helm(ground: &Ground, chart: &str, more: &[&str]) -> Result<String, FleetError> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts").join(chart);
     let folder = folder.to_string_lossy();
+    // helm was not told at its build which Kubernetes it is of.
+    let version = ["--kube-version", controlplane::kubernetes()];
     let mut arguments = vec!["template", "nimfleet", &folder, "--namespace", NAMESPACE];
+    arguments.extend(version);
     if chart == "nimfleet-spoke" {
         arguments.extend(SPOKE_VALUES.iter().flat_map(|value| ["--set", value]));
     }

@@ -433,8 +433,9 @@ async fn the_charts_own_pods_are_let_in_by_what_every_account_may_use_on_openshi
         let folder = folder.to_string_lossy().into_owned();
         let pods = async |more: &[&str]| -> Result<Value, Failure> {
             let show = ["template", "nimfleet", &folder, "--show-only", "templates/deployment.yaml"];
+            let more = [more, &["--kube-version", e2e::controlplane::kubernetes()]].concat();
             let text =
-                command::run(&programs.path("helm"), &[&show[..], values, more].concat(), None).await?;
+                command::run(&programs.path("helm"), &[&show[..], values, &more].concat(), None).await?;
             let deployment: Value = serde_saphyr::from_str(&text)?;
             Ok(deployment["spec"]["template"]["spec"].clone())
         };
@@ -467,6 +468,8 @@ async fn rights_follow_the_namespaces_and_wildcards_are_refused() -> Result<(), 
             "template",
             "nimfleet",
             &folder,
+            "--kube-version",
+            e2e::controlplane::kubernetes(),
             "--show-only",
             "templates/roles.yaml",
             "--set",

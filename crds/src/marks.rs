@@ -8,6 +8,12 @@ pub const PLACEMENT_LABEL: &str = "nimfleet.io/placement";
 /// fleet intent.
 pub const HUB_LEASE: &str = "nimfleet-hub";
 
+/// Label on the pod of the hub that leads: [`LEADER`]. The Service of the link selects by it.
+pub const LEADER_LABEL: &str = "nimfleet.io/leader";
+
+/// The value of [`LEADER_LABEL`].
+pub const LEADER: &str = "true";
+
 /// Finalizer on a hub's NIM objects and NIMPlacements: they go once they are gone from every cluster.
 pub const FLEET_FINALIZER: &str = "nimfleet.io/fleet";
 

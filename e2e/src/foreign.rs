@@ -14,7 +14,7 @@ use crate::cluster::Cluster;
 use crate::command::CommandError;
 
 /// Group, version, kind and plural of each.
-pub const KINDS: [(&str, &str, &str, &str); 9] = [
+pub const KINDS: [(&str, &str, &str, &str); 11] = [
     ("multicluster.x-k8s.io", "v1alpha1", "ClusterProfile", "clusterprofiles"),
     ("multicluster.x-k8s.io", "v1alpha1", "PlacementDecision", "placementdecisions"),
     ("leaderworkerset.x-k8s.io", "v1", "LeaderWorkerSet", "leaderworkersets"),
@@ -23,6 +23,8 @@ pub const KINDS: [(&str, &str, &str, &str); 9] = [
     ("gateway.networking.k8s.io", "v1", "GRPCRoute", "grpcroutes"),
     ("inference.networking.k8s.io", "v1", "InferencePool", "inferencepools"),
     ("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors"),
+    ("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"),
+    ("monitoring.coreos.com", "v1", "PrometheusRule", "prometheusrules"),
     ("resource.nvidia.com", "v1beta1", "ComputeDomain", "computedomains"),
 ];
 

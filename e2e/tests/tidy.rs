@@ -414,3 +414,55 @@ fn tests_that_the_documentation_names_are_there() {
     }
     refuse("tests that are named and not there", &faults);
 }
+
+/// Keys that a line of JSON has beside the fields of its call: a field of that name would be there twice, which strict parsers
+/// refuse.
+const KEYS_OF_A_LOG_LINE: &[&str] = &["message", "level", "target", "timestamp"];
+
+/// The arguments of a macro call whose parenthesis has just been opened, each trimmed.
+fn arguments(text: &str) -> Vec<String> {
+    let (mut found, mut depth, mut in_string, mut escaped) = (vec![String::new()], 0_u32, false, false);
+    for letter in text.chars() {
+        let is_end = !in_string && depth == 0 && letter == ')';
+        if is_end {
+            break;
+        }
+        match letter {
+            '"' if !escaped => in_string = !in_string,
+            '(' | '[' | '{' if !in_string => depth += 1,
+            ')' | ']' | '}' if !in_string => depth = depth.saturating_sub(1),
+            ',' if !in_string && depth == 0 => {
+                found.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        escaped = letter == '\\' && !escaped;
+        found.last_mut().expect("one is there").push(letter);
+    }
+    found.iter().map(|argument| argument.trim().to_owned()).collect()
+}
+
+#[test]
+fn no_line_of_the_log_has_a_key_twice() {
+    let mut faults = Vec::new();
+    let mut calls = 0;
+    for (file, text) in sources() {
+        for level in ["trace", "debug", "info", "warn", "error"] {
+            let call = format!("tracing::{level}!(");
+            for (at, _) in text.match_indices(&call) {
+                calls += 1;
+                for argument in arguments(&text[at + call.len()..]) {
+                    let field = argument.trim_start_matches(['%', '?']);
+                    let name = field.split(['=', ' ']).next().unwrap_or_default();
+                    if KEYS_OF_A_LOG_LINE.contains(&name) {
+                        let line = text[..at].lines().count() + 1;
+                        faults.push(format!("{file}:{line}: the field {argument:?}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(calls > 100, "only {calls} calls were found");
+    refuse("fields of the log that are called like a key of every line", &faults);
+}

@@ -1,5 +1,6 @@
 //! The process: what starts in which order, and how it ends.
 
+mod check;
 mod connect;
 mod identity;
 mod join;
@@ -9,13 +10,14 @@ mod serve;
 
 use std::net::SocketAddr;
 
-use crate::args::{Args, Command};
+use runtime::logs;
+
+use crate::args::{Args, CHARTS, Command};
 use crate::epoch::EpochError;
 use crate::fleet::InvalidClusterName;
 use crate::leadership::LeaseError;
 use crate::link::ServeError;
 use crate::pki::{AuthorityError, JoinError, SecretError};
-use crate::telemetry;
 
 /// Why the hub does not start, or ended. One line: what, value, remedy.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +40,8 @@ pub enum AppError {
     },
     /// Kinds are missing.
     #[error(
-        "CRDs: {missing}: not installed in {url}: install them with `helm install nimfleet-crds charts/nimfleet-crds`"
+        "CRDs: {missing}: not installed in {url}: install them with `helm install nimfleet-crds {}/nimfleet-crds`",
+        CHARTS
     )]
     Kinds {
         /// Address of the API server.
@@ -101,12 +104,47 @@ pub enum AppError {
     /// The link's server ended.
     #[error("link: {}", crate::app::line(.0))]
     Link(ServeError),
+    /// What was done is not in the audit trail.
+    #[error(
+        "audit trail: {}: what this command did is done and not recorded; what it would have printed is left out. Run it again \
+         once the API server takes Secrets", crate::app::line(.0)
+    )]
+    Audit(SecretError),
+    /// What was asked for by `check` is not so.
+    #[error("{0}")]
+    Check(String),
     /// Output cannot be written.
     #[error("standard output: {0}: check where it is sent to")]
     Output(std::io::Error),
     /// The process cannot listen for signals, or a part of it has ended.
     #[error("process: {0}: restart the hub; if it happens again, its log says more")]
     Process(String),
+}
+
+impl AppError {
+    /// Whether it may pass by itself: the API server cannot be asked or does not answer; or it has just started, and refuses
+    /// (403) or does not know (kinds) what it will once it has read its roles and definitions.
+    fn may_pass(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = match self {
+            Self::ApiServer { .. } | Self::Kinds { .. } => return true,
+            Self::Epoch(error) => Some(error),
+            Self::Authority(error) => Some(error),
+            Self::Salt(error) | Self::EpochKey(error) => Some(error),
+            _ => None,
+        };
+        while let Some(error) = cause {
+            match error.downcast_ref() {
+                Some(kube::Error::Api(status)) => return matches!(status.code, 403 | 429 | 500..),
+                Some(kube::Error::Service(_)) => return true,
+                _ => {}
+            }
+            if matches!(error.downcast_ref(), Some(SecretError::Timeout { .. })) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
 }
 
 /// An error and its causes on one line.
@@ -116,7 +154,11 @@ fn line(error: &dyn std::error::Error) -> String {
 
 /// Runs the command.
 pub async fn run(args: Args) -> Result<(), AppError> {
-    telemetry::start(args.common.log_format);
+    match args.command {
+        Command::Serve(_) => logs::start(args.common.log_format),
+        // Standard error is the terminal of whoever runs it.
+        _ => logs::start_command(),
+    }
     runtime::panics::install();
     // Only the first call in a process can succeed; the others find it done.
     drop(rustls::crypto::ring::default_provider().install_default());
@@ -124,6 +166,7 @@ pub async fn run(args: Args) -> Result<(), AppError> {
         Command::Serve(serve) => serve::serve(&args.common, &serve).await,
         Command::JoinCommand(join) => join::print(&args.common, &join).await,
         Command::RotateCa(rotate) => rotate::rotate(&args.common, &rotate).await,
+        Command::Check(check) => check::check(&check).await,
         Command::RaiseTerm(raise) => raise_term::raise(&args.common, &raise).await,
     }
 }

@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
+use runtime::LogFormat;
+
+/// Where the project keeps its charts.
+pub(crate) const CHARTS: &str = "oci://registry.nimfleet.io/charts";
 
 /// The hub of a nimfleet: chooses clusters for NIM objects and keeps the fleet's status.
 #[derive(Clone, Debug, Parser)]
@@ -27,9 +31,14 @@ pub struct CommonArgs {
     /// Namespace of the hub itself: its Secrets and its state.
     #[arg(long, global = true, env = "POD_NAMESPACE", default_value = "nimfleet")]
     pub namespace: String,
-    /// host:port under which spokes reach the hub; part of its certificate and of join commands.
-    #[arg(long, global = true, env = "NIMFLEET_ADVERTISE", value_name = "HOST:PORT")]
-    pub advertise: Option<String>,
+    /// host:port under which spokes reach the hub. Several, separated by commas, are all in its certificate; join commands name
+    /// the first.
+    #[arg(long, global = true, env = "NIMFLEET_ADVERTISE", value_delimiter = ',', value_name = "HOST:PORT")]
+    pub advertise: Vec<String>,
+    /// Name of this replica's pod. An earlier process of the same pod has ended, so its lease is taken over at once; the pod of
+    /// the hub that leads is labelled nimfleet.io/leader; audit records of commands name it.
+    #[arg(long, global = true, env = "POD_NAME", value_name = "NAME")]
+    pub pod_name: Option<String>,
     /// Life of a CA that is made (10 years): of the first one, or of the next.
     #[arg(long, global = true, env = "NIMFLEET_CA_LIFE", default_value = "87600h", value_parser = duration, value_name = "DURATION")]
     pub ca_life: Duration,
@@ -47,6 +56,8 @@ pub enum Command {
     JoinCommand(JoinArgs),
     /// Begin to replace the hub's CA by a new one, or say what that waits for.
     RotateCa(RotateArgs),
+    /// Ask from outside whether a hub is ready and its link can be reached: what `helm test` runs.
+    Check(CheckArgs),
     /// Raise the hub's term above one that a spoke has accepted and cannot prove: for a hub that was restored from a backup.
     RaiseTerm(RaiseTermArgs),
 }
@@ -54,10 +65,10 @@ pub enum Command {
 /// Flags of `serve`.
 #[derive(Clone, Debug, Flags)]
 pub struct ServeArgs {
-    /// Where spokes connect.
+    /// Where spokes connect. `[::]` takes IPv4 too, and is 0.0.0.0 on a node without IPv6.
     #[arg(long, env = "NIMFLEET_LISTEN", default_value = "[::]:7443", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
-    /// Where /livez, /readyz and /metrics are served.
+    /// Where /livez, /readyz and /metrics are served; `[::]` as for --listen.
     #[arg(long, env = "NIMFLEET_METRICS_ADDR", default_value = "[::]:8080", value_name = "ADDRESS:PORT")]
     pub metrics_addr: SocketAddr,
     /// Whether a ClusterProfile is written for each cluster and PlacementDecisions for each placement, once the API server
@@ -76,9 +87,6 @@ pub struct ServeArgs {
     /// A cluster without a session for this long is Connected=Unknown (three heartbeats).
     #[arg(long, env = "NIMFLEET_UNREACHABLE_AFTER", default_value = "30s", value_parser = duration, value_name = "DURATION")]
     pub unreachable_after: Duration,
-    /// Name of this replica's pod: an earlier process of the same pod has ended, so its lease is taken over at once.
-    #[arg(long, env = "POD_NAME", value_name = "NAME")]
-    pub pod_name: Option<String>,
     /// Life of a spoke's certificate; it is renewed when two thirds are over, so a third is how long the hub may be away
     /// before any ends.
     #[arg(long, env = "NIMFLEET_CERTIFICATE_LIFE", default_value = "72h", value_parser = duration, value_name = "DURATION")]
@@ -157,6 +165,20 @@ pub struct RaiseTermArgs {
     pub term: u64,
 }
 
+/// Flags of `check`.
+#[derive(Clone, Debug, Flags)]
+pub struct CheckArgs {
+    /// The port of metrics whose /readyz has to answer 200.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub ready: String,
+    /// The port of the link, which has to accept every one of 20 connections.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub link: String,
+    /// How long to try.
+    #[arg(long, default_value = "1m", value_parser = duration, value_name = "DURATION")]
+    pub within: Duration,
+}
+
 /// Flags of `join-command`.
 #[derive(Clone, Debug, Flags)]
 pub struct JoinArgs {
@@ -165,6 +187,9 @@ pub struct JoinArgs {
     /// How long the token can be used.
     #[arg(long, env = "NIMFLEET_JOIN_TTL", default_value = "1h", value_parser = duration, value_name = "DURATION")]
     pub ttl: Duration,
+    /// Registry of the charts nimfleet-crds and nimfleet-spoke, or the folder that holds them, as the printed commands name it.
+    #[arg(long, env = "NIMFLEET_CHARTS", default_value = CHARTS, value_name = "REGISTRY")]
+    pub charts: String,
     /// What is printed.
     #[arg(short, long, value_enum, default_value_t = Output::Helm)]
     pub output: Output,
@@ -173,20 +198,9 @@ pub struct JoinArgs {
 /// What `join-command` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// A helm command to paste.
+    /// The helm commands to paste.
     Helm,
     /// An object with address, caHash, token and cluster.
-    Json,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people on a terminal, JSON elsewhere.
-    Auto,
-    /// For people.
-    Text,
-    /// One JSON object a line.
     Json,
 }
 
@@ -235,10 +249,19 @@ mod tests {
     }
 
     #[test]
+    fn several_addresses_are_advertised_by_commas_or_by_several_flags() {
+        for flags in [&["--advertise=a:1,b:2"][..], &["--advertise=a:1", "--advertise=b:2"]] {
+            let args = Args::try_parse_from([&["nimfleet-hub", "serve"], flags].concat()).unwrap();
+            assert_eq!(args.common.advertise, ["a:1", "b:2"]);
+        }
+    }
+
+    #[test]
     fn serve_has_defaults_for_everything() {
         let args = Args::try_parse_from(["nimfleet-hub", "serve"]).unwrap();
         let Command::Serve(serve) = args.command else { panic!("serve was asked for") };
         assert_eq!(serve.listen.port(), 7443);
+        assert_eq!(args.common.advertise, Vec::<String>::new());
         assert_eq!(serve.unreachable_after, Duration::from_secs(30));
         assert_eq!(span(serve.certificate_life), CERTIFICATE_LIFE);
         assert_eq!(span(args.common.ca_life), AUTHORITY_LIFE);

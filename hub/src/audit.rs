@@ -3,14 +3,20 @@
 //! The names of the fields are an interface, documented in docs/operate.md. A record has no field for a payload, so no
 //! value of a Secret can get into one; the hash of a Secret is salted.
 
+mod command;
+
 use std::sync::OnceLock;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use serde::{Deserialize, Serialize};
 
 use crate::fleet::{ClusterName, ObjectRef, PlacementKey};
 
+pub(crate) use command::{Record, follow};
+
 /// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Action {
     /// A join token was made.
     Token,
@@ -105,8 +111,8 @@ pub(crate) enum Actor<'a> {
     Spoke(&'a str),
     /// This hub by itself, by the identity with which it leads.
     Hub,
-    /// Whoever may run a command of `nimfleet-hub` beside the hub.
-    Command,
+    /// Whoever may run a command of `nimfleet-hub` beside the hub, by the pod that it was run in.
+    Command(Option<&'a str>),
 }
 
 /// One act. What does not belong to it is left out of the record.
@@ -122,6 +128,7 @@ pub(crate) struct Act<'a> {
     serial: Option<&'a str>,
     term: Option<u64>,
     count: Option<u64>,
+    at: Option<&'a str>,
 }
 
 impl<'a> Act<'a> {
@@ -138,6 +145,7 @@ impl<'a> Act<'a> {
             serial: None,
             term: None,
             count: None,
+            at: None,
         }
     }
 
@@ -183,6 +191,12 @@ impl<'a> Act<'a> {
         self
     }
 
+    /// Then, where that is not the moment at which it is written.
+    pub(crate) const fn at(mut self, at: &'a str) -> Self {
+        self.at = Some(at);
+        self
+    }
+
     /// Writes the record.
     pub(crate) fn record(self) {
         let (actor, subject) = match self.actor {
@@ -190,7 +204,7 @@ impl<'a> Act<'a> {
             Actor::Token => ("token", None),
             Actor::Spoke(serial) => ("spoke", Some(serial)),
             Actor::Hub => ("hub", HUB.get().map(String::as_str)),
-            Actor::Command => ("command", None),
+            Actor::Command(pod) => ("command", pod),
         };
         tracing::info!(
             target: "audit",
@@ -208,6 +222,7 @@ impl<'a> Act<'a> {
             serial = self.serial,
             term = self.term,
             count = self.count,
+            at = self.at,
         );
     }
 }

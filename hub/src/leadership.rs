@@ -16,6 +16,7 @@
 //! writes over it.
 
 mod fence;
+mod label;
 mod tenure;
 
 use std::time::Duration;
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, PostParams};
+use runtime::Identity;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +36,7 @@ use tenure::{Tenure, Verdict};
 use crate::controllers::chain;
 
 pub use fence::{Fence, Fenced};
-pub use tenure::Identity;
+pub use label::keep as keep_label;
 
 /// How long a lease holds without renewal.
 const DURATION: Duration = Duration::from_secs(10);
@@ -46,6 +48,10 @@ const RENEW: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(500);
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a refusal (403) may last: an API server that has just started gives it until it has read its roles, which takes
+/// seconds, or minutes where it is busy.
+pub(crate) const REFUSED_FOR: Duration = Duration::from_mins(5);
 
 /// Why this hub does not lead, or no longer.
 #[derive(Debug, thiserror::Error)]
@@ -99,22 +105,42 @@ pub async fn acquire(
         tenure: Tenure::new(identity),
         fence: Fence::closed(),
     };
-    let mut told = None;
+    let (mut said, mut refused) = (String::new(), None);
+    // Each state is told when it begins, not at every look.
+    let mut is_news = |state: &str| std::mem::replace(&mut said, state.to_owned()) != state;
     loop {
-        match held.step().await? {
-            Step::Holding => {
+        let step = held.step().await;
+        if !matches!(step, Err(LeaseError::Forbidden { .. })) {
+            refused = None;
+        }
+        match step {
+            Ok(Step::Holding) => {
                 tracing::info!(namespace, identity = %held.tenure.identity(), "this hub leads");
                 return Ok(Some(held));
             }
-            Step::HeldBy(holder) => {
-                if told.as_ref() != Some(&holder) {
+            Ok(Step::HeldBy(holder)) => {
+                if is_news(&holder) {
                     tracing::info!(leader = holder, "standing by");
-                    told = Some(holder);
                 }
             }
-            Step::Unanswered(problem) => {
-                tracing::warn!(problem, "the lease cannot be read or written; tried again");
+            Ok(Step::Contended) => {
+                if is_news("contended") {
+                    tracing::info!("standing by: another replica was faster to write the lease");
+                }
             }
+            Ok(Step::Unanswered(problem)) => {
+                if is_news(&problem) {
+                    tracing::warn!(problem, "the lease cannot be read or written; tried again");
+                }
+            }
+            Err(error @ LeaseError::Forbidden { .. })
+                if refused.get_or_insert_with(Instant::now).elapsed() < REFUSED_FOR =>
+            {
+                if is_news("refused") {
+                    tracing::warn!(%error, at_most = ?REFUSED_FOR, "the lease cannot be had yet; tried again");
+                }
+            }
+            Err(error) => return Err(error),
         }
         tokio::select! {
             () = cancel.cancelled() => return Ok(None),
@@ -127,6 +153,8 @@ pub async fn acquire(
 enum Step {
     Holding,
     HeldBy(String),
+    /// Another wrote it since it was read.
+    Contended,
     Unanswered(String),
 }
 
@@ -153,6 +181,8 @@ impl Held {
                     self.fence.close();
                     return Err(LeaseError::Lost { namespace: self.namespace, holder });
                 }
+                // The next look tells who wrote it.
+                Ok(Step::Contended) => tracing::info!("the lease was written by another since it was read"),
                 Ok(Step::Unanswered(problem)) => tracing::warn!(problem, "the lease could not be renewed"),
                 Err(error) => tracing::warn!(%error, "the lease could not be renewed"),
             }
@@ -247,6 +277,7 @@ impl Held {
             Problem::Failed(kube::Error::Api(status)) if status.code == 403 => {
                 Err(LeaseError::Forbidden { namespace, message: status.message.clone() })
             }
+            Problem::Failed(kube::Error::Api(status)) if status.code == 409 => Ok(Step::Contended),
             _ => Ok(Step::Unanswered(problem.text())),
         }
     }
@@ -266,3 +297,6 @@ impl Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,6 @@ pub mod quota;
 pub mod resolve;
 pub mod scheduler;
 mod standards;
-pub mod telemetry;
 
 /// The parts of the controllers that know no API server: what is remembered of the fleet, the rows that follow from a
 /// decision, and what rows take from clusters.

@@ -37,7 +37,7 @@ mod upward;
 mod wants;
 mod wire;
 
-pub use counters::Counters;
+pub use counters::{ByClass, Counters};
 pub use event::{LinkEvent, UnprovenEpoch};
 pub use fleetbox::Fleetbox;
 pub use machine::{Act, Happening, Machine};

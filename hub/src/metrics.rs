@@ -41,6 +41,7 @@ pub struct Metrics {
 struct Families {
     registry: Registry,
     leading: Gauge,
+    accepted_clusters: Gauge,
     connected_clusters: Gauge,
     placements: Family<ByReason, Gauge>,
     reconciles: Family<ByController, Histogram>,
@@ -59,6 +60,9 @@ impl Families {
         registry.register_collector(Box::new(panics::Panics));
         let leading = Gauge::default();
         registry.register("leading", "Whether this replica leads (1) or stands by (0)", leading.clone());
+        let accepted_clusters = Gauge::default();
+        let help = "GPUClusters with spec.accepted, so that each of them should have a session";
+        registry.register("accepted_clusters", help, accepted_clusters.clone());
         let connected_clusters = Gauge::default();
         registry.register("connected_clusters", "Clusters whose session is up", connected_clusters.clone());
         let placements = Family::<ByReason, Gauge>::default();
@@ -86,6 +90,7 @@ impl Families {
         Self {
             registry,
             leading,
+            accepted_clusters,
             connected_clusters,
             placements,
             reconciles,
@@ -119,6 +124,11 @@ impl Metrics {
     /// The number of sessions that are up.
     pub fn set_connected(&self, clusters: usize) {
         self.families.connected_clusters.set(i64::try_from(clusters).unwrap_or(i64::MAX));
+    }
+
+    /// A GPUCluster was accepted `before`, and is so `after`.
+    pub fn acceptance(&self, before: bool, after: bool) {
+        self.families.accepted_clusters.inc_by(i64::from(after) - i64::from(before));
     }
 
     /// A placement shows another reason than before; `None` is a placement not known before, or gone.

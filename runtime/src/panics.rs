@@ -44,7 +44,7 @@ pub fn install() {
             let place = info.location().map_or_else(unknown, ToString::to_string);
             let message = text(info.payload());
             let thread = std::thread::current();
-            tracing::error!(place, message, thread = thread.name().unwrap_or("unnamed"), "panic");
+            tracing::error!(place, problem = message, thread = thread.name().unwrap_or("unnamed"), "panic");
             // Fails only while the thread ends.
             let _ = LAST.try_with(|last| *last.borrow_mut() = Some(Panic { message, place }));
         }));

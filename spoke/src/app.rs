@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use runtime::{Ended, Health, Tasks, admin, panics};
+use runtime::{Ended, Health, Tasks, admin, check, listen, logs, panics};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +23,6 @@ use crate::lease::LeaseError;
 use crate::link::Counters;
 use crate::metrics::Metrics;
 use crate::operator::Operator;
-use crate::telemetry;
 
 pub use cluster::ConfigError;
 pub use limits::LimitsError;
@@ -31,6 +30,9 @@ pub use limits::LimitsError;
 /// How long what has begun may take to end when the spoke stops: a call to the API server, and less than Kubernetes gives
 /// a pod (30 s).
 const GRACE: Duration = Duration::from_secs(12);
+
+/// How long `--check` tries.
+const CHECK: Duration = Duration::from_mins(1);
 
 /// Why the spoke does not run.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,9 @@ pub enum AppError {
     /// A part of the spoke has ended by itself.
     #[error("process: {0}: restart the spoke; if it happens again, its log says more")]
     Task(Ended),
+    /// What was asked for by `--check` is not so.
+    #[error("{0}")]
+    Check(String),
     /// Signals cannot be listened to.
     #[error("signals: {0}: run on a system with SIGTERM")]
     Signals(io::Error),
@@ -65,14 +70,17 @@ pub enum AppError {
 
 /// Runs the spoke until SIGTERM or SIGINT.
 pub async fn run(args: Args) -> Result<(), AppError> {
-    telemetry::start(args.log_format);
+    if let Some(address) = &args.check {
+        return check::ready(address, CHECK).await.map_err(AppError::Check);
+    }
+    logs::start(args.log_format);
     panics::install();
     let client = cluster::connect(args.kubeconfig.as_deref()).await?;
     let hub = hub::wanted(&args).map_err(AppError::Hub)?;
     let limits = limits::read(args.limits.as_deref())?;
     let address = args.metrics_addr;
     let unusable = |source| AppError::Admin { address, source };
-    let listener = std::net::TcpListener::bind(address).map_err(unusable)?;
+    let listener = listen::bind(address).map_err(unusable)?;
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone()).map_err(AppError::Signals)?;
     let settings = operation::settings(&args);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
+use runtime::LogFormat;
 
 use crate::operator::WAIT_FOR_POSTGRES_IMAGE;
 
@@ -18,7 +19,10 @@ pub struct Args {
     /// Namespace of the spoke itself: its identity and its state.
     #[arg(long, env = "POD_NAMESPACE", default_value = "nimfleet")]
     pub namespace: String,
-    /// Where /livez, /readyz and /metrics are served.
+    /// Name of this process's pod: an earlier process of the same pod has ended, so its lease is taken over at once.
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pub pod_name: Option<String>,
+    /// Where /livez, /readyz and /metrics are served. `[::]` takes IPv4 too, and is 0.0.0.0 on a node without IPv6.
     #[arg(long, env = "NIMFLEET_METRICS_ADDR", default_value = "[::]:8080", value_name = "ADDRESS:PORT")]
     pub metrics_addr: SocketAddr,
     /// How log lines look.
@@ -48,14 +52,17 @@ pub struct Args {
         default_value_t = true
     )]
     pub nemo_list_secrets: bool,
+    /// Ask from outside whether the spoke whose metrics are served there is ready, and end: what `helm test` runs.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub check: Option<String>,
     /// Run the NIM operator alone, without a hub.
     #[arg(long, env = "NIMFLEET_NO_HUB", conflicts_with_all = ["hub_address", "hub_ca_hash", "hub_token", "cluster_name"])]
     pub no_hub: bool,
     /// Where the hub listens.
-    #[arg(long, env = "NIMFLEET_HUB_ADDRESS", value_name = "HOST:PORT", required_unless_present = "no_hub")]
+    #[arg(long, env = "NIMFLEET_HUB_ADDRESS", value_name = "HOST:PORT", required_unless_present_any = ["no_hub", "check"])]
     pub hub_address: Option<String>,
     /// What the hub's CA hashes to, as join-command prints it.
-    #[arg(long, env = "NIMFLEET_HUB_CA_HASH", value_name = "sha256:HEX", required_unless_present = "no_hub")]
+    #[arg(long, env = "NIMFLEET_HUB_CA_HASH", value_name = "sha256:HEX", required_unless_present_any = ["no_hub", "check"])]
     pub hub_ca_hash: Option<String>,
     /// Join token; needed until this cluster has its certificate.
     #[arg(long, env = "NIMFLEET_HUB_TOKEN", value_name = "TOKEN", hide_env_values = true)]
@@ -64,7 +71,7 @@ pub struct Args {
     #[arg(long, env = "NIMFLEET_LIMITS", value_name = "FILE")]
     pub limits: Option<PathBuf>,
     /// This cluster's name on the hub.
-    #[arg(long, env = "NIMFLEET_CLUSTER_NAME", value_name = "NAME", required_unless_present = "no_hub")]
+    #[arg(long, env = "NIMFLEET_CLUSTER_NAME", value_name = "NAME", required_unless_present_any = ["no_hub", "check"])]
     pub cluster_name: Option<String>,
 }
 
@@ -75,17 +82,6 @@ pub enum Mode {
     Native,
     /// NVIDIA's NIM Operator, installed by itself; this process delivers and reports only.
     Delegate,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people on a terminal, JSON elsewhere.
-    Auto,
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 #[cfg(test)]
@@ -101,6 +97,7 @@ mod tests {
     fn a_hub_or_none_has_to_be_named() {
         let parse = |flags: &[&str]| Args::try_parse_from(std::iter::once(&"nimfleet-spoke").chain(flags));
         assert!(parse(&["--no-hub"]).is_ok());
+        assert!(parse(&["--check", "nimfleet-spoke-metrics:8080"]).is_ok());
         assert!(parse(&[]).is_err());
         assert!(parse(&["--no-hub", "--hub-address", "h:1"]).is_err());
         let hub = ["--hub-address", "h:1", "--hub-ca-hash", "sha256:00", "--cluster-name", "c"];

@@ -1,7 +1,8 @@
 //! One spoke at a time in one cluster: a Lease that fences a second instance.
 //!
 //! The holder renews every 2 s; another instance takes over once it has seen no renewal for 6 s by its own clock,
-//! so skewed clocks do no harm, and a restart after a crash waits 6 s at most. A clean end releases at once.
+//! so skewed clocks do no harm. A container that is started again takes its pod's lease over at once, and a clean end
+//! releases it.
 //!
 //! A holder that cannot reach the API server keeps its work: nobody can take the lease meanwhile without that server,
 //! and a cluster whose control plane is restarted should not lose its agent. It ends as soon as it reads that another
@@ -14,6 +15,7 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, PostParams};
+use runtime::Identity;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +34,10 @@ const RENEW: Duration = Duration::from_secs(2);
 
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a refusal (403) may last in a pod: an API server that has just started gives it until it has read its roles,
+/// which takes seconds, or minutes where it is busy.
+pub const REFUSED_FOR: Duration = Duration::from_mins(5);
 
 /// Why there is no lease.
 #[derive(Debug, thiserror::Error)]
@@ -68,12 +74,13 @@ pub struct Held {
     tenure: Tenure,
 }
 
-/// Waits until this instance holds the lease; `None` when cancelled before. `identity` is unique to the process, for
-/// example `<host>_<uuid>`.
+/// Waits until this instance holds the lease; `None` when cancelled before. A refusal (403) is an error when it has lasted
+/// for `refused_for`.
 pub async fn acquire(
     client: kube::Client,
     namespace: &str,
-    identity: &str,
+    identity: Identity,
+    refused_for: Duration,
     cancel: &CancellationToken,
 ) -> Result<Option<Held>, LeaseError> {
     let mut held = Held {
@@ -81,22 +88,42 @@ pub async fn acquire(
         namespace: namespace.to_owned(),
         tenure: Tenure::new(identity),
     };
-    let mut told = None;
+    let (mut said, mut refused) = (String::new(), None);
+    // Each state is told when it begins, not at every look.
+    let mut is_news = |state: &str| std::mem::replace(&mut said, state.to_owned()) != state;
     loop {
-        match held.step().await? {
-            Step::Holding => {
-                tracing::info!(namespace, identity, "this instance holds the lease");
+        let step = held.step().await;
+        if !matches!(step, Err(LeaseError::Forbidden { .. })) {
+            refused = None;
+        }
+        match step {
+            Ok(Step::Holding) => {
+                tracing::info!(namespace, identity = %held.tenure.identity(), "this instance holds the lease");
                 return Ok(Some(held));
             }
-            Step::HeldBy(holder) => {
-                if told.as_ref() != Some(&holder) {
+            Ok(Step::HeldBy(holder)) => {
+                if is_news(&holder) {
                     tracing::info!(holder, at_most = ?DURATION, "waiting for the lease of another instance to end");
-                    told = Some(holder);
                 }
             }
-            Step::Unanswered(problem) => {
-                tracing::warn!(problem, "the lease cannot be read or written; tried again");
+            Ok(Step::Contended) => {
+                if is_news("contended") {
+                    tracing::info!("standing by: another instance was faster to write the lease");
+                }
             }
+            Ok(Step::Unanswered(problem)) => {
+                if is_news(&problem) {
+                    tracing::warn!(problem, "the lease cannot be read or written; tried again");
+                }
+            }
+            Err(error @ LeaseError::Forbidden { .. })
+                if refused.get_or_insert_with(Instant::now).elapsed() < refused_for =>
+            {
+                if is_news("refused") {
+                    tracing::warn!(%error, at_most = ?refused_for, "the lease cannot be had yet; tried again");
+                }
+            }
+            Err(error) => return Err(error),
         }
         tokio::select! {
             () = cancel.cancelled() => return Ok(None),
@@ -109,6 +136,8 @@ pub async fn acquire(
 enum Step {
     Holding,
     HeldBy(String),
+    /// Another wrote it since it was read.
+    Contended,
     Unanswered(String),
 }
 
@@ -125,6 +154,8 @@ impl Held {
                 Ok(Step::HeldBy(holder)) => {
                     return Err(LeaseError::Lost { namespace: self.namespace, holder });
                 }
+                // The next look tells who wrote it.
+                Ok(Step::Contended) => tracing::info!("the lease was written by another since it was read"),
                 Ok(Step::Unanswered(problem)) => tracing::warn!(problem, "the lease could not be renewed"),
                 Err(error) => tracing::warn!(%error, "the lease could not be renewed"),
             }
@@ -165,7 +196,7 @@ impl Held {
             spec.acquire_time.clone_from(&now);
             spec.lease_transitions = Some(spec.lease_transitions.unwrap_or(0).saturating_add(1));
         }
-        spec.holder_identity = Some(self.tenure.identity().to_owned());
+        spec.holder_identity = Some(self.tenure.identity().to_string());
         spec.lease_duration_seconds = i32::try_from(DURATION.as_secs()).ok();
         spec.renew_time = now;
         lease.metadata.managed_fields = None;
@@ -175,7 +206,7 @@ impl Held {
     async fn release(&self) {
         let Ok(Some(mut lease)) = self.call(self.leases.get_opt(NAME)).await else { return };
         let Some(spec) = lease.spec.as_mut() else { return };
-        if spec.holder_identity.as_deref() != Some(self.tenure.identity()) {
+        if spec.holder_identity != Some(self.tenure.identity().to_string()) {
             return;
         }
         spec.holder_identity = None;
@@ -212,6 +243,7 @@ impl Held {
             Problem::Failed(kube::Error::Api(status)) if status.code == 403 => {
                 Err(LeaseError::Forbidden { namespace, message: status.message.clone() })
             }
+            Problem::Failed(kube::Error::Api(status)) if status.code == 409 => Ok(Step::Contended),
             _ => Ok(Step::Unanswered(problem.text())),
         }
     }
@@ -231,3 +263,6 @@ impl Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

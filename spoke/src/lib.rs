@@ -9,5 +9,4 @@ pub mod link;
 pub mod metrics;
 pub mod operator;
 pub mod report;
-pub mod telemetry;
 mod watch;

@@ -38,4 +38,4 @@ pub use proxy::{Proxy, ProxyError};
 pub use run::Link;
 pub use session::{End, Judgement};
 pub use settings::{CaHash, HubAddress, KEEPALIVE, Settings, SettingsError};
-pub use state::{Counters, LinkState};
+pub use state::{ByClass, Counters, LinkState};

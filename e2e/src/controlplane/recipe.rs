@@ -118,14 +118,21 @@ pub(super) const KWOK: &str = "sigs.k8s.io/kwok";
 
 /// Flags of each `go build`: reproducible, static enough to run anywhere, no look at the repository around.
 fn flags() -> Vec<String> {
-    let version = kubernetes_version(MODULES[0].go_mod).unwrap_or("v0.0.0");
+    let version = kubernetes();
     let mut parts = version.trim_start_matches('v').split('.');
     let (major, minor) = (parts.next().unwrap_or("0"), parts.next().unwrap_or("0"));
-    // Kubernetes refuses to talk versions unless its linker was told its own.
-    let at = "k8s.io/component-base/version";
-    let link =
-        format!("-s -w -X {at}.gitVersion={version} -X {at}.gitMajor={major} -X {at}.gitMinor={minor}");
+    // Kubernetes refuses to talk versions unless its linker was told its own; helm takes itself for one of Kubernetes 1.20.
+    let (at, helm) = ("k8s.io/component-base/version", "helm.sh/helm/v3/pkg/chartutil");
+    let link = format!(
+        "-s -w -X {at}.gitVersion={version} -X {at}.gitMajor={major} -X {at}.gitMinor={minor} \
+         -X {helm}.k8sVersionMajor={major} -X {helm}.k8sVersionMinor={minor}"
+    );
     ["-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags", &link].map(String::from).to_vec()
+}
+
+/// Version of the control plane.
+pub(super) fn kubernetes() -> &'static str {
+    kubernetes_version(MODULES[0].go_mod).unwrap_or("v0.0.0")
 }
 
 fn kubernetes_version(go_mod: &str) -> Option<&str> {

@@ -255,7 +255,8 @@ impl Hub {
         let cluster: ClusterName = cluster.parse().unwrap();
         let tokens = Tokens::new(self.world.secrets.clone());
         let token = tokens.create(&cluster, DEFAULT_TTL, Timestamp::now()).await.unwrap();
-        JoinLine { address: self.address.to_string(), ca_hash: self.ca_hash(), token, cluster }
+        let (charts, address) = ("charts".to_owned(), self.address.to_string());
+        JoinLine { charts, address, ca_hash: self.ca_hash(), token, cluster }
     }
 
     fn ca_hash(&self) -> CaHash {

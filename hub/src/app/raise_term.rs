@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::AppError;
 use super::connect::connect;
 use crate::args::{CommonArgs, RaiseTermArgs};
-use crate::audit::{Act, Action, Actor};
+use crate::audit::{Action, Record};
 use crate::epoch::{State, ask_to_raise};
+use crate::pki::KubeSecrets;
 
 /// How long the hub that leads is waited for, and how often it is looked at: it looks every 5 s itself.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -24,7 +25,9 @@ pub(super) async fn raise(common: &CommonArgs, args: &RaiseTermArgs) -> Result<(
         return say(&format!("nothing to do: the hub is at term {term}, which is above {above}"));
     }
     let cause = format!("raise-term: the hub at term {term} is to be raised above {above}");
-    Act::new(Action::RaiseTerm, Actor::Command, &cause).term(above).record();
+    let record = Record::new(Action::RaiseTerm, common.pod_name.as_deref(), cause).term(above);
+    let secrets = KubeSecrets::new(client.clone(), &common.namespace);
+    record.hand_over(&secrets).await.map_err(AppError::Audit)?;
     let begun = tokio::time::Instant::now();
     while begun.elapsed() < PATIENCE {
         let state = State::load(client.clone(), &common.namespace).await.map_err(AppError::Epoch)?;

@@ -10,10 +10,10 @@ use kube::{Api, ResourceExt};
 use super::connect::connect;
 use super::{AppError, identity};
 use crate::args::{CommonArgs, RotateArgs};
-use crate::audit::{Act, Action, Actor};
+use crate::audit::{Action, Record};
 use crate::controllers::chain;
 use crate::fleet::ClusterName;
-use crate::pki::{AUTHORITY_LIFE, Rotation, Stage};
+use crate::pki::{AUTHORITY_LIFE, KubeSecrets, Rotation, Stage};
 
 /// Begins a rollover, or says what the one under way waits for. The hub itself leads it.
 pub(super) async fn rotate(common: &CommonArgs, args: &RotateArgs) -> Result<(), AppError> {
@@ -26,7 +26,9 @@ pub(super) async fn rotate(common: &CommonArgs, args: &RotateArgs) -> Result<(),
     let mut text = match &rotation {
         Rotation::Began(ca) => {
             let cause = format!("rotate-ca: {ca} is being introduced");
-            Act::new(Action::RotateCa, Actor::Command, &cause).record();
+            let secrets = KubeSecrets::new(client.clone(), &common.namespace);
+            let record = Record::new(Action::RotateCa, common.pod_name.as_deref(), cause);
+            record.hand_over(&secrets).await.map_err(AppError::Audit)?;
             format!("begun: the new CA is {ca}\n")
         }
         Rotation::UnderWay(ca) => format!("under way: the new CA is {ca}\n"),

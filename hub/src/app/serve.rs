@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use runtime::{Ended, Endings, Health, Tasks, admin};
+use runtime::{Ended, Endings, Health, Identity, Tasks, admin};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ use crate::audit;
 use crate::controllers::{self, Doorkeeper, Setup};
 use crate::epoch::EpochKeeper;
 use crate::failover::Limits;
-use crate::leadership::{self, Fence, Identity};
+use crate::leadership::{self, Fence, REFUSED_FOR};
 use crate::link::{Counters, Fleetbox, HEARTBEAT, Server};
 use crate::metrics::Metrics;
 use crate::pki::{CERTIFICATE_LIFE, KubeSecrets, Tokens};
@@ -30,31 +30,67 @@ use crate::query::{self, Endpoint, Query};
 /// What sessions have said and the hub has not taken in yet; sessions hold back, latest per object, while it is full.
 const HEARD: usize = 1024;
 
+/// The pause between two attempts to start.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// How long spokes have to hang up when the hub stops; a live one does at once.
 const HANG_UP: Duration = Duration::from_secs(3);
 
 /// Runs the hub until it is told to stop: as a standby, and as the leader once it holds the lease.
 pub(super) async fn serve(common: &CommonArgs, args: &ServeArgs) -> Result<(), AppError> {
     let broken = |error: std::io::Error| AppError::Process(error.to_string());
-    let names = common.advertise.as_deref().map(join::host).transpose()?.into_iter().collect();
-    let (client, url) = connect(common.kubeconfig.as_deref()).await?;
-    check_kinds(&client, &url).await?;
-    let admins = listen("--metrics-addr", args.metrics_addr).await?;
+    let names = join::hosts(&common.advertise)?;
+    let admins = listen("--metrics-addr", args.metrics_addr)?;
     let asked = asked_to_stop()?;
     let counters = Counters::default();
     let (metrics, health) = (Metrics::new(&counters), Health::default());
     let shown = metrics.clone();
-    let admins = admins.into_std().map_err(broken)?;
     let mut admin = admin::serve(admins, health.clone(), move || shown.encode()).map_err(broken)?;
     tracing::info!(metrics = %args.metrics_addr, version = env!("CARGO_PKG_VERSION"), "hub started");
 
-    let process = Process { client, names, counters, metrics, health };
+    let work = async {
+        health.lacks("API server", "it has not answered yet");
+        let connecting = patiently(&asked, async || {
+            let (client, url) = connect(common.kubeconfig.as_deref()).await?;
+            check_kinds(&client, &url).await?;
+            Ok(client)
+        });
+        let Some(client) = connecting.await? else { return Ok(()) };
+        health.has("API server");
+        let process = Process { client, names, counters, metrics, health: health.clone() };
+        process.run(common, args, &asked).await
+    };
     let ended = tokio::select! {
-        ended = process.run(common, args, &asked) => ended,
+        ended = work => ended,
         ended = admin.ended() => Err(AppError::Process(ended)),
     };
     admin.stop().await;
     ended
+}
+
+/// Tries again what may pass, for as long as a refusal may last; `None` when `asked` to stop meanwhile. To end would leave it
+/// to the kubelet, which waits for up to five minutes between two starts.
+async fn patiently<T>(
+    asked: &CancellationToken,
+    attempt: impl AsyncFn() -> Result<T, AppError>,
+) -> Result<Option<T>, AppError> {
+    let (begun, mut said) = (Instant::now(), String::new());
+    loop {
+        let outcome = tokio::select! {
+            () = asked.cancelled() => return Ok(None),
+            outcome = attempt() => outcome,
+        };
+        let error = match outcome {
+            Ok(done) => return Ok(Some(done)),
+            Err(error) if error.may_pass() && begun.elapsed() < REFUSED_FOR => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        if error != said {
+            tracing::warn!(error, at_most = ?REFUSED_FOR, "the hub cannot start yet; tried again");
+        }
+        said = error;
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
 }
 
 /// What the process starts with, whether it leads or stands by.
@@ -75,7 +111,7 @@ impl Process {
         asked: &CancellationToken,
     ) -> Result<(), AppError> {
         let (tasks, mut endings) = Tasks::new(self.health.clone());
-        let identity = Identity::new(args.pod_name.as_deref(), &Uuid::new_v4().to_string());
+        let identity = Identity::new(common.pod_name.as_deref(), &Uuid::new_v4().to_string());
         let name = identity.to_string();
         let held = tokio::select! {
             held = leadership::acquire(self.client.clone(), &common.namespace, identity, asked) => held,
@@ -128,10 +164,11 @@ impl Leader {
         let Self { client, fence, process, tasks, mut endings } = self;
         let Process { names, counters, metrics, health, .. } = process;
         health.lacks("state", "the hub has not read its CAs and its epoch yet");
-        let spokes = listen("--listen", args.listen).await?;
+        let spokes = listener("--listen", args.listen)?;
         let secrets = KubeSecrets::new(client.clone(), &common.namespace);
-        let HubIdentity { authorities, salt, epoch_key } =
-            identity::load(&client, &common.namespace, common.ca_life, args).await?;
+        let reading =
+            patiently(asked, async || identity::load(&client, &common.namespace, common.ca_life, args).await);
+        let Some(HubIdentity { authorities, salt, epoch_key }) = reading.await? else { return Ok(()) };
         let epochs = EpochKeeper::begin(client.clone(), &common.namespace, fence, epoch_key)
             .await
             .map_err(AppError::Epoch)?;
@@ -140,6 +177,12 @@ impl Leader {
         let stop = CancellationToken::new();
         let (following, stopped) = (epochs.clone(), stop.clone());
         tasks.spawn("term", async move { following.follow(stopped).await });
+        tasks.spawn("audit", audit::follow(secrets.clone(), stop.clone()));
+        if let Some(pod) = &common.pod_name {
+            let keeping =
+                leadership::keep_label(client.clone(), common.namespace.clone(), pod.clone(), stop.clone());
+            tasks.spawn("leader label", keeping);
+        }
         let (events, heard) = mpsc::channel(HEARD);
         let fleetbox = Fleetbox::default();
         let unreachable_after =
@@ -172,7 +215,7 @@ impl Leader {
             });
             let query =
                 Query { hub: hub.clone(), client: asking, trust: authorities.subscribe(), name, endpoint };
-            tasks.spawn("query", query::serve(query, listen("--query-listen", address).await?, stop.clone()));
+            tasks.spawn("query", query::serve(query, listener("--query-listen", address)?, stop.clone()));
         }
         let link = Server {
             fleetbox,
@@ -235,14 +278,23 @@ fn limits(args: &ServeArgs, noticed_after: SignedDuration) -> Limits {
     }
 }
 
-async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let problem = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "is in use by another process".to_owned(),
-            _ => error.to_string(),
-        };
-        AppError::Listen { flag, address, problem }
-    })
+fn listen(flag: &'static str, address: SocketAddr) -> Result<std::net::TcpListener, AppError> {
+    runtime::listen::bind(address).map_err(|error| unusable(flag, address, &error))
+}
+
+/// The same for the link and the query API.
+fn listener(flag: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
+    let listener = listen(flag, address)?;
+    let listener = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+    listener.map_err(|error| unusable(flag, address, &error))
+}
+
+fn unusable(flag: &'static str, address: SocketAddr, error: &std::io::Error) -> AppError {
+    let problem = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "is in use by another process".to_owned(),
+        _ => error.to_string(),
+    };
+    AppError::Listen { flag, address, problem }
 }
 
 /// Cancelled when the process is asked to stop.
@@ -260,4 +312,34 @@ fn asked_to_stop() -> Result<CancellationToken, AppError> {
         told.cancel();
     });
     Ok(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: u16) -> AppError {
+        let status = kube::core::Status { code, ..kube::core::Status::default() };
+        let source = kube::Error::Api(Box::new(status));
+        AppError::Salt(crate::pki::SecretError::Api { name: "salt".to_owned(), source })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_at_the_start_is_waited_out_for_some_minutes_and_no_other_fault() {
+        let asked = CancellationToken::new();
+        let begun = Instant::now();
+        let outcome = patiently(&asked, async || {
+            if begun.elapsed() < Duration::from_mins(2) { Err(refused(403)) } else { Ok(7) }
+        });
+        assert!(matches!(outcome.await, Ok(Some(7))));
+        let (begun, refusing) = (Instant::now(), async || Err::<(), _>(refused(403)));
+        let error = patiently(&asked, refusing).await.unwrap_err();
+        assert!(matches!(error, AppError::Salt(_)) && begun.elapsed() >= REFUSED_FOR, "{error}");
+        let begun = Instant::now();
+        patiently(&asked, async || Err::<(), _>(refused(422))).await.unwrap_err();
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        let waiting = patiently(&asked, refusing);
+        asked.cancel();
+        assert!(matches!(waiting.await, Ok(None)));
+    }
 }

@@ -34,7 +34,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// What is written, line by line, without the time; as `telemetry` sets it up.
+/// What is written, line by line, without the time; as `runtime::logs` sets it up.
 pub(crate) fn written(write: impl FnOnce()) -> Vec<Value> {
     let lines = Lines::default();
     let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(lines.clone());
@@ -70,6 +70,7 @@ fn there_is_one_record_per_act_with_actor_and_cause() {
             .serial("01")
             .term(7)
             .count(3)
+            .at("then")
     };
     let actors = [
         (Actor::Admin(Some("kubectl-edit")), json!("admin"), json!("kubectl-edit")),
@@ -77,7 +78,8 @@ fn there_is_one_record_per_act_with_actor_and_cause() {
         (Actor::Token, json!("token"), Value::Null),
         (Actor::Spoke("0a0b"), json!("spoke"), json!("0a0b")),
         (Actor::Hub, json!("hub"), json!("nimfleet-hub-0")),
-        (Actor::Command, json!("command"), Value::Null),
+        (Actor::Command(Some("nimfleet-hub-1")), json!("command"), json!("nimfleet-hub-1")),
+        (Actor::Command(None), json!("command"), Value::Null),
     ];
     for action in Action::ALL {
         for (actor, kind, subject) in &actors {
@@ -85,7 +87,7 @@ fn there_is_one_record_per_act_with_actor_and_cause() {
             let mut expected = json!({
                 "level": "INFO", "target": "audit", "action": action.as_str(), "actor": kind, "cause": "why",
                 "cluster": "east", "placement": "models/llama", "kind": "Secret", "namespace": "models", "name": "ngc",
-                "uid": "u1", "hash": "h", "serial": "01", "term": 7, "count": 3,
+                "uid": "u1", "hash": "h", "serial": "01", "term": 7, "count": 3, "at": "then",
             });
             if !subject.is_null() {
                 expected["subject"] = subject.clone();
@@ -97,7 +99,7 @@ fn there_is_one_record_per_act_with_actor_and_cause() {
 
 #[test]
 fn what_does_not_belong_to_an_act_is_left_out() {
-    let lines = written(|| Act::new(Action::Token, Actor::Command, "join-command").record());
+    let lines = written(|| Act::new(Action::Token, Actor::Command(None), "join-command").record());
     let expected = json!({"level": "INFO", "target": "audit", "action": "token", "actor": "command", "cause": "join-command"});
     assert_eq!(lines, [expected]);
 }

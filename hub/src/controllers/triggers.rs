@@ -184,6 +184,8 @@ impl Hub {
                 return;
             }
         };
+        let accepts = |cluster: Option<&GPUCluster>| cluster.is_some_and(|cluster| cluster.spec.accepted);
+        self.metrics.acceptance(accepts(before), accepts(after));
         let mut concerned = self.live().placements_in(&name);
         if let Some(cluster) = after {
             let is_new = self.live().fleet.cluster(name.as_str()).is_none();

@@ -1,44 +1,10 @@
 //! Whose lease is it? Judged by what was seen and when, never by the clock of another machine.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-
-/// One process: where it runs, and a random part that no other process has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    place: Option<String>,
-    process: String,
-}
-
-impl Identity {
-    /// A process named `process`, unique to it, in the pod `place`. An earlier process of that pod has ended before this
-    /// one began; without a name nothing is known of others.
-    #[must_use]
-    pub fn new(place: Option<&str>, process: &str) -> Self {
-        Self {
-            place: place.filter(|place| !place.is_empty()).map(str::to_owned),
-            process: process.to_owned(),
-        }
-    }
-
-    /// Whether a holder was an earlier process of this pod.
-    fn succeeds(&self, holder: &str) -> bool {
-        let theirs = holder.rsplit_once('_').map(|(place, _)| place);
-        self.place.is_some() && self.place.as_deref() == theirs
-    }
-}
-
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(place) => write!(f, "{place}_{}", self.process),
-            None => f.write_str(&self.process),
-        }
-    }
-}
+use runtime::Identity;
 
 /// What to do about the lease now.
 #[derive(Debug, PartialEq, Eq)]

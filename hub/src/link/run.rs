@@ -154,7 +154,7 @@ impl<A: Admission, E: EpochStore> Runner<A, E> {
                 }
                 Act::Tell(LinkEvent::Duplicate { cluster, message }) => {
                     let message = format!("{message} (from {})", self.address);
-                    tracing::warn!(%cluster, message, "two agents with one identity");
+                    tracing::warn!(%cluster, problem = message, "two agents with one identity");
                     // Fails only when the hub itself ends.
                     drop(self.events.send(LinkEvent::Duplicate { cluster, message }).await);
                 }

@@ -1,4 +1,4 @@
-//! The one line that joins a cluster.
+//! The lines that join a cluster.
 
 use std::fmt;
 
@@ -9,6 +9,8 @@ use crate::fleet::ClusterName;
 /// All that a new spoke needs to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinLine {
+    /// Registry (`oci://…`) or folder of the charts.
+    pub charts: String,
     /// `host:port` that spokes dial.
     pub address: String,
     /// What the spoke pins.
@@ -33,13 +35,16 @@ impl JoinLine {
 }
 
 impl fmt::Display for JoinLine {
-    /// The helm command, ready to paste.
+    /// The helm commands, ready to paste: the definitions, which a spoke cannot do without, and the spoke. The version is this
+    /// hub's own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, ca_hash, token, cluster } = self;
+        let Self { charts, address, ca_hash, token, cluster } = self;
+        let (charts, version) = (charts.trim_end_matches('/'), env!("CARGO_PKG_VERSION"));
         write!(
             f,
-            "helm upgrade --install nimfleet-spoke charts/nimfleet-spoke --namespace nimfleet --create-namespace \
-             --set hub.address={address} --set hub.caHash={ca_hash} --set hub.token={token} \
+            "helm upgrade --install nimfleet-crds {charts}/nimfleet-crds --version {version}\n\
+             helm upgrade --install nimfleet-spoke {charts}/nimfleet-spoke --version {version} \
+             --namespace nimfleet --create-namespace --set hub.address={address} --set hub.caHash={ca_hash} --set hub.token={token} \
              --set cluster.name={cluster}"
         )
     }
@@ -53,16 +58,21 @@ mod tests {
     fn the_line_and_the_json_say_the_same() {
         let token = "abc123.abcdefghijklmnopqrstuvwxyz012345";
         let line = JoinLine {
+            charts: "oci://registry.example/charts/".to_owned(),
             address: "hub:7443".to_owned(),
             ca_hash: CaHash::told("sha256:00"),
             token: token.parse().unwrap(),
             cluster: "east".parse().unwrap(),
         };
+        let version = env!("CARGO_PKG_VERSION");
         assert_eq!(
             line.to_string(),
-            "helm upgrade --install nimfleet-spoke charts/nimfleet-spoke --namespace nimfleet --create-namespace \
-             --set hub.address=hub:7443 --set hub.caHash=sha256:00 \
-             --set hub.token=abc123.abcdefghijklmnopqrstuvwxyz012345 --set cluster.name=east"
+            format!(
+                "helm upgrade --install nimfleet-crds oci://registry.example/charts/nimfleet-crds --version {version}\n\
+                 helm upgrade --install nimfleet-spoke oci://registry.example/charts/nimfleet-spoke --version {version} \
+                 --namespace nimfleet --create-namespace --set hub.address=hub:7443 --set hub.caHash=sha256:00 \
+                 --set hub.token=abc123.abcdefghijklmnopqrstuvwxyz012345 --set cluster.name=east"
+            )
         );
         let json = line.json();
         assert_eq!(json["address"], "hub:7443");

@@ -1,6 +1,9 @@
 //! The right to work in this cluster: one spoke at a time.
 
+use std::time::Duration;
+
 use kube::Client;
+use runtime::Identity;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -17,8 +20,10 @@ pub(super) async fn acquire(
     args: &Args,
     stop: &CancellationToken,
 ) -> Result<Option<Tenure>, LeaseError> {
-    let identity = Uuid::new_v4().to_string();
-    match lease::acquire(client.clone(), &args.namespace, &identity, stop).await {
+    let pod = args.pod_name.as_deref();
+    let identity = Identity::new(pod, &Uuid::new_v4().to_string());
+    let refused_for = if pod.is_some() { lease::REFUSED_FOR } else { Duration::ZERO };
+    match lease::acquire(client.clone(), &args.namespace, identity, refused_for, stop).await {
         Ok(held) => Ok(held.map(|held| Tenure(Some(held)))),
         Err(error @ (LeaseError::NoNamespace(_) | LeaseError::Forbidden { .. })) if args.no_hub => {
             tracing::warn!(%error, "working without a lease: a second instance in this cluster would not be noticed");

@@ -349,7 +349,7 @@ impl Deliver for ClusterDeliver {
             && let Err(message) = self.within_limits(kind, &manifest).await?
         {
             let held = current.and_then(marks_of).is_some_and(|held| held.hub_id == epoch.hub_id);
-            tracing::warn!(%object, message, "denied: the limits of this cluster's owner");
+            tracing::warn!(%object, problem = message, "denied: the limits of this cluster's owner");
             return Ok(rejected(RejectionClass::PolicyDenied { held }, message));
         }
         match claim {
@@ -414,7 +414,7 @@ impl Deliver for ClusterDeliver {
         if tombstone.policy == Policy::Delete
             && let Err(message) = self.inner.limits.check_deletion()
         {
-            tracing::warn!(%object, message, "denied: the limits of this cluster's owner");
+            tracing::warn!(%object, problem = message, "denied: the limits of this cluster's owner");
             return Ok(rejected(RejectionClass::PolicyDenied { held: true }, message));
         }
         match tombstone.policy {

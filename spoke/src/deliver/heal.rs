@@ -101,7 +101,7 @@ impl Drift {
         match outcome {
             Ok(Ok(None)) => {}
             Ok(Ok(Some(Undone { object, outcome: Outcome::Rejected { message, .. }, .. }))) => {
-                tracing::warn!(%object, message, "an object that differs from what the hub wants cannot be put back");
+                tracing::warn!(%object, problem = message, "an object that differs from what the hub wants cannot be put back");
             }
             Ok(Ok(Some(Undone { object, fields, .. }))) if fields.is_empty() => {
                 tracing::debug!(%object, "differs by what this cluster's admission changes alone");

@@ -33,7 +33,7 @@ impl ClusterDeliver {
         let metas = listed.items.iter().map(|service| &service.metadata);
         let taken: Vec<Taken> = metas.filter_map(|meta| taken(meta, &free, now)).collect();
         let Err(lack) = gang::check(gang, &free.pools, &taken) else { return Ok(None) };
-        tracing::warn!(%object, message = lack.message, "refused: no room for all of its pods together");
+        tracing::warn!(%object, problem = lack.message, "refused: no room for all of its pods together");
         let (nodes, gpus_per_node) = lack.part;
         let fit =
             LargestFit { observed_at_ms: free.observed_at_ms, groups: lack.groups, nodes, gpus_per_node };

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use runtime::Identity;
 
 /// What to do about the lease now.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is free or has run out: take it.
+    /// It is free, has run out, or was held by our pod's last process: take it.
     Take,
     /// It is ours: renew it.
     Renew,
@@ -22,17 +23,19 @@ pub(super) enum Verdict {
 /// What one instance has seen of the lease.
 #[derive(Debug)]
 pub(super) struct Tenure {
-    identity: String,
+    identity: Identity,
+    /// Whether we have held it: another process of our pod that takes it then is no earlier one.
+    held: bool,
     /// The foreign lease seen last, and when it was first seen like that.
     seen: Option<(String, Option<MicroTime>, Instant)>,
 }
 
 impl Tenure {
-    pub(super) fn new(identity: &str) -> Self {
-        Self { identity: identity.to_owned(), seen: None }
+    pub(super) fn new(identity: Identity) -> Self {
+        Self { identity, held: false, seen: None }
     }
 
-    pub(super) fn identity(&self) -> &str {
+    pub(super) fn identity(&self) -> &Identity {
         &self.identity
     }
 
@@ -41,12 +44,13 @@ impl Tenure {
     pub(super) fn judge(&mut self, lease: Option<&LeaseSpec>, now: Instant) -> Verdict {
         let Some(lease) = lease else { return Verdict::Take };
         let holder = lease.holder_identity.as_deref().unwrap_or_default();
-        if holder.is_empty() {
-            return Verdict::Take;
-        }
-        if holder == self.identity {
+        if holder == self.identity.to_string() {
+            self.held = true;
             self.seen = None;
             return Verdict::Renew;
+        }
+        if holder.is_empty() || (!self.held && self.identity.succeeds(holder)) {
+            return Verdict::Take;
         }
         let holds = u64::try_from(lease.lease_duration_seconds.unwrap_or_default()).unwrap_or(0);
         match &self.seen {
@@ -74,23 +78,40 @@ mod tests {
         }
     }
 
+    fn tenure() -> Tenure {
+        Tenure::new(Identity::new(Some("spoke-1"), "me"))
+    }
+
     fn wait() -> Verdict {
         Verdict::Wait { holder: "other".to_owned() }
     }
 
     #[test]
     fn what_is_free_is_taken_and_what_is_ours_renewed() {
-        let mut tenure = Tenure::new("me");
+        let mut tenure = tenure();
         let now = Instant::now();
         assert_eq!(tenure.judge(None, now), Verdict::Take);
         assert_eq!(tenure.judge(Some(&LeaseSpec::default()), now), Verdict::Take);
         assert_eq!(tenure.judge(Some(&lease("", 1)), now), Verdict::Take);
-        assert_eq!(tenure.judge(Some(&lease("me", 1)), now), Verdict::Renew);
+        assert_eq!(
+            tenure.judge(Some(&lease("spoke-1_before", 1)), now),
+            Verdict::Take,
+            "our pod's last process"
+        );
+        assert_eq!(tenure.judge(Some(&lease("spoke-1_me", 1)), now), Verdict::Renew);
+        let mut held = Tenure::new(Identity::new(Some("spoke-1"), "me"));
+        held.judge(Some(&lease("spoke-1_me", 1)), now);
+        let second = Verdict::Wait { holder: "spoke-1_second".to_owned() };
+        assert_eq!(
+            held.judge(Some(&lease("spoke-1_second", 1)), now),
+            second,
+            "of this pod, and not before us"
+        );
     }
 
     #[test]
     fn a_foreign_lease_runs_out_by_our_own_clock() {
-        let mut tenure = Tenure::new("me");
+        let mut tenure = tenure();
         let start = Instant::now();
         // A renewal "in 1970" is not old: it may be the other's clock.
         assert_eq!(tenure.judge(Some(&lease("other", 0)), start), wait());
@@ -100,7 +121,7 @@ mod tests {
 
     #[test]
     fn every_renewal_starts_the_wait_anew() {
-        let mut tenure = Tenure::new("me");
+        let mut tenure = tenure();
         let start = Instant::now();
         assert_eq!(tenure.judge(Some(&lease("other", 0)), start), wait());
         assert_eq!(tenure.judge(Some(&lease("other", 5)), start + Duration::from_secs(5)), wait());
@@ -110,7 +131,7 @@ mod tests {
 
     #[test]
     fn another_holder_starts_the_wait_anew() {
-        let mut tenure = Tenure::new("me");
+        let mut tenure = tenure();
         let start = Instant::now();
         tenure.judge(Some(&lease("first", 0)), start);
         assert_eq!(tenure.judge(Some(&lease("other", 0)), start + Duration::from_secs(7)), wait());

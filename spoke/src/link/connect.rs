@@ -182,6 +182,7 @@ impl<D: Deliver, S: IdentityStore> Connection<'_, D, S> {
         tracing::info!(hub = %self.settings.address, cluster = self.settings.cluster, "connected to the hub");
         self.counters.sessions.inc();
         self.state.send_replace(LinkState::Connected);
+        self.counters.connected.set(1);
         News::new(self.statuses.clone(), self.capacity.clone(), most)
     }
 

@@ -87,6 +87,7 @@ impl<D: Deliver, S: IdentityStore + Clone> Link<D, S> {
         let error = match stop.run_until_cancelled(dialled).await? {
             Ok(channel) => {
                 let served = caught(self.serve(credentials, lasting, channel, stop)).await;
+                self.counters.connected.set(0);
                 let (end, lived) = served.unwrap_or_else(|panic| {
                     (
                         End::Lost(format!("a fault of the spoke, to be reported with this line: {panic}")),
@@ -176,7 +177,7 @@ impl<D: Deliver, S: IdentityStore + Clone> Link<D, S> {
     ) -> Duration {
         match answer {
             Answer::Pending { message, retry_after } => {
-                tracing::info!(message, "the hub has not accepted this cluster yet");
+                tracing::info!(answer = message, "the hub has not accepted this cluster yet");
                 self.state.send_replace(LinkState::Pending { message });
                 retry_after
             }
@@ -209,10 +210,10 @@ impl<D: Deliver, S: IdentityStore + Clone> Link<D, S> {
         self.counters.failed_attempts.inc();
         let message = source.map_or_else(|| message.to_owned(), |source| format!("{message}: {source}"));
         if needs_somebody {
-            tracing::error!(message, "no link to the hub until somebody acts");
+            tracing::error!(problem = message, "no link to the hub until somebody acts");
             self.state.send_replace(LinkState::Refused { message });
         } else {
-            tracing::warn!(message, "no link to the hub");
+            tracing::warn!(problem = message, "no link to the hub");
             self.state.send_replace(LinkState::Connecting { problem: message });
         }
     }

@@ -3,6 +3,7 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// Where the link stands.
@@ -45,6 +46,8 @@ pub struct ByClass {
 /// What the link counts.
 #[derive(Debug, Clone, Default)]
 pub struct Counters {
+    /// 1 while a session is up, else 0.
+    pub connected: Gauge,
     /// Sessions that were welcomed.
     pub sessions: Counter,
     /// Attempts to connect or enrol that failed.
@@ -82,6 +85,7 @@ impl Counters {
         for (name, help, counter) in table {
             registry.register(name, help, counter.clone());
         }
+        registry.register("connected", "Whether the session with the hub is up", self.connected.clone());
         registry.register("objects_rejected", "Objects refused, by class", self.objects_rejected.clone());
     }
 }

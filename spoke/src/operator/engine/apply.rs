@@ -12,12 +12,12 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream;
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
 use super::call::{CallError, call, call_opt};
-use super::child::{Child, ChildKind, Keep, Owner, Stamped};
+use super::child::{Child, ChildKind, Keep, Owner, Stamped, by_uid};
 use super::compare::{differences, holds};
 use super::decide::{Decision, Seen, decide, mutated, superfluous, trim};
 use super::kind::{Amendment, Failure, GROUP, Outcome, Rendered};
@@ -605,7 +605,7 @@ impl Applier<'_> {
         let resource = kind.resource();
         let api = self.world.api(&self.owner.namespace, &resource);
         let what = || format!("delete {} {name}", resource.kind);
-        call_opt(what, api.delete(name, &by_uid(Some(uid.clone()))))
+        call_opt(what, api.delete(name, &by_uid(kind, name, Some(uid.clone()))))
             .await
             .map_err(|error| hindered(kind.word(), &error))?;
         self.settled.forget(&uid);
@@ -685,12 +685,6 @@ async fn look(
     let mut found = call_opt(what, api.get(name)).await?;
     found.iter_mut().for_each(trim);
     Ok(found.map(Arc::new))
-}
-
-/// Deletes this very object, not another that has taken its name.
-pub(crate) fn by_uid(uid: Option<String>) -> DeleteParams {
-    let preconditions = uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
-    DeleteParams { preconditions, ..DeleteParams::background() }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, 
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::api::resource::v1::ResourceClaimTemplate;
+use kube::api::{DeleteParams, Preconditions};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde::Serialize;
 use serde_json::Value;
@@ -303,6 +304,21 @@ impl Child {
 pub(crate) struct Stamped {
     pub(crate) body: Value,
     pub(crate) hash: String,
+}
+
+/// How the names of pods end that build an engine and write into a volume. All other pods of the operator print a manifest.
+pub(crate) const BUILDING_POD: &str = "-engine-build-pod";
+
+/// Deletes this very object, not another that has taken its name. A pod that prints a manifest is given no time to end: it
+/// sleeps as process 1, which takes no signal, and would hold what it requests for 30 s.
+pub(crate) fn by_uid(kind: ChildKind, name: &str, uid: Option<String>) -> DeleteParams {
+    let preconditions = uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
+    let only_sleeps = kind == ChildKind::Pod && !name.ends_with(BUILDING_POD);
+    DeleteParams {
+        preconditions,
+        grace_period_seconds: only_sleeps.then_some(0),
+        ..DeleteParams::background()
+    }
 }
 
 /// Who owns the children: the rendered object.

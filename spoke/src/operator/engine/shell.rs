@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::age::Ages;
-use super::apply::{Applier, MANAGER, by_uid};
+use super::apply::{Applier, MANAGER};
 use super::call::{CallError, call, call_opt};
-use super::child::{Child, ChildKind, Owner};
+use super::child::{Child, ChildKind, Owner, by_uid};
 use super::condition::{Conditions, status_patch};
 use super::events::Announcer;
 use super::judge::{self, Candidate, Case, Judgement};
@@ -415,7 +415,7 @@ impl<K: Kind> Shell<K> {
             for child in cache.of_namespace(&namespace, is_ours) {
                 let name = child.metadata.name.clone().unwrap_or_default();
                 let api = self.world.api(&namespace, &kind.resource());
-                let params = by_uid(child.metadata.uid.clone());
+                let params = by_uid(*kind, &name, child.metadata.uid.clone());
                 call_opt(|| format!("delete {} {name}", kind.word()), api.delete(&name, &params)).await?;
             }
         }
@@ -460,7 +460,7 @@ impl<K: Kind> Shell<K> {
         }
         for (kind, name) in K::SHARED {
             let Some(live) = self.world.child(*kind, namespace, name) else { continue };
-            let params = by_uid(live.metadata.uid.clone());
+            let params = by_uid(*kind, name, live.metadata.uid.clone());
             let api = self.world.api(namespace, &kind.resource());
             if let Err(error) =
                 call_opt(|| format!("delete {} {name}", kind.word()), api.delete(name, &params)).await

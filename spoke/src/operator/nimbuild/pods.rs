@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::observe::CacheView;
 use super::profile::Chosen;
 use crate::operator::cluster::{ClusterFacts, Platform};
-use crate::operator::engine::child::{Child, ChildKind, Keep, MANAGED_BY};
+use crate::operator::engine::child::{BUILDING_POD, Child, ChildKind, Keep, MANAGED_BY};
 use crate::operator::engine::kind::{Failure, Subject};
 use crate::operator::env::{distinct, merge, secret_var, set, var};
 use crate::operator::nimservice::runtime_default;
@@ -33,7 +33,7 @@ exec sleep infinity
 
 /// Name of the pod that builds.
 pub(super) fn building_name(subject: &Subject) -> String {
-    format!("{}-engine-build-pod", subject.owner.name)
+    format!("{}{BUILDING_POD}", subject.owner.name)
 }
 
 /// Name of the pod that prints.

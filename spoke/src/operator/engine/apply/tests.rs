@@ -307,3 +307,12 @@ async fn b01_it_is_waited_for_while_the_old_one_goes() {
     let outcome = applied(&seen, vec![after]).await;
     assert_eq!((outcome.failure, outcome.waits.unwrap().reason), (None, "ServiceTerminating".to_owned()));
 }
+
+#[test]
+fn pods_that_print_a_manifest_are_given_no_time_to_end_and_builds_their_own() {
+    let grace = |kind, name: &str| by_uid(kind, name, None).grace_period_seconds;
+    assert_eq!(grace(ChildKind::Pod, "llama-pod"), Some(0));
+    assert_eq!(grace(ChildKind::Pod, "llama-local-manifest-pod"), Some(0));
+    assert_eq!(grace(ChildKind::Pod, "llama-engine-build-pod"), None);
+    assert_eq!(grace(ChildKind::Job, "llama-job"), None);
+}

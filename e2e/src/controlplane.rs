@@ -44,6 +44,25 @@ impl Programs {
     }
 }
 
+/// Where the programs are that make a machine a node, beside those that its distribution has.
+#[derive(Debug, Clone)]
+pub struct NodePrograms {
+    folders: Vec<PathBuf>,
+}
+
+impl NodePrograms {
+    /// Builds what is missing, as [`Programs::ready`] does. Takes some five CPU minutes the first time on a machine.
+    pub fn ready() -> Result<Self, BuildError> {
+        builder()?.node(&Progress::on_stderr())
+    }
+
+    /// Folders with kubelet, kube-proxy, containerd with its shim, ctr and coredns.
+    #[must_use]
+    pub fn folders(&self) -> &[PathBuf] {
+        &self.folders
+    }
+}
+
 /// A controller of another product that tests run as it is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Controller {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::Programs;
 use super::progress::Progress;
 use super::recipe::{self, KWOK, MODULES, Module, Program};
-use super::{Controller, ControllerProgram};
+use super::{Controller, ControllerProgram, NodePrograms};
 
 /// Why the programs could not be made ready.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +85,15 @@ impl Builder {
         Ok(ControllerProgram { program, module: self.module_folder(&folder, module, controller.path())? })
     }
 
+    /// What runs on a real node, each module in a cache folder of its own.
+    pub(super) fn node(&self, progress: &Progress) -> Result<NodePrograms, BuildError> {
+        let mut folders = Vec::new();
+        for module in &recipe::NODE {
+            folders.push(self.build(std::slice::from_ref(module), progress)?.join("bin"));
+        }
+        Ok(NodePrograms { folders })
+    }
+
     /// Builds what is missing of these modules; returns the folder in which their programs are, under `bin`.
     fn build(&self, modules: &[Module], progress: &Progress) -> Result<PathBuf, BuildError> {
         let folder = self.cache.join(recipe::fingerprint(modules));
@@ -138,7 +147,7 @@ impl Builder {
             progress.begin(&format!("building {} ({} of {})", program.name, n + 1, missing.len()));
             let partial = bin.join(format!(".{}.partial", program.name));
             let mut go = self.command(module);
-            go.arg("build").arg("-v").args(recipe::flags()).arg("-o").arg(&partial).arg(program.package);
+            go.arg("build").arg("-v").args(module.flags()).arg("-o").arg(&partial).arg(program.package);
             run(&mut go, program.name, &names.join(", "), progress)?;
             let done = bin.join(program.name);
             fs::rename(&partial, &done).map_err(at(&done))?;

@@ -8,7 +8,22 @@ pub(super) struct Module {
     pub(super) folder: &'static str,
     go_mod: &'static str,
     go_sum: &'static str,
+    /// The module's own source, if it has any; else it only names programs of others.
+    source: &'static str,
+    /// Build tags, separated by commas.
+    tags: &'static str,
     pub(super) programs: &'static [Program],
+}
+
+impl Module {
+    /// Flags of `go build` for its programs.
+    pub(super) fn flags(&self) -> Vec<String> {
+        let mut flags = flags();
+        if !self.tags.is_empty() {
+            flags.extend(["-tags".to_owned(), self.tags.to_owned()]);
+        }
+        flags
+    }
 }
 
 /// One program of a module.
@@ -26,6 +41,8 @@ macro_rules! module {
             folder: $folder,
             go_mod: include_str!(concat!("../../controlplane/", $folder, "/go.mod")),
             go_sum: include_str!(concat!("../../controlplane/", $folder, "/go.sum")),
+            source: "",
+            tags: "",
             programs: $programs,
         }
     };
@@ -63,13 +80,44 @@ pub(super) const LWS_0_9: Module = module!("lws-0.9", &[built("lws-0.9", LWS_PAC
 pub(super) const KSERVE: Module =
     module!("kserve", &[built("kserve", "github.com/kserve/kserve/cmd/manager")]);
 
+/// What runs on a real node: kubelet and kube-proxy of the control plane's version, 1 CPU minute to build after the control
+/// plane, with which they share most packages; containerd, 2 CPU minutes; CoreDNS with few plugins, 2 CPU minutes.
+pub(super) const NODE: [Module; 3] = [
+    module!(
+        "kubelet",
+        &[
+            built("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+            built("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+        ]
+    ),
+    Module {
+        // Snapshotters that need libraries of their own, which no node of the tests uses.
+        tags: "no_btrfs,no_devmapper,no_zfs",
+        ..module!(
+            "containerd",
+            &[
+                built("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
+                built(
+                    "containerd-shim-runc-v2",
+                    "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"
+                ),
+                built("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
+            ]
+        )
+    },
+    Module {
+        source: include_str!("../../controlplane/coredns/main.go"),
+        ..module!("coredns", &[built("coredns", ".")])
+    },
+];
+
 const LWS_PACKAGE: &str = "sigs.k8s.io/lws/cmd";
 
 /// The Go module whose folder holds kwok's stage files.
 pub(super) const KWOK: &str = "sigs.k8s.io/kwok";
 
-/// Flags of every `go build`: reproducible, static enough to run anywhere, no look at the repository around.
-pub(super) fn flags() -> Vec<String> {
+/// Flags of each `go build`: reproducible, static enough to run anywhere, no look at the repository around.
+fn flags() -> Vec<String> {
     let version = kubernetes();
     let mut parts = version.trim_start_matches('v').split('.');
     let (major, minor) = (parts.next().unwrap_or("0"), parts.next().unwrap_or("0"));
@@ -101,6 +149,8 @@ pub(super) fn fingerprint(modules: &[Module]) -> String {
         }
         hash.update(module.go_mod);
         hash.update(module.go_sum);
+        hash.update(module.source);
+        hash.update(module.tags);
     }
     for flag in flags() {
         hash.update(flag);

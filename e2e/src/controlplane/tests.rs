@@ -62,6 +62,23 @@ fn a_controller_is_built_when_it_is_asked_for_and_apart_from_the_control_plane()
 }
 
 #[test]
+fn programs_of_a_node_are_built_when_they_are_asked_for_with_the_tags_of_their_module() {
+    let at = tempfile::tempdir().unwrap();
+    let note = at.path().join("tags");
+    let builder = builder(at.path(), &format!("echo \"$@\" >> {}", note.display()));
+    let programs = builder.node(&Progress::Silent).unwrap();
+    assert_eq!(built(at.path()), 6);
+    for name in ["kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "coredns"] {
+        assert!(programs.folders().iter().any(|folder| folder.join(name).exists()), "{name}");
+    }
+    let asked = fs::read_to_string(note).unwrap();
+    let tagged: Vec<&str> = asked.lines().filter(|line| line.contains(" -tags ")).collect();
+    assert!(tagged.len() == 3 && tagged.iter().all(|line| line.contains("containerd")), "{asked}");
+    builder.ready(&Progress::Silent).unwrap();
+    assert_eq!(built(at.path()), 13, "the control plane is apart");
+}
+
+#[test]
 fn two_that_build_at_once_build_once() {
     let at = tempfile::tempdir().unwrap();
     let builder = builder(at.path(), "sleep 0.05");

@@ -3,8 +3,9 @@
 use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
+
+use crate::cargo;
 
 /// Hub and spoke could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +32,6 @@ pub struct Binaries {
     pub spoke: PathBuf,
 }
 
-/// Variables by which cargo tells a program about its own package.
-const OF_THIS_PACKAGE: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
-
 impl Binaries {
     /// Builds them once per process, in the profile and the target folder of the running program.
     pub fn ready() -> Result<Self, BinariesError> {
@@ -48,18 +46,8 @@ impl Binaries {
         };
         let own = env::current_exe().map_err(failed("finding this program"))?;
         let folder = profile_folder(&own);
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut cargo = cargo::command();
         cargo.args(["build", "--quiet", "--package", "hub", "--package", "spoke", "--bins"]);
-        cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-        // What cargo says about this package is not about those; a build script that looks at it would run again, and
-        // all that depends on it be compiled again.
-        for (name, _) in env::vars_os() {
-            let ours =
-                name.to_str().is_some_and(|name| OF_THIS_PACKAGE.iter().any(|of| name.starts_with(of)));
-            if ours {
-                cargo.env_remove(name);
-            }
-        }
         if let Some(target) = folder.parent() {
             cargo.arg("--target-dir").arg(target);
         }

@@ -153,7 +153,7 @@ async fn the_hub_changes_one_label_of_its_pods(ground: &Ground, cluster: &Cluste
             pod,
             "-n",
             NAMESPACE,
-            "--type=merge",
+            "--type=strategic",
             "--dry-run=server",
             "--patch",
             &patch,

@@ -55,7 +55,9 @@ fn waited(
             Some(waited.map(|held| held.is_some()))
         });
     });
-    (outcome, lines)
+    // Clients log too.
+    let is_own = |line: &Value| line["target"].as_str().is_some_and(|target| target.starts_with("hub"));
+    (outcome, lines.into_iter().filter(is_own).collect())
 }
 
 const NOT_FOUND: &str =

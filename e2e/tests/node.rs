@@ -59,18 +59,14 @@ impl<'a> Stage<'a> {
 
     /// Installs the hub's chart, reached through a port of its node.
     async fn install_hub(&self) -> Result<(), Failure> {
-        let advertise = format!("link.advertise={}:{PORT}", self.hub.address());
+        let advertise = format!("link.advertise={{{}:{PORT}}}", self.hub.address());
         let (repository, tag) = &self.images.hub;
-        let image = [format!("image.repository={repository}"), format!("image.tag={tag}")];
+        let image = format!("image.registry=,image.repository={repository},image.tag={tag}");
+        let service = format!("link.service.type=NodePort,link.service.nodePort={PORT}");
         let chart = chart("nimfleet-hub");
-        let set = ["link.service.type=NodePort", &advertise, &image[0], &image[1]]
-            .map(|value| ["--set", value])
-            .concat();
-        let install = ["install", "nimfleet", &chart, "--namespace", NAMESPACE, "--create-namespace"];
+        let set = [&*service, &advertise, &image].map(|value| ["--set", value]).concat();
+        let install = ["install", "nimfleet-hub", &chart, "--namespace", NAMESPACE, "--create-namespace"];
         self.hub.helm(&[&install[..], &set].concat()).await?;
-        let port = format!(r#"[{{"op":"replace","path":"/spec/ports/0/nodePort","value":{PORT}}}]"#);
-        let patch = ["-n", NAMESPACE, "patch", "service", "nimfleet-hub", "--type=json", "-p", &port];
-        self.hub.kubectl(&patch, None).await?;
         self.rolled_out(&self.hub, "nimfleet-hub").await?;
         let available =
             ["wait", "--for=condition=Available", "apiservice/v1alpha1.query.nimfleet.io", "--timeout=120s"];
@@ -85,14 +81,14 @@ impl<'a> Stage<'a> {
         let printed = self.hub.kubectl(&print, None).await?;
         let line = printed
             .lines()
-            .find(|line| line.trim_start().starts_with("helm "))
-            .ok_or_else(|| Failure::new(format!("no helm command in {printed:?}")))?;
+            .find(|line| line.contains("/nimfleet-spoke"))
+            .ok_or_else(|| Failure::new(format!("no helm command for the spoke in {printed:?}")))?;
         let chart = chart("nimfleet-spoke");
         let words = line.split_whitespace();
         let words = words.map(|word| if word.ends_with("/nimfleet-spoke") { &*chart } else { word });
         let (repository, tag) = &self.images.spoke;
         let line = format!(
-            "{} --set image.repository={repository} --set image.tag={tag}",
+            "{} --set image.registry=,image.repository={repository},image.tag={tag}",
             words.collect::<Vec<_>>().join(" ")
         );
         self.east.run(&["sh", "-euc", &line], None).await?;

@@ -1,7 +1,7 @@
 //! One Kubernetes cluster on loopback: a real API server, controllers and scheduler, with kwok as every node's kubelet.
 
 pub mod audit;
-mod authority;
+pub(crate) mod authority;
 mod backup;
 pub mod gpu;
 mod ground;

@@ -22,6 +22,7 @@ pub mod fault_proxy;
 pub mod fleet;
 pub mod foreign;
 pub mod images;
+pub mod mirror;
 pub mod nemo;
 pub mod node;
 pub mod objects;

@@ -141,6 +141,18 @@ pub async fn list(cluster: &Cluster, kind: &str, namespace: &str) -> Result<Vec<
     Ok(found.items.into_iter().map(serde_json::to_value).collect::<Result<_, _>>()?)
 }
 
+/// The pods of the service of that name.
+pub async fn pods(cluster: &Cluster, namespace: &str, service: &str) -> Result<Vec<Value>, Failure> {
+    let all = list(cluster, "Pod", namespace).await?;
+    Ok(all.into_iter().filter(|pod| pod["metadata"]["labels"]["app"] == service).collect())
+}
+
+/// Their uids.
+pub async fn pod_uids(cluster: &Cluster, namespace: &str, service: &str) -> Result<Vec<Value>, Failure> {
+    let own = pods(cluster, namespace, service).await?;
+    Ok(own.into_iter().map(|mut pod| pod["metadata"]["uid"].take()).collect())
+}
+
 /// Asks for an object to be deleted, and does not wait for it.
 pub async fn delete(cluster: &Cluster, kind: &str, namespace: &str, name: &str) -> Result<(), Failure> {
     api(cluster, kind, namespace).delete(name, &DeleteParams::default()).await?;

@@ -10,13 +10,11 @@ use e2e::cluster::gpu::H100;
 use e2e::controlplane::Controller;
 use e2e::failure::Failure;
 use e2e::site::{IDENTITY, Site};
-use e2e::{foreign, objects};
+use e2e::{foreign, mirror, objects};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "quiet";
-/// Who the images are from, and what the policy makes of it.
-const REGISTRIES: (&str, &str) = ("nvcr.io", "mirror.example.com");
 /// How long all services may take until they are Ready.
 const READY_WITHIN: Duration = Duration::from_mins(10);
 /// How long what follows Ready may take: events of rollouts, and the first look of the autoscalers, which is at 15 s.
@@ -66,44 +64,6 @@ fn service(number: u32) -> Value {
     })
 }
 
-/// Has the API server replace the registry of every Deployment in the namespace.
-async fn mirror(site: &Site) -> Result<(), Failure> {
-    let version = "admissionregistration.k8s.io/v1";
-    let image = "/spec/template/spec/containers/0/image";
-    let (from, to) = REGISTRIES;
-    let expression = format!(
-        "[JSONPatch{{op: \"replace\", path: \"{image}\", value: object.spec.template.spec.containers[0].image\
-         .replace(\"{from}\", \"{to}\")}}]"
-    );
-    let policy = json!({
-        "apiVersion": version, "kind": "MutatingAdmissionPolicy", "metadata": {"name": "mirror"},
-        "spec": {
-            "matchConstraints": {
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}},
-                "resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
-                    "resources": ["deployments"]}],
-            },
-            "failurePolicy": "Fail", "reinvocationPolicy": "Never",
-            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}],
-        },
-    });
-    let binding = json!({
-        "apiVersion": version, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": "mirror"},
-        "spec": {"policyName": "mirror"},
-    });
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
-    for object in [namespace, policy, binding] {
-        objects::apply(site.cluster(), &object.to_string()).await?;
-    }
-    let create = ["create", "deployment", "probe", "--image=nvcr.io/x", "-n", NAMESPACE];
-    let create = [&create[..], &["--dry-run=server", "-o", "yaml"]].concat();
-    site.eventually("the policy has effect", READY_WITHIN, || async {
-        let answer = site.cluster().kubectl(&create, None).await?;
-        if answer.contains(to) { Ok(()) } else { Err(Failure::new(answer)) }
-    })
-    .await
-}
-
 /// How many services are Ready.
 async fn ready(site: &Site) -> Result<usize, Failure> {
     let all = objects::list(site.cluster(), "NIMService", NAMESPACE).await?;
@@ -118,7 +78,10 @@ async fn main() -> Result<(), Failure> {
     let site = Site::new().gpus(H100, PER_NODE, nodes).audited().start().await?;
     let lws = foreign::lws::start(site.ground(), site.cluster(), Controller::Lws09).await?;
     let kserve = foreign::kserve::start(site.ground(), site.cluster()).await?;
-    mirror(&site).await?;
+    mirror::of_deployments(site.cluster(), NAMESPACE).await?;
+    let probe = mirror::probe(NAMESPACE);
+    site.eventually("the policy has effect", READY_WITHIN, || mirror::has_effect(site.cluster(), &probe))
+        .await?;
     for number in 0..services {
         objects::apply(site.cluster(), &service(number).to_string()).await?;
     }

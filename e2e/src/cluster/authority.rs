@@ -43,14 +43,7 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn create(folder: &Path) -> Result<Self, AuthorityError> {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        params.distinguished_name.push(DnType::CommonName, "e2e");
-        let certificate_pem = params.self_signed(&key)?.pem();
-        let issuer = Issuer::new(params, key);
-
+        let (certificate_pem, issuer) = root("e2e")?;
         let serving = KeyPair::generate()?;
         let names = ["127.0.0.1", "localhost", "kubernetes.default.svc"].map(String::from);
         let serving_certificate = CertificateParams::new(names)?.signed_by(&serving, &issuer)?;
@@ -72,7 +65,19 @@ impl Authority {
     }
 }
 
-fn keep(folder: &Path, name: &str, pem: &str) -> Result<PathBuf, AuthorityError> {
+/// A new authority of that name: its certificate as PEM, and what it signs with.
+pub(crate) fn root(name: &str) -> Result<(String, Issuer<'static, KeyPair>), rcgen::Error> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    params.distinguished_name.push(DnType::CommonName, name);
+    let certificate = params.self_signed(&key)?.pem();
+    Ok((certificate, Issuer::new(params, key)))
+}
+
+/// Writes a key or certificate into `folder`.
+pub(crate) fn keep(folder: &Path, name: &str, pem: &str) -> Result<PathBuf, AuthorityError> {
     let path = folder.join(name);
     match fs::write(&path, pem) {
         Ok(()) => Ok(path),

@@ -3,16 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
-};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 
 use super::settings::Settings;
+use crate::cluster::authority::{FRONT_PROXY, keep, root};
 use crate::failure::Failure;
-
-/// Common name of the certificate by which the API server speaks for users.
-pub(super) const FRONT_PROXY: &str = "front-proxy-client";
 
 /// A certificate and its key.
 pub(super) struct Pair {
@@ -34,13 +29,8 @@ pub(super) struct Keys {
 impl Keys {
     pub(super) fn create(folder: &Path, settings: &Settings) -> Result<Self, Failure> {
         fs::create_dir_all(folder)?;
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        params.distinguished_name.push(DnType::CommonName, "node");
-        let authority = keep(folder, "ca.crt", &params.self_signed(&key)?.pem())?;
-        let issuer = Issuer::new(params, key);
+        let (certificate, issuer) = root("node")?;
+        let authority = keep(folder, "ca.crt", &certificate)?;
         let pair = |file: &str, name: &str, group: &str, names: &[&str]| -> Result<Pair, Failure> {
             let key = KeyPair::generate()?;
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -85,10 +75,4 @@ impl Keys {
             account_public_key: keep(folder, "account.pub", &account.public_key_pem())?,
         })
     }
-}
-
-fn keep(folder: &Path, name: &str, pem: &str) -> Result<PathBuf, Failure> {
-    let path = folder.join(name);
-    fs::write(&path, pem).map_err(super::at(&path))?;
-    Ok(path)
 }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::keys::{FRONT_PROXY, Keys};
+use super::keys::Keys;
 use super::namespaces::PREFIX;
 use super::{CONTAINERD, at, images, requirements};
+use crate::cluster::authority::FRONT_PROXY;
 use crate::failure::Failure;
 
 /// Bearer token of tests (`system:masters`).

@@ -123,9 +123,7 @@ async fn uid(site: &Site, kind: &str, name: &str) -> Result<Value, Failure> {
 
 /// Uids of the pods of a service.
 async fn pods(site: &Site, name: &str) -> Result<Vec<Value>, Failure> {
-    let all = objects::list(site.cluster(), "Pod", NAMESPACE).await?;
-    let own = all.into_iter().filter(|pod| pod["metadata"]["labels"]["app"] == name);
-    Ok(own.map(|pod| pod["metadata"]["uid"].clone()).collect())
+    objects::pod_uids(site.cluster(), NAMESPACE, name).await
 }
 
 #[tokio::test]

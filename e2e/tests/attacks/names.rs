@@ -135,8 +135,7 @@ async fn what_ran_before_with_a_dot_in_its_name_goes_on(site: &Site) -> Result<(
     });
     objects::apply(cluster, &deployment.to_string()).await?;
     let pods = || async {
-        let all = objects::list(cluster, "Pod", NAMESPACE).await?;
-        let own: Vec<_> = all.into_iter().filter(|pod| pod["metadata"]["labels"]["app"] == name).collect();
+        let own = objects::pods(cluster, NAMESPACE, name).await?;
         if own.is_empty() { Err(Failure::new("no pod")) } else { Ok(own) }
     };
     let before = site.eventually("it runs", SOON, pods).await?;

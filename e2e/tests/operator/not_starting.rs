@@ -119,9 +119,8 @@ async fn groups_that_a_quota_refuses(site: &Site) -> Result<(), Failure> {
 
 /// The name of the one pod of a service.
 async fn pod(site: &Site, name: &str) -> Result<String, Failure> {
-    let all = objects::list(site.cluster(), "Pod", NAMESPACE).await?;
-    let found = all.iter().find(|pod| pod["metadata"]["labels"]["app"] == name);
-    let found = found.and_then(|pod| pod["metadata"]["name"].as_str());
+    let all = objects::pods(site.cluster(), NAMESPACE, name).await?;
+    let found = all.first().and_then(|pod| pod["metadata"]["name"].as_str());
     found.map(str::to_owned).ok_or_else(|| Failure::new(format!("{name} has no pod")))
 }
 

@@ -46,9 +46,7 @@ fn child(kind: &str, name: &str) -> String {
 
 /// Uids of the pods of a service.
 async fn pods(site: &Site, name: &str) -> Result<Vec<Value>, Failure> {
-    let all = objects::list(site.cluster(), "Pod", NAMESPACE).await?;
-    let own = all.into_iter().filter(|pod| pod["metadata"]["labels"]["app"] == name);
-    Ok(own.map(|pod| pod["metadata"]["uid"].clone()).collect())
+    objects::pod_uids(site.cluster(), NAMESPACE, name).await
 }
 
 async fn cache_ready(site: &Site) -> Result<Value, Failure> {
@@ -165,9 +163,8 @@ async fn deleted_in_the_foreground(site: &Site) -> Result<(), Failure> {
     let cluster = site.cluster();
     apply(site, "slow", json!({})).await?;
     ready(site, "slow").await?;
-    let all = objects::list(cluster, "Pod", NAMESPACE).await?;
-    let pod = all.iter().find(|pod| pod["metadata"]["labels"]["app"] == "slow");
-    let pod = pod.ok_or_else(|| Failure::new("it has no pod"))?;
+    let all = objects::pods(cluster, NAMESPACE, "slow").await?;
+    let pod = all.first().ok_or_else(|| Failure::new("it has no pod"))?;
     let pod = pod["metadata"]["name"].as_str().unwrap_or_default();
     objects::patch(
         cluster,

@@ -94,8 +94,7 @@ async fn of_replicas_that_find_no_node_for_too_long_only_these_move() -> Result<
 
 /// uids of the service's pods that run.
 async fn running(cluster: &Cluster) -> Result<Vec<String>, Failure> {
-    let pods = objects::list(cluster, "Pod", sample::NAMESPACE).await?;
-    let of_service = pods.iter().filter(|pod| pod["metadata"]["labels"]["app"] == sample::NAME);
-    let running = of_service.filter(|pod| pod["status"]["phase"] == "Running");
+    let pods = objects::pods(cluster, sample::NAMESPACE, sample::NAME).await?;
+    let running = pods.iter().filter(|pod| pod["status"]["phase"] == "Running");
     Ok(running.map(|pod| pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned()).collect())
 }

@@ -7,8 +7,8 @@ use e2e::cluster::Cluster;
 use e2e::cluster::gpu::H100;
 use e2e::failure::Failure;
 use e2e::fleet::{Fleet, Member};
-use e2e::objects;
 use e2e::site::IDENTITY;
+use e2e::{mirror, objects};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -33,9 +33,10 @@ async fn what_a_clusters_admission_changes_is_told_and_not_fought_and_its_absenc
     let images = json!({"images": ["nvcr.io", "mirror.example.com"]});
     let fleet = Fleet::new().cluster("east").gpus(H100, 8, 2).limits(images).audited().start().await?;
     let east = fleet.cluster("east")?;
-    mirror(&fleet, DELIVERED, ("apps.nvidia.com", "nimservices"), "/spec/image/repository").await?;
-    let image = "/spec/template/spec/containers/0/image";
-    mirror(&fleet, RENDERED, ("apps", "deployments"), image).await?;
+    mirror::of_services(east.cluster(), DELIVERED).await?;
+    mirror::of_deployments(east.cluster(), RENDERED).await?;
+    replaced(&fleet, &probe_service(DELIVERED)).await?;
+    replaced(&fleet, &mirror::probe(RENDERED)).await?;
     for namespace in [DELIVERED, RENDERED] {
         place(&fleet, namespace, "1.12.0").await?;
     }
@@ -67,61 +68,10 @@ async fn place(fleet: &Fleet, namespace: &str, tag: &str) -> Result<(), Failure>
     objects::apply(fleet.hub().cluster(), &placement.to_string()).await
 }
 
-/// Has the API server of east replace the registry of the image at `pointer`, and waits until it does.
-async fn mirror(
-    fleet: &Fleet,
-    namespace: &str,
-    (group, resource): (&str, &str),
-    pointer: &str,
-) -> Result<(), Failure> {
+/// Waits until the policy replaces the registry of this object in east.
+async fn replaced(fleet: &Fleet, probe: &Value) -> Result<(), Failure> {
     let east = fleet.cluster("east")?.cluster();
-    let field = if resource == "deployments" {
-        "object.spec.template.spec.containers[0].image"
-    } else {
-        "object.spec.image.repository"
-    };
-    let expression = format!(
-        "[JSONPatch{{op: \"replace\", path: \"{pointer}\", value: {field}.replace(\"nvcr.io\", \"mirror.example.com\")}}]"
-    );
-    let version = "admissionregistration.k8s.io/v1";
-    let named = json!({"name": format!("mirror-{resource}")});
-    let of_namespace = json!({"kubernetes.io/metadata.name": namespace});
-    let policy = json!({
-        "apiVersion": version, "kind": "MutatingAdmissionPolicy", "metadata": named,
-        "spec": {
-            "matchConstraints": {
-                "namespaceSelector": {"matchLabels": of_namespace},
-                "resourceRules": [{"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"],
-                    "resources": [resource]}],
-            },
-            "failurePolicy": "Fail", "reinvocationPolicy": "Never",
-            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}],
-        },
-    });
-    let binding = json!({
-        "apiVersion": version, "kind": "MutatingAdmissionPolicyBinding", "metadata": named,
-        "spec": {"policyName": named["name"]},
-    });
-    let probe = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "probe", "namespace": namespace},
-        "spec": {
-            "selector": {"matchLabels": {"app": "probe"}},
-            "template": {"metadata": {"labels": {"app": "probe"}},
-                "spec": {"containers": [{"name": "c", "image": REPOSITORY}]}},
-        },
-    });
-    let probe = if resource == "deployments" { probe } else { probe_service(namespace) };
-    let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-    for object in [&space, &policy, &binding] {
-        objects::apply(east, &object.to_string()).await?;
-    }
-    fleet
-        .eventually("the policy has effect", SOON, || async {
-            let arguments = ["create", "--dry-run=server", "-o", "json", "-f", "-"];
-            let answer = east.kubectl(&arguments, Some(&probe.to_string())).await?;
-            if answer.contains("mirror.example.com") { Ok(()) } else { Err(Failure::new(answer)) }
-        })
-        .await
+    fleet.eventually("the policy has effect", SOON, || mirror::has_effect(east, probe)).await
 }
 
 fn probe_service(namespace: &str) -> Value {

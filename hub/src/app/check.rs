@@ -7,7 +7,7 @@ use runtime::check::{accepts, ready};
 use super::AppError;
 use crate::args::CheckArgs;
 
-/// Behind a Service that led to a standby too, so many connections would all meet the leader once in a million times.
+/// Connections that are tried. If the Service led to one standby too, all of them would reach the leader once in 2^20 checks.
 const CONNECTIONS: usize = 20;
 
 /// Succeeds when a hub is ready and every connection to the link is accepted.

@@ -68,8 +68,8 @@ pub(super) async fn serve(common: &CommonArgs, args: &ServeArgs) -> Result<(), A
     ended
 }
 
-/// Tries again what may pass, for as long as a refusal may last; `None` when `asked` to stop meanwhile. To end would leave it
-/// to the kubelet, which waits for up to five minutes between two starts.
+/// Repeats an attempt whose error may pass, for [`REFUSED_FOR`] at most; `None` when `asked` to stop meanwhile. The process does
+/// not end instead, because the kubelet pauses for up to five minutes between two starts.
 async fn patiently<T>(
     asked: &CancellationToken,
     attempt: impl AsyncFn() -> Result<T, AppError>,

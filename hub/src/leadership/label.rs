@@ -53,7 +53,7 @@ async fn settle(pods: &Api<Pod>, own: &str) -> Result<(), kube::Error> {
     if labelled.iter().any(|pod| pod.name_any() == own) {
         return Ok(());
     }
-    // A hub that is no pod is found without a label.
+    // A hub outside a pod has no label to set.
     let Some(pod) = pods.get_metadata_opt(own).await? else { return Ok(()) };
     apply(pods, &pod, &json!({LEADER_LABEL: LEADER})).await
 }

@@ -61,8 +61,8 @@ fn of_pods(
     Suited { tolerated, selected }
 }
 
-/// Whether some of these nodes have the GPUs that are asked for, free or not; or are there at all, for pods without GPUs:
-/// nodes that are still to come will do for these.
+/// Whether some of these nodes have the GPUs that are asked for, free or not. Pods without GPUs need a node of these, or one
+/// that an autoscaler can bring.
 pub(super) fn has_nodes(gpu: Option<&GpuNeed>, need: &Need, sets: Sets, capacity: &Capacity) -> bool {
     let Some(gpu) = gpu else { return capacity.has_coming_nodes || !sets.is_empty() };
     let suitable = capacity.pools.iter().filter(|pool| room::suits(pool, gpu, &need.kind));

@@ -508,7 +508,7 @@ impl Applier<'_> {
         let found = serde_json::to_value(live).ok();
         let mut body = child.sent(stamped, found.as_ref());
         body["metadata"]["uid"] = Value::from(live.metadata.uid.clone());
-        // What is sent as it was seen must not undo what its owner has made of it since.
+        // The seeded field is sent as the cache has it. The API server refuses it when an autoscaler has written since.
         if child.seed.is_some() {
             body["metadata"]["resourceVersion"] = Value::from(live.metadata.resource_version.clone());
         }

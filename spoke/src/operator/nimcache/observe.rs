@@ -19,8 +19,9 @@ use super::progress::{self, Progress};
 use super::{NimCaches, in_use, job, pods};
 use crate::operator::diagnosis;
 use crate::operator::engine::call::{CallError, call, call_opt};
-use crate::operator::engine::child::{ChildKind, MANAGED_BY};
+use crate::operator::engine::child::{ChildKind, Owner};
 use crate::operator::engine::kind::{Failure, Kind, Subject};
+use crate::operator::engine::own::was_of;
 use crate::operator::engine::world::World;
 use crate::operator::references::missing_secret;
 use crate::operator::registry::{self, Layout};
@@ -194,7 +195,7 @@ pub(super) fn selected_by_user(subject: &Subject) -> Option<Vec<String>> {
 
 /// Gathers it. The API server is asked only until the download has begun.
 pub(super) async fn observe(object: &NIMCache, subject: &Subject, world: &World) -> Result<Refs, CallError> {
-    let (namespace, name) = (&subject.owner.namespace, &subject.owner.name);
+    let namespace = &subject.owner.namespace;
     let ours = |object: &Arc<DynamicObject>| {
         object.metadata.owner_references.iter().flatten().any(|owner| owner.uid == subject.owner.uid)
     };
@@ -211,7 +212,7 @@ pub(super) async fn observe(object: &NIMCache, subject: &Subject, world: &World)
     };
     refs.orphaned_job = world
         .child(ChildKind::Job, namespace, &job::name(subject))
-        .filter(|job| job.metadata.deletion_timestamp.is_none() && is_left_behind(job, name))
+        .filter(|job| job.metadata.deletion_timestamp.is_none() && is_left_behind(job, &subject.owner))
         .and_then(|job| job.metadata.uid.clone());
     // Nobody needs the key once the model is stored.
     let key = object.spec.source.auth_secret().filter(|_| !is_ready(subject));
@@ -232,7 +233,7 @@ pub(super) async fn observe(object: &NIMCache, subject: &Subject, world: &World)
     }
     let config = world
         .child(ChildKind::ConfigMap, namespace, &extraction::config_name(subject))
-        .filter(|config| ours(config) || is_left_behind(config, name))
+        .filter(|config| ours(config) || is_left_behind(config, &subject.owner))
         .map(|config| to_value(&config));
     refs.manifest = config.and_then(|config| config["data"][KEY].as_str().map(str::to_owned));
     refs.image = Image {
@@ -336,12 +337,8 @@ pub(super) async fn claim(
 }
 
 /// Whether a child of a NIMCache of that name outlived it.
-fn is_left_behind(child: &DynamicObject, name: &str) -> bool {
-    let metadata = &child.metadata;
-    let label = |key: &str| metadata.labels.as_ref().and_then(|all| all.get(key)).map(String::as_str);
-    metadata.owner_references.as_ref().is_none_or(Vec::is_empty)
-        && label(MANAGED_BY.0) == Some(MANAGED_BY.1)
-        && label("app.kubernetes.io/name") == Some(name)
+fn is_left_behind(child: &DynamicObject, owner: &Owner) -> bool {
+    child.metadata.owner_references.as_ref().is_none_or(Vec::is_empty) && was_of(owner, child)
 }
 
 /// What the manifest pod has printed so far.

@@ -132,7 +132,7 @@ impl Plan<'_> {
             });
         }
         rendered.amendments.extend(self.refs.job.as_ref().and_then(job::kept));
-        // Its pod would hold the claim when the NIMCache goes.
+        // The NIMCache owns the job again, because the claim of a deleted NIMCache stays as long as the pod of the job does.
         rendered.amendments.extend(self.refs.orphaned_job.clone().map(|uid| Amendment {
             kind: ChildKind::Job,
             name: job::name(self.subject),

@@ -139,11 +139,11 @@ fn is_inherited(live: &Value) -> bool {
     !live["leaderTemplate"].is_null() && live["workerTemplate"]["metadata"]["labels"].is_null()
 }
 
-/// How long the counts of a LeaderWorkerSet that does not say which generation they are of may be of the one before: its
-/// controller writes them within a second of a change.
+/// LeaderWorkerSet up to 0.8 does not tell which generation it counted. Its controller counts anew within a second of a change.
 const COUNTS_LAG: Duration = Duration::from_secs(5);
 
-/// For how long what a LeaderWorkerSet counts may still be of the spec before; none once the service was Ready as it is.
+/// How much longer the counts of a LeaderWorkerSet may be those of an earlier spec. `None` where it tells which generation it
+/// counted, and once the service has been Ready in its current generation.
 pub(super) fn counts_lag(subject: &Subject, live: &Value) -> Option<Duration> {
     if live["status"]["observedGeneration"].is_i64() {
         return None;

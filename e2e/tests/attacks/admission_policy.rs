@@ -364,7 +364,7 @@ async fn the_spoke_makes_tokens_for_endpoints_of_models_alone() -> Result<(), Fa
         let refused = |said: &str| said.contains("nimfleet-spoke makes no other");
         refuses(&fleet, &format!("{account} {audience}"), refused, || make(account, audience, lasts)).await?;
     }
-    let token = make("llama", own, "10m").await?;
+    let token = make("llama", own, "10m").await.map_err(Failure::new)?;
     // The token that it does make opens nothing here.
     let kubeconfig = cluster.kubeconfig_for("model", token.trim())?;
     let arguments = ["--kubeconfig", &kubeconfig.to_string_lossy(), "get", "namespaces"];

@@ -251,6 +251,11 @@ fn connected(cluster: &Cluster) -> Finding<'static> {
 
 fn capacity_fresh(cluster: &Cluster, now: Timestamp) -> Finding<'static> {
     let Some(capacity) = &cluster.capacity else {
+        if let Link::Unreachable { since } = cluster.link {
+            let message =
+                format!("silent since {since:.0}, and this hub has had no capacity report since it leads");
+            return Finding::new("CapacityFresh", Truth::Unknown, Reason::Unreachable.as_str(), message);
+        }
         return Finding::new("CapacityFresh", false, Reason::NoReport.as_str(), "no capacity report yet");
     };
     let at = capacity.received_at;
@@ -275,9 +280,19 @@ fn capacity_fresh(cluster: &Cluster, now: Timestamp) -> Finding<'static> {
 fn agent_up_to_date(cluster: &Cluster, hub_version: &str) -> Finding<'static> {
     let kind = "AgentUpToDate";
     match cluster.agent.as_ref().map(|agent| agent.version.as_str()) {
-        None => {
-            Finding::new(kind, Truth::Unknown, Reason::NeverConnected.as_str(), "the agent has not connected")
-        }
+        None => match cluster.link {
+            Link::Unreachable { since } => {
+                let message =
+                    format!("silent since {since:.0}, and it has not connected since this hub leads");
+                Finding::new(kind, Truth::Unknown, Reason::Unreachable.as_str(), message)
+            }
+            _ => Finding::new(
+                kind,
+                Truth::Unknown,
+                Reason::NeverConnected.as_str(),
+                "the agent has not connected",
+            ),
+        },
         Some(version) if version == hub_version => {
             Finding::new(kind, true, Reason::SameVersion.as_str(), format!("agent and hub are {hub_version}"))
         }

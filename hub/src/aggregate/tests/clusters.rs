@@ -21,6 +21,8 @@ fn a_cluster_has_four_conditions() {
     };
     let lost = Cluster { link: Link::Unreachable { since: at(5) }, ..up.clone() };
     let old = Cluster { agent: Some(agent("0.9")), ..up.clone() };
+    // It went silent before this hub began to lead, which has heard nothing of it.
+    let unheard = Cluster { capacity: None, agent: None, ..lost.clone() };
     for (cluster, now, expected) in [
         (
             &new,
@@ -38,6 +40,12 @@ fn a_cluster_has_four_conditions() {
             60,
             "Accepted=True/Accepted Connected=Unknown/Unreachable CapacityFresh=Unknown/Unreachable \
              AgentUpToDate=True/SameVersion",
+        ),
+        (
+            &unheard,
+            60,
+            "Accepted=True/Accepted Connected=Unknown/Unreachable CapacityFresh=Unknown/Unreachable \
+             AgentUpToDate=Unknown/Unreachable",
         ),
         (
             &old,

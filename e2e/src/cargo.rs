@@ -15,8 +15,13 @@ pub(crate) fn workspace() -> PathBuf {
 
 /// Cargo in the workspace's folder.
 pub(crate) fn command() -> Command {
+    command_in(&workspace())
+}
+
+/// Cargo in the top folder of a checkout, this one or another.
+pub(crate) fn command_in(checkout: &Path) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace());
+    cargo.current_dir(checkout);
     // What cargo says about this package is not about those that are built; a build script that reads it would run again,
     // and all that depends on it be compiled again.
     for (name, _) in env::vars_os() {

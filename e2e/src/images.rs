@@ -125,6 +125,8 @@ impl ImagesError {
 /// How images are made.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// The top folder of the checkout that is built: [`this_checkout`], or that of another version.
+    pub checkout: PathBuf,
     /// For which architectures; each image is an index over them.
     pub architectures: Vec<Architecture>,
     /// How optimised the programs are.
@@ -156,15 +158,21 @@ pub struct Image {
     pub linkage: Vec<Linkage>,
 }
 
+/// The checkout that this program was built from.
+#[must_use]
+pub fn this_checkout() -> PathBuf {
+    crate::cargo::workspace()
+}
+
 /// Builds hub and spoke and makes their images; `say` is told what is being done, from the start on.
 pub fn build(options: &Options, say: &dyn Fn(&str)) -> Result<Vec<Image>, ImagesError> {
     say("reading the state of the sources");
-    let source = Source::read()?;
-    let rust = supply_chain::rust_version()?;
+    let source = Source::read(&options.checkout)?;
+    let rust = supply_chain::rust_version(&options.checkout)?;
     let packages = PRODUCTS.map(|product| (product.package, product.name));
     let mut programs: Vec<Vec<Program>> = vec![Vec::new(); PRODUCTS.len()];
     for architecture in &options.architectures {
-        let built = program::build(&packages, *architecture, options.profile, options.dynamic, say)?;
+        let built = program::build(&packages, *architecture, options, say)?;
         for (programs, built) in programs.iter_mut().zip(built) {
             programs.push(built);
         }
@@ -214,7 +222,7 @@ fn image(
             target: &program.target,
             files: &files,
         };
-        let bill = supply_chain::bill(&subject, rust)?;
+        let bill = supply_chain::bill(&subject, rust, &options.checkout)?;
         let path = options.out.join(format!("{}-{}.cdx.json", product.name, variant.architecture));
         layout::keep(&path, &layout::to_bytes(&bill)?)?;
     }

@@ -85,6 +85,7 @@ impl Machine {
 pub struct Node<'a> {
     machine: &'a Machine,
     settings: Settings,
+    keys: Keys,
     folder: PathBuf,
     // In the order in which they must go: what runs ends with its namespaces.
     namespaces: Namespaces,
@@ -107,18 +108,20 @@ impl<'a> Node<'a> {
         let settings = Settings::of(name, number, &folder);
         let keys = Keys::create(&folder.join("keys"), &settings)?;
         settings.write(&keys)?;
-        let namespaces = Namespaces::enter(&settings)?;
-        let mut node = Self { machine, settings, folder, namespaces, running: Vec::new() };
-        node.control_plane(&keys).await?;
-        node.containerd(images).await?;
-        node.agents()?;
-        node.names().await?;
-        node.eventually("the node is ready", READY_WITHIN, || async {
-            let found = node.get(&["node", &node.settings.name]).await?;
-            crate::objects::expect(&found, "Ready", "True")
-        })
-        .await?;
+        let node = PoweredOff { machine, settings, keys, folder }.power_on().await?;
+        for image in images {
+            node.import(image).await?;
+        }
         Ok(node)
+    }
+
+    /// Ends every process at once, as a power cut does. What is on disk stays.
+    #[must_use]
+    pub fn power_off(self) -> PoweredOff<'a> {
+        let Self { machine, settings, keys, folder, namespaces, running } = self;
+        drop(namespaces);
+        drop(running);
+        PoweredOff { machine, settings, keys, folder }
     }
 
     /// The node's name, and that of the folder of its logs.
@@ -139,8 +142,15 @@ impl<'a> Node<'a> {
         &self.folder
     }
 
-    /// Lays a wire between two nodes, so that each reaches the other's address.
+    /// Lays a wire between two nodes, so that each reaches the other's address; it replaces one to a node that lost its power.
     pub async fn wire(&self, other: &Node<'_>) -> Result<(), Failure> {
+        for node in [self, other] {
+            node.run(
+                &["sh", "-euc", "if ip link show wire >/dev/null 2>&1; then ip link delete wire; fi"],
+                None,
+            )
+            .await?;
+        }
         let (one, two) = (self.namespaces.id().to_string(), other.namespaces.id().to_string());
         let wire = [
             "link", "add", "name", "wire", "netns", &one, "type", "veth", "peer", "name", "wire", "netns",
@@ -234,27 +244,24 @@ impl<'a> Node<'a> {
         Ok(())
     }
 
-    async fn control_plane(&mut self, keys: &Keys) -> Result<(), Failure> {
+    async fn control_plane(&mut self) -> Result<(), Failure> {
         self.start_program("etcd", &self.settings.etcd())?;
-        self.start_program("kube-apiserver", &self.settings.api_server(keys))?;
+        self.start_program("kube-apiserver", &self.settings.api_server(&self.keys))?;
         self.eventually("the API server is ready", READY_WITHIN, || async {
             Ok(self.kubectl(&["get", "--raw", "/readyz"], None).await?)
         })
         .await?;
-        self.start_program("kube-controller-manager", &self.settings.controller_manager(keys))?;
+        self.start_program("kube-controller-manager", &self.settings.controller_manager(&self.keys))?;
         self.start_program("kube-scheduler", &self.settings.scheduler())
     }
 
-    async fn containerd(&mut self, images: &[&Path]) -> Result<(), Failure> {
+    async fn containerd(&mut self) -> Result<(), Failure> {
         self.start_program("containerd", &self.settings.containerd())?;
         self.eventually("containerd answers", READY_WITHIN, || async {
-            Ok(self.run(&["ctr", "version"], None).await?)
+            self.run(&["ctr", "version"], None).await?;
+            Ok(())
         })
-        .await?;
-        for image in images {
-            self.import(image).await?;
-        }
-        Ok(())
+        .await
     }
 
     /// Gives the node the image in a tar of an OCI layout.
@@ -275,6 +282,33 @@ impl<'a> Node<'a> {
     async fn names(&mut self) -> Result<(), Failure> {
         self.start_program("coredns", &self.settings.coredns())?;
         self.apply(&self.settings.dns_service().to_string()).await
+    }
+}
+
+/// A node without power: what it had on disk, and nothing that runs.
+pub struct PoweredOff<'a> {
+    machine: &'a Machine,
+    settings: Settings,
+    keys: Keys,
+    folder: PathBuf,
+}
+
+impl<'a> PoweredOff<'a> {
+    /// Starts the node and waits until it is ready. A wire to another node has to be laid anew.
+    pub async fn power_on(self) -> Result<Node<'a>, Failure> {
+        let Self { machine, settings, keys, folder } = self;
+        let namespaces = Namespaces::enter(&settings)?;
+        let mut node = Node { machine, settings, keys, folder, namespaces, running: Vec::new() };
+        node.control_plane().await?;
+        node.containerd().await?;
+        node.agents()?;
+        node.names().await?;
+        node.eventually("the node is ready", READY_WITHIN, || async {
+            let found = node.get(&["node", &node.settings.name]).await?;
+            crate::objects::expect(&found, "Ready", "True")
+        })
+        .await?;
+        Ok(node)
     }
 }
 

@@ -13,6 +13,9 @@ use e2e::images::{self, Architecture, Image, ImagesError, Linkage, Options, Prof
 /// provenance statement. Prints `name:tag@digest layout` of each on stdout; progress goes to stderr.
 #[derive(Parser)]
 struct Arguments {
+    /// The top folder of the checkout to build, for images of another version; by default this one.
+    #[arg(long)]
+    checkout: Option<PathBuf>,
     /// Architectures, each image being an index over them; by default this machine's own.
     #[arg(long, value_enum, value_delimiter = ',')]
     arch: Vec<Architecture>,
@@ -59,6 +62,7 @@ fn run(arguments: Arguments, say: &dyn Fn(&str)) -> Result<(), ImagesError> {
     architectures.sort();
     architectures.dedup();
     let options = Options {
+        checkout: arguments.checkout.unwrap_or_else(images::this_checkout),
         architectures,
         profile: arguments.profile,
         dynamic: arguments.dynamic,

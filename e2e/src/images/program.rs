@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::ImagesError;
+use super::{ImagesError, Options};
 use crate::cargo;
 
 /// A processor architecture that images are made for.
@@ -109,31 +109,30 @@ pub struct Program {
 
 /// Builds the binaries of `packages` (package, binary) for one architecture in one run of cargo, which shows its progress on
 /// stderr: all of them have their dependencies with the same features, and none of those that only tests turn on.
-/// `dynamic` asks for dynamic programs although static ones could be built.
 pub(super) fn build(
     packages: &[(&str, &str)],
     architecture: Architecture,
-    profile: Profile,
-    dynamic: bool,
+    options: &Options,
     say: &dyn Fn(&str),
 ) -> Result<Vec<Program>, ImagesError> {
     let target = architecture.static_target();
-    let is_static = !dynamic && static_target_is_there(architecture, say)?;
+    let Options { checkout, profile, .. } = options;
+    let is_static = !options.dynamic && static_target_is_there(architecture, checkout, say)?;
     let target = if is_static { target } else { architecture.dynamic_target() };
     let names: Vec<&str> = packages.iter().map(|(_, binary)| *binary).collect();
     say(&format!("building {} for {target} ({})", names.join(" and "), profile.name()));
 
-    let mut cargo = cargo::command();
+    let mut cargo = cargo::command_in(checkout);
     cargo.args(["build", "--locked", "--bins", "--profile", profile.name(), "--target", &target]);
     for (package, _) in packages {
         cargo.args(["--package", package]);
     }
-    let folder = target_folder()?;
+    let folder = target_folder(checkout)?;
     cargo.arg("--target-dir").arg(&folder);
-    if profile == Profile::Dev {
+    if *profile == Profile::Dev {
         cargo.env("CARGO_PROFILE_DEV_DEBUG", "0");
     }
-    let places = Places::of(&folder)?;
+    let places = Places::of(checkout, &folder)?;
     cargo.env("CARGO_ENCODED_RUSTFLAGS", places.rust_flags()).env_remove("RUSTFLAGS");
     let underscored = target.replace('-', "_");
     cargo.env(format!("CFLAGS_{underscored}"), places.c_flags());
@@ -162,15 +161,23 @@ pub(super) fn build(
 
 /// Whether static programs can be built; tries to install Rust's target if it is missing. Where that fails, dynamic programs
 /// of this machine's own architecture remain.
-fn static_target_is_there(architecture: Architecture, say: &dyn Fn(&str)) -> Result<bool, ImagesError> {
+fn static_target_is_there(
+    architecture: Architecture,
+    checkout: &Path,
+    say: &dyn Fn(&str),
+) -> Result<bool, ImagesError> {
     let target = architecture.static_target();
-    if installed(&target) {
+    if installed(&target, checkout) {
         return Ok(true);
     }
     say(&format!("installing Rust's target {target}"));
-    let rustup = Command::new("rustup").args(["target", "add", &target]).stdin(Stdio::null()).output();
+    let rustup = Command::new("rustup")
+        .args(["target", "add", &target])
+        .current_dir(checkout)
+        .stdin(Stdio::null())
+        .output();
     let said = match rustup {
-        Ok(output) if output.status.success() && installed(&target) => return Ok(true),
+        Ok(output) if output.status.success() && installed(&target, checkout) => return Ok(true),
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         Err(error) => format!("rustup: {error}"),
     };
@@ -183,11 +190,11 @@ fn static_target_is_there(architecture: Architecture, say: &dyn Fn(&str)) -> Res
     Ok(false)
 }
 
-/// Whether Rust's standard library for `target` is there.
-fn installed(target: &str) -> bool {
+/// Whether Rust's standard library for `target` is there, in the toolchain of the checkout.
+fn installed(target: &str, checkout: &Path) -> bool {
     let output = Command::new("rustc")
         .args(["--print", "target-libdir", "--target", target])
-        .current_dir(cargo::workspace())
+        .current_dir(checkout)
         .output();
     let Ok(output) = output else { return false };
     let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -238,11 +245,10 @@ fn on_path(program: &str) -> bool {
 struct Places(Vec<(PathBuf, &'static str)>);
 
 impl Places {
-    fn of(target_folder: &Path) -> Result<Self, ImagesError> {
+    fn of(checkout: &Path, target_folder: &Path) -> Result<Self, ImagesError> {
         let home = env::var_os("CARGO_HOME").map(PathBuf::from);
         let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
-        let workspace = cargo::workspace();
-        let workspace = workspace.canonicalize().map_err(ImagesError::at(&workspace))?;
+        let workspace = checkout.canonicalize().map_err(ImagesError::at(checkout))?;
         // rustc takes the last that fits, so the narrowest comes last.
         let mut places = Vec::new();
         places.extend(home.map(|home| (home, "/cargo")));
@@ -267,9 +273,9 @@ impl Places {
     }
 }
 
-/// Where cargo puts what it builds.
-fn target_folder() -> Result<PathBuf, ImagesError> {
-    let metadata = super::supply_chain::metadata(&["--no-deps"])?;
+/// Where cargo puts what it builds of a checkout.
+fn target_folder(checkout: &Path) -> Result<PathBuf, ImagesError> {
+    let metadata = super::supply_chain::metadata(checkout, &["--no-deps"])?;
     metadata["target_directory"]
         .as_str()
         .map(PathBuf::from)
@@ -337,7 +343,7 @@ mod tests {
 
     #[test]
     fn folders_of_this_machine_are_replaced_in_what_is_built() {
-        let places = Places::of(Path::new("/elsewhere/target")).unwrap();
+        let places = Places::of(&cargo::workspace(), Path::new("/elsewhere/target")).unwrap();
         let flags = places.rust_flags();
         assert!(
             flags.starts_with("-Cstrip=symbols\u{1f}") && flags.contains("=/nimfleet\u{1f}"),

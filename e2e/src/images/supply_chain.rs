@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -11,10 +12,10 @@ use super::layout::{Written, digest};
 use super::{ImagesError, Options};
 use crate::cargo;
 
-/// What `cargo metadata` says, with more arguments.
-pub(super) fn metadata(arguments: &[&str]) -> Result<Value, ImagesError> {
+/// What `cargo metadata` says of a checkout, with more arguments.
+pub(super) fn metadata(checkout: &Path, arguments: &[&str]) -> Result<Value, ImagesError> {
     let broken = |said: String| ImagesError::Json(format!("cargo metadata: {said}"));
-    let output = cargo::command()
+    let output = cargo::command_in(checkout)
         .args(["metadata", "--locked", "--format-version=1"])
         .args(arguments)
         .stdin(Stdio::null())
@@ -39,15 +40,15 @@ pub(super) struct Source {
 
 impl Source {
     /// Asks git, and reads the lock file.
-    pub(super) fn read() -> Result<Self, ImagesError> {
+    pub(super) fn read(checkout: &Path) -> Result<Self, ImagesError> {
         let git = |arguments: &[&str]| {
-            let output = Command::new("git").args(arguments).current_dir(cargo::workspace()).output().ok()?;
+            let output = Command::new("git").args(arguments).current_dir(checkout).output().ok()?;
             output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
         };
         let commit = git(&["rev-parse", "HEAD"]);
         let modified =
             git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|said| !said.is_empty());
-        let lock = digest(&lock_file()?).trim_start_matches("sha256:").to_owned();
+        let lock = digest(&lock_file(checkout)?).trim_start_matches("sha256:").to_owned();
         Ok(Self { commit, modified, lock })
     }
 
@@ -58,14 +59,14 @@ impl Source {
     }
 }
 
-fn lock_file() -> Result<Vec<u8>, ImagesError> {
-    let path = cargo::workspace().join("Cargo.lock");
+fn lock_file(checkout: &Path) -> Result<Vec<u8>, ImagesError> {
+    let path = checkout.join("Cargo.lock");
     fs::read(&path).map_err(ImagesError::at(&path))
 }
 
-/// The toolchain that builds, as `rustc --version` says it: `1.95.0`.
-pub(super) fn rust_version() -> Result<String, ImagesError> {
-    let output = Command::new("rustc").arg("--version").current_dir(cargo::workspace()).output();
+/// The toolchain that builds a checkout, as `rustc --version` says it: `1.95.0`.
+pub(super) fn rust_version(checkout: &Path) -> Result<String, ImagesError> {
+    let output = Command::new("rustc").arg("--version").current_dir(checkout).output();
     let output = output.map_err(|error| ImagesError::Json(format!("rustc --version: {error}")))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     said.split_whitespace()
@@ -106,9 +107,9 @@ pub(super) struct Subject<'a> {
 }
 
 /// The bill of materials of an image: what is linked into its program, and the files beside it.
-pub(super) fn bill(subject: &Subject, rust: &str) -> Result<Value, ImagesError> {
-    let metadata = metadata(&["--filter-platform", subject.target])?;
-    let lock = String::from_utf8_lossy(&lock_file()?).into_owned();
+pub(super) fn bill(subject: &Subject, rust: &str, checkout: &Path) -> Result<Value, ImagesError> {
+    let metadata = metadata(checkout, &["--filter-platform", subject.target])?;
+    let lock = String::from_utf8_lossy(&lock_file(checkout)?).into_owned();
     let mut bill = linked(&metadata, subject.package, &checksums(&lock))?;
     let container = format!(
         "pkg:oci/{}@{}?arch={}",

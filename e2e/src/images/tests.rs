@@ -18,6 +18,7 @@ fn small(out: &Path) -> (Vec<Program>, Options) {
         target: architecture.static_target(),
     };
     let options = Options {
+        checkout: this_checkout(),
         architectures: vec![Architecture::X86_64, Architecture::Aarch64],
         profile: Profile::Release,
         dynamic: false,

@@ -36,9 +36,14 @@ const MANIFEST: &str = "\
   container_url: nvcr.io/nim/meta/llama-3.2-1b-instruct:1.12.0
 ";
 
-/// Tars of the images that hub and spoke need: their own, pause and the stand-in; and what their own are called.
+/// What every node of the tests needs beside hub and spoke: tars of pause and of the stand-in, made in `folder`.
+pub fn stand_ins(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    Ok(vec![made(folder, "pause", PAUSE, pause()?)?, made(folder, "nim", NIM, nim()?)?])
+}
+
+/// Images of hub and spoke of one checkout.
 pub struct Images {
-    /// All of them.
+    /// Tars of both.
     pub tars: Vec<PathBuf>,
     /// The hub's image: repository and tag.
     pub hub: (String, String),
@@ -47,29 +52,36 @@ pub struct Images {
 }
 
 impl Images {
-    /// Makes them in `folder`: of programs built now, in the quick profile, or those of the folder that `NIMFLEET_IMAGES` names.
+    /// Makes those of this checkout in `folder`, of programs built now in the quick profile; or takes those of the folder
+    /// that `NIMFLEET_IMAGES` names.
     pub fn make(folder: &Path, say: &dyn Fn(&str)) -> Result<Self, Failure> {
-        let from = if let Some(given) = env::var_os(GIVEN) {
-            PathBuf::from(given)
-        } else {
-            let options = Options {
-                architectures: vec![Architecture::of_this_machine()?],
-                profile: Profile::Dev,
-                dynamic: false,
-                repository: "nimfleet".to_owned(),
-                tag: env!("CARGO_PKG_VERSION").to_owned(),
-                out: folder.join("built"),
-                source: None,
-                builder: "https://nimfleet.io/builders/e2e".to_owned(),
-            };
-            images::build(&options, say)?;
-            options.out
+        match env::var_os(GIVEN) {
+            Some(given) => Self::of(Path::new(&given)),
+            None => Self::build(&images::this_checkout(), env!("CARGO_PKG_VERSION"), folder, say),
+        }
+    }
+
+    /// Builds the programs of a checkout in the quick profile, and makes images of this tag in `folder`.
+    pub fn build(checkout: &Path, tag: &str, folder: &Path, say: &dyn Fn(&str)) -> Result<Self, Failure> {
+        let options = Options {
+            checkout: checkout.to_owned(),
+            architectures: vec![Architecture::of_this_machine()?],
+            profile: Profile::Dev,
+            dynamic: false,
+            repository: "nimfleet".to_owned(),
+            tag: tag.to_owned(),
+            out: folder.join(tag),
+            source: None,
+            builder: "https://nimfleet.io/builders/e2e".to_owned(),
         };
+        images::build(&options, say)?;
+        Self::of(&options.out)
+    }
+
+    fn of(folder: &Path) -> Result<Self, Failure> {
         let own = ["nimfleet-hub", "nimfleet-spoke"];
-        let mut tars = own.map(|name| from.join(format!("{name}.tar"))).to_vec();
-        tars.push(made(folder, "pause", PAUSE, pause()?)?);
-        tars.push(made(folder, "nim", NIM, nim()?)?);
-        let [hub, spoke] = own.map(|name| name_of(&from.join(name)));
+        let tars = own.map(|name| folder.join(format!("{name}.tar"))).to_vec();
+        let [hub, spoke] = own.map(|name| name_of(&folder.join(name)));
         Ok(Self { tars, hub: hub?, spoke: spoke? })
     }
 }

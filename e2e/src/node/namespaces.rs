@@ -34,6 +34,9 @@ impl Namespaces {
     /// Makes the namespaces with their mounts, network and cgroups.
     pub(super) fn enter(settings: &Settings) -> Result<Self, Failure> {
         let begun = settings.folder.join("begun");
+        if begun.exists() {
+            fs::remove_file(&begun).map_err(at(&begun))?;
+        }
         let log = settings.folder.join("log/namespaces.log");
         // A shell that waits collects what orphans leave.
         let first = format!("echo > {}; sleep infinity & wait", begun.display());

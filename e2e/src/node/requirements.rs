@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// The variable that lets tests on a real node be skipped where the machine cannot be one.
+/// The variable that lets CI skip tests on a real node where the machine cannot be one. Elsewhere they are skipped anyway.
 pub const ALLOW_SKIP: &str = "NIMFLEET_ALLOW_SKIP";
 
 /// Programs that a node takes from its distribution: name, Debian's package.

@@ -7,6 +7,7 @@
 //! keys           certificates of one cluster
 //! settings       what kubelet, containerd, CNI, kube-proxy and CoreDNS are told
 //! images         what a node has instead of a registry: pause, and a stand-in for a NIM
+//! stage          two of them with hub, spoke and NVIDIA's sample
 //! ```
 
 pub mod images;
@@ -14,6 +15,7 @@ mod keys;
 mod namespaces;
 mod requirements;
 mod settings;
+pub mod stage;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The images that `cargo run --release -p e2e --bin images` makes without an engine, for those who have one:
+# The images that `cargo run -p e2e --bin images` makes without an engine, for those who have one:
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --target nimfleet-hub   --tag nimfleet/nimfleet-hub:0.1.0   .
 #   docker buildx build --platform linux/amd64,linux/arm64 --target nimfleet-spoke --tag nimfleet/nimfleet-spoke:0.1.0 .

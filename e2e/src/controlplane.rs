@@ -2,8 +2,8 @@
 //! modules.
 
 mod build;
-mod progress;
 mod recipe;
+mod substitute;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -12,21 +12,25 @@ use std::sync::Mutex;
 pub use build::BuildError;
 
 use build::Builder;
-use progress::Progress;
 use recipe::Module;
+use substitute::Places;
+
+use crate::progress::Progress;
 
 /// Where the programs are.
 #[derive(Debug, Clone)]
 pub struct Programs {
-    /// Folder with etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok, kubectl and helm.
+    /// Folder with links to etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok, kubectl and helm.
     pub bin: PathBuf,
     /// Folder of kwok's Go module, whose stage files say how nodes, pods and volumes live.
     pub kwok_module: PathBuf,
 }
 
 impl Programs {
-    /// Builds what is missing, showing progress on stderr, and says where everything is. Takes some ten minutes the
-    /// first time on a machine, then milliseconds; other callers, in this process or another, wait for the one that builds.
+    /// Builds what is missing, showing progress on stderr, and says where everything is. Takes some five minutes of two cores the
+    /// first time on a machine, then milliseconds; other callers, in this process or another, wait for the one that builds. What
+    /// fits of what the machine has is used instead: etcd, kube-apiserver and kubectl of the folder that `KUBEBUILDER_ASSETS`
+    /// names, kubectl and helm of the PATH.
     pub fn ready() -> Result<Self, BuildError> {
         static FOUND: Mutex<Option<Programs>> = Mutex::new(None);
         let mut found = FOUND.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -115,7 +119,10 @@ fn builder() -> Result<Builder, BuildError> {
         go: "go".into(),
         modules: Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane"),
         cache: cache_folder()?.join("nimfleet/controlplane"),
-        assets: env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from),
+        places: Places {
+            assets: env::var_os("KUBEBUILDER_ASSETS").filter(|v| !v.is_empty()).map(PathBuf::from),
+            path: env::var_os("PATH").iter().flat_map(|path| env::split_paths(path)).collect(),
+        },
     })
 }
 

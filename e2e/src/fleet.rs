@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 
-pub use binaries::{Binaries, BinariesError};
+pub use binaries::{Binaries, BinariesError, own_profile};
 pub use daemon::{Daemon, DaemonError};
 pub use hub::{Hub, Invitation};
 pub use member::Member;

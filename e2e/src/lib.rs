@@ -1,7 +1,8 @@
 //! Real Kubernetes control planes, and the fleet on top of them, for tests and the demo.
 //!
 //! ```text
-//! controlplane   builds etcd, kube-apiserver, … once per machine
+//! controlplane   builds etcd, kube-apiserver, … once per machine, or finds them on it
+//! progress       tells how far a build is
 //! process        starts a program that dies with us, however we die
 //! cluster        one Kubernetes cluster on loopback: API server, controllers, scheduler, kwok as every kubelet
 //! fleet          a hub and its spokes, as real processes, on real clusters
@@ -30,6 +31,7 @@ pub mod patience;
 mod plain_http;
 pub mod port;
 pub mod process;
+mod progress;
 pub mod sample;
 pub mod simulation;
 pub mod site;

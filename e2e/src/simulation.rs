@@ -99,7 +99,10 @@ impl fmt::Display for Violation {
         for line in last {
             writeln!(f, "    {line}")?;
         }
-        write!(f, "  replay: cargo run --release -p e2e --bin simulate -- --seeds 1 --seed {seed} --trace")
+        write!(
+            f,
+            "  replay: cargo run --profile optimized -p e2e --bin simulate -- --seeds 1 --seed {seed} --trace"
+        )
     }
 }
 

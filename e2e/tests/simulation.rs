@@ -1,4 +1,4 @@
-//! The fleet's machines, through seeded faults: `cargo run --release -p e2e --bin simulate -- --help` for many more.
+//! The fleet's machines, through seeded faults: `cargo run --profile optimized -p e2e --bin simulate -- --help` for many more.
 
 use e2e::simulation::{Mutant, Options, Violation, campaign, run};
 

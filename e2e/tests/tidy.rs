@@ -208,6 +208,37 @@ fn crates_know_only_whom_they_may() {
     }
 }
 
+/// Each crate (name and version) with the features that cargo compiles it with, once for each set of them.
+fn features(selection: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--prefix=none", "--format={p}|{f}"])
+        .args(selection)
+        .current_dir(root())
+        .output()
+        .expect("cargo tree runs");
+    let mut features = BTreeMap::<_, BTreeSet<_>>::new();
+    let text = String::from_utf8_lossy(&output.stdout);
+    for (package, enabled) in text.lines().filter_map(|line| line.split_once('|')) {
+        let name = package.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+        features.entry(name).or_default().insert(enabled.trim_end_matches(" (*)").to_owned());
+    }
+    assert!(features.len() > 100, "{}", String::from_utf8_lossy(&output.stderr));
+    features
+}
+
+/// Otherwise hub and spoke, and most of what they are made of, are compiled once for `cargo test` and once more for the fleets that
+/// its tests start.
+#[test]
+fn tests_turn_on_no_feature_that_e2e_does_not_have() {
+    let of_e2e = features(&["--package=e2e", "--edges=normal,build"]);
+    let mut more = Vec::new();
+    for (package, sets) in features(&["--workspace", "--edges=normal,build,dev"]) {
+        let Some(known) = of_e2e.get(&package) else { continue };
+        more.extend(sets.difference(known).map(|set| format!("{package}: {set:?}, not {known:?}")));
+    }
+    refuse("features to be turned on in the dependencies of e2e/Cargo.toml too", &more);
+}
+
 #[test]
 fn pure_rooms_name_no_io() {
     let sources = sources();

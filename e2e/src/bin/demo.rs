@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use e2e::cluster::gpu::{H100, L40S};
+use e2e::controlplane::Programs;
 use e2e::failure::Failure;
-use e2e::fleet::Fleet;
+use e2e::fleet::{Binaries, Fleet};
 use e2e::{objects, sample};
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ struct Args {
 }
 
 /// A cluster that is silent this long is called unreachable; short, so that nobody waits.
-const LOST_AFTER: &str = "5s";
+const LOST_AFTER: &str = "1s";
 /// Every step of the story takes seconds; this is for a busy machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -37,6 +38,10 @@ struct Outcome {
 async fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let began = Instant::now();
+    say(began, "looking for a Kubernetes control plane: what this machine lacks of it is built, once");
+    tokio::task::spawn_blocking(Programs::ready).await??;
+    say(began, "looking for nimfleet-hub and nimfleet-spoke: what is not built is built");
+    tokio::task::spawn_blocking(Binaries::ready).await??;
     say(began, "starting a hub and three clusters: east (H100), west (L40S), plain (no GPUs)");
     let fleet = Fleet::new()
         .cluster("east")

@@ -96,8 +96,7 @@ impl Figures {
         ] {
             self.0.insert(name.to_owned(), json!(value));
         }
-        let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
-        self.0.insert("profile".to_owned(), json!(profile));
+        self.0.insert("profile".to_owned(), json!(e2e::fleet::own_profile()));
         Value::Object(self.0)
     }
 }

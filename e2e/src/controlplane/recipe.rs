@@ -16,6 +16,11 @@ pub(super) struct Module {
 }
 
 impl Module {
+    #[cfg(test)]
+    pub(super) fn go_mod(&self) -> &'static str {
+        self.go_mod
+    }
+
     /// Flags of `go build` for its programs.
     pub(super) fn flags(&self) -> Vec<String> {
         let mut flags = flags();
@@ -31,8 +36,83 @@ impl Module {
 pub(super) struct Program {
     pub(super) name: &'static str,
     pub(super) package: &'static str,
-    /// Whether the folder named by `KUBEBUILDER_ASSETS` may supply it.
+    /// Which programs of its name may take its place.
+    pub(super) substitute: Option<Substitute>,
+}
+
+impl Program {
+    /// How Go names what it builds from the package: as the last part of its path that is no version.
+    pub(super) fn file(&self) -> &'static str {
+        let is_version = |part: &str| part.strip_prefix('v').is_some_and(|v| v.parse::<u32>().is_ok());
+        match self.package {
+            "." => self.name,
+            package => package.rsplit('/').find(|part| !is_version(part)).unwrap_or(package),
+        }
+    }
+}
+
+/// A program that is not built, since the machine has one that fits.
+#[derive(Debug)]
+pub(super) struct Substitute {
+    /// Whether it is looked for in the folder that `KUBEBUILDER_ASSETS` names.
     pub(super) in_assets: bool,
+    /// Whether it is looked for on the PATH.
+    pub(super) on_path: bool,
+    /// What makes it tell its version.
+    pub(super) ask: &'static [&'static str],
+    /// The Go module whose version would be built.
+    pub(super) module: &'static str,
+    pub(super) fit: Fit,
+}
+
+/// Which versions fit beside the one that would be built.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fit {
+    /// The same minor version.
+    Same,
+    /// One minor version up or down, as Kubernetes supports kubectl.
+    OneApart,
+    /// The same major version, from this minor version on.
+    From(u32),
+}
+
+impl Fit {
+    pub(super) fn allows(self, built: Version, offered: Version) -> bool {
+        built.major == offered.major
+            && match self {
+                Self::Same => built.minor == offered.minor,
+                Self::OneApart => built.minor.abs_diff(offered.minor) <= 1,
+                Self::From(minor) => offered.minor >= minor,
+            }
+    }
+
+    /// The versions that fit, in words.
+    pub(super) fn wanted(self, built: Version) -> String {
+        let Version { major, minor } = built;
+        match self {
+            Self::Same => format!("{major}.{minor}"),
+            Self::OneApart => format!("{major}.{} to {major}.{}", minor.saturating_sub(1), minor + 1),
+            Self::From(from) => format!("{major}.{from} or a later {major}.x"),
+        }
+    }
+}
+
+/// A version, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Version {
+    pub(super) major: u32,
+    pub(super) minor: u32,
+}
+
+impl Version {
+    /// The first version in a text: `Kubernetes v1.36.3`, `etcd Version: 3.6.8`, `v3.21.4+g3f1`.
+    pub(super) fn of(text: &str) -> Option<Self> {
+        text.split_whitespace().find_map(|word| {
+            let mut parts = word.trim_start_matches('v').split(|c: char| !c.is_ascii_digit());
+            let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+            Some(Self { major, minor })
+        })
+    }
 }
 
 macro_rules! module {
@@ -49,27 +129,58 @@ macro_rules! module {
 }
 
 const fn built(name: &'static str, package: &'static str) -> Program {
-    Program { name, package, in_assets: false }
+    Program { name, package, substitute: None }
 }
 
-const fn supplied(name: &'static str, package: &'static str) -> Program {
-    Program { name, package, in_assets: true }
+const fn or(name: &'static str, package: &'static str, substitute: Substitute) -> Program {
+    Program { name, package, substitute: Some(substitute) }
 }
 
+/// The control plane. kwok and helm name the libraries that they share with Kubernetes in its versions, so that each package is
+/// compiled once for all; else they would cost as much as Kubernetes itself.
 pub(super) const MODULES: [Module; 3] = [
     module!(
         "kubernetes",
         &[
-            supplied("etcd", "go.etcd.io/etcd/server/v3"),
-            supplied("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+            or("etcd", ETCD, Substitute { module: ETCD, ..SUPPLIED }),
+            or("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", SUPPLIED),
             built("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
             built("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
-            built("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+            or(
+                "kubectl",
+                "k8s.io/kubernetes/cmd/kubectl",
+                Substitute { on_path: true, ask: &["version", "--client"], fit: Fit::OneApart, ..SUPPLIED }
+            ),
         ]
     ),
     module!("kwok", &[built("kwok", "sigs.k8s.io/kwok/cmd/kwok")]),
-    module!("helm", &[built("helm", "helm.sh/helm/v3/cmd/helm")]),
+    module!(
+        "helm",
+        &[or(
+            "helm",
+            "helm.sh/helm/v3/cmd/helm",
+            Substitute {
+                in_assets: false,
+                on_path: true,
+                ask: &["version", "--short"],
+                module: "helm.sh/helm/v3",
+                // The first with --take-ownership, which the documentation uses.
+                fit: Fit::From(17),
+            }
+        )]
+    ),
 ];
+
+const ETCD: &str = "go.etcd.io/etcd/server/v3";
+
+/// What comes with an API server of the same version.
+const SUPPLIED: Substitute = Substitute {
+    in_assets: true,
+    on_path: false,
+    ask: &["--version"],
+    module: "k8s.io/kubernetes",
+    fit: Fit::Same,
+};
 
 /// LeaderWorkerSet 0.8, which counts groups whose pods exist and tells no observed generation; 1.5 CPU minutes to build
 /// when 0.9 has been built before, else 2.5.
@@ -132,12 +243,14 @@ fn flags() -> Vec<String> {
 
 /// Version of the control plane.
 pub(super) fn kubernetes() -> &'static str {
-    kubernetes_version(MODULES[0].go_mod).unwrap_or("v0.0.0")
+    version_of("k8s.io/kubernetes")
 }
 
-fn kubernetes_version(go_mod: &str) -> Option<&str> {
-    let mut words = go_mod.split_whitespace().skip_while(|word| *word != "k8s.io/kubernetes");
-    words.nth(1)
+/// Version of a Go module that the programs of the control plane are built from.
+pub(super) fn version_of(module: &str) -> &'static str {
+    let lines = MODULES.iter().flat_map(|module| module.go_mod.lines());
+    let mut words = lines.map(|line| line.trim_start_matches("require").split_whitespace());
+    words.find_map(|mut words| (words.next() == Some(module)).then(|| words.next())?).unwrap_or("v0.0.0")
 }
 
 /// Names what the modules build: another dependency or flag, another folder in the cache.

@@ -4,6 +4,7 @@ mod absence;
 mod admission;
 mod bad_input;
 mod control_plane;
+mod demo;
 mod docs;
 mod identity;
 mod joining;

@@ -35,8 +35,7 @@ impl Figures {
         result.insert("objects".to_owned(), json!(args.objects));
         result
             .insert("mode".to_owned(), json!(if args.mode == Mode::Native { "native" } else { "delegate" }));
-        let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
-        result.insert("profile".to_owned(), json!(profile));
+        result.insert("profile".to_owned(), json!(e2e::fleet::own_profile()));
         Value::Object(result)
     }
 }

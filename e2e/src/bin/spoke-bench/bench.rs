@@ -168,7 +168,7 @@ impl Course<'_> {
             "cpu_s": self.running.cpu_seconds()?,
             "idle_rss_mib": idle_mib,
             "rss_mib": self.running.resident_mib()?,
-            "profile": if cfg!(debug_assertions) { "debug" } else { "release" },
+            "profile": e2e::fleet::own_profile(),
         }))
     }
 

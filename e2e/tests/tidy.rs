@@ -14,19 +14,18 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("crds", &[]),
     ("proto", &[]),
     ("runtime", &[]),
-    ("hub", &["crds", "proto", "runtime"]),
+    ("hub", &["crds", "hub-scheduler", "proto", "runtime"]),
+    ("hub-scheduler", &["crds"]),
     ("spoke", &["crds", "proto", "runtime"]),
-    ("e2e", &["crds", "hub", "proto", "spoke"]),
+    ("e2e", &["crds", "hub", "hub-scheduler", "proto", "spoke"]),
 ];
 
-/// Rooms (folders or files) of pure logic: time, randomness and the world are arguments there.
+/// Rooms (folders or files) of pure logic: time, randomness and the world are arguments there. Of crates of [`PURE_CRATES`] only
+/// what the standard library and jiff offer is looked for.
 const PURE: &[&str] = &[
     "crds/src",
     "proto/src/fingerprint",
-    "hub/src/failover",
-    "hub/src/fleet",
-    "hub/src/need",
-    "hub/src/scheduler",
+    "hub/scheduler/src",
     "hub/src/aggregate",
     "hub/src/resolve",
     "hub/src/leadership/tenure",
@@ -42,7 +41,6 @@ const PURE: &[&str] = &[
     "hub/src/query/bounds",
     "hub/src/query/explanation",
     "hub/src/query/table",
-    "hub/src/quota",
     "hub/src/pki/certificate",
     "hub/src/pki/rollover",
     "hub/src/pki/token",
@@ -237,6 +235,41 @@ fn tests_turn_on_no_feature_that_e2e_does_not_have() {
         more.extend(sets.difference(known).map(|set| format!("{package}: {set:?}, not {known:?}")));
     }
     refuse("features to be turned on in the dependencies of e2e/Cargo.toml too", &more);
+}
+
+/// Crates of pure logic, and what none of them may reach through any dependency: a runtime, a client, a server, randomness.
+const PURE_CRATES: &[&str] = &["crds", "hub-scheduler"];
+const IO_CRATES: &[&str] =
+    &["hyper", "kube-client", "kube-runtime", "rand", "rand_core", "reqwest", "tokio", "tonic", "tower"];
+/// What would let one decision wait for another.
+const LOCKS: &[&str] = &["Mutex", "RwLock"];
+
+#[test]
+fn pure_crates_reach_no_io() {
+    for pure in PURE_CRATES {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "--offline", "--package", pure, "--edges", "normal", "--prefix", "none"])
+            .args(["--format", "{p}"])
+            .current_dir(root())
+            .output()
+            .expect("cargo tree runs");
+        let tree = String::from_utf8_lossy(&output.stdout);
+        let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert!(names.contains(pure) && names.contains("serde"), "no tree of {pure}: {output:?}");
+        let reached: Vec<_> = IO_CRATES.iter().filter(|name| names.contains(*name)).collect();
+        assert!(reached.is_empty(), "{pure} reaches {reached:?}: cargo tree --package {pure} --edges normal");
+    }
+    let sources = sources();
+    let scheduler: Vec<_> =
+        sources.iter().filter(|(file, _)| file.starts_with("hub/scheduler/src/")).collect();
+    assert!(!scheduler.is_empty(), "the scheduler lies elsewhere: correct the path");
+    let locks = |(file, text): &(&String, &String)| {
+        code_lines(text)
+            .any(|(_, line)| LOCKS.iter().any(|lock| line.contains(lock)))
+            .then(|| (*file).clone())
+    };
+    let faults: Vec<String> = scheduler.iter().filter_map(locks).collect();
+    refuse("files of the scheduler that name a lock", &faults);
 }
 
 #[test]

@@ -11,18 +11,16 @@ pub mod args;
 mod audit;
 mod controllers;
 pub mod epoch;
-pub mod failover;
-pub mod fleet;
 pub mod leadership;
 pub mod link;
 pub mod metrics;
-pub mod need;
 pub mod pki;
 mod query;
-pub mod quota;
 pub mod resolve;
-pub mod scheduler;
 mod standards;
+
+pub use hub_scheduler as scheduler;
+pub use hub_scheduler::{failover, fleet, need, quota};
 
 /// The parts of the controllers that know no API server: what is remembered of the fleet, the rows that follow from a
 /// decision, and what rows take from clusters.

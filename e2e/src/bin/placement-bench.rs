@@ -6,7 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "what it prints is the product")]
 
-#[path = "../../../hub/benches/mix.rs"]
+#[path = "../../../hub/scheduler/benches/mix.rs"]
 mod mix;
 #[path = "placement-bench/worst.rs"]
 mod worst;
@@ -14,8 +14,8 @@ mod worst;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use hub::fleet::{Fleet, FleetEvent};
-use hub::scheduler::{Request, schedule};
+use hub_scheduler::fleet::{Fleet, FleetEvent};
+use hub_scheduler::{Request, schedule};
 
 /// Measures the scheduler.
 #[derive(Parser)]
@@ -58,6 +58,7 @@ fn main() {
     let began = Instant::now();
     let mut waiting = Vec::new();
     for (index, request) in requests.iter_mut().enumerate() {
+        fleet.refresh();
         let decision = schedule(request, &fleet);
         mix::adopt(&mut fleet, request, &decision);
         if !decision.outcome.complete {
@@ -68,6 +69,7 @@ fn main() {
     let assignments: usize = requests.iter().map(|request| request.previous.len()).sum();
     let bytes_per_assignment = resident().saturating_sub(before) / (assignments.max(1) as u64);
 
+    fleet.refresh();
     let began = Instant::now();
     for request in &requests {
         std::hint::black_box(schedule(request, &fleet));
@@ -102,6 +104,7 @@ fn change(fleet: &mut Fleet, requests: &[Request], waiting: &[usize], clusters: 
             let capacity = mix::report(index, 1 + u32::try_from(round % 3).unwrap_or(0), 2);
             let began = Instant::now();
             fleet.apply(FleetEvent::Capacity { cluster: mix::name(index), capacity });
+            fleet.refresh();
             for &index in waiting {
                 std::hint::black_box(schedule(&requests[index], fleet));
             }

@@ -117,20 +117,93 @@ pub(crate) fn explain(decision: &Decision, fleet: &Fleet, now: Timestamp) -> Exp
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::scheduler::{
-        schedule,
-        tests::builder::{Build, H100, L40S, at, pool, request, service},
+    use crate::failover::{Limits, PerLane};
+    use crate::fleet::{
+        Admin, Agent, Capacity, ClusterName, FleetEvent, ObjectRef, PlacementKey, Platform, Pool,
     };
+    use crate::need::{GpuNeed, Need};
+    use crate::scheduler::{Policy, Request, Variants, Verdicts, Workload, schedule};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + second).unwrap()
+    }
+
+    /// A cluster that is accepted; and connected, with a report, if it has nodes with free GPUs.
+    fn join(fleet: &mut Fleet, name: &str, free_per_node: Option<(u32, u32)>) {
+        let cluster: ClusterName = name.parse().unwrap();
+        let admin = Admin { accepted: true, ..Admin::default() };
+        fleet.apply(FleetEvent::Admin { cluster: cluster.clone(), admin });
+        let Some((free, nodes)) = free_per_node else { return };
+        let pool = Pool {
+            product: "NVIDIA-L40S".into(),
+            resource: "nvidia.com/gpu".into(),
+            memory_mib: 46_068,
+            nodes,
+            capacity: free * nodes,
+            allocatable: free * nodes,
+            free: free * nodes,
+            free_per_node: BTreeMap::from([(free, nodes)]),
+            ..Pool::default()
+        };
+        let platform = Platform { name: "standalone".into(), ..Platform::default() };
+        let capacity = Capacity {
+            observed_at: at(0),
+            received_at: at(0),
+            pools: vec![pool],
+            platforms: vec![platform],
+            ..Capacity::default()
+        };
+        let agent = Agent::default();
+        fleet.apply(FleetEvent::Connected { cluster: cluster.clone(), agent, at: at(0) });
+        fleet.apply(FleetEvent::Capacity { cluster, capacity });
+    }
+
+    /// One service with one replica of eight GPUs.
+    fn request() -> Request {
+        let object = ObjectRef {
+            uid: "llm".into(),
+            api_version: "apps.nvidia.com/v1alpha1".into(),
+            kind: "NIMService".into(),
+            namespace: "nim".into(),
+            name: "llm".into(),
+        };
+        let need = Need {
+            gpu: Some(GpuNeed { resource: "nvidia.com/gpu".into(), per_pod: 8, pods: 1 }),
+            gpu_nodes: true,
+            replicas: 1,
+            replicated: true,
+            ..Need::default()
+        };
+        Request {
+            placement: PlacementKey { namespace: "nim".into(), name: "chat".into() },
+            policy: Policy::default(),
+            workloads: vec![Workload { object, need }],
+            variants: Variants::default(),
+            verdicts: Verdicts::default(),
+            previous: Vec::new(),
+            denied: BTreeMap::new(),
+            rejected: BTreeMap::new(),
+            rebalance: None,
+            told: usize::MAX,
+            over_quota: BTreeMap::new(),
+            now: at(1),
+            limits: Limits::default(),
+            allowance: PerLane::FREE,
+        }
+    }
 
     #[test]
     fn every_cluster_is_there_with_its_numbers_and_its_age() {
-        let fleet = Fleet::default()
-            .joined("east", vec![pool(H100, 81_559, &[(8, 2)], 8)])
-            .joined("north", vec![pool(H100, 81_559, &[(8, 2)], 8)])
-            .joined("west", vec![pool(L40S, 46_068, &[(2, 1)], 2)])
-            .admin("new", |admin| admin.accepted = true);
-        let decision = schedule(&request("chat", vec![service("llm", 8, 1)]), &fleet);
+        let mut fleet = Fleet::default();
+        for (name, blocks) in
+            [("east", Some((8, 2))), ("north", Some((8, 2))), ("west", Some((2, 1))), ("new", None)]
+        {
+            join(&mut fleet, name, blocks);
+        }
+        let decision = schedule(&request(), &fleet);
         let explanation = explain(&decision, &fleet, at(30));
         let verdicts: Vec<_> =
             explanation.clusters.iter().map(|one| (one.cluster.as_str(), one.word)).collect();

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use hub::fleet::{Admin, Agent, Fleet, FleetEvent};
-use hub::scheduler::{
+use hub_scheduler::fleet::{Admin, Agent, Fleet, FleetEvent};
+use hub_scheduler::{
     ClusterSet, Division, Expression, Request, ShareBy, SpreadConstraint, Tier, Verdicts, schedule,
 };
 
@@ -51,7 +51,9 @@ fn names(clusters: usize) -> Vec<String> {
 
 /// Decides each case once, the fewest clusters that it may want being `clusters`.
 pub(crate) fn cases(clusters: usize) -> Vec<Took> {
-    let fleet = fleet(clusters);
+    let mut fleet = fleet(clusters);
+    fleet.refresh();
+    let fleet = fleet;
     let count = u32::try_from(clusters).unwrap_or(u32::MAX);
     let spread = |key: &str| SpreadConstraint { key: key.to_owned(), max_skew: 1, is_hard: true };
     let mut took = Vec::new();
@@ -81,7 +83,7 @@ pub(crate) fn cases(clusters: usize) -> Vec<Took> {
         (ClusterSet { names: names(clusters).split_off(last), selector: None }, index + 1)
     };
     wants.policy.shares.weights = (0..64).map(weight).collect();
-    let selector = Some(hub::fleet::Selector::default());
+    let selector = Some(hub_scheduler::fleet::Selector::default());
     wants.policy.shares.weights.push((ClusterSet { names: Vec::new(), selector }, 1));
     case("replicas by 64 weights that name a thousand clusters each", wants);
 

@@ -11,6 +11,7 @@ use kube::core::ObjectMeta;
 use tokio::time::timeout;
 
 use super::super::Hub;
+use super::super::live::Live;
 use super::observe::{Catalog, Claims, look};
 use super::report::{heard, links, view};
 use super::{Book, plan};
@@ -135,11 +136,12 @@ pub(crate) async fn simulation(
         book.denials.iter().map(|(cluster, denial)| (cluster.clone(), denial.denied.clone())).collect();
     let quotas: Vec<Quota> =
         hub.stores.quotas_of(namespace).iter().map(|quota| quota.as_ref().into()).collect();
-    let live = hub.live();
+    let mut live = hub.live();
     request.allowance = live.pace.allowance(&key, hub.limits.per_minute, now);
-    let smaller = without(&live.fleet, &spec.without_clusters)?;
-    let fleet = smaller.as_ref().unwrap_or(&live.fleet);
-    match quota::decide(&mut request, fleet, &quotas, &live.charged) {
+    let mut smaller = without(&live.fleet, &spec.without_clusters)?;
+    let Live { fleet, charged, .. } = &mut *live;
+    let fleet = smaller.as_mut().unwrap_or(fleet);
+    match quota::decide(&mut request, fleet, &quotas, charged) {
         Ok((decision, _)) => Ok(explain(&decision, fleet, now)),
         Err(exceeded) => Err(Refusal::invalid(format!("QuotaExceeded: {exceeded}"))),
     }

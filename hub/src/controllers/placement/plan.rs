@@ -71,7 +71,8 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
         hub.stores.quotas_of(&observed.key.namespace).iter().map(|q| q.as_ref().into()).collect();
     let decided = asked.as_mut().map_err(|block| block.clone()).and_then(|request| {
         request.allowance = live.pace.allowance(&observed.key, hub.limits.per_minute, now);
-        quota::decide(request, &live.fleet, &quotas, &live.charged)
+        let Live { fleet, charged, .. } = &mut *live;
+        quota::decide(request, fleet, &quotas, charged)
             .map_err(|exceeded| Block { reason: Reason::QuotaExceeded, message: exceeded.to_string() })
     });
     let decided = decided.and_then(|(decision, charges)| match too_many(&decision, observed) {

@@ -20,18 +20,16 @@ fn decisions(c: &mut Criterion) {
     for clusters in [10, 1_000, 10_000] {
         let mut fleet = mix::fleet(clusters);
         let mut requests = mix::requests(ROUND);
-        fleet.refresh();
         group.throughput(Throughput::Elements(ROUND as u64));
         group.bench_with_input(BenchmarkId::new("cold", clusters), &clusters, |b, _| {
-            b.iter(|| requests.iter().for_each(|request| drop(black_box(schedule(request, &fleet)))));
+            b.iter(|| requests.iter().for_each(|request| drop(black_box(schedule(request, &mut fleet)))));
         });
         for request in &mut requests {
-            fleet.refresh();
-            let decision = schedule(request, &fleet);
+            let decision = schedule(request, &mut fleet);
             mix::adopt(&mut fleet, request, &decision);
         }
         group.bench_with_input(BenchmarkId::new("warm", clusters), &clusters, |b, _| {
-            b.iter(|| requests.iter().for_each(|request| drop(black_box(schedule(request, &fleet)))));
+            b.iter(|| requests.iter().for_each(|request| drop(black_box(schedule(request, &mut fleet)))));
         });
         let mut used = 0;
         group.throughput(Throughput::Elements(1));
@@ -40,8 +38,7 @@ fn decisions(c: &mut Criterion) {
                 used = (used + 1) % 4;
                 let capacity = mix::report(1, used, 2);
                 fleet.apply(FleetEvent::Capacity { cluster: mix::name(1), capacity });
-                fleet.refresh();
-                black_box(schedule(&requests[1], &fleet))
+                black_box(schedule(&requests[1], &mut fleet))
             });
         });
     }

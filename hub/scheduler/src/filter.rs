@@ -6,7 +6,7 @@ mod agent;
 pub(super) mod denied;
 mod devices;
 mod drain;
-mod expression;
+pub(super) mod expression;
 pub(super) mod free_block;
 mod gpu_kind;
 mod joined;
@@ -29,7 +29,7 @@ pub(super) mod topology;
 use jiff::Timestamp;
 
 use super::{
-    Policy, Reason, Request, Workload,
+    Division, Policy, Reason, Request, Toleration, Workload,
     packing::{self, Left},
 };
 use crate::fleet::{Capacity, Cluster, Fleet};
@@ -44,7 +44,7 @@ pub(super) struct Refusal {
 }
 
 /// What a filter says.
-type Verdict = Result<(), Refusal>;
+pub(super) type Verdict = Result<(), Refusal>;
 
 /// Bytes of the sentence about one refused cluster: it names what the cluster has, and a spoke can report much.
 const LONGEST: usize = 1024;
@@ -66,6 +66,17 @@ pub(super) fn may_come<'a>(
     fleet: &Fleet,
     cluster: &'a Cluster,
 ) -> Result<(Left<'a>, usize), Refusal> {
+    may_come_where(request, workloads, fleet, cluster, || expression::admits(request, cluster))
+}
+
+/// The same where it is known what expressions say of the cluster.
+pub(super) fn may_come_where<'a>(
+    request: &Request,
+    workloads: &[Workload],
+    fleet: &Fleet,
+    cluster: &'a Cluster,
+    expressions: impl FnOnce() -> Verdict,
+) -> Result<(Left<'a>, usize), Refusal> {
     let policy = &request.policy;
     affinity::admits(policy, cluster)?;
     let tier = tier::of(policy, cluster)?;
@@ -76,21 +87,51 @@ pub(super) fn may_come<'a>(
     namespace::admits(request, fleet, cluster)?;
     let capacity = report::check(cluster, request.now)?;
     topology::check(&policy.spread, cluster)?;
-    expression::admits(request, cluster)?;
+    expressions()?;
     overrides::check(request, cluster)?;
     platform::check(workloads, capacity)?;
     denied::has_room(request, cluster)?;
-    let left = match seated(request, workloads, fleet, cluster, capacity) {
-        Ok(left) => left,
-        // What is there counts before what an autoscaler can bring.
-        Err(refusal) => potential::seats(workloads, cluster, refusal, |grown| {
-            seated(request, workloads, fleet, cluster, grown)
-        })?,
-    };
+    let left = now_or_grown(request, workloads, fleet, cluster, capacity)?;
     // Last, so that these reasons mean that everything else fits.
     quota::admits(request, cluster)?;
     denied::admits(request, cluster)?;
     Ok((left, tier))
+}
+
+/// Whether a cluster has what objects take, whoever asks for them and whatever else stands in the way: the filters of
+/// [`may_come`] that ask neither who the placement is nor which clusters its user wants. None without a report. Of the request
+/// only the division, the priority and the cache locality count.
+pub(super) fn has_what_it_takes<'a>(
+    request: &Request,
+    workloads: &[Workload],
+    fleet: &Fleet,
+    cluster: &'a Cluster,
+) -> Option<Result<Left<'a>, Refusal>> {
+    let capacity = cluster.capacity.as_ref()?;
+    let platforms = platform::check(workloads, capacity);
+    Some(platforms.and_then(|()| now_or_grown(request, workloads, fleet, cluster, capacity)))
+}
+
+/// Whether a refusal of [`has_what_it_takes`] comes before [`denied::has_room`] in the order of filters.
+pub(super) const fn is_early(reason: Reason) -> bool {
+    matches!(reason, Reason::PlatformMissing | Reason::PlatformVersionMissing)
+}
+
+/// Whether a cluster seats the placement as it is, or once its autoscaler has brought all that it can.
+fn now_or_grown<'a>(
+    request: &Request,
+    workloads: &[Workload],
+    fleet: &Fleet,
+    cluster: &'a Cluster,
+    capacity: &'a Capacity,
+) -> Result<Left<'a>, Refusal> {
+    match seated(request, workloads, fleet, cluster, capacity) {
+        Ok(left) => Ok(left),
+        // What is there counts before what an autoscaler can bring.
+        Err(refusal) => potential::seats(workloads, cluster, refusal, |grown| {
+            seated(request, workloads, fleet, cluster, grown)
+        }),
+    }
 }
 
 /// Whether the GPUs of a report seat the placement, and what is left of them then.
@@ -110,9 +151,21 @@ fn seated<'a>(
     storage::check(workloads, |workload| workload.least(division), capacity)?;
     locality::check(policy, workloads, cluster)?;
     let mut left = packing::left(request, fleet, None, cluster, capacity);
-    free_block::check(workloads, |workload| workload.least(division), &mut left.clone())?;
+    if division == Division::Divided {
+        free_block::check(workloads, |workload| workload.least(division), &mut left.clone())?;
+    }
     free_block::check(workloads, |workload| workload.undivided(division), &mut left)?;
     Ok(left)
+}
+
+/// Whether the tolerations cover all taints of a cluster.
+pub(super) fn tolerates(tolerations: &[Toleration], cluster: &Cluster) -> bool {
+    taint::first_untolerated(tolerations, cluster, |_| true).is_none()
+}
+
+/// Whether the agent of a cluster knows a kind.
+pub(super) fn knows(cluster: &Cluster, api_version: &str, kind: &str) -> bool {
+    agent::knows(cluster, api_version, kind)
 }
 
 /// The reason of a cluster that the placement's own words refuse, if they do: the same as [`may_come`] gives, without a

@@ -47,6 +47,8 @@ pub use selector::{InvalidSelector, Selector};
 pub use statuses::{Heard, Statuses};
 pub use weight::Weight;
 
+use crate::index::Index;
+
 /// Snapshot of everything the scheduler and the aggregation read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fleet {
@@ -61,7 +63,10 @@ pub struct Fleet {
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// uid of the kube-system namespace of the hub's own cluster; empty until it is known.
     hub_uid: String,
+    /// Clusters that say what their GPUs cost.
+    priced: usize,
     promises: promises::Known,
+    index: Index,
 }
 
 /// One change of the fleet.
@@ -145,9 +150,19 @@ impl Fleet {
     pub fn apply(&mut self, event: FleetEvent) {
         match event {
             FleetEvent::Admin { cluster, admin } => {
+                if !self.clusters.contains_key(&cluster) {
+                    self.index.join();
+                }
+                self.index.change(&cluster, true);
                 let known =
                     self.clusters.entry(cluster.clone()).or_insert_with(|| Arc::new(Cluster::new(cluster)));
                 let known = Arc::make_mut(known);
+                let was_priced = !known.cost_per_gpu_hour.is_empty();
+                let is_priced = !admin.cost_per_gpu_hour.is_empty();
+                self.priced = self.priced + usize::from(is_priced) - usize::from(was_priced);
+                if was_priced != is_priced {
+                    self.index.forget_classes();
+                }
                 known.labels = admin.labels;
                 known.taints = admin.taints;
                 known.accepted = admin.accepted;
@@ -159,12 +174,16 @@ impl Fleet {
                 known.grown = potential::grown(known.capacity.as_ref(), &known.potential);
             }
             FleetEvent::Left { cluster } => {
-                self.promises.forget(&cluster);
-                self.clusters.remove(&cluster);
+                self.forget(&cluster);
+                if let Some(gone) = self.clusters.remove(&cluster) {
+                    self.priced -= usize::from(!gone.cost_per_gpu_hour.is_empty());
+                    self.index.join();
+                }
                 self.statuses.forget_cluster(&cluster);
             }
             FleetEvent::Connected { cluster, agent, at } => {
                 let role = self.role(&agent.cluster_uid);
+                self.index.change(&cluster, true);
                 if let Some(known) = self.clusters.get_mut(&cluster).map(Arc::make_mut) {
                     if let Link::Unreachable { since } = known.link {
                         known.comeback = Some(Comeback::new(since, at, known.comeback));
@@ -175,6 +194,7 @@ impl Fleet {
                 }
             }
             FleetEvent::Disconnected { cluster, at } => {
+                self.index.change(&cluster, true);
                 if let Some(known) = self.clusters.get_mut(&cluster).map(Arc::make_mut) {
                     // The first loss counts: a second word about it must not restart the clock.
                     if !matches!(known.link, Link::Unreachable { .. }) {
@@ -183,7 +203,8 @@ impl Fleet {
                 }
             }
             FleetEvent::Capacity { cluster, capacity } => {
-                self.promises.forget(&cluster);
+                self.forget(&cluster);
+                self.index.change(&cluster, true);
                 if let Some(known) = self.clusters.get_mut(&cluster).map(Arc::make_mut) {
                     known.grown = potential::grown(Some(&capacity), &known.potential);
                     known.capacity = Some(capacity);
@@ -191,14 +212,14 @@ impl Fleet {
             }
             FleetEvent::Status { cluster, statuses, at } => {
                 if self.clusters.contains_key(&cluster) {
-                    self.promises.forget(&cluster);
+                    self.forget(&cluster);
                     for status in statuses {
                         self.statuses.hear(&cluster, status, at);
                     }
                 }
             }
             FleetEvent::Gone { cluster, uid } => {
-                self.promises.forget(&cluster);
+                self.forget(&cluster);
                 self.statuses.forget_object(&cluster, &uid);
             }
             FleetEvent::Granted { placement, grants } => self.grant(&placement, grants),
@@ -206,18 +227,27 @@ impl Fleet {
             FleetEvent::Hub { uid } => {
                 self.hub_uid = uid;
                 let hub_uid = &self.hub_uid;
+                self.clusters.keys().for_each(|name| self.index.change(name, true));
                 for known in self.clusters.values_mut().map(Arc::make_mut) {
                     let is_hub = known.agent.as_ref().is_some_and(|agent| agent.cluster_uid == *hub_uid);
                     known.role = if is_hub { Role::Hub } else { Role::Member };
                 }
             }
             FleetEvent::Namespace { name, labels: Some(labels) } => {
+                self.index.forget_namespace(&name);
                 self.namespaces.insert(name, labels);
             }
             FleetEvent::Namespace { name, labels: None } => {
+                self.index.forget_namespace(&name);
                 self.namespaces.remove(&name);
             }
         }
+    }
+
+    /// What is promised in a cluster has to be worked out anew.
+    fn forget(&mut self, cluster: &ClusterName) {
+        self.promises.forget(cluster);
+        self.index.change(cluster, false);
     }
 
     fn grant(&mut self, placement: &PlacementKey, grants: Vec<Grant>) {
@@ -237,7 +267,10 @@ impl Fleet {
                 && let Some(of_cluster) = self.grants.get_mut(&cluster)
             {
                 of_cluster.remove(placement);
-                self.promises.forget(&cluster);
+                if of_cluster.is_empty() {
+                    self.grants.remove(&cluster);
+                }
+                self.forget(&cluster);
             }
         }
         if !next.is_empty() {
@@ -247,10 +280,9 @@ impl Fleet {
             let of_cluster = self.grants.entry(cluster.clone()).or_default();
             if of_cluster.get(placement) != Some(&grant) {
                 of_cluster.insert(placement.clone(), grant);
-                self.promises.forget(&cluster);
+                self.forget(&cluster);
             }
         }
-        self.grants.retain(|_, granted| !granted.is_empty());
     }
 
     /// What a cluster with that report has promised to all placements and does not show yet.
@@ -263,15 +295,37 @@ impl Fleet {
         Promises::of(self.grants(cluster), |uid| self.statuses.get(cluster, uid), capacity)
     }
 
-    /// Works out once what decisions ask of every cluster, where something has changed: without it each decision does so by
-    /// itself.
-    pub fn refresh(&mut self) {
+    /// Has what decisions ask of every cluster follow those that changed. Gives the index, which [`Self::put_index`] takes back.
+    pub(crate) fn follow(&mut self) -> Index {
         for name in self.promises.take_changed() {
             let capacity = self.clusters.get(&name).and_then(|cluster| cluster.capacity.as_ref());
             if let Some(promises) = capacity.map(|capacity| self.work_out(&name, capacity)) {
                 self.promises.set(name, promises);
             }
         }
+        let mut index = std::mem::take(&mut self.index);
+        index.follow(self);
+        index
+    }
+
+    /// Keeps the index for the next decision.
+    pub(crate) fn put_index(&mut self, index: Index) {
+        self.index = index;
+    }
+
+    /// How many clusters there are.
+    pub(crate) fn count(&self) -> usize {
+        self.clusters.len()
+    }
+
+    /// Whether any cluster says what its GPUs cost.
+    pub(crate) const fn is_priced(&self) -> bool {
+        self.priced > 0
+    }
+
+    /// The clusters in which a placement has been given something.
+    pub(crate) fn granted_to(&self, placement: &PlacementKey) -> impl Iterator<Item = &ClusterName> {
+        self.granted.get(placement).into_iter().flatten()
     }
 
     /// What a cluster is whose kube-system namespace has that uid.

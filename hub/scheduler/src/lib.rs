@@ -1,4 +1,4 @@
-//! Chooses clusters: `schedule(&Request, &Fleet) -> Decision`.
+//! Chooses clusters: `schedule(&Request, &mut Fleet) -> Decision`. The fleet changes by it only in what it remembers of answers.
 //!
 //! How a controller uses it:
 //!
@@ -26,6 +26,7 @@ pub mod failover;
 mod filter;
 pub mod fleet;
 mod grow;
+mod index;
 mod keep;
 mod member;
 pub mod need;
@@ -41,9 +42,12 @@ mod run;
 mod score;
 mod select;
 mod share;
+mod spare;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod variants;
+mod waiting;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -67,7 +71,9 @@ pub use reason::Reason;
 pub use room::{seats, suits};
 pub use run::schedule;
 pub use score::{Part, Score};
+pub use spare::Spare;
 pub use variants::Variants;
+pub use waiting::{Waiting, woken};
 
 /// One placement that wants clusters.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,7 +170,7 @@ pub struct Decision {
     /// How many clusters cannot take it, by reason.
     pub counts: BTreeMap<Reason, u32>,
     /// Clusters that could take it and are not needed, by name.
-    pub spare: Vec<ClusterName>,
+    pub spare: Spare,
     /// How it went as a whole: status, reason and message of the condition `Scheduled`.
     pub outcome: Outcome,
     /// Why a cluster that shall be left is not; none if nothing is held.

@@ -17,6 +17,7 @@ use crate::{
 
 pub(super) use affinity::ByName;
 pub use affinity::{Affinity, ClusterSet, Preferred, SpreadConstraint, Tier};
+pub(super) use expression::Evaluation;
 pub use expression::{Expression, Verdicts};
 pub use invalid::InvalidPolicy;
 pub use preference::{CacheLocality, CapacityStrategy, Weights};
@@ -174,7 +175,7 @@ pub enum OnUnreachable {
 }
 
 /// A toleration, in the words of core/v1.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Toleration {
     /// Key; none: every key.
     pub key: Option<String>,

@@ -93,7 +93,6 @@ pub fn decide(
     quotas: &[Quota],
     ledger: &Charged,
 ) -> Result<(Decision, Vec<Charge>), Exceeded> {
-    fleet.refresh();
     let mut tries = 0;
     loop {
         let decision = schedule(request, fleet);

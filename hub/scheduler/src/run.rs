@@ -1,11 +1,12 @@
 //! The order of a decision: who stays, who could come, who comes, and what is said about the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use super::{
-    Cause, Chosen, Decision, Division, NAMED, Outcome, Reason, Refused, Removed, Request, Workload,
+    Cause, Chosen, Decision, Division, NAMED, Outcome, Reason, Refused, Removed, Request, Spare, Workload,
     duplicate,
     filter::{self, Refusal},
     keep::{self, Kept, Sorted},
@@ -14,10 +15,12 @@ use super::{
     score::{self, Points, Scale},
     select::Choice,
     share,
-    variants::{InCluster, Objects},
+    survey::{Groups, Survey},
+    variants::Objects,
 };
 use crate::failover::PerLane;
 use crate::fleet::{Cluster, ClusterName, Fleet};
+use crate::index::Bits;
 
 /// A cluster that the placement is not in and could come to.
 #[derive(Clone, Debug)]
@@ -54,20 +57,72 @@ pub(super) struct Spread {
     pub(super) shortfalls: Vec<String>,
 }
 
-/// Chooses clusters for a placement. A pure function: same input, same output.
+/// The clusters that a placement is not in, sorted.
+pub(super) struct Found<'a> {
+    /// Those that fit and may be chosen, by name: all of them, or the best.
+    pub(super) candidates: Vec<Candidate<'a>>,
+    pub(super) refusals: Refusals,
+    pub(super) settling: Option<Settling>,
+    /// The cost of the cheapest that fits, of all of them.
+    pub(super) cheapest: Option<u64>,
+    pub(super) unchosen: Unchosen,
+}
+
+/// All clusters that fit, whether or not they may be chosen.
+pub(super) struct Unchosen {
+    /// Names that are in order, some of which fit.
+    pub(super) names: Arc<[ClusterName]>,
+    /// The places of those that fit.
+    pub(super) places: Bits,
+    pub(super) groups: Groups,
+}
+
+/// Chooses clusters for a placement. Same input, same output: the fleet changes only in what it remembers of answers.
 #[must_use]
-pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
+pub fn schedule(request: &Request, fleet: &mut Fleet) -> Decision {
+    if request.workloads.is_empty() {
+        return nothing_selected(request);
+    }
+    let mut index = fleet.follow();
+    let objects = Objects::of(request);
+    let known: &Fleet = fleet;
+    let decision = decide(request, &objects, known, |scale, kept, refusals| {
+        let mut survey = Survey { request, objects: &objects, fleet: known, index: &mut index };
+        survey.find(scale, kept, refusals)
+    });
+    fleet.put_index(index);
+    decision
+}
+
+/// The same without an index: it asks one cluster after the other. Tests hold [`schedule`] against it.
+#[cfg(test)]
+pub(super) fn scan(request: &Request, fleet: &Fleet) -> Decision {
     if request.workloads.is_empty() {
         return nothing_selected(request);
     }
     let objects = Objects::of(request);
+    decide(request, &objects, fleet, |scale, _, refusals| {
+        candidates(request, &objects, fleet, scale, refusals)
+    })
+}
+
+fn decide<'a>(
+    request: &'a Request,
+    objects: &'a Objects<'a>,
+    fleet: &'a Fleet,
+    find: impl FnOnce(&Scale, &[Kept<'a>], Refusals) -> Found<'a>,
+) -> Decision {
     let scale = Scale::of(request, objects.plain(), fleet);
     let Sorted { mut kept, replaced, mut removed, mut losses, due_at } =
-        keep::keep(request, &objects, fleet, &scale);
-    let (mut candidates, mut refusals, settling) = candidates(request, &objects, fleet, &scale);
+        keep::keep(request, objects, fleet, &scale);
+    let mut refusals = Refusals::new(request.told);
+    for Refused { cluster, reason, message } in missing(request, fleet) {
+        refusals.add(&cluster, Refusal { reason, message, settles_at: None });
+    }
+    let Found { mut candidates, mut refusals, settling, cheapest, unchosen } = find(&scale, &kept, refusals);
     let all = kept.iter_mut().map(|kept| (kept.cluster, &mut kept.points));
     let all = all.chain(candidates.iter_mut().map(|candidate| (candidate.cluster, &mut candidate.points)));
-    scale.compare(&objects, all);
+    scale.compare(objects, all, cheapest);
     let back_at = replace::settles_at(request, fleet);
     let retry_at = due_at.into_iter().chain(back_at);
 
@@ -81,7 +136,7 @@ pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
     let paced_until = losses.paced_until(request);
     let retry_at = retry_at.chain(paced_until.failover).chain(paced_until.relocation);
     let retry_at = retry_at.chain(spread.due_at).min();
-    let spare = spare(&choice, fleet, &candidates, &spread, &mut refusals);
+    let spare = spare(&choice, fleet, &candidates, unchosen, &spread, &mut refusals);
     refusals.told.sort_by(|a, b| a.cluster.cmp(&b.cluster));
     let outcome = outcome(&spread, &refusals);
     replace::conclude(request, fleet, &replaced, &mut spread);
@@ -118,13 +173,13 @@ pub fn schedule(request: &Request, fleet: &Fleet) -> Decision {
 
 /// When clusters that came back count again: the first of them, and the last.
 #[derive(Clone, Copy, Debug)]
-struct Settling {
-    first: Timestamp,
-    last: Timestamp,
+pub(super) struct Settling {
+    pub(super) first: Timestamp,
+    pub(super) last: Timestamp,
 }
 
 impl Settling {
-    fn and(self, other: Self) -> Self {
+    pub(super) fn and(self, other: Self) -> Self {
         Self { first: self.first.min(other.first), last: self.last.max(other.last) }
     }
 
@@ -137,9 +192,9 @@ impl Settling {
 }
 
 /// Who was refused, as far as it is told.
-struct Refusals {
+pub(super) struct Refusals {
     most: usize,
-    told: Vec<Refused>,
+    pub(super) told: Vec<Refused>,
     counts: BTreeMap<Reason, u32>,
 }
 
@@ -162,36 +217,35 @@ impl Refusals {
         }
     }
 
-    /// Whether all is told of that reason that is told of it.
-    fn is_full(&self, reason: Reason) -> bool {
+    /// Of how many more of that reason it is told.
+    pub(super) fn may_tell(&self, reason: Reason) -> usize {
         let count = self.counts.get(&reason).copied().unwrap_or(0);
-        usize::try_from(count).unwrap_or(usize::MAX) >= self.most
+        self.most.saturating_sub(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    /// Counts so many more; of those that are told it has been told.
+    pub(super) fn add_to(&mut self, reason: Reason, count: usize) {
+        let counted = self.counts.entry(reason).or_default();
+        *counted = counted.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
     }
 }
 
-type Candidates<'a> = (Vec<Candidate<'a>>, Refusals, Option<Settling>);
-
-/// Sorts the clusters that the placement is not in: those that could take it, and those that cannot, both by name.
+/// Sorts the clusters that the placement is not in by asking each: those that could take it, and those that cannot, both by
+/// name.
+#[cfg(test)]
 fn candidates<'a>(
     request: &'a Request,
     objects: &'a Objects<'a>,
     fleet: &'a Fleet,
     scale: &Scale,
-) -> Candidates<'a> {
-    let (mut candidates, mut refusals) = (Vec::new(), Refusals::new(request.told));
+    mut refusals: Refusals,
+) -> Found<'a> {
+    use super::variants::InCluster as _;
+
+    let mut candidates = Vec::new();
     let mut settling: Option<Settling> = None;
-    for Refused { cluster, reason, message } in missing(request, fleet) {
-        refusals.add(&cluster, Refusal { reason, message, settles_at: None });
-    }
     let there: BTreeSet<&ClusterName> = request.previous.iter().map(|row| &row.cluster).collect();
     for cluster in fleet.clusters().filter(|cluster| !there.contains(&cluster.name)) {
-        // The commonest refusals come first, and without a word where none will be read.
-        if let Some(reason) = filter::outright(&request.policy, cluster)
-            && refusals.is_full(reason)
-        {
-            refusals.count(reason);
-            continue;
-        }
         let workloads = objects.in_cluster(&cluster.name);
         match filter::may_come(request, workloads, fleet, cluster) {
             Ok((left, tier)) => {
@@ -205,29 +259,57 @@ fn candidates<'a>(
             }
         }
     }
-    (candidates, refusals, settling)
+    let count = candidates.len();
+    let unchosen = Unchosen {
+        names: candidates.iter().map(|candidate| candidate.cluster.name.clone()).collect(),
+        places: Bits::all(count),
+        groups: Groups {
+            of: (0..count).map(|place| u32::try_from(place).unwrap_or(u32::MAX)).collect(),
+            first: (0..count).collect(),
+        },
+    };
+    Found { candidates, refusals, settling, cheapest: None, unchosen }
 }
 
-/// Candidates that are not chosen: those that are merely not needed, by name; those of which one more would break the
-/// spread are refused.
+/// Clusters that fit and are not chosen: those that are merely not needed; those of which one more would break the spread are
+/// refused.
 fn spare<'a>(
     choice: &Choice<'a>,
     fleet: &'a Fleet,
     candidates: &[Candidate<'a>],
+    unchosen: Unchosen,
     spread: &Spread,
     refusals: &mut Refusals,
-) -> Vec<ClusterName> {
+) -> Spare {
+    let Unchosen { names, mut places, groups } = unchosen;
+    for chosen in &spread.chosen {
+        if let Ok(place) = names.binary_search(&chosen.cluster) {
+            places.set(place, false);
+        }
+    }
+    if choice.request.policy.spread.iter().all(|constraint| !constraint.is_hard) {
+        return Spare::new(names, places);
+    }
     let chosen: BTreeSet<&ClusterName> = spread.chosen.iter().map(|chosen| &chosen.cluster).collect();
     let taken = chosen.iter().filter_map(|name| Some((fleet.cluster(name.as_str())?, 0)));
     let domains = choice.domains(candidates, &taken.collect::<Vec<_>>());
-    let mut spare = Vec::new();
-    for candidate in candidates.iter().filter(|candidate| !chosen.contains(&candidate.cluster.name)) {
-        match filter::topology::one_too_many(&domains, candidate.cluster) {
-            None => spare.push(candidate.cluster.name.clone()),
-            Some(refusal) => refusals.add(candidate.cluster.name.as_str(), refusal),
+    let too_many = |place: &usize| {
+        let cluster = fleet.cluster(names.get(*place)?.as_str())?;
+        filter::topology::one_too_many(&domains, cluster)
+    };
+    let full: Vec<Option<Refusal>> = groups.first.iter().map(too_many).collect();
+    let is_full = |place: &usize| groups.of.get(*place).is_some_and(|group| full[*group as usize].is_some());
+    let refused: Vec<usize> = places.iter().filter(is_full).collect();
+    for place in refused {
+        places.set(place, false);
+        if let Some(Some(refusal)) = groups.of.get(place).map(|group| &full[*group as usize])
+            && refusals.count(refusal.reason)
+        {
+            let (cluster, message) = (names[place].to_string(), refusal.message.clone());
+            refusals.told.push(Refused { cluster, reason: refusal.reason, message });
         }
     }
-    spare
+    Spare::new(names, places)
 }
 
 /// Names in `clusterNames` that no cluster has.
@@ -252,7 +334,7 @@ fn nothing_selected(request: &Request) -> Decision {
         removed: request.previous.iter().map(|row| row.removed(reason, message.clone())).collect(),
         refused: Vec::new(),
         counts: BTreeMap::new(),
-        spare: Vec::new(),
+        spare: Spare::default(),
         outcome: Outcome {
             complete: false,
             reason,

@@ -13,10 +13,11 @@ mod topology_spread;
 
 use std::fmt;
 
-use super::{CacheLocality, Request, Workload, packing::Left, variants::InCluster};
+use super::{CacheLocality, CapacityStrategy, Request, Workload, packing::Left, variants::InCluster};
 use crate::fleet::{Cluster, Fleet};
 
 pub(super) use cache_locality::holds;
+pub(super) use freshness::REPEATED;
 pub(super) use topology_spread::Domains;
 
 /// The scores.
@@ -103,7 +104,7 @@ impl Scale {
         let weights = [
             (weights.cache_locality, caches),
             (weights.free_capacity, gpus),
-            (weights.cost, gpus && cost::is_known(fleet)),
+            (weights.cost, gpus && fleet.is_priced()),
             (weights.preferred_affinity, !request.policy.affinity.preferred.is_empty()),
             (weights.topology_spread, !request.policy.spread.is_empty()),
             (weights.stickiness, !request.previous.is_empty()),
@@ -113,8 +114,13 @@ impl Scale {
         Self { weights, sum: weights.iter().sum() }
     }
 
-    const fn counts(&self, score: Score) -> bool {
+    pub(super) const fn counts(&self, score: Score) -> bool {
         self.weights[score as usize] > 0
+    }
+
+    /// What each score weighs, in the order of [`Score::ALL`].
+    pub(super) const fn weights(&self) -> [u32; 7] {
+        self.weights
     }
 
     /// Points of a cluster. `left` is what remains after the placement, where that is known; the cost is compared later, by
@@ -145,11 +151,12 @@ impl Scale {
         points
     }
 
-    /// Gives each cluster its points for cost, beside the cheapest of them.
+    /// Gives each cluster its points for cost, beside the cheapest of them and of others of which one costs `elsewhere`.
     pub(super) fn compare<'a>(
         &self,
         workloads: &(impl InCluster + ?Sized),
         clusters: impl Iterator<Item = (&'a Cluster, &'a mut Points)>,
+        elsewhere: Option<u64>,
     ) {
         if !self.counts(Score::Cost) {
             return;
@@ -157,7 +164,7 @@ impl Scale {
         let priced: Vec<_> = clusters
             .map(|(cluster, points)| (cost::per_gpu(workloads.in_cluster(&cluster.name), cluster), points))
             .collect();
-        let cheapest = priced.iter().filter_map(|(cost, _)| *cost).min();
+        let cheapest = priced.iter().filter_map(|(cost, _)| *cost).chain(elsewhere).min();
         for (cost, points) in priced {
             points.set(Score::Cost, cost::points(cost, cheapest));
         }
@@ -183,6 +190,31 @@ impl Scale {
         };
         Score::ALL.into_iter().filter(|score| self.counts(*score)).map(part).collect()
     }
+}
+
+/// Percent of the GPUs that would remain free in a cluster, or would not.
+pub(super) fn free(workloads: &[Workload], cluster: &Cluster, left: &Left<'_>, by: CapacityStrategy) -> u8 {
+    u8::try_from(free_capacity::points(workloads, cluster, left, by)).unwrap_or(100)
+}
+
+/// Percent of the wanted caches that are in a cluster.
+pub(super) fn cached(workloads: &[Workload], cluster: &Cluster) -> u8 {
+    u8::try_from(cache_locality::points(workloads, cluster)).unwrap_or(100)
+}
+
+/// What a GPU costs for an hour in a cluster, if that is known.
+pub(super) fn cost(workloads: &[Workload], cluster: &Cluster) -> Option<u64> {
+    cost::per_gpu(workloads, cluster)
+}
+
+/// Points for a cost beside the lowest one.
+pub(super) fn cost_points(cost: Option<u64>, cheapest: Option<u64>) -> u32 {
+    cost::points(cost, cheapest)
+}
+
+/// Points of a report that came so many seconds after it would have been repeated.
+pub(super) fn freshness_points(late: i64) -> u32 {
+    freshness::points_of(late)
 }
 
 impl Points {

@@ -16,7 +16,7 @@ use super::{
 use crate::fleet::Cluster;
 
 /// Most candidates of which all sets are tried.
-const FEW: usize = 12;
+pub(super) const FEW: usize = 12;
 
 /// What is chosen by.
 #[derive(Clone, Copy, Debug)]

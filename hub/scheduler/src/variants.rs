@@ -46,6 +46,17 @@ impl Variants {
         self.each.get(*self.of.get(cluster)?)?.as_deref().ok()
     }
 
+    /// The clusters for which overrides change something, each with the place of its version.
+    pub(super) fn clusters(&self) -> impl Iterator<Item = (&ClusterName, usize)> {
+        self.of.iter().map(|(name, version)| (name, *version))
+    }
+
+    /// The clusters to which nothing can be sent.
+    pub(super) fn faulty(&self) -> impl Iterator<Item = &ClusterName> {
+        let is_faulty = |version: usize| self.each.get(version).is_some_and(Result::is_err);
+        self.clusters().filter(move |(_, version)| is_faulty(*version)).map(|(name, _)| name)
+    }
+
     /// What objects take in any version.
     pub(super) fn all(&self) -> impl Iterator<Item = &Need> {
         self.each.iter().flatten().flatten()
@@ -87,6 +98,11 @@ impl<'a> Objects<'a> {
         };
         let each = request.variants.each.iter().map(version).collect();
         Self { plain, each, of: &request.variants.of }
+    }
+
+    /// As they are in each version.
+    pub(super) fn versions(&self) -> impl Iterator<Item = &[Workload]> {
+        self.each.iter().map(Vec::as_slice)
     }
 
     /// As they are where no override changes them. What overrides never change (replicas, whether they are divided) is the same

@@ -27,11 +27,17 @@ impl Workload {
 
     /// The objects by the GPUs of one pod, the largest first: small ones fit into what large ones leave.
     pub(super) fn largest_first(workloads: &[Self]) -> Vec<&Self> {
-        let mut sorted: Vec<_> = workloads.iter().collect();
-        sorted.sort_by_key(|workload| {
+        Self::places_largest_first(workloads).into_iter().map(|place| &workloads[place]).collect()
+    }
+
+    /// The same by their places.
+    pub(super) fn places_largest_first(workloads: &[Self]) -> Vec<usize> {
+        let mut places: Vec<usize> = (0..workloads.len()).collect();
+        places.sort_by_key(|place| {
+            let workload = &workloads[*place];
             let gpu = workload.need.gpu.as_ref().map(|gpu| (gpu.per_pod, gpu.total()));
             (Reverse(gpu), &workload.object.uid, &workload.need.service)
         });
-        sorted
+        places
     }
 }

@@ -62,7 +62,7 @@ fn decision(complete: bool) -> Decision {
             message: "the cluster has no GPU".into(),
         }],
         counts: [(Scheduling::NoGPU, 1)].into(),
-        spare: Vec::new(),
+        spare: crate::scheduler::Spare::default(),
         outcome: Outcome {
             complete,
             reason,

@@ -203,7 +203,7 @@ mod tests {
         {
             join(&mut fleet, name, blocks);
         }
-        let decision = schedule(&request(), &fleet);
+        let decision = schedule(&request(), &mut fleet);
         let explanation = explain(&decision, &fleet, at(30));
         let verdicts: Vec<_> =
             explanation.clusters.iter().map(|one| (one.cluster.as_str(), one.word)).collect();

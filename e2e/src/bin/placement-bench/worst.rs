@@ -52,12 +52,10 @@ fn names(clusters: usize) -> Vec<String> {
 /// Decides each case once, the fewest clusters that it may want being `clusters`.
 pub(crate) fn cases(clusters: usize) -> Vec<Took> {
     let mut fleet = fleet(clusters);
-    fleet.refresh();
-    let fleet = fleet;
     let count = u32::try_from(clusters).unwrap_or(u32::MAX);
     let spread = |key: &str| SpreadConstraint { key: key.to_owned(), max_skew: 1, is_hard: true };
     let mut took = Vec::new();
-    let mut case = |name, request: Request| took.push(decide(name, request, &fleet));
+    let mut case = |name, request: Request| took.push(decide(name, request, &mut fleet));
 
     let mut wants = request(1);
     wants.policy.clusters = Some(count);
@@ -117,7 +115,7 @@ pub(crate) fn cases(clusters: usize) -> Vec<Took> {
     took
 }
 
-fn decide(case: &'static str, mut request: Request, fleet: &Fleet) -> Took {
+fn decide(case: &'static str, mut request: Request, fleet: &mut Fleet) -> Took {
     let began = Instant::now();
     request.verdicts = Verdicts::ask(&request.policy.affinity, fleet.clusters(), |_| false);
     request.policy = request.policy.indexed();

@@ -66,8 +66,7 @@ pub(in crate::simulation) fn reconcile(site: &mut HubSite, name: &str, stage: &m
         }
     }
     request.previous = previous(&before);
-    process.live.fleet.refresh();
-    let decision = schedule(&request, &process.live.fleet);
+    let decision = schedule(&request, &mut process.live.fleet);
     process.live.pace.begin(&key(name), &decision.moves, now);
     process.live.pace.wait(&key(name), &decision.paced_until);
     let rows = follow(&site.store, &before, &selected, &decision, now, &|cluster, uid| {

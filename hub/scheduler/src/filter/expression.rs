@@ -4,7 +4,7 @@ use super::{Reason, Verdict, refuse};
 use crate::{Affinity, Expression, Request, Verdicts, fleet::Cluster};
 
 /// For a placement that comes: every expression counts.
-pub(super) fn admits(request: &Request, cluster: &Cluster) -> Verdict {
+pub(crate) fn admits(request: &Request, cluster: &Cluster) -> Verdict {
     first_false(request, cluster, |_| true)
 }
 
@@ -27,13 +27,18 @@ fn first_false(request: &Request, cluster: &Cluster, counts: fn(&Expression) -> 
     };
     for (index, error) in failed {
         let Some(expression) = affinity.expressions.get(*index).filter(|one| counts(one)) else { continue };
-        let why = match error {
-            None => "is false".to_owned(),
-            Some(error) => format!("has no value here: {error}"),
-        };
-        let source = expression.source();
-        let message = format!("spec.clusterAffinity.expressions[{index}] ({source}) {why}");
-        return refuse(Reason::ExpressionFalse, message);
+        return false_here(*index, expression, error.as_deref());
     }
     Ok(())
+}
+
+/// The refusal for an expression that is false, or has no value for that reason.
+pub(crate) fn false_here(index: usize, expression: &Expression, error: Option<&str>) -> Verdict {
+    let why = match error {
+        None => "is false".to_owned(),
+        Some(error) => format!("has no value here: {error}"),
+    };
+    let source = expression.source();
+    let message = format!("spec.clusterAffinity.expressions[{index}] ({source}) {why}");
+    refuse(Reason::ExpressionFalse, message)
 }

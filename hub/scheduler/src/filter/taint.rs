@@ -8,17 +8,26 @@ use crate::{
 
 /// For a placement that comes: every taint counts.
 pub(super) fn admits(tolerations: &[Toleration], cluster: &Cluster) -> Verdict {
-    first_untolerated(tolerations, cluster, |_| true)
+    refuse_for(first_untolerated(tolerations, cluster, |_| true))
 }
 
 /// For a placement that is there: only NoExecute counts.
 pub(super) fn keeps(tolerations: &[Toleration], cluster: &Cluster) -> Verdict {
-    first_untolerated(tolerations, cluster, |taint| taint.effect == Effect::NoExecute)
+    refuse_for(first_untolerated(tolerations, cluster, |taint| taint.effect == Effect::NoExecute))
 }
 
-fn first_untolerated(tolerations: &[Toleration], cluster: &Cluster, counts: fn(&Taint) -> bool) -> Verdict {
+/// The first taint that counts and is not tolerated.
+pub(super) fn first_untolerated<'a>(
+    tolerations: &[Toleration],
+    cluster: &'a Cluster,
+    counts: fn(&Taint) -> bool,
+) -> Option<&'a Taint> {
     let tolerated = |taint: &Taint| tolerations.iter().any(|toleration| toleration.tolerates(taint));
-    match cluster.taints.iter().find(|taint| counts(taint) && !tolerated(taint)) {
+    cluster.taints.iter().find(|taint| counts(taint) && !tolerated(taint))
+}
+
+fn refuse_for(taint: Option<&Taint>) -> Verdict {
+    match taint {
         None => Ok(()),
         Some(taint) => {
             let value = if taint.value.is_empty() { String::new() } else { format!("={}", taint.value) };

@@ -10,11 +10,11 @@ mod observed;
 mod said;
 mod world;
 
+use crate::tests::schedule;
 use crate::{
     CacheLocality, Denied, Reason, Request, Toleration,
     fleet::{Agent, Capacity, Effect, Fleet, FleetEvent, Namespaces, Platform, Potential, Selector},
     need::CacheKey,
-    schedule,
     tests::builder::{Build, H100, L40S, adopt, at, chosen, pool, report, request, service},
 };
 

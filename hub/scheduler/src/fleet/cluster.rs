@@ -47,7 +47,7 @@ impl Link {
 }
 
 /// What a taint does to placements that do not tolerate it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// Nothing new comes here; what is here stays.
     NoSchedule,

@@ -7,12 +7,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use super::Labelled;
 
 /// A label selector: all of its requirements must hold. The empty one matches everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Selector {
     requirements: Vec<Requirement>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Requirement {
     In(String, Values),
     NotIn(String, Values),
@@ -33,6 +33,12 @@ struct Values {
 const FEW: usize = 16;
 /// Most requirements of one selector: every decision asks every cluster.
 const MOST: usize = 64;
+
+impl std::hash::Hash for Values {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.given.hash(state);
+    }
+}
 
 impl Values {
     fn new(given: Vec<String>) -> Self {

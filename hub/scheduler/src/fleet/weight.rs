@@ -1,4 +1,4 @@
-//! Roughly how many bytes of the hub's memory a spoke's words take: the budgets of the hub's link and of
+//! Roughly how many bytes of the hub's memory a spoke's words take: the budgets of [`crate::link`] and of
 //! [`super::Statuses`] are counted in them.
 
 use std::collections::BTreeMap;

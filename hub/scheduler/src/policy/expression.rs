@@ -66,7 +66,7 @@ impl Verdicts {
         clusters: impl IntoIterator<Item = &'a Cluster>,
         is_there: impl Fn(&ClusterName) -> bool,
     ) -> Self {
-        let mut questions: Vec<Question<'_>> = affinity.expressions.iter().map(Question::new).collect();
+        let mut questions: Vec<Evaluation<'_>> = affinity.expressions.iter().map(Evaluation::new).collect();
         if questions.is_empty() {
             return Self::default();
         }
@@ -90,6 +90,11 @@ impl Verdicts {
         Self(clusters.into_iter().map(verdict).collect())
     }
 
+    /// Whether nothing was asked.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The expressions that are not true of a cluster; none where it was not asked.
     pub(crate) fn of(&self, cluster: &ClusterName) -> Option<&[(usize, Option<String>)]> {
         self.0.get(cluster).map(Vec::as_slice)
@@ -97,13 +102,13 @@ impl Verdicts {
 }
 
 /// An expression that is asked of many clusters.
-struct Question<'e> {
+pub(crate) struct Evaluation<'e> {
     expression: &'e Expression,
     context: Context<'e, 'e>,
 }
 
-impl<'e> Question<'e> {
-    fn new(expression: &'e Expression) -> Self {
+impl<'e> Evaluation<'e> {
+    pub(crate) fn new(expression: &'e Expression) -> Self {
         let mut context = Context::with_env(expression.environment.clone());
         for (index, pattern) in expression.patterns.iter().enumerate() {
             let pattern = pattern.clone();
@@ -112,6 +117,12 @@ impl<'e> Question<'e> {
             let _ = context.add_function(&function(index), is_match);
         }
         Self { expression, context }
+    }
+
+    /// Whether the expression is true of a cluster.
+    pub(crate) fn of(&mut self, cluster: &Cluster) -> Result<bool, String> {
+        let facts = facts(&self.expression.parts, cluster);
+        self.holds(facts)
     }
 
     fn holds(&mut self, facts: Value) -> Result<bool, String> {
@@ -207,7 +218,7 @@ impl Expression {
     /// # Errors
     /// When it has no value there, or one that is neither true nor false.
     pub fn holds(&self, cluster: &Cluster) -> Result<bool, String> {
-        Question::new(self).holds(facts(&self.parts, cluster))
+        Evaluation::new(self).holds(facts(&self.parts, cluster))
     }
 }
 
@@ -430,6 +441,12 @@ impl PartialEq for Expression {
 }
 
 impl Eq for Expression {}
+
+impl std::hash::Hash for Expression {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.source.hash(state);
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -2,19 +2,10 @@
 
 use crds::gpu_product;
 
-use crate::{
-    Workload,
-    fleet::{Cluster, Fleet},
-    room,
-};
+use crate::{Workload, fleet::Cluster, room};
 
 /// Names the price of every product that has none of its own.
 const ANY: &str = "*";
-
-/// Whether any cluster says what its GPUs cost.
-pub(super) fn is_known(fleet: &Fleet) -> bool {
-    fleet.clusters().any(|cluster| !cluster.cost_per_gpu_hour.is_empty())
-}
 
 /// What one GPU and hour costs on average over the objects, each on the cheapest product that will do; none where that is
 /// not known.

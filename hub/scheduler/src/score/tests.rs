@@ -1,10 +1,10 @@
 //! One score at a time: what gets how many points.
 
+use crate::tests::schedule;
 use crate::{
     CacheLocality, CapacityStrategy, Preferred, Reason, Request, Score, SpreadConstraint, Weights,
     fleet::{Cluster, Fleet, HeldCache, Pool, Selector},
     need::CacheKey,
-    schedule,
     tests::builder::{Build, H100, L40S, at, chosen, pool, report, request, service},
 };
 

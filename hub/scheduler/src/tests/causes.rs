@@ -3,12 +3,12 @@
 use super::builder::{
     Build, H100, adopt, at, chosen, name, pool, report, request, row, service, shares, status,
 };
+use crate::tests::schedule;
 use crate::{
     Cause, Decision, Division, Reason, Request, Tier,
     failover::Allowance,
     fleet::{Agent, Fleet, FleetEvent, ObjectCondition, ObjectStatus, Potential, Truth, Unschedulable},
     need::{GpuNeed, Need},
-    schedule,
 };
 
 fn fleet(clusters: &[&str]) -> Fleet {

@@ -1,7 +1,8 @@
 //! Which clusters are chosen, and what is said about the rest.
 
 use super::builder::{Build, H100, L40S, chosen, pool, request, service};
-use crate::{Reason, fleet::Fleet, schedule};
+use crate::tests::schedule;
+use crate::{Reason, fleet::Fleet};
 
 fn three() -> Fleet {
     Fleet::default()

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::builder::{Build, adopt, chosen, report, request, service, shares};
+use crate::tests::schedule;
 use crate::{
     Division, Reason, Request,
     fleet::{Capacity, DeviceGroup, Fleet, FleetEvent},
     need::DeviceNeed,
-    schedule,
 };
 
 const CLASS: &str = "gpu.nvidia.com";

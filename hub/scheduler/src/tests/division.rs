@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 
 use super::builder::{Build, H100, adopt, at, chosen, pool, request, service, shares};
+use crate::tests::schedule;
 use crate::{
     Division, OnUnreachable, Reason, Request,
     fleet::{Fleet, FleetEvent},
-    schedule,
 };
 
 /// Clusters `c0`, `c1`, … with one node of 8 GPUs each, of which so many are free.

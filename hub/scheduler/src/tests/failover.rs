@@ -4,11 +4,11 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::builder::{Build, H100, adopt, at, chosen, name, pool, report, request, service, status};
+use crate::tests::schedule;
 use crate::{
     Chosen, Decision, Division, Failover, OnUnreachable, Reason, Request,
     failover::{Allowance, Lane, PerLane},
     fleet::{Agent, Fleet, FleetEvent},
-    schedule,
 };
 
 const LOST_AFTER: i64 = 300;

@@ -4,11 +4,12 @@
 use proptest::prelude::*;
 
 use super::builder::{Build, H100, L40S, pool, request, service};
+use crate::tests::schedule;
 use crate::{
     ClusterSet, Decision, Division, Preferred, Request, ShareBy, SpreadConstraint, Tier, Workload, filter,
     fleet::{Cluster, Fleet, HeldCache, Selector, properties},
     need::CacheKey,
-    packing, schedule,
+    packing,
     score::{Domains, Points, Scale, Score},
 };
 
@@ -89,7 +90,7 @@ fn open<'a>(wants: &'a Request, workloads: &[Workload], fleet: &'a Fleet, scale:
         let room = packing::left(wants, fleet, None, cluster, cluster.capacity.as_ref().unwrap()).room;
         open.push(Open { cluster, points, tier, fits: room.fits(&workloads[0].need, 99) });
     }
-    scale.compare(workloads, open.iter_mut().map(|one| (one.cluster, &mut one.points)));
+    scale.compare(workloads, open.iter_mut().map(|one| (one.cluster, &mut one.points)), None);
     open
 }
 

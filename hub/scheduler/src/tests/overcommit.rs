@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::builder::{Build, H100, adopt, at, name, pending, pool, report, request, service, status};
+use crate::tests::schedule;
 use crate::{
     Decision, Division, Reason, Request,
     fleet::{Capacity, Fleet, FleetEvent},
-    schedule,
 };
 
 const NODE: u32 = 8;

@@ -3,12 +3,12 @@
 use super::builder::{
     Build, H100, L40S, adopt, at, chosen, name, object, pool, report, request, service, status,
 };
+use crate::tests::schedule;
 use crate::{
     Cause, Reason, Request, Workload,
     fleet::{Capacity, Fleet, FleetEvent, HeldCache, ObjectStatus, Unschedulable},
     need::{CacheKey, Life, Need},
     quota::{Charged, Limit, Quota, decide},
-    schedule,
 };
 
 /// A pipeline of services that take so many GPUs, each of one replica.

@@ -1,10 +1,10 @@
 //! Who keeps scarce GPUs.
 
 use super::builder::{Build, H100, adopt, at, chosen, name, pending, pool, report, request, service, status};
+use crate::tests::schedule;
 use crate::{
     Reason, Request,
     fleet::{Fleet, FleetEvent, ObjectStatus, PlacementKey},
-    schedule,
 };
 
 fn one(fleet: Fleet) -> Fleet {

@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 
 use super::builder::{Build, H100, adopt, at, chosen, name, pool, report, request, service, shares};
+use crate::tests::schedule;
 use crate::{
     Decision, Division, OnUnreachable, Request, ShareBy, SpreadConstraint,
     failover::PerLane,
     fleet::{Fleet, FleetEvent, Selector, properties},
-    schedule,
 };
 
 fn selector(key: &str, value: &str) -> Selector {

@@ -12,13 +12,13 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::builder::{Build, H100, L40S, at, chosen, name, object, pool, report, request};
+use crate::tests::schedule;
 use crate::{
     Reason, Workload,
     fleet::{
         Access, Agent, Capacity, ClusterName, DeviceGroup, Fleet, FleetEvent, Platform, Pool, StorageClass,
     },
     need::need,
-    schedule,
 };
 
 const A100: &str = "NVIDIA-A100-SXM4-80GB";

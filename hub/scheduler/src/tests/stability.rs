@@ -3,10 +3,10 @@
 use jiff::SignedDuration;
 
 use super::builder::{Build, H100, adopt, at, chosen, name, pool, report, request, row, service, status};
+use crate::tests::schedule;
 use crate::{
     Decision, Failover, OnUnreachable, Reason, Request,
     fleet::{Effect, Fleet, FleetEvent, Link},
-    schedule,
 };
 
 fn two() -> Fleet {

@@ -27,7 +27,7 @@ use crate::quota::{self, Charge, Quota};
 use crate::resolve;
 use crate::scheduler::{
     Cause, Chosen, Decision, Denied, Granted, InvalidPolicy, NAMED, Outcome, Policy, Previous, Reason,
-    Request, Verdicts, Workload, seats,
+    Request, Spare, Verdicts, Workload, seats,
 };
 
 /// How often it is worked out anew what overrides make, while labels of clusters change.
@@ -381,7 +381,7 @@ fn blocked(block: &Block, observed: &Observed, before: &Rows) -> Decision {
         removed: Vec::new(),
         refused: Vec::new(),
         counts: BTreeMap::new(),
-        spare: Vec::new(),
+        spare: Spare::default(),
         outcome,
         hold: None,
         moves: PerLane::default(),

@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 
 use super::{Fleet, Reason, Request};
+use crate::tests::schedule;
 use crate::{
     CacheLocality,
     fleet::{NodeGroup, Pool, Potential, Sharing},
     need::{CacheKey, GpuNeed},
-    schedule,
     tests::builder::{Build, H100, L40S, request, service},
 };
 

@@ -9,7 +9,8 @@ use super::{
     faults::{FAULTS, Fault},
     world::{EAST, Wish, World},
 };
-use crate::{Reason, schedule};
+use crate::Reason;
+use crate::tests::schedule;
 
 /// Every filter's file.
 const FILTERS: &[(&str, &str)] = &[

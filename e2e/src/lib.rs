@@ -27,7 +27,6 @@ pub mod nemo;
 pub mod node;
 pub mod objects;
 pub mod patience;
-mod plain_http;
 pub mod port;
 pub mod process;
 pub mod sample;

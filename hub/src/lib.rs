@@ -13,7 +13,7 @@ mod controllers;
 pub mod epoch;
 pub mod failover;
 pub mod fleet;
-pub mod leadership;
+mod leadership;
 pub mod link;
 pub mod metrics;
 pub mod need;

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "KubeSchema derives a copy of each struct inside a function")]
 
 mod absent_spec;
+pub mod compare;
 pub mod condition;
 pub mod fleet;
 pub mod gpu_product;

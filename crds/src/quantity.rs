@@ -1,5 +1,7 @@
 //! Kubernetes' quantities: what they amount to, and how Kubernetes itself writes them.
 
+use serde_json::Value;
+
 /// One in the unit that amounts are counted in, the smallest that Kubernetes knows: a billionth.
 const ONE: i128 = 1_000_000_000;
 
@@ -78,6 +80,18 @@ pub fn mebibytes_asked(text: &str) -> Option<u64> {
     in_units(text, MEBIBYTE, ceil)
 }
 
+/// The amount of a quantity, in billionths: of its text, or of the number that a manifest may give instead. `None` when it is
+/// no quantity.
+#[must_use]
+pub fn amount(value: &Value) -> Option<i128> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    Some(parse(&text)?.0)
+}
+
 /// How two amounts compare. `None` when one of them is no quantity.
 #[must_use]
 pub fn compare(one: &str, other: &str) -> Option<std::cmp::Ordering> {
@@ -138,6 +152,7 @@ fn parse(text: &str) -> Option<(i128, Format)> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -193,6 +208,14 @@ mod tests {
         assert_eq!(compare("80Gi", "80G"), Some(std::cmp::Ordering::Greater));
         assert_eq!(compare("1", "one"), None);
         assert_eq!(mebibytes_asked("1.5Gi"), Some(1536));
+        for (one, other) in [(json!("500m"), json!(0.5)), (json!("5e3"), json!("5k")), (json!(2), json!("2"))]
+        {
+            assert!(amount(&one).is_some() && amount(&one) == amount(&other), "{one} {other}");
+        }
+        assert_eq!(
+            (amount(&json!("1")), amount(&json!("one")), amount(&json!(null))),
+            (Some(ONE), None, None)
+        );
         assert_eq!(mebibytes_asked("99999999999999999999999999999999999999Pi"), None);
     }
 

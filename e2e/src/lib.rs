@@ -28,7 +28,6 @@ pub mod nemo;
 pub mod node;
 pub mod objects;
 pub mod patience;
-mod plain_http;
 pub mod port;
 pub mod process;
 mod progress;

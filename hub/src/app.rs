@@ -10,26 +10,22 @@ mod serve;
 
 use std::net::SocketAddr;
 
-use runtime::logs;
+use runtime::cluster::ConfigError;
+use runtime::lease::LeaseError;
+use runtime::{CallError, logs};
 
 use crate::args::{Args, CHARTS, Command};
 use crate::epoch::EpochError;
 use crate::fleet::InvalidClusterName;
-use crate::leadership::LeaseError;
 use crate::link::ServeError;
 use crate::pki::{AuthorityError, JoinError, SecretError};
 
 /// Why the hub does not start, or ended. One line: what, value, remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The kubeconfig cannot be used.
-    #[error("kubeconfig: {path}: {problem}: name a readable file with --kubeconfig, or KUBECONFIG")]
-    Kubeconfig {
-        /// Where it was looked for.
-        path: String,
-        /// What is wrong.
-        problem: String,
-    },
+    /// Nothing says where the API server is.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The API server does not answer as it should.
     #[error("API server: {url}: {problem}: check the address and the credentials in the kubeconfig")]
     ApiServer {
@@ -73,19 +69,19 @@ pub enum AppError {
     #[error(transparent)]
     ClusterName(#[from] InvalidClusterName),
     /// The lease cannot be had, or was lost.
-    #[error("lease: {}", crate::app::line(.0))]
+    #[error("lease: {}", runtime::chain(.0))]
     Lease(LeaseError),
     /// The epoch cannot be had.
-    #[error("state: {}", crate::app::line(.0))]
+    #[error("state: {}", runtime::chain(.0))]
     Epoch(EpochError),
     /// The CA cannot be had.
-    #[error("certificate authority: {}", crate::app::line(.0))]
+    #[error("certificate authority: {}", runtime::chain(.0))]
     Authority(AuthorityError),
     /// What keeps hashes of Secrets from telling anything cannot be had.
-    #[error("salt: {}", crate::app::line(.0))]
+    #[error("salt: {}", runtime::chain(.0))]
     Salt(SecretError),
     /// What proves epochs cannot be had.
-    #[error("epoch key: {}", crate::app::line(.0))]
+    #[error("epoch key: {}", runtime::chain(.0))]
     EpochKey(SecretError),
     /// What clusters know this hub by is missing.
     #[error(
@@ -99,15 +95,15 @@ pub enum AppError {
         joined: String,
     },
     /// The token cannot be made.
-    #[error("join token: {}", crate::app::line(.0))]
+    #[error("join token: {}", runtime::chain(.0))]
     Join(JoinError),
     /// The link's server ended.
-    #[error("link: {}", crate::app::line(.0))]
+    #[error("link: {}", runtime::chain(.0))]
     Link(ServeError),
     /// What was done is not in the audit trail.
     #[error(
         "audit trail: {}: what this command did is done and not recorded; what it would have printed is left out. Run it again \
-         once the API server takes Secrets", crate::app::line(.0)
+         once the API server takes Secrets", runtime::chain(.0)
     )]
     Audit(SecretError),
     /// What was asked for by `check` is not so.
@@ -138,18 +134,13 @@ impl AppError {
                 Some(kube::Error::Service(_)) => return true,
                 _ => {}
             }
-            if matches!(error.downcast_ref(), Some(SecretError::Timeout { .. })) {
+            if matches!(error.downcast_ref(), Some(CallError::Timeout(_))) {
                 return true;
             }
             cause = error.source();
         }
         false
     }
-}
-
-/// An error and its causes on one line.
-fn line(error: &dyn std::error::Error) -> String {
-    crate::controllers::chain(error).replace('\n', " ")
 }
 
 /// Runs the command.

@@ -20,7 +20,6 @@ mod fault;
 pub(crate) mod live;
 mod marks;
 mod outages;
-mod pace;
 mod placement;
 mod quota;
 mod run;
@@ -47,7 +46,6 @@ use crate::pki::{Salt, Trust};
 
 pub(crate) use admission::Doorkeeper;
 pub(crate) use cluster::known as known_cluster;
-pub(crate) use fault::chain;
 pub use placement::grants;
 pub(crate) use placement::rows;
 pub(crate) use placement::{Assignment, assignments, explanation, simulation};

@@ -11,12 +11,13 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use runtime::call::{CallError, LIMIT, within};
+use runtime::lease::Fence;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::audit::{Act, Action, Actor};
-use crate::leadership::Fence;
 use crate::link::{EpochStore, PortError};
 use crate::pki::EpochKey;
 
@@ -30,7 +31,6 @@ const TERM: &str = "term";
 const INCARNATION: &str = "incarnation";
 const EPOCH_KEY: &str = "epochKey";
 const RAISE_ABOVE: &str = "raiseAbove";
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Whoever leads writes it alone; losing to another writer more often than this is a fault to show.
 const ATTEMPTS: u32 = 5;
 /// How often the hub looks whether an admin wants a higher term: one read of one ConfigMap.
@@ -154,12 +154,9 @@ pub enum EpochError {
         /// The term that is stored.
         term: u64,
     },
-    /// The API server refused.
-    #[error("ConfigMap {STATE} could not be read or written")]
-    Api(#[from] kube::Error),
-    /// The API server was silent.
-    #[error("ConfigMap {STATE}: no answer within {} s", CALL_TIMEOUT.as_secs())]
-    Timeout,
+    /// The API server did not carry out a call.
+    #[error("ConfigMap {STATE}: {0}")]
+    Call(#[from] CallError),
     /// Somebody else writes the same ConfigMap.
     #[error("ConfigMap {STATE} is written by another process: let the hub alone write it")]
     Contended,
@@ -284,8 +281,7 @@ async fn advance(
         let state = State { epoch, epoch_key: Some(key.id()), raise_above };
         match write(api, &state, version).await {
             Ok(()) => return Ok(state.epoch),
-            Err(EpochError::Api(kube::Error::Api(status)))
-                if status.is_conflict() || status.is_already_exists() => {}
+            Err(EpochError::Call(error)) if error.is_conflict() => {}
             Err(error) => return Err(error),
         }
     }
@@ -314,7 +310,7 @@ async fn write(api: &Api<ConfigMap>, state: &State, version: Option<String>) -> 
 }
 
 async fn bounded<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, EpochError> {
-    Ok(timeout(CALL_TIMEOUT, call).await.map_err(|_| EpochError::Timeout)??)
+    Ok(within(LIMIT, call).await?)
 }
 
 #[cfg(test)]

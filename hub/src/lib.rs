@@ -11,7 +11,7 @@ pub mod args;
 mod audit;
 mod controllers;
 pub mod epoch;
-pub mod leadership;
+mod leadership;
 pub mod link;
 pub mod metrics;
 pub mod pki;

@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use runtime::admin::exposed;
 use runtime::panics;
 
 use crate::link::Counters;
@@ -186,9 +187,7 @@ impl Metrics {
 
     /// Everything in the text format of OpenMetrics.
     pub fn encode(&self) -> Result<String, fmt::Error> {
-        let mut text = String::new();
-        text::encode(&mut text, &self.families.registry)?;
-        Ok(text)
+        exposed(&self.families.registry)
     }
 }
 

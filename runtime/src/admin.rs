@@ -13,6 +13,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +28,17 @@ type Metrics = Arc<dyn Fn() -> Result<String, fmt::Error> + Send + Sync>;
 struct Page {
     health: Health,
     metrics: Metrics,
+}
+
+/// Every metric of a registry in the text format of OpenMetrics.
+///
+/// # Errors
+///
+/// A collector cannot print what it has.
+pub fn exposed(registry: &Registry) -> Result<String, fmt::Error> {
+    let mut text = String::new();
+    text::encode(&mut text, registry)?;
+    Ok(text)
 }
 
 /// The running admin port. It closes when this is dropped.

@@ -1,11 +1,11 @@
 //! Asks a program from outside whether it can be used: what `helm test` runs, in an image that has nothing but the program.
 
-use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::plain_http::ask;
 
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -21,9 +21,9 @@ const MOST: u64 = 16 * 1024;
 /// What it answered last, or why nothing did.
 pub async fn ready(address: &str, patience: Duration) -> Result<(), String> {
     within(patience, async || {
-        let answer = ask(address).await.map_err(|error| error.to_string())?;
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        if head.split(' ').nth(1) == Some("200") { Ok(()) } else { Err(body.trim().replace('\n', "; ")) }
+        let asked = timeout(ATTEMPT, ask(address, "GET", "/readyz", "", MOST)).await;
+        let answer = asked.map_err(|_| late())?.map_err(|error| error.to_string())?;
+        if answer.is_ok() { Ok(()) } else { Err(answer.body.trim().replace('\n', "; ")) }
     })
     .await
     .map_err(|problem| format!("{address} is not ready: {problem}"))
@@ -42,7 +42,7 @@ pub async fn accepts(address: &str, times: usize, patience: Duration) -> Result<
             let refused = match connected {
                 Ok(Ok(_)) => continue,
                 Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no answer within {} s", ATTEMPT.as_secs()),
+                Err(_) => late(),
             };
             return Err(format!("connection {number} of {times}: {refused}"));
         }
@@ -50,6 +50,10 @@ pub async fn accepts(address: &str, times: usize, patience: Duration) -> Result<
     })
     .await
     .map_err(|problem| format!("{address} does not accept connections: {problem}"))
+}
+
+fn late() -> String {
+    format!("no answer within {} s", ATTEMPT.as_secs())
 }
 
 async fn within(patience: Duration, attempt: impl AsyncFn() -> Result<(), String>) -> Result<(), String> {
@@ -60,18 +64,6 @@ async fn within(patience: Duration, attempt: impl AsyncFn() -> Result<(), String
             outcome => return outcome,
         }
     }
-}
-
-async fn ask(address: &str) -> io::Result<String> {
-    let asked = async {
-        let mut stream = TcpStream::connect(address).await?;
-        // HTTP/1.0: the answer ends with the connection.
-        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
-        let mut answer = String::new();
-        stream.take(MOST).read_to_string(&mut answer).await?;
-        Ok(answer)
-    };
-    timeout(ATTEMPT, asked).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 #[cfg(test)]

@@ -1,12 +1,16 @@
 //! Logs: for people on a terminal, JSON elsewhere or when asked. `RUST_LOG` chooses what is logged.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,13 +53,47 @@ fn install(format: LogFormat, filter: &str) {
     };
     let registry = tracing_subscriber::registry().with(EnvFilter::new(filter));
     let started = if json {
-        registry
-            .with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(io::stderr))
-            .try_init()
+        registry.with(json_lines(io::stderr)).try_init()
     } else {
         registry.with(tracing_subscriber::fmt::layer().with_ansi(terminal).with_writer(io::stderr)).try_init()
     };
     drop(started);
+}
+
+/// One JSON object a line.
+fn json_lines<S, W>(writer: W) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer)
+}
+
+/// What this thread logs while `work` runs, of every level and library, one JSON object a line as the programs write them:
+/// for tests of what is logged.
+#[must_use]
+pub fn captured(work: impl FnOnce()) -> Vec<String> {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let layer = json_lines(move || writer.clone());
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), work);
+    let bytes = lines.0.lock().unwrap_or_else(PoisonError::into_inner);
+    String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+}
+
+/// Where captured lines go.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The directives that were asked for, or `level`, and those of [`QUIET`] for libraries that none of them names.

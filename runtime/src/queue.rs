@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::doubled;
 use crate::health::{Clock, Health, Progress, STUCK_AFTER, Steps, TURN, Watched};
 use crate::panics::{Panic, caught};
 
@@ -379,7 +380,7 @@ impl<K: Key> State<K> {
                 None
             }
             Ending::Refused | Ending::Waiting => {
-                let delay = delay(entry.failures);
+                let delay = doubled(FASTEST, LONGEST, entry.failures);
                 entry.failures = entry.failures.saturating_add(1);
                 entry.failed_at = Some(now);
                 let forward = if ending == Ending::Refused { delay / FORWARD } else { FASTEST };
@@ -422,11 +423,5 @@ impl<K: Key> State<K> {
         self.line.insert(place, key);
     }
 }
-
-/// The delay after so many failures before.
-fn delay(failures: u32) -> Duration {
-    FASTEST.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST)
-}
-
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,9 @@
 pub mod agent;
 mod cluster;
 mod hub;
+mod lease;
 mod limits;
 mod operation;
-mod tenure;
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,18 +13,16 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use runtime::{Ended, Health, Tasks, admin, check, listen, logs, panics};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use runtime::cluster::ConfigError;
+use runtime::lease::LeaseError;
+use runtime::{Ended, Health, Tasks, admin, check, listen, logs, panics, shutdown};
 
 use crate::args::{Args, Mode};
 use crate::deliver::Warden;
-use crate::lease::LeaseError;
 use crate::link::Counters;
 use crate::metrics::Metrics;
 use crate::operator::Operator;
 
-pub use cluster::ConfigError;
 pub use limits::LimitsError;
 
 /// How long what has begun may take to end when the spoke stops: a call to the API server, and less than Kubernetes gives
@@ -81,8 +79,7 @@ pub async fn run(args: Args) -> Result<(), AppError> {
     let address = args.metrics_addr;
     let unusable = |source| AppError::Admin { address, source };
     let listener = listen::bind(address).map_err(unusable)?;
-    let stop = CancellationToken::new();
-    stop_on_signal(stop.clone()).map_err(AppError::Signals)?;
+    let stop = shutdown::asked().map_err(AppError::Signals)?;
     let settings = operation::settings(&args);
     // Without a hub nothing is a hub's.
     let warden = hub.is_some().then(|| {
@@ -102,7 +99,7 @@ pub async fn run(args: Args) -> Result<(), AppError> {
     // The admin port answers until everything else has ended.
     let mut admin = admin::serve(listener, health.clone(), move || metrics.encode()).map_err(unusable)?;
     let work = async {
-        let Some(tenure) = tenure::acquire(&client, &args, &stop).await? else { return Ok(()) };
+        let Some(tenure) = lease::acquire(&client, &args, &stop).await? else { return Ok(()) };
         let (tasks, mut endings) = Tasks::new(health.clone());
         operation::start(operator, &health, &tasks, &stop);
         hub::start(hub, client, &args.namespace, (limits, mutations), counters, &tasks, &stop);
@@ -135,18 +132,4 @@ pub async fn run(args: Args) -> Result<(), AppError> {
     };
     admin.stop().await;
     ended
-}
-
-fn stop_on_signal(stop: CancellationToken) -> io::Result<()> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = term.recv() => (),
-            _ = interrupt.recv() => (),
-        }
-        tracing::info!("asked to stop");
-        stop.cancel();
-    });
-    Ok(())
 }

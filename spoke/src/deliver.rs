@@ -7,7 +7,6 @@
 mod call;
 mod claim;
 mod cluster;
-mod drift;
 mod epoch;
 mod gang;
 mod heal;
@@ -28,7 +27,7 @@ mod warden;
 
 use std::future::Future;
 
-use runtime::Panic;
+use runtime::{CallError, Panic};
 
 pub use cluster::ClusterDeliver;
 pub use epoch::{Epoch, EpochRefused};
@@ -54,21 +53,12 @@ pub mod rules {
 #[derive(Debug, thiserror::Error)]
 pub enum DeliverError {
     /// The API server answered with a failure that may pass, or did not answer.
-    #[error("{what}: the API server did not carry it out")]
-    Api {
+    #[error("{what}: {source}")]
+    Call {
         /// The call, with the object it was about.
         what: String,
-        /// What the API server or the connection said.
-        #[source]
-        source: kube::Error,
-    },
-    /// The API server did not answer in time.
-    #[error("{what}: no answer from the API server within {seconds} s")]
-    Timeout {
-        /// The call, with the object it was about.
-        what: String,
-        /// How long it was waited for.
-        seconds: u64,
+        /// Why it came to nothing.
+        source: CallError,
     },
     /// Nothing can be made in a namespace that is being deleted.
     #[error("namespace {namespace} is Terminating: {object} is made when it has gone")]
@@ -114,8 +104,7 @@ impl DeliverError {
     #[must_use]
     pub fn is_away(&self) -> bool {
         match self {
-            Self::Api { source, .. } => !matches!(source, kube::Error::Api(_)),
-            Self::Timeout { .. } => true,
+            Self::Call { source, .. } => source.status().is_none(),
             Self::NamespaceTerminating { .. }
             | Self::StillThere { .. }
             | Self::Unseen { .. }

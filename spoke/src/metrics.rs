@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
+use runtime::admin::exposed;
 use runtime::panics;
 
 use crate::link::Counters;
@@ -35,8 +35,6 @@ impl Metrics {
 
     /// Everything in the text format of OpenMetrics.
     pub fn encode(&self) -> Result<String, fmt::Error> {
-        let mut text = String::new();
-        text::encode(&mut text, &self.registry)?;
-        Ok(text)
+        exposed(&self.registry)
     }
 }

@@ -45,7 +45,6 @@ use cluster::ClusterFacts;
 pub(crate) use diagnosis::NOT_CREATED;
 use diagnosis::{Events, Kinds, Pods};
 pub(crate) use engine::child::ChildKind;
-pub(crate) use engine::compare::Difference;
 pub(crate) use engine::judge::{Candidate, Case, Excess, Judge};
 use engine::kind::Kind;
 pub(crate) use engine::kind::MUTATED;

@@ -11,9 +11,11 @@ use std::collections::BTreeSet;
 use crds::marks::{DELIVERED, DELIVERED_LABEL};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
+use kube::api::DynamicObject;
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, ResourceExt};
 use runtime::panics;
+use runtime::watch::events;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use fold::profiles;
@@ -23,7 +25,6 @@ pub use status::{CachedProfile, Condition, ObjectStatus, Unschedulable};
 use board::Board;
 
 use crate::deliver::{DeliverableKind, KINDS, marks_of};
-use crate::watch::{events, everywhere};
 
 /// Pods without a node: the API server sends no others.
 const WITHOUT_NODE: &str = "spec.nodeName=,status.phase=Pending";
@@ -64,7 +65,8 @@ async fn watch_pods(client: &kube::Client, board: &Board) {
 
 async fn watch(client: &kube::Client, kind: DeliverableKind, board: &Board) {
     let config = Config::default().labels(&format!("{DELIVERED_LABEL}={DELIVERED}"));
-    let events = events(everywhere(client, &kind.resource()), config, "delivered objects");
+    let objects: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
+    let events = events(objects, config, "delivered objects");
     events
         .for_each(|event| {
             isolated(kind.kind, || match event {

@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use runtime::plain_http::ask;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Cluster, ClusterError};
-use crate::plain_http;
 
 /// Everything that a cluster had stored at one moment.
 #[derive(Debug, Clone, Deserialize)]
@@ -80,14 +80,12 @@ impl Cluster {
         let address = self.etcd.trim_start_matches("http://");
         let address: SocketAddr =
             address.parse().map_err(|_| self.etcd_fault(io::ErrorKind::InvalidInput.into()))?;
-        let answer = plain_http::ask(address, "POST", path, &body.to_string()).await;
+        let answer = ask(address, "POST", path, &body.to_string(), u64::MAX).await;
         let answer = answer.map_err(|error| self.etcd_fault(error))?;
-        match answer.split_once("\r\n\r\n") {
-            Some((head, body)) if head.split(' ').nth(1) == Some("200") => {
-                serde_json::from_str(body).map_err(|error| self.etcd_fault(error.into()))
-            }
-            _ => Err(self.etcd_fault(io::Error::other(answer))),
+        if !answer.is_ok() {
+            return Err(self.etcd_fault(io::Error::other(answer.to_string())));
         }
+        serde_json::from_str(&answer.body).map_err(|error| self.etcd_fault(error.into()))
     }
 
     fn etcd_fault(&self, source: io::Error) -> ClusterError {

@@ -7,9 +7,9 @@ use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use runtime::plain_http::ask;
 use tokio::time::timeout;
 
-use crate::plain_http;
 use crate::process::{Process, ProcessError, Program, last_lines};
 
 /// How long a process may take to end when it is asked to.
@@ -184,14 +184,15 @@ impl Daemon {
 
     async fn get(&self, path: &str) -> Result<String, DaemonError> {
         self.check_running()?;
-        let asked = timeout(ANSWER_WITHIN, plain_http::ask(self.admin, "GET", path, "")).await;
+        let asked = timeout(ANSWER_WITHIN, ask(self.admin, "GET", path, "", u64::MAX)).await;
         let answer = asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|source| {
             DaemonError::Admin { name: self.name.clone(), path: path.to_owned(), source }
         })?;
-        match answer.split_once("\r\n\r\n") {
-            Some((head, body)) if head.split(' ').nth(1) == Some("200") => Ok(body.to_owned()),
-            _ => Err(DaemonError::Unwell { name: self.name.clone(), path: path.to_owned(), answer }),
+        if !answer.is_ok() {
+            let answer = answer.to_string();
+            return Err(DaemonError::Unwell { name: self.name.clone(), path: path.to_owned(), answer });
         }
+        Ok(answer.body)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hub::pki::JoinLine;
+use runtime::CallError;
 use spoke::deliver::{
     AcceptError, Deliver, DeliverError, Epoch, EpochRefused, HeldObject, ObjectRef, Outcome, Release,
     Tombstone, Upsert,
@@ -59,7 +60,10 @@ impl Cluster {
         memory.calls += 1;
         if let Some(left) = memory.failures.checked_sub(1) {
             memory.failures = left;
-            return Err(DeliverError::Timeout { what: what.to_owned(), seconds: 1 });
+            return Err(DeliverError::Call {
+                what: what.to_owned(),
+                source: CallError::Timeout(Duration::from_secs(1)),
+            });
         }
         Ok(memory)
     }

@@ -7,18 +7,16 @@ use crds::fleet::GPUCluster;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
+use runtime::call::{LIMIT, within};
 
 use super::AppError;
 use crate::args::{Keepsake, ServeArgs};
 use crate::audit::{Act, Action, Actor};
-use crate::controllers::chain;
 use crate::epoch::State;
 use crate::pki::{AUTHORITY_LIFE, Authorities, EpochKey, KubeSecrets, Salt, Secrets};
 
 /// GPUClusters are read in pages of so many: each has a status of up to 256 KiB.
 const PAGE: u32 = 100;
-/// How long one page may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// So many clusters that have joined are named.
 const NAMED: usize = 5;
 
@@ -179,10 +177,7 @@ async fn joined(client: &Client) -> Result<Vec<String>, AppError> {
     let mut params = ListParams::default().limit(PAGE);
     let mut joined = Vec::new();
     loop {
-        let page = tokio::time::timeout(CALL_TIMEOUT, api.list(&params)).await;
-        let page = page
-            .map_err(|_| problem(format!("no answer within {} s", CALL_TIMEOUT.as_secs())))?
-            .map_err(|error| problem(chain(&error).replace('\n', " ")))?;
+        let page = within(LIMIT, api.list(&params)).await.map_err(|error| problem(error.words()))?;
         let has_joined = |cluster: &&GPUCluster| {
             let status = cluster.status.as_ref();
             status.is_some_and(|status| status.cluster_uid.is_some() || status.certificate_serial.is_some())

@@ -6,12 +6,12 @@ use crds::fleet::GPUCluster;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
+use runtime::chain;
 
 use super::connect::connect;
 use super::{AppError, identity};
 use crate::args::{CommonArgs, RotateArgs};
 use crate::audit::{Action, Record};
-use crate::controllers::chain;
 use crate::fleet::ClusterName;
 use crate::pki::{AUTHORITY_LIFE, KubeSecrets, Rotation, Stage};
 
@@ -43,7 +43,7 @@ pub(super) async fn rotate(common: &CommonArgs, args: &RotateArgs) -> Result<(),
     let clusters = clusters
         .list(&ListParams::default())
         .await
-        .map_err(|error| AppError::ApiServer { url, problem: chain(&error).replace('\n', " ") })?;
+        .map_err(|error| AppError::ApiServer { url, problem: chain(&error) })?;
     let waits = clusters.items.iter().filter_map(|cluster| {
         let conditions = &cluster.status.as_ref()?.conditions;
         let found =

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use runtime::{Ended, Endings, Health, Identity, Tasks, admin};
+use runtime::lease::{self, Fence, REFUSED_FOR};
+use runtime::{Ended, Endings, Health, Identity, Tasks, admin, shutdown};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use crate::audit;
 use crate::controllers::{self, Doorkeeper, Setup};
 use crate::epoch::EpochKeeper;
 use crate::failover::Limits;
-use crate::leadership::{self, Fence, REFUSED_FOR};
+use crate::leadership::{self, keep_label};
 use crate::link::{Counters, Fleetbox, HEARTBEAT, Server};
 use crate::metrics::Metrics;
 use crate::pki::{CERTIFICATE_LIFE, KubeSecrets, Tokens};
@@ -41,7 +41,7 @@ pub(super) async fn serve(common: &CommonArgs, args: &ServeArgs) -> Result<(), A
     let broken = |error: std::io::Error| AppError::Process(error.to_string());
     let names = join::hosts(&common.advertise)?;
     let admins = listen("--metrics-addr", args.metrics_addr)?;
-    let asked = asked_to_stop()?;
+    let asked = shutdown::asked().map_err(broken)?;
     let counters = Counters::default();
     let (metrics, health) = (Metrics::new(&counters), Health::default());
     let shown = metrics.clone();
@@ -113,13 +113,15 @@ impl Process {
         let (tasks, mut endings) = Tasks::new(self.health.clone());
         let identity = Identity::new(common.pod_name.as_deref(), &Uuid::new_v4().to_string());
         let name = identity.to_string();
+        let fence = Fence::closed();
+        let claim = leadership::claim(&common.namespace, identity, &fence);
         let held = tokio::select! {
-            held = leadership::acquire(self.client.clone(), &common.namespace, identity, asked) => held,
+            held = lease::acquire(self.client.clone(), claim, asked) => held,
             ended = endings.next() => return Err(ended_unasked(&ended)),
         };
         let Some(held) = held.map_err(AppError::Lease)? else { return Ok(()) };
         audit::hub_is(&name);
-        let (fence, leaving) = (held.fence(), CancellationToken::new());
+        let leaving = CancellationToken::new();
         let mut keeping = tokio::spawn(self.health.watched("task lease", held.keep(leaving.clone())));
         self.metrics.set_leading(true);
         let leader =
@@ -179,8 +181,7 @@ impl Leader {
         tasks.spawn("term", async move { following.follow(stopped).await });
         tasks.spawn("audit", audit::follow(secrets.clone(), stop.clone()));
         if let Some(pod) = &common.pod_name {
-            let keeping =
-                leadership::keep_label(client.clone(), common.namespace.clone(), pod.clone(), stop.clone());
+            let keeping = keep_label(client.clone(), common.namespace.clone(), pod.clone(), stop.clone());
             tasks.spawn("leader label", keeping);
         }
         let (events, heard) = mpsc::channel(HEARD);
@@ -297,31 +298,14 @@ fn unusable(flag: &'static str, address: SocketAddr, error: &std::io::Error) -> 
     AppError::Listen { flag, address, problem }
 }
 
-/// Cancelled when the process is asked to stop.
-fn asked_to_stop() -> Result<CancellationToken, AppError> {
-    let broken = |error: std::io::Error| AppError::Process(error.to_string());
-    let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
-    let asked = CancellationToken::new();
-    let told = asked.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        told.cancel();
-    });
-    Ok(asked)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn refused(code: u16) -> AppError {
         let status = kube::core::Status { code, ..kube::core::Status::default() };
-        let source = kube::Error::Api(Box::new(status));
-        AppError::Salt(crate::pki::SecretError::Api { name: "salt".to_owned(), source })
+        let source = kube::Error::Api(Box::new(status)).into();
+        AppError::Salt(crate::pki::SecretError::Call { name: "salt".to_owned(), source })
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use runtime::chain;
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Act, Action, Actor};
-use crate::controllers::chain;
 use crate::fleet::ClusterName;
 use crate::pki::{SecretError, Secrets};
 

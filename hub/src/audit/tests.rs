@@ -1,52 +1,20 @@
 //! The records as they are written, in JSON.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, Time};
+use runtime::logs::captured;
 use serde_json::{Value, json};
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
 
-/// Where the records of a test go.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-/// What is written, line by line, without the time; as `runtime::logs` sets it up.
+/// What is written, line by line, without the time.
 pub(crate) fn written(write: impl FnOnce()) -> Vec<Value> {
-    let lines = Lines::default();
-    let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(lines.clone());
-    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), write);
-    let bytes = lines.0.lock().unwrap().clone();
-    let text = String::from_utf8(bytes).unwrap();
-    let parse = |line: &str| {
-        let mut line: Value = serde_json::from_str(line).unwrap();
+    let parse = |line: String| {
+        let mut line: Value = serde_json::from_str(&line).unwrap();
         line.as_object_mut().unwrap().remove("timestamp");
         line
     };
-    text.lines().map(parse).collect()
+    captured(write).into_iter().map(parse).collect()
 }
 
 #[test]

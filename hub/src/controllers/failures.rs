@@ -13,11 +13,11 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
-use runtime::{Broken, Health, Queue};
+use runtime::{Broken, CallError, Health, Queue, chain};
 use serde_json::json;
 
 use super::Hub;
-use super::fault::{Fault, call, chain};
+use super::fault::{Fault, call};
 use super::run::ending;
 use crate::fleet::PlacementKey;
 
@@ -122,11 +122,14 @@ impl Hub {
             }
             Err(fault) => {
                 let enough = match fault {
-                    Fault::Api { source: kube::Error::Api(status), .. } if status.code >= 500 => UNWELL,
-                    Fault::Timeout { .. } => UNWELL,
-                    // Nobody answers: nothing can be written either, and the watches say so.
-                    Fault::Api { source, .. } if !matches!(source, kube::Error::Api(_)) => return,
-                    _ => REFUSED,
+                    Fault::Call { source: CallError::Timeout(_), .. } => UNWELL,
+                    Fault::Call { source, .. } => match source.code() {
+                        Some(500..) => UNWELL,
+                        Some(_) => REFUSED,
+                        // Nobody answers: nothing can be written either, and the watches say so.
+                        None => return,
+                    },
+                    Fault::Json { .. } | Fault::Broken { .. } => REFUSED,
                 };
                 self.fails(controller, subject(), fault.category(), &fault.words(), enough);
             }

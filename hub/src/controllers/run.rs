@@ -9,10 +9,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
-use kube::runtime::reflector::store::Writer;
 use kube::{Api, Client, Resource, ResourceExt};
 use runtime::health::TURN;
-use runtime::{Broken, Ending, Health, Queue, Tasks};
+use runtime::watch::Mirror;
+use runtime::{Broken, Ending, Health, Queue, Tasks, chain};
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, watch as signal};
 use tokio::time::{MissedTickBehavior, interval};
@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::events::Events;
 use super::failures::{self, Subject};
-use super::fault::{Fault, chain};
+use super::fault::Fault;
 use super::live::Live;
 use super::placement::grants;
-use super::stores::{NIM_KINDS, Stores, Watched, Writers, everywhere, nim_resource, owner, watch};
+use super::stores::{Mirrors, NIM_KINDS, Stores, Watched, everywhere, nim_resource, owner, watch};
 use super::triggers::key_of;
 use super::unplaced::ObjectKey;
 use super::{Hub, cluster, events, outages, placement, quota, settling, standards, unplaced};
@@ -118,15 +118,15 @@ pub(crate) fn run(
     hub
 }
 
-fn watches(hub: &Arc<Hub>, writers: Writers, tasks: &Tasks, stop: &CancellationToken) {
-    let Writers { placements, decisions, clusters, quotas, namespaces, nim } = writers;
+fn watches(hub: &Arc<Hub>, mirrors: Mirrors, tasks: &Tasks, stop: &CancellationToken) {
+    let Mirrors { placements, decisions, clusters, quotas, namespaces, nim } = mirrors;
     begin_watch(hub, clusters, Hub::cluster_changed, tasks, stop);
     begin_watch(hub, placements, Hub::placement_changed, tasks, stop);
     begin_watch(hub, decisions, Hub::slice_changed, tasks, stop);
     begin_watch(hub, quotas, Hub::quota_changed, tasks, stop);
     // Of namespaces the labels are asked for, and nothing else.
     begin_watch(hub, namespaces, Hub::namespace_changed, tasks, stop);
-    for (kind, writer) in NIM_KINDS.into_iter().zip(nim) {
+    for (kind, mirror) in NIM_KINDS.into_iter().zip(nim) {
         let (h, s) = (hub.clone(), stop.clone());
         let api = Api::all_with(hub.client.clone(), &nim_resource(kind));
         tasks.spawn(format!("watch {kind}"), async move {
@@ -134,14 +134,14 @@ fn watches(hub: &Arc<Hub>, writers: Writers, tasks: &Tasks, stop: &CancellationT
                 let name = after.or(before).map(ResourceExt::name_any).unwrap_or_default();
                 h.isolated(kind, &name, || h.object_changed(kind, before, after));
             };
-            watch(api, writer, nim_resource(kind), changed, s).await;
+            watch(api, mirror, changed, s).await;
         });
     }
 }
 
 fn begin_watch<K>(
     hub: &Arc<Hub>,
-    writer: Writer<K>,
+    mirror: Mirror<K>,
     changed: impl Fn(&Hub, Option<&K>, Option<&K>) + Send + Sync + 'static,
     tasks: &Tasks,
     stop: &CancellationToken,
@@ -154,7 +154,7 @@ fn begin_watch<K>(
             let name = after.or(before).map(ResourceExt::name_any).unwrap_or_default();
             hub.isolated(&K::kind(&()), &name, || changed(&hub, before, after));
         };
-        watch(api, writer, (), changed, stop).await;
+        watch(api, mirror, changed, stop).await;
     });
 }
 

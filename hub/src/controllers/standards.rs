@@ -4,18 +4,19 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
+use crds::compare::holds_as_written;
 use crds::fleet::GPUCluster;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, Preconditions,
 };
 use kube::{Api, ResourceExt};
-use runtime::{Broken, panics::caught};
+use runtime::{Broken, chain, panics::caught};
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Hub;
 use super::failures;
-use super::fault::{Fault, call, chain};
+use super::fault::{Fault, call};
 use super::run::ending;
 use crate::fleet::{ClusterName, PlacementKey};
 use crate::standards::{API_VERSION, MANAGER, cluster_profile, placement_decisions, slice_name};
@@ -188,12 +189,12 @@ async fn apply(
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let found = call(what, api.get_opt(name)).await?;
     let found = found.and_then(|found| serde_json::to_value(found).ok()).unwrap_or_default();
-    if !holds(&found, &object) {
+    if !holds_as_written(&object, &found) {
         call(what, api.patch(name, &params, &Patch::Apply(&object))).await?;
         hub.metrics.wrote();
     }
     if let Some(status) = status
-        && !holds(&found["status"], &status)
+        && !holds_as_written(&status, &found["status"])
     {
         let mut patch = object.clone();
         if let Some(fields) = patch.as_object_mut() {
@@ -206,16 +207,6 @@ async fn apply(
     }
     written.insert(place.clone(), whole);
     Ok(())
-}
-
-/// Whether everything that `wanted` says is in `found`; lists are compared as a whole.
-fn holds(found: &Value, wanted: &Value) -> bool {
-    match (found, wanted) {
-        (Value::Object(found), Value::Object(wanted)) => {
-            wanted.iter().all(|(key, value)| found.get(key).is_some_and(|found| holds(found, value)))
-        }
-        _ => found == wanted,
-    }
 }
 
 fn api(hub: &Hub, kind: &str, namespace: &str) -> Api<DynamicObject> {

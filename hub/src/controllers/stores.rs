@@ -12,16 +12,14 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::core::PartialObjectMeta;
-use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher::{Config, Event};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource, ResourceExt};
 use runtime::Health;
+use runtime::watch::{Change, Mirror, attempts};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use super::pace::paced;
 use super::placement::STATUS_MANAGER;
 
 /// Group and version of the NIM kinds.
@@ -50,14 +48,14 @@ pub(crate) struct Stores {
     nim: Vec<Store<DynamicObject>>,
 }
 
-/// The writing halves; given to the watches.
-pub(crate) struct Writers {
-    pub(crate) placements: Writer<NIMPlacement>,
-    pub(crate) decisions: Writer<NIMPlacementDecision>,
-    pub(crate) clusters: Writer<GPUCluster>,
-    pub(crate) quotas: Writer<GPUQuota>,
-    pub(crate) namespaces: Writer<PartialObjectMeta<Namespace>>,
-    pub(crate) nim: Vec<Writer<DynamicObject>>,
+/// What the watches write into.
+pub(crate) struct Mirrors {
+    pub(crate) placements: Mirror<NIMPlacement>,
+    pub(crate) decisions: Mirror<NIMPlacementDecision>,
+    pub(crate) clusters: Mirror<GPUCluster>,
+    pub(crate) quotas: Mirror<GPUQuota>,
+    pub(crate) namespaces: Mirror<PartialObjectMeta<Namespace>>,
+    pub(crate) nim: Vec<Mirror<DynamicObject>>,
 }
 
 /// How the API server knows a NIM kind.
@@ -68,24 +66,24 @@ pub(crate) fn nim_resource(kind: &str) -> ApiResource {
 
 impl Stores {
     /// Empty stores.
-    pub(crate) fn new() -> (Self, Writers) {
-        let writers = Writers {
-            placements: Writer::default(),
-            decisions: Writer::default(),
-            clusters: Writer::default(),
-            quotas: Writer::default(),
-            namespaces: Writer::default(),
-            nim: NIM_KINDS.map(|kind| Writer::new(nim_resource(kind))).into(),
+    pub(crate) fn new() -> (Self, Mirrors) {
+        let mirrors = Mirrors {
+            placements: Mirror::new(()),
+            decisions: Mirror::new(()),
+            clusters: Mirror::new(()),
+            quotas: Mirror::new(()),
+            namespaces: Mirror::new(()),
+            nim: NIM_KINDS.map(|kind| Mirror::new(nim_resource(kind))).into(),
         };
         let stores = Self {
-            placements: writers.placements.as_reader(),
-            decisions: writers.decisions.as_reader(),
-            clusters: writers.clusters.as_reader(),
-            quotas: writers.quotas.as_reader(),
-            namespaces: writers.namespaces.as_reader(),
-            nim: writers.nim.iter().map(Writer::as_reader).collect(),
+            placements: mirrors.placements.reader(),
+            decisions: mirrors.decisions.reader(),
+            clusters: mirrors.clusters.reader(),
+            quotas: mirrors.quotas.reader(),
+            namespaces: mirrors.namespaces.reader(),
+            nim: mirrors.nim.iter().map(Mirror::reader).collect(),
         };
-        (stores, writers)
+        (stores, mirrors)
     }
 
     /// Waits until everything has been read once, and tells `health` what is missing. `false` if a watch has ended.
@@ -176,76 +174,32 @@ pub(crate) trait Watched:
 }
 impl<K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static> Watched for K {}
 
-/// Watches one kind into its store until cancelled, and tells `changed` of every object that is new, gone, or changed
-/// in anything but its status: before, after.
+/// Watches one kind into its copy until cancelled, and tells `changed` of every object that is new, gone, or changed in anything
+/// but its status: before, after. A list tells every object, whether it has changed or not.
 pub(crate) async fn watch<K>(
     api: Api<K>,
-    mut writer: Writer<K>,
-    dyntype: K::DynamicType,
+    mut mirror: Mirror<K>,
     changed: impl Fn(Option<&K>, Option<&K>),
     stop: CancellationToken,
 ) where
     K: Watched,
     K::DynamicType: Eq + std::hash::Hash + Clone,
 {
-    let reader = writer.as_reader();
-    let (mut initial, mut failing) = (Vec::new(), false);
-    let stream = paced(watcher(api, Config::default())).modify(|object| trim(object, &K::kind(&dyntype)));
-    let mut stream = std::pin::pin!(stream.take_until(stop.cancelled_owned()));
-    while let Some(event) = stream.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(kind = %K::kind(&dyntype), error = %super::fault::chain(&error), "watch failed; it is tried again");
-                }
-                continue;
-            }
-        };
-        // It begins to list, which may fail again.
-        failing &= matches!(event, Event::Init);
-        match &event {
-            Event::Init => {
-                initial = reader.state();
-                writer.apply_watcher_event(&event);
-            }
-            Event::InitApply(_) => writer.apply_watcher_event(&event),
-            Event::InitDone => {
-                writer.apply_watcher_event(&event);
-                relisted(&std::mem::take(&mut initial), &reader, &dyntype, &changed);
-            }
-            Event::Apply(object) => {
-                let before = reader.get(&ObjectRef::from_obj_with(object, dyntype.clone()));
-                writer.apply_watcher_event(&event);
-                if before.as_ref().is_none_or(|before| differs(before.as_ref(), object)) {
-                    changed(before.as_deref(), Some(object));
+    let kind = K::kind(mirror.kind()).into_owned();
+    let events = attempts(api, Config::default(), kind.clone()).take_until(stop.cancelled_owned());
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        // A failure is in the log.
+        let Ok(event) = event else { continue };
+        mirror.take(&event.modify(|object| trim(object, &kind)), |change| match change {
+            Change::Listed => {}
+            Change::Stored { before, after, is_listed } => {
+                if is_listed || before.is_none_or(|before| differs(before, after)) {
+                    changed(before, Some(after));
                 }
             }
-            Event::Delete(object) => {
-                writer.apply_watcher_event(&event);
-                changed(Some(object), None);
-            }
-        }
-    }
-}
-
-/// A list takes the place of what was known: whatever vanished unseen is told as well.
-fn relisted<K>(
-    before: &[Arc<K>],
-    reader: &Store<K>,
-    dyntype: &K::DynamicType,
-    changed: &impl Fn(Option<&K>, Option<&K>),
-) where
-    K: Watched,
-    K::DynamicType: Eq + std::hash::Hash + Clone,
-{
-    for object in reader.state() {
-        changed(None, Some(&object));
-    }
-    for object in before {
-        if reader.get(&ObjectRef::from_obj_with(object.as_ref(), dyntype.clone())).is_none() {
-            changed(Some(object), None);
-        }
+            Change::Gone(object) => changed(Some(object), None),
+        });
     }
 }
 

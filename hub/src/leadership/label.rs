@@ -7,10 +7,9 @@ use crds::marks::{LEADER, LEADER_LABEL};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, PartialObjectMeta, Patch, PatchParams};
 use kube::{Client, ResourceExt};
+use runtime::call::within;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-
-use crate::controllers::chain;
 
 /// How often it is looked at: a leader that was frozen may have sent its label late.
 const EVERY: Duration = Duration::from_secs(5);
@@ -19,15 +18,12 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const FIELD_MANAGER: &str = "nimfleet-hub-leader";
 
 /// Keeps the label on the pod `own` and on no other until `stop`. `client` asks the fence before every write.
-pub async fn keep(client: Client, namespace: String, own: String, stop: CancellationToken) {
+pub(crate) async fn keep(client: Client, namespace: String, own: String, stop: CancellationToken) {
     let pods: Api<Pod> = Api::namespaced(client, &namespace);
     let mut said = String::new();
     loop {
-        let problem = match tokio::time::timeout(CALL_TIMEOUT, settle(&pods, &own)).await {
-            Ok(Ok(())) => String::new(),
-            Ok(Err(error)) => chain(&error),
-            Err(_) => format!("no answer from the API server within {} s", CALL_TIMEOUT.as_secs()),
-        };
+        let settled = within(CALL_TIMEOUT, settle(&pods, &own)).await;
+        let problem = settled.map_or_else(|error| error.words(), |()| String::new());
         if !problem.is_empty() && problem != said {
             tracing::warn!(
                 problem,

@@ -2,26 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use runtime::call::{CallError, LIMIT, within};
 
 const FIELD_MANAGER: &str = "nimfleet-hub-pki";
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The API server did not carry out a call.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// It refused, or the connection broke.
-    #[error("Secret {name}: the API server did not carry it out")]
-    Api {
+    /// It refused, did not answer, or the connection broke.
+    #[error("Secret {name}: {source}")]
+    Call {
         /// Name of the Secret, or the label that was listed.
         name: String,
-        /// What it said.
-        #[source]
-        source: kube::Error,
+        /// Why the call came to nothing.
+        source: CallError,
     },
     /// What it holds cannot be used.
     #[error(
@@ -37,12 +35,6 @@ pub enum SecretError {
         length: usize,
         /// Bytes that it has to have.
         expected: usize,
-    },
-    /// It did not answer in time.
-    #[error("Secret {name}: no answer from the API server within {} s", CALL_TIMEOUT.as_secs())]
-    Timeout {
-        /// Name of the Secret, or the label that was listed.
-        name: String,
     },
 }
 
@@ -134,7 +126,7 @@ impl Secrets for KubeSecrets {
 
     async fn delete(&self, name: &str) -> Result<(), SecretError> {
         match call(name, self.api.delete(name, &DeleteParams::default())).await {
-            Err(SecretError::Api { source: kube::Error::Api(status), .. }) if status.is_not_found() => Ok(()),
+            Err(SecretError::Call { source, .. }) if source.is_not_found() => Ok(()),
             other => other.map(|_| ()),
         }
     }
@@ -144,11 +136,7 @@ async fn call<T>(
     name: &str,
     call: impl Future<Output = Result<T, kube::Error>> + Send,
 ) -> Result<T, SecretError> {
-    match tokio::time::timeout(CALL_TIMEOUT, call).await {
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(source)) => Err(SecretError::Api { name: name.to_owned(), source }),
-        Err(_) => Err(SecretError::Timeout { name: name.to_owned() }),
-    }
+    within(LIMIT, call).await.map_err(|source| SecretError::Call { name: name.to_owned(), source })
 }
 
 fn unless_taken<T>(outcome: Result<T, SecretError>) -> Result<bool, SecretError> {
@@ -156,11 +144,7 @@ fn unless_taken<T>(outcome: Result<T, SecretError>) -> Result<bool, SecretError>
         Ok(_) => Ok(true),
         // 409 covers both: a name that is taken and a resourceVersion that has passed. An update may also find
         // the Secret gone.
-        Err(SecretError::Api { source: kube::Error::Api(status), .. })
-            if status.is_already_exists() || status.is_conflict() || status.is_not_found() =>
-        {
-            Ok(false)
-        }
+        Err(SecretError::Call { source, .. }) if source.is_conflict() || source.is_not_found() => Ok(false),
         Err(error) => Err(error),
     }
 }

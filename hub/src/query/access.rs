@@ -6,11 +6,11 @@ use std::time::Duration;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::api::PostParams;
 use kube::{Api, Client};
+use runtime::call::within;
 
 use super::GROUP;
 use super::answer::Refusal;
 use super::front_proxy::User;
-use crate::controllers::chain;
 
 /// Longest wait for the API server's word.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -47,11 +47,8 @@ pub(super) async fn check(client: &Client, user: User, asked: Asked<'_>) -> Resu
     let unavailable = |problem: String| {
         Refusal::unavailable(format!("the API server does not say whether {} may: {problem}", user.name))
     };
-    let answer = match tokio::time::timeout(PATIENCE, api.create(&PostParams::default(), &review)).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return Err(unavailable(chain(&error))),
-        Err(_) => return Err(unavailable(format!("no answer within {} s", PATIENCE.as_secs()))),
-    };
+    let answer = within(PATIENCE, api.create(&PostParams::default(), &review)).await;
+    let answer = answer.map_err(|error| unavailable(error.words()))?;
     if answer.status.is_some_and(|status| status.allowed) {
         return Ok(());
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
+use runtime::chain;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -23,7 +24,7 @@ use super::endpoint::{self, Endpoint};
 use super::front_proxy::{FrontProxy, Unusable};
 use super::pace::Pace;
 use super::routes::{Answering, router};
-use crate::controllers::{Hub, chain};
+use crate::controllers::Hub;
 use crate::pki::{AuthorityError, Trust};
 
 /// How often it is looked whether the front proxy or the hub's CAs have changed: two reads.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
+use backon::Retryable;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 use proto::capability;
 use runtime::Tasks;
+use runtime::backoff::jittered;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -107,14 +108,9 @@ impl Agent {
 /// Reads what tells this cluster from any other, for as long as it takes.
 async fn cluster_uid(client: &kube::Client) -> Option<String> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    let pauses = ExponentialBuilder::default()
-        .with_min_delay(RETRY.0)
-        .with_max_delay(RETRY.1)
-        .with_jitter()
-        .without_max_times();
     let read = || async { namespaces.get(CLUSTER_NAMESPACE).await };
     let found = read
-        .retry(pauses)
+        .retry(jittered(RETRY.0, RETRY.1))
         .notify(|error, _| tracing::warn!(%error, namespace = CLUSTER_NAMESPACE, "the cluster's uid cannot be read"))
         .await;
     found.ok()?.metadata.uid

@@ -1,21 +1,22 @@
 //! One call to the API server, with an end.
 
 use std::future::Future;
-use std::time::Duration;
+
+use runtime::CallError;
+use runtime::call::{LIMIT, within};
 
 use super::DeliverError;
-
-/// How long one call may take before it counts as failed; the link's caller tries again.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Waits for a call; what the API server said, refusals included, is the inner result.
 pub(super) async fn timed<T>(
     what: &str,
     call: impl Future<Output = kube::Result<T>>,
 ) -> Result<kube::Result<T>, DeliverError> {
-    tokio::time::timeout(CALL_TIMEOUT, call)
-        .await
-        .map_err(|_| DeliverError::Timeout { what: what.to_owned(), seconds: CALL_TIMEOUT.as_secs() })
+    match within(LIMIT, call).await {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(CallError::Failed(error)) => Ok(Err(error)),
+        Err(source @ CallError::Timeout(_)) => Err(DeliverError::Call { what: what.to_owned(), source }),
+    }
 }
 
 /// Waits for a call of which every failure may pass.
@@ -28,7 +29,7 @@ pub(super) async fn carried_out<T>(
 
 /// Says which call failed.
 pub(super) fn failed(what: &str, source: kube::Error) -> DeliverError {
-    DeliverError::Api { what: what.to_owned(), source }
+    DeliverError::Call { what: what.to_owned(), source: source.into() }
 }
 
 /// Whether the API server said that there is no such thing.
@@ -38,6 +39,7 @@ pub(super) fn is_not_found(error: &kube::Error) -> bool {
 
 /// Whether an apply failed because the namespace of its object is not there.
 pub(super) fn misses_namespace(error: &DeliverError) -> bool {
-    matches!(error, DeliverError::Api { source: kube::Error::Api(status), .. }
-        if status.code == 404 && status.details.as_ref().is_some_and(|details| details.kind == "namespaces"))
+    let DeliverError::Call { source, .. } = error else { return false };
+    let details = source.status().and_then(|status| status.details.as_ref());
+    source.is_not_found() && details.is_some_and(|details| details.kind == "namespaces")
 }

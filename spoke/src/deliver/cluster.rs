@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
+use crds::compare::{Difference, differences_as_written};
 use crds::marks;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
@@ -21,10 +22,10 @@ use super::state::State;
 use super::turns::Turns;
 use super::{
     AcceptError, Deliver, DeliverError, Epoch, HeldObject, Limits, ObjectRef, Outcome, Policy,
-    RejectionClass, Release, Tombstone, Upsert, drift, made, namespace,
+    RejectionClass, Release, Tombstone, Upsert, made, namespace,
 };
 use crate::facts::Look;
-use crate::operator::{Difference, MUTATED, Mutations};
+use crate::operator::{MUTATED, Mutations};
 
 /// The owner of every field that a hub wants.
 pub(super) const FIELD_MANAGER: &str = "nimfleet-deliver";
@@ -445,7 +446,7 @@ fn differences(live: &DynamicObject, manifest: &Value) -> Vec<Difference> {
     if let Some(annotations) = manifest["metadata"]["annotations"].as_object_mut() {
         annotations.remove(marks::EPOCH_ANNOTATION);
     }
-    drift::differences(&serde_json::to_value(live).unwrap_or_default(), &manifest)
+    differences_as_written(&manifest, &serde_json::to_value(live).unwrap_or_default())
 }
 
 /// Hash of the payload of a manifest.

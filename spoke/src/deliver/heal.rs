@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crds::compare::Difference;
 use futures::StreamExt;
-use kube::api::DynamicObject;
+use kube::api::{Api, DynamicObject};
 use kube::runtime::watcher::{Config, Event};
 use runtime::{Broken, Ending, Queue, panics};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 use super::cluster::ClusterDeliver;
 use super::kinds::{DeliverableKind, KINDS};
 use super::{DeliverError, ObjectRef, Outcome, RejectionClass, call, manifest, marks_of, namespace};
-use crate::operator::Difference;
 
 /// Objects healed at once.
 const AT_ONCE: usize = 16;
@@ -153,9 +153,9 @@ pub async fn heal(deliver: ClusterDeliver, cancel: CancellationToken) {
 }
 
 async fn watch(deliver: &ClusterDeliver, kind: DeliverableKind, drift: &Drift) {
-    let objects = crate::watch::everywhere(deliver.client(), &kind.resource());
+    let objects: Api<DynamicObject> = Api::all_with(deliver.client().clone(), &kind.resource());
     let config = Config::default().labels(&manifest::delivered());
-    crate::watch::events(objects, config, "delivered objects")
+    runtime::watch::events(objects, config, "delivered objects")
         .for_each(|event| {
             let (object, deleted) = match event {
                 Event::Apply(object) | Event::InitApply(object) => (object, false),

@@ -1,11 +1,9 @@
 //! What a failed call to the API server means for the object it was about.
 
 use kube::core::Status;
+use runtime::call::UNKNOWN_FIELD;
 
 use super::RejectionClass;
-
-/// How the API server begins to speak of fields that the schema does not know.
-const WRONG_FIELD: &str = "failed to create typed patch object";
 
 /// Whether the same object can succeed when it is tried again.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,10 +36,10 @@ pub(super) fn without_words(error: kube::Error) -> kube::Error {
                 "{by} of the cluster does not accept this Secret (status {code} {reason}); its words are left out, since they \
                  may repeat what is in the Secret: kubectl apply --dry-run=server there shows them"
             );
-            let typed = status.message.starts_with(WRONG_FIELD);
+            let typed = status.message.starts_with(UNKNOWN_FIELD);
             // What the class follows from is kept.
             let message =
-                if typed { format!("{WRONG_FIELD}: a field is not one of a Secret") } else { message };
+                if typed { format!("{UNKNOWN_FIELD}: a field is not one of a Secret") } else { message };
             kube::Error::Api(Box::new(Status { message, ..kept }))
         }
         other => other,
@@ -63,7 +61,7 @@ fn judge_status(status: &Status) -> Refusal {
         403 if denied_by_admission(message) => RejectionClass::Invalid,
         404 if !names_a_namespace(status) => RejectionClass::Unsupported,
         // Server-side apply reports fields that the schema does not know without a code of their own.
-        500 if message.starts_with(WRONG_FIELD) => RejectionClass::Invalid,
+        500 if message.starts_with(UNKNOWN_FIELD) => RejectionClass::Invalid,
         _ => return Refusal::Passing,
     };
     Refusal::Rejected(class, telling(message))

@@ -8,10 +8,11 @@ use futures::{FutureExt, Stream, StreamExt, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::Api;
+use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind, PartialObjectMeta};
 use kube::runtime::watcher::{Config, Event};
 use runtime::panics::caught_call;
+use runtime::watch::events;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -25,7 +26,6 @@ use super::trimmed::{SlimNode, SlimPod};
 use super::{CapacityReport, Free, Looks, Platform, platforms};
 use crate::deliver::KINDS;
 use crate::report::Outbox;
-use crate::watch::events;
 
 /// How long changes are gathered before they are published: a rollout moves many pods at once.
 const GATHER: Duration = Duration::from_secs(1);
@@ -122,7 +122,7 @@ fn news(
     let refresh =
         stream::unfold((), |()| tokio::time::sleep(PLATFORM_REFRESH).map(|()| Some((News::Kinds, ()))));
     let caches = KINDS.into_iter().filter(|kind| kind.kind == "NIMCache").map(|kind| {
-        let api = crate::watch::everywhere(client, &kind.resource());
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
         events(api, Config::default(), "NIMCaches").map(News::Cache).boxed()
     });
     let members = stream::unfold(delivered.members(), |mut members| async move {
@@ -167,7 +167,7 @@ fn quota_news(client: &kube::Client, served: &watch::Sender<Served>) -> [BoxStre
         let client = client.clone();
         let begin = move |version: String| {
             let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(KUEUE, &version, kind));
-            events(crate::watch::everywhere(&client, &resource), Config::default(), what).boxed()
+            events(Api::<DynamicObject>::all_with(client.clone(), &resource), Config::default(), what).boxed()
         };
         while_served(served.subscribe(), |served| served.kueue.clone(), begin)
     };

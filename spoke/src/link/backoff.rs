@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use runtime::backoff::doubled;
+
 /// Ceiling of the first wait.
 const BASE: Duration = Duration::from_millis(500);
 /// Ceiling of every wait until a hub has said one that fits its fleet.
@@ -33,7 +35,7 @@ impl Default for Backoff {
 impl Backoff {
     /// The next wait; `random` is in `0.0..1.0`.
     pub fn next(&mut self, random: f64) -> Duration {
-        let ceiling = BASE.saturating_mul(2_u32.saturating_pow(self.attempts)).min(self.cap);
+        let ceiling = doubled(BASE, self.cap, self.attempts);
         self.attempts = self.attempts.saturating_add(1);
         ceiling.mul_f64(random)
     }
@@ -42,7 +44,7 @@ impl Backoff {
     #[must_use]
     pub fn patience(&self) -> Duration {
         let (least, most) = PATIENCE;
-        least.saturating_mul(2_u32.saturating_pow(self.attempts.saturating_sub(1))).min(most)
+        doubled(least, most, self.attempts.saturating_sub(1))
     }
 
     /// A session was up for this long.

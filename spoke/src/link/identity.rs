@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams};
+use runtime::call::{CallError, LIMIT, within};
 
 const NAME: &str = "nimfleet-spoke-identity";
 const FIELD_MANAGER: &str = "nimfleet-spoke-link";
@@ -15,9 +15,6 @@ const CERTIFICATE: &str = "tls.crt";
 const CA: &str = "ca.crt";
 const JOINING_KEY: &str = "joining.key";
 const SPENT_TOKEN: &str = "spentToken";
-
-/// The API server is local to the spoke; a call that takes longer than this is as good as lost.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is kept of this spoke's identity.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -44,20 +41,13 @@ pub struct Enrolled {
 /// The identity could not be read or kept.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// The API server did not carry it out.
-    #[error("Secret {namespace}/{NAME}: the API server did not carry it out")]
-    Api {
+    /// The API server did not carry it out, or did not answer in time.
+    #[error("Secret {namespace}/{NAME}: {source}")]
+    Call {
         /// Namespace of the spoke.
         namespace: String,
-        /// What the API server or the connection said.
-        #[source]
-        source: kube::Error,
-    },
-    /// The API server did not answer in time.
-    #[error("Secret {namespace}/{NAME}: no answer from the API server within {} s", CALL_TIMEOUT.as_secs())]
-    Timeout {
-        /// Namespace of the spoke.
-        namespace: String,
+        /// Why the call came to nothing.
+        source: CallError,
     },
     /// The Secret's content cannot be used.
     #[error(
@@ -98,11 +88,8 @@ impl KubeIdentityStore {
         &self,
         call: impl Future<Output = Result<T, kube::Error>> + Send,
     ) -> Result<T, IdentityError> {
-        match tokio::time::timeout(CALL_TIMEOUT, call).await {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(source)) => Err(IdentityError::Api { namespace: self.namespace.clone(), source }),
-            Err(_) => Err(IdentityError::Timeout { namespace: self.namespace.clone() }),
-        }
+        let answer = within(LIMIT, call).await;
+        answer.map_err(|source| IdentityError::Call { namespace: self.namespace.clone(), source })
     }
 
     fn text(

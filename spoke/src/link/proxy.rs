@@ -7,6 +7,7 @@ use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
+use runtime::chain;
 use tokio::net::TcpStream;
 use tower::{Service, ServiceExt};
 
@@ -86,17 +87,6 @@ impl Proxy {
         let ready = tunnel.ready().await.map_err(|error| failed(&error))?;
         Ok(ready.call(uri).await.map_err(|error| failed(&error))?.into_inner())
     }
-}
-
-/// The error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

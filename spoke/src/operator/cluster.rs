@@ -94,7 +94,7 @@ pub(crate) async fn observe(client: Client, facts: watch::Sender<ClusterFacts>, 
     let api: Api<PartialObjectMeta<Node>> = Api::all(client);
     let mut writer = Writer::<PartialObjectMeta<Node>>::default();
     let store = writer.as_reader();
-    let mut events = crate::watch::events(api, Config::default(), "Node").boxed();
+    let mut events = runtime::watch::events(api, Config::default(), "Node").boxed();
     let mut ready = false;
     while let Some(event) = events.next().await {
         ready |= matches!(event, Event::InitDone);

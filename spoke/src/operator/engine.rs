@@ -9,7 +9,6 @@ pub(crate) mod apply;
 pub(crate) mod call;
 pub(crate) mod canonical;
 pub(crate) mod child;
-pub(crate) mod compare;
 pub(crate) mod condition;
 pub(crate) mod contested;
 pub(crate) mod decide;

@@ -41,7 +41,7 @@ impl Filler {
     /// Keeps the store up to date, for ever.
     pub(crate) async fn observe(mut self, client: Client) {
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
-        let mut events = crate::watch::events(api, Config::default(), "Namespace").boxed();
+        let mut events = runtime::watch::events(api, Config::default(), "Namespace").boxed();
         while let Some(event) = events.next().await {
             self.0.apply_watcher_event(&event.modify(trim));
         }

@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use runtime::backoff::doubled;
 use runtime::panics::caught;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -161,7 +162,7 @@ impl Images {
         let Some(row) = rows.get_mut(key) else { return (false, None) };
         row.asking = false;
         if let Layout::Unknown(problem) = &answer {
-            let pause = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(row.failures)).min(LONGEST_PAUSE);
+            let pause = doubled(FIRST_PAUSE, LONGEST_PAUSE, row.failures);
             row.failures = row.failures.saturating_add(1);
             row.until = Instant::now() + pause;
             // One failure is like another, and what was known stays so.

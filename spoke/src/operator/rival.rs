@@ -91,12 +91,13 @@ pub(crate) async fn observe(client: Client, known: watch::Sender<Rival>) {
         Time,
     }
     let named = Config::default().fields(&format!("metadata.name={LEASE}"));
-    let leases = crate::watch::events(Api::<Lease>::all(client.clone()), named, "leases of other operators");
+    let leases =
+        runtime::watch::events(Api::<Lease>::all(client.clone()), named, "leases of other operators");
     let named = Config::default().fields(&format!("metadata.name={HUB_LEASE}"));
-    let hubs = crate::watch::events(Api::<Lease>::all(client.clone()), named, "leases of hubs");
+    let hubs = runtime::watch::events(Api::<Lease>::all(client.clone()), named, "leases of hubs");
     let labelled = Config::default().labels(DEPLOYMENTS);
     let deployments =
-        crate::watch::events(Api::<Deployment>::all(client), labelled, "deployments of other operators");
+        runtime::watch::events(Api::<Deployment>::all(client), labelled, "deployments of other operators");
     let time = stream::unfold((), |()| async { Some((tokio::time::sleep(LOOK).await, ())) });
     let mut news = stream::select_all([
         leases.map(|event| News::Lease(Box::new(event))).boxed(),

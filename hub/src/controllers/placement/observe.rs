@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crds::fleet::{NIMPlacement, ResourceSelector, SelectedKind};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
+use runtime::chain;
 use serde_json::Value;
 
 use super::super::Hub;
-use super::super::fault::chain;
 use super::super::stores::{NIM_API_VERSION, Stores, owner};
 use super::rows::keeps_data;
 use super::secrets::Listed;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
+use runtime::chain;
 use tokio::time::Instant;
 
 use super::super::Hub;
-use super::super::fault::{call, chain};
+use super::super::fault::call;
 use super::Book;
 use super::observe::Observed;
 use super::rows::SECRET;

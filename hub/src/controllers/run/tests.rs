@@ -23,6 +23,10 @@ struct Played {
     at_broken: Arc<AtomicU32>,
     /// Paths and bodies of writes.
     written: Arc<Mutex<Vec<(String, Value)>>>,
+    /// The first watch of it is told that it is too old, so that it is listed again.
+    stale: &'static str,
+    /// How often that was listed.
+    stale_lists: Arc<AtomicU32>,
 }
 
 impl Played {
@@ -39,11 +43,20 @@ impl Played {
         let (path, query) =
             (request.uri().path().to_owned(), request.uri().query().unwrap_or_default().to_owned());
         if request.method() == Method::GET {
+            let is_stale = !self.stale.is_empty() && path.ends_with(self.stale);
             if query.contains("watch=true") {
+                if is_stale && self.stale_lists.load(Ordering::Relaxed) == 1 {
+                    let gone =
+                        json!({"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"});
+                    return Response::new(Body::from(
+                        json!({"type": "ERROR", "object": gone}).to_string() + "\n",
+                    ));
+                }
                 return Response::new(
                     Body::from_stream(futures::stream::pending::<Result<String, String>>()),
                 );
             }
+            self.stale_lists.fetch_add(u32::from(is_stale), Ordering::Relaxed);
             let plural = path.rsplit('/').next().unwrap_or_default();
             let items = self.objects.get(plural).cloned().unwrap_or_default();
             let list = json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items});
@@ -147,6 +160,27 @@ async fn a_panic_over_one_placement_is_its_own_failure_and_backs_off() {
     .await;
     assert!(futures::poll!(std::pin::pin!(endings.next())).is_pending(), "a task has ended");
     assert!(health.stuck().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_listed_again_is_counted_once() {
+    let east = json!({"apiVersion": "nimfleet.io/v1alpha1", "kind": "GPUCluster", "spec": {"accepted": true},
+        "metadata": {"name": "east", "uid": "uid-east", "generation": 1, "resourceVersion": "1"}});
+    let played = Played {
+        objects: Arc::new([("gpuclusters", vec![east])].into()),
+        stale: "/gpuclusters",
+        ..Played::default()
+    };
+    let (setup, metrics, _authorities) = setup(&played).await;
+    let health = setup.health.clone();
+    let (tasks, _endings) = Tasks::new(health.clone());
+    let (_events, heard) = mpsc::channel(16);
+    let _hub = run(setup, heard, &tasks, &CancellationToken::new());
+    until("it is listed again", || played.stale_lists.load(Ordering::Relaxed) == 2).await;
+    until("the hub is ready", || health.missing().is_empty()).await;
+    sleep(Duration::from_secs(1)).await;
+    let text = metrics.encode().unwrap();
+    assert!(text.contains("nimfleet_hub_accepted_clusters 1\n"), "{text}");
 }
 
 /// A number from the environment: a whole week of a large fleet is run by hand,

@@ -2,6 +2,9 @@
 
 use std::sync::atomic::AtomicBool;
 
+use runtime::CallError;
+use runtime::call::LIMIT;
+
 use super::*;
 use crate::deliver::{AcceptError, HeldObject, ObjectRef, Release, Tombstone, Upsert};
 
@@ -17,7 +20,7 @@ impl Cluster {
         self.calls.fetch_add(1, Ordering::Relaxed);
         if object.name.starts_with("hang") || self.away.load(Ordering::Relaxed) {
             sleep(Duration::from_secs(10)).await;
-            return Err(DeliverError::Timeout { what: object.to_string(), seconds: 10 });
+            return Err(DeliverError::Call { what: object.to_string(), source: CallError::Timeout(LIMIT) });
         }
         sleep(Duration::from_millis(5)).await;
         Ok(outcome)

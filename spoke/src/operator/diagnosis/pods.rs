@@ -101,7 +101,7 @@ impl Filler {
         let (key, value) = MANAGED_BY;
         // Pods of downloads are in a cache of their own.
         let config = Config::default().labels(&format!("{key}={value},{APP}!={value}"));
-        let mut events = crate::watch::events(api, config, "pods of services").boxed();
+        let mut events = runtime::watch::events(api, config, "pods of services").boxed();
         let mut listed = BTreeSet::new();
         while let Some(event) = events.next().await {
             let take = || match &event {

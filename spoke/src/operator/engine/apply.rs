@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crds::compare::{differences, holds};
 use crds::marks::LOCAL_ANNOTATION;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -18,7 +19,6 @@ use serde_json::{Value, json};
 
 use super::call::{CallError, call, call_opt};
 use super::child::{Child, ChildKind, Keep, Owner, Stamped, by_uid};
-use super::compare::{differences, holds};
 use super::decide::{Decision, Seen, decide, mutated, superfluous, trim};
 use super::kind::{Amendment, Failure, GROUP, Outcome, Rendered};
 use super::optional::unavailable;

@@ -1,10 +1,10 @@
 //! What is to be done about one desired object, given what is live.
 
+use crds::compare::{Difference, differences};
 use kube::core::{DynamicObject, ObjectMeta};
 use serde_json::Value;
 
 use super::child::{Child, ChildKind, DESIRED_HASH, Keep, MANAGED_BY, Owner, Stamped};
-use super::compare::{Difference, differences};
 use super::own::{Ownership, ownership};
 use super::retry::Answered;
 use super::take_over::keep_owners;

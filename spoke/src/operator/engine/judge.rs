@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use crds::compare::holds;
 use futures::future::BoxFuture;
 use kube::core::DynamicObject;
 use serde_json::Value;
 
 use super::child::{Child, ChildKind, DESIRED_HASH, Owner};
-use super::compare::holds;
 use super::template;
 
 /// Fields that scale a workload; another value is no new template.

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::compare::Difference;
+use crds::compare::Difference;
+
 use super::retry::Undone;
 use super::wake::Waker;
 

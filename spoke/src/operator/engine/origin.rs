@@ -3,12 +3,12 @@
 //! The limits of the cluster's owner are about what a hub wants. The admission policies of the chart, which judge the
 //! operator's writes without knowing the NIM object, tell them apart by this mark: what has none is held to the limits.
 
+use crds::compare::holds;
 use crds::marks::{DELIVERED_LABEL, LOCAL_ANNOTATION, RETAINED_BY_ANNOTATION};
 use kube::core::DynamicObject;
 use serde_json::Value;
 
 use super::child::{Child, ChildKind, Keep};
-use super::compare::holds;
 use super::kind::GROUP;
 use super::template;
 

@@ -6,11 +6,11 @@
 
 use std::borrow::Cow;
 
+use crds::compare::holds;
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
 use super::child::{Child, DESIRED_HASH, Owner};
-use super::compare::holds;
 use super::kind::Failure;
 use crate::operator::certificates;
 

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crds::compare::Difference;
 use kube::core::DynamicObject;
-
-use super::compare::Difference;
 
 /// Namespace and name.
 pub(crate) type Key = (String, String);

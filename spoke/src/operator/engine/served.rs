@@ -42,7 +42,7 @@ impl Served {
 /// Follows the definitions named `wanted`, of which only the names are fetched, for ever.
 pub(crate) async fn definitions(client: Client, wanted: BTreeSet<String>, served: watch::Sender<Served>) {
     let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(client);
-    let mut events = crate::watch::events(api, Config::default(), "CustomResourceDefinition").boxed();
+    let mut events = runtime::watch::events(api, Config::default(), "CustomResourceDefinition").boxed();
     let mut names = BTreeSet::new();
     let mut known = false;
     while let Some(event) = events.next().await {

@@ -9,6 +9,7 @@ mod ray;
 
 use std::time::Duration;
 
+use crds::compare::holds;
 use crds::nim::{InferencePlatform, NIMService};
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde_json::{Value, json};
@@ -17,7 +18,6 @@ use super::scene::Scene;
 use super::storage::ModelStore;
 use crate::operator::engine::call::CallError;
 use crate::operator::engine::child::{Child, ChildKind, Keep};
-use crate::operator::engine::compare::holds;
 use crate::operator::engine::condition::Conditions;
 use crate::operator::engine::kind::{Failure, Subject};
 use crate::operator::engine::world::World;

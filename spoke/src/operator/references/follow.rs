@@ -41,7 +41,7 @@ impl References {
             let _ = added.changed().await;
         }
         let api: Api<PartialObjectMeta<K>> = Api::all(client.clone());
-        let mut events = crate::watch::events(api, Config::default(), kind).boxed();
+        let mut events = runtime::watch::events(api, Config::default(), kind).boxed();
         let mut there = BTreeSet::new();
         while let Some(event) = events.next().await {
             match event {

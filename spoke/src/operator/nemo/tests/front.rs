@@ -1,7 +1,8 @@
 //! What makes a NeMo microservice reachable, scaled and scraped, and what of its spec reaches the pods.
 
+use crds::compare::holds;
+
 use super::*;
-use crate::operator::engine::compare::holds;
 use crate::operator::engine::decide::{Decision, Seen, decide, superfluous};
 
 fn exposed(expose: &Value) -> Rendered<Verdict> {

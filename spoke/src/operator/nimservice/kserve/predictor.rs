@@ -1,13 +1,13 @@
 //! How far KServe has come with a predictor. Its own condition is of the Deployment that it made last, which may be one of
 //! an older InferenceService: where it makes Deployments, they count. Pure.
 
+use crds::compare::holds;
 use crds::nim::NIMServiceSpec;
 use kube::core::DynamicObject;
 use serde_json::Value;
 
 use super::inference_service::SERVING;
 use super::predictor_name;
-use crate::operator::engine::compare::holds;
 use crate::operator::engine::own::controller;
 use crate::operator::engine::template::APPLIED;
 use crate::operator::microservice::readiness::{self, Readiness};

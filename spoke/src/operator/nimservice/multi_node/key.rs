@@ -60,9 +60,9 @@ async fn fresh() -> Result<Key, CallError> {
         let text = key.to_pkcs1_pem(LineEnding::LF).map_err(|error| error.to_string())?;
         Ok::<_, String>(Key(ByteString(text.as_bytes().to_vec())))
     });
-    let failed = |why: String| CallError::Api {
+    let failed = |why: String| CallError::Call {
         what: "make an SSH key".to_owned(),
-        source: Box::new(kube::Error::Service(why.into())),
+        source: kube::Error::Service(why.into()).into(),
     };
     made.await.map_err(|error| failed(error.to_string()))?.map_err(failed)
 }

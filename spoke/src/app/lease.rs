@@ -1,14 +1,23 @@
 //! The right to work in this cluster: one spoke at a time.
+//!
+//! A spoke that cannot reach the API server keeps its work: nobody can take the lease meanwhile without that server, and a
+//! cluster whose control plane is restarted should not lose its agent.
 
 use std::time::Duration;
 
 use kube::Client;
 use runtime::Identity;
+use runtime::lease::{self, Claim, Discipline, Held, LeaseError, REFUSED_FOR, Words};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::args::Args;
-use crate::lease::{self, Held, LeaseError};
+
+/// Name of the Lease, in the spoke's own namespace.
+const NAME: &str = "nimfleet-spoke";
+
+/// How long a lease holds without renewal.
+const DURATION: Duration = Duration::from_secs(6);
 
 /// The right itself; without a lease where none can be had and no hub depends on it.
 pub(super) struct Tenure(Option<Held>);
@@ -21,11 +30,24 @@ pub(super) async fn acquire(
     stop: &CancellationToken,
 ) -> Result<Option<Tenure>, LeaseError> {
     let pod = args.pod_name.as_deref();
-    let identity = Identity::new(pod, &Uuid::new_v4().to_string());
-    let refused_for = if pod.is_some() { lease::REFUSED_FOR } else { Duration::ZERO };
-    match lease::acquire(client.clone(), &args.namespace, identity, refused_for, stop).await {
+    let claim = Claim {
+        name: NAME,
+        namespace: args.namespace.clone(),
+        identity: Identity::new(pod, &Uuid::new_v4().to_string()),
+        duration: DURATION,
+        // By hand, nothing is to be waited for.
+        refused_for: if pod.is_some() { REFUSED_FOR } else { Duration::ZERO },
+        discipline: Discipline::WorksOn,
+        words: Words {
+            held: "this instance holds the lease",
+            waiting: "waiting for the lease of another instance to end",
+            other: "another instance",
+            loss: "only one spoke may run in a cluster, so this one ends",
+        },
+    };
+    match lease::acquire(client.clone(), claim, stop).await {
         Ok(held) => Ok(held.map(|held| Tenure(Some(held)))),
-        Err(error @ (LeaseError::NoNamespace(_) | LeaseError::Forbidden { .. })) if args.no_hub => {
+        Err(error @ (LeaseError::NoNamespace { .. } | LeaseError::Forbidden { .. })) if args.no_hub => {
             tracing::warn!(%error, "working without a lease: a second instance in this cluster would not be noticed");
             Ok(Some(Tenure(None)))
         }

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use runtime::Identity;
+
+use crate::identity::Identity;
 
 /// What to do about the lease now.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,24 +25,24 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct Tenure {
     identity: Identity,
-    /// Whether we have held it: what was ours and is another's is lost, even if that one runs where we do.
+    /// Whether a lease that we held and that nobody holds now is lost.
+    is_one_writer: bool,
+    /// Whether it was read as ours: another process of our pod that has it then is no earlier one.
+    was_ours: bool,
+    /// Whether we wrote it as ours, so that work has begun.
     held: bool,
     /// The foreign lease seen last, and when it was first seen like that.
     seen: Option<(String, Option<MicroTime>, Instant)>,
 }
 
 impl Tenure {
-    pub(super) fn new(identity: Identity) -> Self {
-        Self { identity, held: false, seen: None }
-    }
-
-    pub(super) fn identity(&self) -> &Identity {
-        &self.identity
+    pub(super) fn new(identity: Identity, is_one_writer: bool) -> Self {
+        Self { identity, is_one_writer, was_ours: false, held: false, seen: None }
     }
 
     /// The lease was written as ours.
     pub(super) fn took(&mut self) {
-        self.held = true;
+        (self.was_ours, self.held, self.seen) = (true, true, None);
     }
 
     /// Judges the lease as read at `now`. A foreign lease has run out once it has been seen without any change for as
@@ -49,17 +50,17 @@ impl Tenure {
     pub(super) fn judge(&mut self, lease: Option<&LeaseSpec>, now: Instant) -> Verdict {
         let holder = lease.and_then(|lease| lease.holder_identity.as_deref()).unwrap_or_default();
         if holder == self.identity.to_string() {
-            self.held = true;
+            (self.was_ours, self.seen) = (true, None);
             return Verdict::Renew;
         }
-        if self.held {
-            // Taken, or damaged by hand: either way somebody else may have led since.
-            let holder = if holder.is_empty() { "nobody" } else { holder }.to_owned();
-            return Verdict::Wait { holder };
-        }
-        let Some(lease) = lease.filter(|_| !holder.is_empty() && !self.identity.succeeds(holder)) else {
-            return Verdict::Take;
+        let Some(lease) = lease.filter(|_| !holder.is_empty()) else {
+            // Released, deleted or damaged by hand: another process may have held it since.
+            let is_lost = self.held && self.is_one_writer;
+            return if is_lost { Verdict::Wait { holder: "nobody".to_owned() } } else { Verdict::Take };
         };
+        if !self.was_ours && self.identity.succeeds(holder) {
+            return Verdict::Take;
+        }
         let holds = u64::try_from(lease.lease_duration_seconds.unwrap_or_default()).unwrap_or(0);
         match &self.seen {
             Some((who, renewed, since)) if who == holder && *renewed == lease.renew_time => {
@@ -77,6 +78,8 @@ impl Tenure {
 mod tests {
     use super::*;
 
+    const ONE_WRITER: bool = true;
+
     fn lease(holder: &str, renewed: i64) -> LeaseSpec {
         LeaseSpec {
             holder_identity: Some(holder.to_owned()),
@@ -87,7 +90,7 @@ mod tests {
     }
 
     fn tenure() -> Tenure {
-        Tenure::new(Identity::new(Some("hub-1"), "me"))
+        Tenure::new(Identity::new(Some("hub-1"), "me"), ONE_WRITER)
     }
 
     fn wait(holder: &str) -> Verdict {
@@ -108,7 +111,7 @@ mod tests {
         ] {
             assert_eq!(tenure().judge(found.as_ref(), now), expected, "{what}");
         }
-        let mut nameless = Tenure::new(Identity::new(None, "me"));
+        let mut nameless = Tenure::new(Identity::new(None, "me"), ONE_WRITER);
         assert_eq!(nameless.judge(Some(&lease("other", 1)), now), wait("other"));
     }
 
@@ -126,13 +129,40 @@ mod tests {
     }
 
     #[test]
-    fn what_was_held_and_is_not_any_more_is_lost() {
+    fn what_was_held_and_is_anothers_is_lost() {
         let now = Instant::now();
-        for found in [Some(lease("hub-2_x", 1)), Some(lease("hub-1_next", 1)), Some(lease("", 1)), None] {
-            let mut tenure = tenure();
-            assert_eq!(tenure.judge(Some(&lease("hub-1_me", 1)), now), Verdict::Renew);
-            let later = now + Duration::from_hours(1);
-            assert!(matches!(tenure.judge(found.as_ref(), later), Verdict::Wait { .. }), "{found:?}");
+        for is_one_writer in [true, false] {
+            for holder in ["hub-2_x", "hub-1_next"] {
+                let mut tenure = Tenure::new(Identity::new(Some("hub-1"), "me"), is_one_writer);
+                // Seen before it was taken, and restored with the backup of an etcd.
+                assert_eq!(tenure.judge(Some(&lease("hub-2_x", 1)), now), wait("hub-2_x"));
+                tenure.took();
+                let later = now + Duration::from_hours(1);
+                assert_eq!(tenure.judge(Some(&lease(holder, 1)), later), wait(holder));
+            }
         }
+    }
+
+    #[test]
+    fn what_was_held_and_is_nobodys_is_lost_to_one_writer_alone() {
+        let now = Instant::now();
+        for found in [Some(lease("", 1)), Some(LeaseSpec::default()), None] {
+            for (is_one_writer, expected) in [(true, wait("nobody")), (false, Verdict::Take)] {
+                let mut tenure = Tenure::new(Identity::new(Some("hub-1"), "me"), is_one_writer);
+                tenure.took();
+                assert_eq!(tenure.judge(found.as_ref(), now), expected, "{found:?}");
+            }
+        }
+    }
+
+    /// The write that took the lease was not answered, so that work has not begun.
+    #[test]
+    fn what_was_written_without_an_answer_and_then_taken_by_another_is_waited_for() {
+        let (mut tenure, start) = (tenure(), Instant::now());
+        assert_eq!(tenure.judge(Some(&lease("hub-1_me", 1)), start), Verdict::Renew);
+        assert_eq!(tenure.judge(Some(&lease("hub-1_next", 2)), start), wait("hub-1_next"));
+        let later = start + Duration::from_secs(10);
+        assert_eq!(tenure.judge(Some(&lease("hub-1_next", 2)), later), Verdict::Take, "it has run out");
+        assert_eq!(tenure.judge(Some(&lease("", 2)), later), Verdict::Take, "it was released");
     }
 }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff};
 use futures::{Stream, TryStreamExt};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{Error, Event};
 use tokio::time::Instant;
+
+use crate::backoff::jittered;
 
 /// Longest wait for an API server that does not answer, and the share of it that chance takes away: once it is back,
 /// whatever was changed meanwhile is seen within a second, however long it was away.
@@ -59,9 +61,7 @@ impl Backoff for Pace {
 }
 
 fn refused() -> ExponentialBackoff {
-    let (first, longest) = REFUSED;
-    let waits = ExponentialBuilder::default().with_min_delay(first).with_max_delay(longest);
-    waits.with_jitter().without_max_times().build()
+    jittered(REFUSED.0, REFUSED.1).build()
 }
 
 /// Whether nobody answered, or a server that has yet to start, as opposed to an answer that is no.

@@ -9,9 +9,9 @@ use kube::Client;
 use kube::client::Body;
 use tower::BoxError;
 
-/// A write that was not sent: this hub does not hold the lease, or cannot tell.
+/// A write that was not sent: this process does not hold the lease, or cannot tell.
 #[derive(Debug, thiserror::Error)]
-#[error("not written: this hub does not hold its lease at this moment")]
+#[error("not written: this process does not hold its lease at this moment")]
 pub struct Fenced;
 
 /// Whether this process may write. Cheap to clone; all clones are one.

@@ -1,8 +1,13 @@
 //! Does a live object already hold what is desired, and where does it differ? Extra fields of others do not matter.
+//!
+//! There are two rules. [`holds`] compares as an API server merges: for objects that others write to, and that the API server
+//! fills in. [`holds_as_written`] compares what was written before: for objects that nobody else changes by right.
 
 use std::fmt;
 
 use serde_json::Value;
+
+use crate::quantity::amount;
 
 /// Keys that identify an item of a list, most telling first: the merge keys of the Kubernetes API.
 const ITEM_KEYS: &[&str] = &["name", "mountPath", "containerPort", "port", "type", "uid", "key"];
@@ -10,62 +15,89 @@ const ITEM_KEYS: &[&str] = &["name", "mountPath", "containerPort", "port", "type
 /// Maps below which every value that is one is a quantity; `target` is that of an autoscaler's metric.
 const QUANTITY_MAPS: &[&str] = &["limits", "requests", "capacity", "target"];
 
+/// How lists and absence are compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    Merged,
+    Written,
+}
+
 /// True when everything that `desired` says is so in `live`.
 ///
 /// Empty maps, lists and strings are equal to absence, since the API server drops them; quantities are compared by
 /// amount; list items are found by their merge key where they have one, by position otherwise. Items that share a key, as
 /// two metrics of type `Resource` do, each need an item of their own, in any order.
-pub(crate) fn holds(desired: &Value, live: &Value) -> bool {
-    covers(desired, Some(live), false)
+#[must_use]
+pub fn holds(desired: &Value, live: &Value) -> bool {
+    covers(Rule::Merged, desired, Some(live), false)
 }
 
-fn covers(desired: &Value, live: Option<&Value>, quantity: bool) -> bool {
-    let Some(live) = live else { return is_empty(desired) };
+/// True when everything that was `written` is still so in `live`.
+///
+/// Lists must be equal in length and order, since the API server never adds items to a list of ours by itself; what is empty
+/// has to be there, and null is absence.
+#[must_use]
+pub fn holds_as_written(written: &Value, live: &Value) -> bool {
+    covers(Rule::Written, written, Some(live), false)
+}
+
+fn covers(rule: Rule, desired: &Value, live: Option<&Value>, quantity: bool) -> bool {
+    let is_merged = rule == Rule::Merged;
+    let Some(live) = live else { return if is_merged { is_empty(desired) } else { desired.is_null() } };
     match (desired, live) {
-        (Value::Object(wanted), Value::Object(found)) => wanted.iter().all(|(key, value)| {
-            let amounts = quantity || key == "sizeLimit";
-            covers(value, found.get(key), amounts || QUANTITY_MAPS.contains(&key.as_str()))
-        }),
-        (Value::Array(wanted), Value::Array(found)) => covers_list(wanted, found),
-        (Value::Null, _) => true,
+        (Value::Object(wanted), Value::Object(found)) => {
+            wanted.iter().all(|(key, value)| covers(rule, value, found.get(key), quantity || is_amount(key)))
+        }
+        (Value::Array(wanted), Value::Array(found)) => covers_list(rule, wanted, found),
+        (Value::Null, _) if is_merged => true,
         _ if desired == live => true,
-        _ if quantity => matches!((amount(desired), amount(live)), (Some(a), Some(b)) if a == b),
+        // 1.0 is stored as 1.
+        (Value::Number(wanted), Value::Number(found)) if wanted.is_f64() || found.is_f64() => {
+            wanted.as_f64() == found.as_f64()
+        }
+        _ if quantity && is_merged => matches!((amount(desired), amount(live)), (Some(a), Some(b)) if a == b),
         _ => false,
     }
 }
 
-fn covers_list(wanted: &[Value], found: &[Value]) -> bool {
-    match item_key(wanted) {
+/// Whether what a key names is a quantity, or a map of them.
+fn is_amount(key: &str) -> bool {
+    key == "sizeLimit" || QUANTITY_MAPS.contains(&key)
+}
+
+fn covers_list(rule: Rule, wanted: &[Value], found: &[Value]) -> bool {
+    match item_key(rule, wanted) {
         Some(key) => {
             let mut left: Vec<&Value> = found.iter().collect();
             wanted.iter().all(|item| {
-                let is_twin =
-                    |other: &&Value| other.get(key) == item.get(key) && covers(item, Some(other), false);
+                let is_twin = |other: &&Value| {
+                    other.get(key) == item.get(key) && covers(rule, item, Some(other), false)
+                };
                 left.iter().position(is_twin).map(|twin| left.remove(twin)).is_some()
             })
         }
         None => {
             wanted.len() == found.len()
-                && wanted.iter().zip(found).all(|(item, other)| covers(item, Some(other), false))
+                && wanted.iter().zip(found).all(|(item, other)| covers(rule, item, Some(other), false))
         }
     }
 }
 
-/// The key that all items of a list have.
-fn item_key(wanted: &[Value]) -> Option<&'static str> {
+/// The key that all items of a list have, where items are found by it.
+fn item_key(rule: Rule, wanted: &[Value]) -> Option<&'static str> {
     let has_all = |key: &&&str| !wanted.is_empty() && wanted.iter().all(|item| item.get(**key).is_some());
-    ITEM_KEYS.iter().find(has_all).copied()
+    ITEM_KEYS.iter().filter(|_| rule == Rule::Merged).find(has_all).copied()
 }
 
 /// One field that is not as it is desired.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Difference {
+pub struct Difference {
     /// For example `spec.template.spec.containers[main].image`.
-    pub(crate) path: String,
+    pub path: String,
     /// What is desired.
-    pub(crate) wanted: Value,
+    pub wanted: Value,
     /// What there is; null where there is nothing.
-    pub(crate) found: Value,
+    pub found: Value,
 }
 
 /// Longest value that is shown, in characters.
@@ -73,7 +105,8 @@ const LONGEST_VALUE: usize = 160;
 
 impl Difference {
     /// True where both say the same in other words, as 0.5 and 500m do.
-    pub(crate) fn is_spelling(&self) -> bool {
+    #[must_use]
+    pub fn is_spelling(&self) -> bool {
         matches!((amount(&self.wanted), amount(&self.found)), (Some(a), Some(b)) if a == b)
     }
 }
@@ -92,39 +125,54 @@ impl fmt::Display for Difference {
 }
 
 /// Every field that `desired` says and that is otherwise in `live`; none exactly where [`holds`] is true.
-pub(crate) fn differences(desired: &Value, live: &Value) -> Vec<Difference> {
+#[must_use]
+pub fn differences(desired: &Value, live: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
-    differ("", desired, Some(live), false, &mut found);
+    differ(Rule::Merged, "", desired, Some(live), false, &mut found);
     found
 }
 
-fn differ(path: &str, desired: &Value, live: Option<&Value>, quantity: bool, found: &mut Vec<Difference>) {
-    if covers(desired, live, quantity) {
+/// Every field that was `written` and that is otherwise in `live`; none exactly where [`holds_as_written`] is true.
+#[must_use]
+pub fn differences_as_written(written: &Value, live: &Value) -> Vec<Difference> {
+    let mut found = Vec::new();
+    differ(Rule::Written, "", written, Some(live), false, &mut found);
+    found
+}
+
+fn differ(
+    rule: Rule,
+    path: &str,
+    desired: &Value,
+    live: Option<&Value>,
+    quantity: bool,
+    found: &mut Vec<Difference>,
+) {
+    if covers(rule, desired, live, quantity) {
         return;
     }
     match (desired, live) {
         (Value::Object(wanted), Some(Value::Object(live))) => {
             for (key, value) in wanted {
-                let amounts = quantity || key == "sizeLimit" || QUANTITY_MAPS.contains(&key.as_str());
-                differ(&below(path, key), value, live.get(key), amounts, found);
+                differ(rule, &below(path, key), value, live.get(key), quantity || is_amount(key), found);
             }
         }
         (Value::Array(wanted), Some(Value::Array(live)))
-            if item_key(wanted).is_some() || wanted.len() == live.len() =>
+            if item_key(rule, wanted).is_some() || wanted.len() == live.len() =>
         {
-            let key = item_key(wanted);
+            let key = item_key(rule, wanted);
             let mut left: Vec<&Value> = live.iter().collect();
             for (place, item) in wanted.iter().enumerate() {
                 let (name, twin) = match key {
                     Some(key) => {
                         let same = |other: &&Value| other.get(key) == item.get(key);
-                        let whole = |other: &&Value| same(other) && covers(item, Some(other), false);
+                        let whole = |other: &&Value| same(other) && covers(rule, item, Some(other), false);
                         let twin = left.iter().position(whole).or_else(|| left.iter().position(same));
                         (text(&item[key]), twin.map(|twin| left.remove(twin)))
                     }
                     None => (place.to_string(), live.get(place)),
                 };
-                differ(&format!("{path}[{name}]"), item, twin, false, found);
+                differ(rule, &format!("{path}[{name}]"), item, twin, false, found);
             }
         }
         _ => found.push(Difference {
@@ -157,47 +205,6 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// The amount of a quantity in billionths; `None` when it is not one.
-pub(crate) fn amount(value: &Value) -> Option<i128> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    let split =
-        text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '-' | '+')).unwrap_or(text.len());
-    let (number, suffix) = text.split_at(split);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && fraction.is_empty() || fraction.len() > 9 {
-        return None;
-    }
-    let digits: i128 = format!("{whole}{fraction:0<9}").parse().ok()?;
-    let billion = 1_000_000_000;
-    let factor = match suffix {
-        "n" => return Some(digits / billion),
-        "u" => return Some(digits / 1_000_000),
-        "m" => return Some(digits / 1000),
-        "" => 1,
-        "k" => 1000,
-        "M" => 1000_i128.pow(2),
-        "G" => 1000_i128.pow(3),
-        "T" => 1000_i128.pow(4),
-        "P" => 1000_i128.pow(5),
-        "E" => 1000_i128.pow(6),
-        "Ki" => 1024,
-        "Mi" => 1024_i128.pow(2),
-        "Gi" => 1024_i128.pow(3),
-        "Ti" => 1024_i128.pow(4),
-        "Pi" => 1024_i128.pow(5),
-        "Ei" => 1024_i128.pow(6),
-        _ => {
-            let exponent: u32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
-            10_i128.checked_pow(exponent)?
-        }
-    };
-    digits.checked_mul(factor)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -224,9 +231,47 @@ mod tests {
             (json!(["a", "b"]), json!(["b", "a"]), false),
             (json!(["a"]), json!(["a", "b"]), false),
             (json!([]), json!(["left"]), false),
+            (json!({"weight": 1.0}), json!({"weight": 1}), true),
+            (json!({"weight": 1.5}), json!({"weight": 1}), false),
+            (json!({"bytes": 9_007_199_254_740_993_u64}), json!({"bytes": 9_007_199_254_740_992_u64}), false),
+            (json!({"limits": {"gpu": 1.0}}), json!({"limits": {"gpu": "1"}}), true),
         ] {
             assert_eq!(holds(&desired, &live), expected, "{desired} in {live}");
         }
+    }
+
+    #[test]
+    fn what_was_written_is_there_as_it_was_written() {
+        let written = json!({"a": 1, "list": [{"name": "x"}], "none": null});
+        for (what, live, expected) in [
+            ("same", json!({"a": 1, "list": [{"name": "x"}], "none": null}), true),
+            ("defaults added", json!({"a": 1, "list": [{"name": "x", "protocol": "TCP"}], "b": 2}), true),
+            ("number in other spelling", json!({"a": 1.0, "list": [{"name": "x"}]}), true),
+            ("changed", json!({"a": 2, "list": [{"name": "x"}]}), false),
+            ("lost", json!({"list": [{"name": "x"}]}), false),
+            ("item added", json!({"a": 1, "list": [{"name": "x"}, {"name": "y"}]}), false),
+            ("item changed", json!({"a": 1, "list": [{"name": "y"}]}), false),
+            ("other type", json!({"a": "1", "list": [{"name": "x"}]}), false),
+            ("set where it was unset", json!({"a": 1, "list": [{"name": "x"}], "none": 1}), false),
+        ] {
+            let found = differences_as_written(&written, &live);
+            assert_eq!(found.is_empty(), expected, "{what}: {found:?}");
+            assert_eq!(holds_as_written(&written, &live), expected, "{what}");
+        }
+        for empty in [json!({"a": {}}), json!({"a": []}), json!({"a": ""})] {
+            assert!(!holds_as_written(&empty, &json!({})), "{empty}");
+        }
+        assert!(!holds_as_written(&json!({"limits": {"cpu": "1"}}), &json!({"limits": {"cpu": "1000m"}})));
+        let written =
+            json!({"spec": {"image": {"repository": "nvcr.io/a"}, "env": [{"name": "A", "value": "1"}]}});
+        let live =
+            json!({"spec": {"image": {"repository": "mirror/a"}, "env": [{"name": "A", "value": "2"}]}});
+        let told: Vec<_> = differences_as_written(&written, &live).iter().map(ToString::to_string).collect();
+        let to = "is changed by this cluster's admission to";
+        assert_eq!(
+            told,
+            [format!("spec.env[0].value {to} 2"), format!("spec.image.repository {to} mirror/a")]
+        );
     }
 
     #[test]
@@ -313,6 +358,8 @@ mod tests {
         #[test]
         fn there_is_a_difference_exactly_where_it_does_not_hold(desired in any_json(), live in any_json()) {
             prop_assert_eq!(differences(&desired, &live).is_empty(), holds(&desired, &live));
+            let is_as_written = holds_as_written(&desired, &live);
+            prop_assert_eq!(differences_as_written(&desired, &live).is_empty(), is_as_written);
         }
 
         #[test]

@@ -79,6 +79,16 @@ pub enum Controller {
     /// KServe 0.17.
     #[value(name = "kserve")]
     KServe,
+    /// Kueue 0.17.
+    #[value(name = "kueue")]
+    Kueue,
+    /// The endpoint picker of the Gateway API Inference Extension 1.3.
+    #[value(name = "endpoint-picker")]
+    EndpointPicker,
+    /// Not a controller but the validator of Knative Serving 0.48: it reads a Service of Knative on stdin and says what is wrong
+    /// with it; its arguments are entries of Knative's ConfigMap config-features, `key=value`.
+    #[value(name = "knative")]
+    Knative,
 }
 
 /// Where a controller is.
@@ -91,7 +101,7 @@ pub struct ControllerProgram {
 }
 
 impl Controller {
-    /// Builds it if it is missing, as [`Programs::ready`] does. Takes two to four minutes of one core the first time on a
+    /// Builds it if it is missing, as [`Programs::ready`] does. Takes one to six minutes of one core the first time on a
     /// machine.
     pub fn ready(self) -> Result<ControllerProgram, BuildError> {
         builder()?.controller(self, &Progress::on_stderr())
@@ -102,6 +112,9 @@ impl Controller {
             Self::Lws08 => &recipe::LWS_0_8,
             Self::Lws09 => &recipe::LWS_0_9,
             Self::KServe => &recipe::KSERVE,
+            Self::Kueue => &recipe::KUEUE,
+            Self::EndpointPicker => &recipe::ENDPOINT_PICKER,
+            Self::Knative => &recipe::KNATIVE,
         }
     }
 
@@ -110,6 +123,9 @@ impl Controller {
         match self {
             Self::Lws08 | Self::Lws09 => "sigs.k8s.io/lws",
             Self::KServe => "github.com/kserve/kserve",
+            Self::Kueue => "sigs.k8s.io/kueue",
+            Self::EndpointPicker => "sigs.k8s.io/gateway-api-inference-extension",
+            Self::Knative => "knative.dev/serving",
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Other products that NIM objects become objects of. Where their controllers are played by a test, [`install`] makes
-//! definitions reduced to names and a free schema; [`lws`] and [`kserve`] run the real ones, with their own definitions and
-//! webhooks.
+//! definitions reduced to names and a free schema; [`lws`], [`kserve`], [`kueue`] and [`picker`] run the real ones, with their
+//! own definitions and webhooks.
 
 pub mod kserve;
+pub mod kueue;
 pub mod lws;
+pub mod picker;
 mod released;
 
 pub use released::start;

@@ -81,6 +81,8 @@ pub struct Delivery<'a> {
     pub object: &'a ObjectRef,
     /// Replicas it shall have there; none for kinds that have none.
     pub replicas: Option<u32>,
+    /// Whether their number is left to an autoscaler of that cluster once they are there: what it adds is wanted too.
+    pub elastic: bool,
     /// Hash of the payload that belongs there, or why there is none.
     pub payload: Result<&'a str, String>,
     /// The spoke's answer to that payload, if it came.

@@ -191,6 +191,17 @@ pub(super) const LWS_0_9: Module = module!("lws-0.9", &[built("lws-0.9", LWS_PAC
 pub(super) const KSERVE: Module =
     module!("kserve", &[built("kserve", "github.com/kserve/kserve/cmd/manager")]);
 
+/// Kueue 0.17; 5.5 CPU minutes to build.
+pub(super) const KUEUE: Module = module!("kueue", &[built("kueue", "sigs.k8s.io/kueue/cmd/kueue")]);
+/// The endpoint picker of the Gateway API Inference Extension 1.3; 2.5 CPU minutes to build.
+pub(super) const ENDPOINT_PICKER: Module =
+    module!("inference-extension", &[built("epp", "sigs.k8s.io/gateway-api-inference-extension/cmd/epp")]);
+/// The validator of Knative Serving 0.48 as a program; 1 CPU minute to build.
+pub(super) const KNATIVE: Module = Module {
+    source: include_str!("../../controlplane/knative/main.go"),
+    ..module!("knative", &[built("knative-validate", ".")])
+};
+
 /// What runs on a real node: kubelet and kube-proxy of the control plane's version, 1 CPU minute to build after the control
 /// plane, with which they share most packages; containerd, 2 CPU minutes; CoreDNS with few plugins, 2 CPU minutes.
 pub(super) const NODE: [Module; 3] = [

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::released::{self, address, certificate, definitions, webhooks};
+use super::released::{self, Webhooks, address, certificate, definitions, webhooks};
 use crate::cluster::{Cluster, Ground};
 use crate::controlplane::Controller;
 use crate::failure::Failure;
@@ -42,7 +42,15 @@ pub async fn start(ground: &Ground, cluster: &Cluster) -> Result<Daemon, Failure
         .flag("metrics-addr", metrics);
     let controller = Daemon::new("KServe", program, health);
     released::start(&controller).await?;
-    webhooks(ground, cluster, &built.module.join("config/webhook/manifests.yaml"), hooks.port(), &[]).await?;
+    let hooks = Webhooks {
+        manifests: &built.module.join("config/webhook/manifests.yaml"),
+        port: hooks.port(),
+        prefix: "",
+        selected: &[],
+        spared: &[],
+        system: &[],
+    };
+    webhooks(ground, cluster, &hooks).await?;
     Ok(controller)
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::released::{self, address, certificate, definitions, webhooks};
+use super::released::{self, Webhooks, address, certificate, definitions, webhooks};
 use crate::cluster::{Cluster, Ground};
 use crate::controlplane::Controller;
 use crate::failure::Failure;
@@ -44,8 +44,14 @@ pub async fn start(ground: &Ground, cluster: &Cluster, version: Controller) -> R
         .flag("config", file.display());
     let controller = Daemon::new("LeaderWorkerSet", program, health);
     released::start(&controller).await?;
-    let manifests = built.module.join("config/webhook/manifests.yaml");
-    let selected = [("mpod.kb.io", MEMBER), ("vpod.kb.io", MEMBER)];
-    webhooks(ground, cluster, &manifests, hooks.port(), &selected).await?;
+    let hooks = Webhooks {
+        manifests: &built.module.join("config/webhook/manifests.yaml"),
+        port: hooks.port(),
+        prefix: "lws-",
+        selected: &[("mpod.kb.io", MEMBER), ("vpod.kb.io", MEMBER)],
+        spared: &[],
+        system: &[],
+    };
+    webhooks(ground, cluster, &hooks).await?;
     Ok(controller)
 }

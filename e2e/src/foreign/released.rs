@@ -57,29 +57,43 @@ pub(super) fn certificate(ground: &Ground, folder: &Path) -> Result<(), Failure>
     Ok(())
 }
 
-/// Registers the webhooks of a module, each at its path of a loopback port in place of a Service. `selected` names the
-/// label that an object of a webhook must have: what the module's kustomization adds, which is not in the file.
-pub(super) async fn webhooks(
-    ground: &Ground,
-    cluster: &Cluster,
-    manifests: &Path,
-    port: u16,
-    selected: &[(&str, &str)],
-) -> Result<(), Failure> {
-    let text = fs::read_to_string(manifests)
-        .map_err(|error| Failure::new(format!("{}: {error}", manifests.display())))?;
+/// Webhooks of a module, and what its kustomization adds to the file of their manifests.
+pub(super) struct Webhooks<'a> {
+    pub(super) manifests: &'a Path,
+    /// The loopback port on which the controller answers for them.
+    pub(super) port: u16,
+    /// How the names of the configurations begin.
+    pub(super) prefix: &'a str,
+    /// By name of a webhook, the label that its objects must have.
+    pub(super) selected: &'a [(&'a str, &'a str)],
+    /// Names of webhooks of kinds that a control plane consists of, which are not called in its namespaces.
+    pub(super) spared: &'a [&'a str],
+    /// These namespaces.
+    pub(super) system: &'a [&'a str],
+}
+
+/// Registers them, each at its path of the loopback port in place of a Service.
+pub(super) async fn webhooks(ground: &Ground, cluster: &Cluster, all: &Webhooks<'_>) -> Result<(), Failure> {
+    let text = fs::read_to_string(all.manifests)
+        .map_err(|error| Failure::new(format!("{}: {error}", all.manifests.display())))?;
     let authority = STANDARD.encode(fs::read(&ground.authority().certificate)?);
     let mut items = Vec::new();
     for mut configuration in serde_saphyr::from_multiple::<Value>(&text)?.into_iter().filter(Value::is_object)
     {
-        configuration["metadata"] = json!({"name": configuration["metadata"]["name"]});
+        let name = configuration["metadata"]["name"].as_str().unwrap_or_default();
+        configuration["metadata"] = json!({"name": format!("{}{name}", all.prefix)});
         for webhook in configuration["webhooks"].as_array_mut().into_iter().flatten() {
             let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap_or_default();
-            let url = format!("https://127.0.0.1:{port}{path}");
+            let url = format!("https://127.0.0.1:{}{path}", all.port);
             webhook["clientConfig"] = json!({"url": url, "caBundle": authority});
-            if let Some((_, label)) = selected.iter().find(|(name, _)| webhook["name"] == *name) {
+            if let Some((_, label)) = all.selected.iter().find(|(name, _)| webhook["name"] == *name) {
                 webhook["objectSelector"] =
                     json!({"matchExpressions": [{"key": label, "operator": "Exists"}]});
+            }
+            if all.spared.iter().any(|name| webhook["name"] == *name) {
+                let outside =
+                    json!({"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": all.system});
+                webhook["namespaceSelector"] = json!({"matchExpressions": [outside]});
             }
         }
         items.push(configuration);

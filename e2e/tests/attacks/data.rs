@@ -340,5 +340,48 @@ async fn a_cache_is_replaced_from_the_hub_while_its_service_runs() -> Result<(),
     let gone = || objects::absent(hub, "NIMCache", NAMESPACE, "up");
     fleet.eventually("the hub's NIMCache is gone", SOON, gone).await?;
     apply(made("up", "1.13.0")).await?;
-    ready("1.13.0").await
+    ready("1.13.0").await?;
+    a_claim_that_goes_is_told_on_the_hub(&fleet).await
+}
+
+/// The hub says that the claim of a Ready NIMCache goes in a cluster while what runs from it goes on, and follows when the model is
+/// stored again.
+async fn a_claim_that_goes_is_told_on_the_hub(fleet: &Fleet) -> Result<(), Failure> {
+    let (hub, east) = (fleet.hub().cluster(), fleet.cluster("east")?.cluster());
+    let cache = || objects::get(hub, "NIMCache", NAMESPACE, "up");
+    let claim = cache().await?["status"]["pvc"].as_str().unwrap_or_default().to_owned();
+    let before = objects::get(east, PVC, NAMESPACE, &claim).await?["metadata"]["uid"].clone();
+    let running = objects::pod_uids(east, NAMESPACE, "up").await?;
+    objects::delete(east, PVC, NAMESPACE, &claim).await?;
+    let words = format!("PersistentVolumeClaim {claim} is being deleted");
+    let told = |kind: &'static str, condition: &'static str| {
+        let (words, what) = (words.clone(), format!("{kind} says that the claim goes"));
+        async move {
+            let check = || async {
+                let found = objects::get(hub, kind, NAMESPACE, "up").await?;
+                match objects::condition(&found, condition) {
+                    Some((status, _, message)) if status == "False" && message.contains(&words) => Ok(()),
+                    other => Err(Failure::new(format!("{other:?}"))),
+                }
+            };
+            fleet.eventually(&what, SOON, check).await
+        }
+    };
+    told("NIMCache", "Ready").await?;
+    told("NIMPlacement", "Available").await?;
+    let runs = objects::get(hub, "NIMService", NAMESPACE, "up").await?;
+    objects::expect(&runs, "Ready", "True")?;
+    assert_eq!(objects::pod_uids(east, NAMESPACE, "up").await?, running, "what runs goes on");
+
+    // Nothing mounts it any more: it goes, and is filled anew.
+    objects::patch(hub, "NIMService", NAMESPACE, "up", json!({"spec": {"replicas": 0}})).await?;
+    fleet
+        .eventually("the model is stored again, and the hub says so", SOON * 2, || async {
+            let is = objects::get(east, PVC, NAMESPACE, &claim).await?["metadata"]["uid"].clone();
+            if is == before {
+                return Err(Failure::new("it is the old claim"));
+            }
+            objects::expect(&cache().await?, "Ready", "True")
+        })
+        .await
 }

@@ -358,7 +358,8 @@ fn what_kserve_does_otherwise_is_told() -> Result<(), Failure> {
         let _kserve = all.kserve().await?;
         let namespace = "kserve-words";
         let mode = "serving.kserve.io/deploymentMode";
-        all.apply_served(namespace, "inner", json!({"annotations": {mode: "Standard"}})).await?;
+        // KServe's defaulter renames this to Standard on the InferenceService, and not on its pods.
+        all.apply_served(namespace, "inner", json!({"annotations": {mode: "RawDeployment"}})).await?;
         let pods = all.serves(namespace, "inner", 1).await?;
         let inner = all.service(namespace, "inner").await?;
         let endpoint = inner["status"]["model"]["clusterEndpoint"].clone();

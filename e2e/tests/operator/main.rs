@@ -8,6 +8,7 @@ mod nemo;
 mod not_starting;
 mod optional_parts;
 mod platforms;
+mod requests;
 mod restored;
 mod scale_to_zero;
 mod service;

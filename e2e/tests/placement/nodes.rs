@@ -241,6 +241,11 @@ async fn a_cluster_whose_gpus_are_devices_has_gpus() -> Result<(), Failure> {
     let extended = class(&json!({"extendedResourceName": "nvidia.com/gpu"}));
     objects::apply(fleet.cluster("dra")?.cluster(), &extended).await?;
     sample::says(&fleet, "resource", "Scheduled", "Placed").await?;
+    assert_eq!(
+        sample::ready(&fleet, "resource").await?,
+        ["dra"],
+        "kube-scheduler makes the claim of its pod"
+    );
     reported(&fleet, "dra", "has given both devices", |status| status["gpuSummary"] == "0/2").await?;
     objects::apply(hub, &claiming("third", json!({}))).await?;
     let words = "NIMService third needs 1 device of class gpu.nvidia.com; 0 of 2 are free";

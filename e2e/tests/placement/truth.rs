@@ -217,6 +217,43 @@ async fn is_asked_again_and_moves(fleet: &Fleet) -> Result<(), Failure> {
     fleet.eventually("that it has recovered is an event", SOON, told).await
 }
 
+/// Replicas that an autoscaler of a cluster's people adds are theirs: they stay, are counted, and are asked for by nobody here.
+async fn is_counted_as_it_is_scaled(fleet: &Fleet) -> Result<(), Failure> {
+    let (hub, east) = (fleet.hub().cluster(), fleet.cluster("east")?.cluster());
+    objects::apply(hub, &service("elastic").replace("\"replicas\":1,", "")).await?;
+    objects::apply(hub, &placement("elastic", &only("east"))).await?;
+    until(fleet, ("NIMPlacement", "elastic"), ("Ready", "True", "Ready")).await?;
+    let cpu = json!({"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}});
+    let hpa = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "keda-hpa-elastic", "namespace": NAMESPACE},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "elastic"},
+            "minReplicas": 3, "maxReplicas": 5, "metrics": [{"type": "Resource", "resource": cpu}],
+        },
+    });
+    let delivered = objects::get(east, "NIMService", NAMESPACE, "elastic").await?;
+    objects::apply(east, &hpa.to_string()).await?;
+    let counted = || async {
+        let found = objects::get(hub, "NIMService", NAMESPACE, "elastic").await?;
+        let placed = objects::get(hub, "NIMPlacement", NAMESPACE, "elastic").await?;
+        let (serve, row) = (&found["status"]["availableReplicas"], &placed["status"]["decisions"][0]);
+        let summary = &placed["status"]["replicasSummary"];
+        if *serve == 3 && *summary == "3/3" && row["replicas"] == 3 && row["readyReplicas"] == 3 {
+            return objects::expect(&placed, "Ready", "True");
+        }
+        Err(Failure::new(format!("{serve} serve, {summary}, {row}")))
+    };
+    fleet.eventually("the real number is counted", SOON, counted).await?;
+    // Once from one to three, and never back.
+    let scaled = objects::get(east, "Deployment", NAMESPACE, "elastic").await?;
+    assert_eq!((&scaled["spec"]["replicas"], &scaled["metadata"]["generation"]), (&json!(3), &json!(2)));
+    let now = objects::get(east, "NIMService", NAMESPACE, "elastic").await?;
+    assert_eq!(now["metadata"]["generation"], delivered["metadata"]["generation"]);
+    assert!(now["spec"]["replicas"].is_null(), "{}", now["spec"]);
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_hub_tells_where_it_runs_what_runs_nowhere_and_asks_again_what_was_refused() -> Result<(), Failure>
 {
@@ -225,7 +262,8 @@ async fn the_hub_tells_where_it_runs_what_runs_nowhere_and_asks_again_what_was_r
     has_namespace(fleet.hub().cluster()).await?;
     is_seen_with_kubectl(&fleet).await?;
     is_not_ready_when_it_runs_nowhere(&fleet).await?;
-    is_asked_again_and_moves(&fleet).await
+    is_asked_again_and_moves(&fleet).await?;
+    is_counted_as_it_is_scaled(&fleet).await
 }
 
 /// No Deployment is in the hub's cluster, and none of its services has an operator's finalizer.

@@ -12,6 +12,9 @@ use serde_json::json;
 const SOON: Duration = Duration::from_mins(1);
 /// Long enough for every resync and retry of a few seconds to show; a longer watch belongs to the benchmarks.
 const QUIET: Duration = Duration::from_secs(15);
+/// So soon what belongs into a namespace is there again after the namespace has gone: the longest pause between two attempts is
+/// a minute.
+const COMES_BACK: Duration = Duration::from_mins(2);
 /// Both of our identities: system:serviceaccount:nimfleet:…
 const OURS: &str = "system:serviceaccount:nimfleet:";
 
@@ -100,5 +103,43 @@ async fn a_spoke_that_restarts_without_a_hub_heals_its_cluster() -> Result<(), F
     fleet.hub().restart()?;
     fleet.eventually("east is connected again", SOON, || fleet.hub().connected("east")).await?;
     sample::ready(&fleet, sample::NAME).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_namespace_that_took_its_time_to_go_is_filled_again_without_a_hub() -> Result<(), Failure> {
+    let fleet = standing().await?;
+    let east = fleet.cluster("east")?.cluster();
+    let holder = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "holder", "namespace": sample::NAMESPACE, "finalizers": ["example.com/hold"]},
+    });
+    objects::apply(east, &holder.to_string()).await?;
+    let service = || objects::get(east, "NIMService", sample::NAMESPACE, sample::NAME);
+    let before = service().await?["metadata"]["uid"].clone();
+    east.kubectl(&["delete", "namespace", sample::NAMESPACE, "--wait=false"], None).await?;
+    let words = format!("namespace {} is Terminating", sample::NAMESPACE);
+    fleet
+        .eventually("the hub says what is in the way", COMES_BACK, || async {
+            let status = sample::placed(&fleet, sample::NAME).await?["status"].to_string();
+            if status.contains(&words) { Ok(()) } else { Err(Failure::new(status)) }
+        })
+        .await?;
+
+    fleet.hub().kill();
+    let free = json!({"metadata": {"finalizers": null}});
+    objects::patch(east, "ConfigMap", sample::NAMESPACE, "holder", free).await?;
+    fleet
+        .eventually("all of it is made again and Ready", COMES_BACK, || async {
+            let found = service().await?;
+            if found["metadata"]["uid"] == before {
+                return Err(Failure::new("the old one is still going"));
+            }
+            objects::expect(&found, "Ready", "True")
+        })
+        .await?;
+    fleet.hub().restart()?;
+    fleet.eventually("east is connected again", SOON, || fleet.hub().connected("east")).await?;
+    assert_eq!(sample::ready(&fleet, sample::NAME).await?, ["east"]);
     Ok(())
 }

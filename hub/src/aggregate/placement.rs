@@ -50,7 +50,9 @@ pub fn placement_status(view: &View<'_>, stored: Option<&NIMPlacementStatus>) ->
     let ready_clusters = view.places.iter().filter(|place| place.counts()).filter(is_ready).count();
     let clusters = Tally { ready: number(ready_clusters), wanted: number(outcome.wanted_clusters) };
     let ready: u64 = stood.iter().map(|stood| u64::from(ready_replicas(stood))).sum();
-    let replicas = Tally { ready: number(ready), wanted: number(outcome.wanted_replicas) };
+    let added: u64 = stood.iter().map(|stood| u64::from(added_replicas(stood))).sum();
+    let wanted = u64::from(outcome.wanted_replicas) + added;
+    let replicas = Tally { ready: number(ready), wanted: number(wanted) };
     NIMPlacementStatus {
         observed_generation: Some(view.generation),
         observed_rebalance: {
@@ -106,9 +108,16 @@ fn ready<'a>(findings: &[Finding<'a>], places: Option<&str>) -> Finding<'a> {
     }
 }
 
-/// Ready replicas of one object in one cluster that count: what an autoscaler adds is not what was asked for.
-fn ready_replicas((_, delivery, standing): &Stood<'_>) -> u32 {
-    delivery.replicas.map_or(0, |wanted| standing.ready_replicas.min(wanted))
+/// Ready replicas of one object in one cluster that count: no more than are wanted there.
+fn ready_replicas(stood: &Stood<'_>) -> u32 {
+    let (_, delivery, standing) = stood;
+    delivery.replicas.map_or(0, |asked| standing.ready_replicas.min(asked + added_replicas(stood)))
+}
+
+/// Ready replicas beyond those that were asked for, which an autoscaler of the cluster has added and so wants.
+fn added_replicas((_, delivery, standing): &Stood<'_>) -> u32 {
+    let asked = delivery.replicas.filter(|_| delivery.elastic);
+    asked.map_or(0, |asked| standing.ready_replicas.saturating_sub(asked))
 }
 
 fn findings<'a>(view: &View<'_>, stood: &[Stood<'_>]) -> Vec<Finding<'a>> {
@@ -211,13 +220,13 @@ pub fn assignments(view: &View<'_>) -> Vec<DecisionSummary> {
 }
 
 fn row(standing: &Standing, place: &Place<'_>) -> DecisionSummary {
-    let wanted: u32 =
-        place.deliveries.iter().filter_map(|delivery| delivery.replicas).fold(0, u32::saturating_add);
-    let ready = place
-        .deliveries
-        .iter()
-        .map(|delivery| u64::from(ready_replicas(&(place, delivery, standing::of(delivery, place.link)))));
-    let ready = ready.sum::<u64>();
+    let (mut wanted, mut ready) = (0_u32, 0_u64);
+    for delivery in &place.deliveries {
+        let stood = (place, delivery, standing::of(delivery, place.link));
+        let asked = delivery.replicas.unwrap_or_default();
+        wanted = wanted.saturating_add(asked).saturating_add(added_replicas(&stood));
+        ready += u64::from(ready_replicas(&stood));
+    }
     let (reason, message) = match standing.stage {
         _ if !place.counts() => (place.row.reason.to_string(), place.row.message.clone()),
         Stage::Ready => match mutated(place) {

@@ -86,11 +86,12 @@ struct Said {
     payload: Result<&'static str, String>,
     answer: Option<Answer>,
     service: Option<ObjectStatus>,
+    elastic: bool,
 }
 
 fn ready() -> Said {
     let service = Some(said("NIMService", "h", "Ready", 1));
-    Said { link: Link::Connected, payload: Ok("h"), answer: Some(Answer::Accepted), service }
+    Said { link: Link::Connected, payload: Ok("h"), answer: Some(Answer::Accepted), service, elastic: false }
 }
 
 fn place<'a>(
@@ -102,12 +103,19 @@ fn place<'a>(
     let of_service = Delivery {
         object: service,
         replicas: Some(1),
+        elastic: said.elastic,
         payload: said.payload.clone(),
         answer: said.answer.as_ref(),
         status: said.service.as_ref(),
     };
-    let of_cache =
-        Delivery { object: cache, replicas: None, payload: Ok("h"), answer: None, status: Some(cached) };
+    let of_cache = Delivery {
+        object: cache,
+        replicas: None,
+        elastic: false,
+        payload: Ok("h"),
+        answer: None,
+        status: Some(cached),
+    };
     Place { row, link: said.link, deliveries: vec![of_service, of_cache] }
 }
 
@@ -307,11 +315,19 @@ fn a_refused_secret_degrades_and_takes_nothing_from_what_serves() {
             Delivery {
                 object: &service,
                 replicas: Some(1),
+                elastic: false,
                 payload: Ok("h"),
                 answer: None,
                 status: Some(&status),
             },
-            Delivery { object: &secret, replicas: None, payload: Ok("s"), answer, status: None },
+            Delivery {
+                object: &secret,
+                replicas: None,
+                elastic: false,
+                payload: Ok("s"),
+                answer,
+                status: None,
+            },
         ],
     };
     let places =
@@ -369,6 +385,7 @@ fn a_cache_has_a_ready_condition_the_least_advanced_state_and_the_profiles() {
             deliveries: vec![Delivery {
                 object: &cache,
                 replicas: None,
+                elastic: false,
                 payload: Ok("h"),
                 answer: None,
                 status: Some(status),
@@ -409,6 +426,7 @@ fn nothing_changes_while_nothing_does() {
                 deliveries: vec![Delivery {
                     object: &service,
                     replicas: Some(1),
+                    elastic: false,
                     payload: Ok("h"),
                     answer: None,
                     status: Some(&status),
@@ -506,6 +524,21 @@ fn a_service_of_which_some_replicas_cannot_start_is_not_ready_for_the_fleet() {
     assert!(available.message.contains(words), "{}", available.message);
     assert_eq!(service["availableReplicas"], 2, "what serves counts");
     assert_eq!(told(1).0.status, "True", "what an autoscaler adds is not what was asked for");
+}
+
+#[test]
+fn replicas_that_an_autoscaler_of_the_cluster_has_added_are_wanted_and_counted() {
+    for (elastic, ready, all, there) in
+        [(true, 3, "4/4", (3, 3)), (false, 3, "2/2", (1, 1)), (true, 0, "1/2", (1, 0))]
+    {
+        let state = if ready == 0 { "NotReady" } else { "Ready" };
+        let service = Some(said("NIMService", "h", state, ready));
+        let (placement, _) = fold(&Said { service, elastic, ..self::ready() }, true);
+        assert_eq!(placement.replicas_summary.as_deref(), Some(all), "{elastic} {ready}");
+        let mut rows = placement.decisions.iter();
+        let east = rows.find(|row| row.cluster_name == "east").unwrap();
+        assert_eq!((east.replicas, east.ready_replicas), (Some(there.0), Some(there.1)), "{elastic} {ready}");
+    }
 }
 
 #[test]

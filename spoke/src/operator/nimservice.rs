@@ -173,11 +173,16 @@ impl Kind for NimServices {
         };
         let mut again = refs.diagnosis.again();
         let hindrance = refs.diagnosis.why(&deployment);
+        let predictor = kserve::predictor_name(scene.name());
+        let (named, rolled_out) = match workload {
+            Some(ChildKind::InferenceService) => (predictor.as_str(), kserve::deployment(&refs.kserve)),
+            _ => (scene.name(), deployment.clone()),
+        };
         if hindrance.is_none()
             && let Some((words, next)) =
-                readiness::still_starting(scene.name(), &deployment, &refs.diagnosis.pods, subject.now)
+                readiness::still_starting(named, &rolled_out, &refs.diagnosis.pods, subject.now)
         {
-            found.message = words;
+            found.message = found.message.replace(&readiness::overdue(named), &words);
             again = Again::After(next);
         }
         if workload == Some(ChildKind::LeaderWorkerSet) && found.ready && as_rendered {

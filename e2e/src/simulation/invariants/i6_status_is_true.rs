@@ -89,6 +89,7 @@ fn shown_ready(hub: &HubSite, silent: &str, now: Timestamp) -> Result<(), String
                     deliveries: vec![Delivery {
                         object: &object.identity,
                         replicas: None,
+                        elastic: false,
                         payload: hash.map(String::as_str).ok_or_else(String::new),
                         answer: process.live.answer(cluster, uid).map(|answer| &answer.answer),
                         status: heard.map(|heard| &heard.status),

@@ -197,8 +197,9 @@ fn place<'a>(
     link: Link,
     heard: &'a HashMap<(String, String), Heard>,
 ) -> Place<'a> {
-    let objects = turn.objects.iter().map(|(object, _)| object).chain(&turn.secrets);
-    let deliveries = objects.filter_map(|object| {
+    let objects = turn.objects.iter().map(|(object, stored)| (object, Some(stored)));
+    let objects = objects.chain(turn.secrets.iter().map(|secret| (secret, None)));
+    let deliveries = objects.filter_map(|(object, stored)| {
         let key = (chosen.cluster.to_string(), object.uid.clone());
         let payload = turn.sent.get(&key)?;
         let (answer, status) = heard.get(&key).map_or((None, None), |(a, s)| (a.as_ref(), s.as_ref()));
@@ -206,12 +207,19 @@ fn place<'a>(
         Some(Delivery {
             object,
             replicas: granted.map(|granted| granted.replicas),
+            elastic: granted.is_some_and(|granted| !granted.divided)
+                && stored.is_some_and(|stored| is_elastic(&stored.data["spec"])),
             payload: payload.as_deref().map_err(Clone::clone),
             answer,
             status,
         })
     });
     Place { row: chosen, link, deliveries: deliveries.collect() }
+}
+
+/// Whether a spec leaves the number of replicas to an autoscaler: its own, or one of the cluster's people.
+fn is_elastic(spec: &Value) -> bool {
+    spec["replicas"].is_null() || spec["scale"]["enabled"] == true
 }
 
 /// A placement that is being deleted says what it waits for.

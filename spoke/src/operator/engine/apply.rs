@@ -1,6 +1,7 @@
 //! Carries out what was decided about children: creation, server-side apply, deletion by uid; nothing when nothing is
 //! to do.
 
+mod create;
 mod service_name;
 
 use std::borrow::Cow;
@@ -8,12 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crds::compare::{differences, holds};
-use crds::marks::LOCAL_ANNOTATION;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream;
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
@@ -252,7 +252,7 @@ impl Applier<'_> {
                     | Decision::Adopt
                     | Decision::Replace,
                     _,
-                ) => self.create(&api, child, &stamped).await,
+                ) => self.create(&api, child, &stamped, looked).await,
             };
             match written {
                 Ok(mut written) => {
@@ -446,49 +446,6 @@ impl Applier<'_> {
         call(|| format!("note the template of {name}"), api.patch(name, &params, &Patch::Apply(&body)))
             .await
             .map(drop)
-    }
-
-    /// Makes a child, or nothing when one of that name is there.
-    async fn create(
-        &self,
-        api: &Api<DynamicObject>,
-        child: &Child,
-        stamped: &Stamped,
-    ) -> Result<DynamicObject, CallError> {
-        let what = || format!("create {} {}", child.kind.resource().kind, child.name);
-        let body = serde_json::from_value(child.sent(stamped, None)).map_err(kube::Error::SerdeError);
-        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        let key = (self.owner.namespace.clone(), child.name.clone());
-        if let Some(cache) = self.world.children.get(&child.kind) {
-            cache.fresh.expect(key.clone());
-        }
-        let made = call(what, async { api.create(&params, &body?).await }).await;
-        if let (Some(cache), Err(_)) = (self.world.children.get(&child.kind), &made) {
-            cache.fresh.forget(&key);
-        }
-        made
-    }
-
-    /// Makes an object without owner our child, and changes nothing else of it.
-    async fn adopt(
-        &self,
-        api: &Api<DynamicObject>,
-        child: &Child,
-        live: &DynamicObject,
-    ) -> Result<DynamicObject, CallError> {
-        let (resource, name) = (child.kind.resource(), &child.name);
-        let mut body = json!({
-            "apiVersion": resource.api_version, "kind": resource.kind,
-            "metadata": {
-                "name": name, "namespace": self.owner.namespace, "uid": live.metadata.uid,
-                "ownerReferences": [self.owner.reference()],
-            },
-        });
-        if let Some(mark) = child.body["metadata"]["annotations"].get(LOCAL_ANNOTATION) {
-            body["metadata"]["annotations"] = json!({ LOCAL_ANNOTATION: mark });
-        }
-        let what = || format!("adopt {} {name}", resource.kind);
-        call(what, api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body))).await
     }
 
     /// Applies a child to what is there, and to nothing else of that name. What others set that is to be ours is taken

@@ -1,6 +1,6 @@
 //! A status that changes only in its words is not written at once: while a rollout advances, they change many times a
-//! second, and nobody reads that fast. So is the first status of an object whose workload has just been made: what the
-//! workload's own controller says follows within moments.
+//! second, and nobody reads that fast. Nor is the status of an object whose workload has just been made or changed and that
+//! does not serve: what the workload's own controller and the scheduler say of it follows within moments.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,46 +11,85 @@ use tokio::time::Instant;
 
 use super::retry::Key;
 use crate::operator::diagnosis;
+use crate::operator::microservice::status::DEPENDENCY_MISSING;
 
 /// Shortest time from one write of a status to one that changes only the messages of its conditions, and from the
-/// first look at an object to a first status that says no more than that it is not ready.
+/// first look at a workload that is on its way to a status that says no more than that.
 const BETWEEN_WORDS: Duration = Duration::from_secs(1);
 /// The same where the words are about pods that cannot start: the kubelet and the scheduler say it in ever other words.
 const BETWEEN_COMPLAINTS: Duration = Duration::from_mins(1);
-/// The word for a workload that is on its way.
+/// The state of an object that does not serve, and the reason of one whose workload is on its way.
 const UNDER_WAY: &str = "NotReady";
+/// What a condition says in words.
+const MESSAGE: &str = "message";
+/// Of which generation a condition speaks.
+const GENERATION: &str = "observedGeneration";
 
-/// When the statuses of one kind's objects were last written.
+/// When the statuses of one kind's objects were last written, and since when others are held back.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
-    written: Mutex<HashMap<Key, Instant>>,
+    rows: Mutex<HashMap<Key, Row>>,
+}
+
+/// Of one object.
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    written: Option<Instant>,
+    /// Since when a status that says no more than that the workload is on its way has not been written.
+    held: Option<Instant>,
 }
 
 impl Pace {
     /// How long the new status has to wait; `None` when it is to be written now.
     pub(crate) fn wait(&self, key: &Key, old: &Value, new: &Value) -> Option<Duration> {
-        let begins = old["state"].is_null() && new["state"] == UNDER_WAY;
-        if begins {
-            self.lock().entry(key.clone()).or_insert_with(Instant::now);
-        }
-        let since = self.lock().get(key)?.elapsed();
-        let pause = if complains(old, new) { BETWEEN_COMPLAINTS } else { BETWEEN_WORDS };
-        let left = pause.checked_sub(since).filter(|left| !left.is_zero())?;
-        (begins || without_words(old) == without_words(new)).then_some(left)
+        let mut rows = self.lock();
+        let row = rows.entry(key.clone()).or_default();
+        let (pause, since) = if is_on_its_way(old, new) {
+            (BETWEEN_WORDS, *row.held.get_or_insert_with(Instant::now))
+        } else if without(old, &[MESSAGE]) != without(new, &[MESSAGE]) {
+            return None;
+        } else {
+            (if complains(old, new) { BETWEEN_COMPLAINTS } else { BETWEEN_WORDS }, row.written?)
+        };
+        pause.checked_sub(since.elapsed()).filter(|left| !left.is_zero())
     }
 
+    /// A status was written.
     pub(crate) fn written(&self, key: &Key) {
-        self.lock().insert(key.clone(), Instant::now());
+        self.lock().insert(key.clone(), Row { written: Some(Instant::now()), held: None });
+    }
+
+    /// The status is as it is stored: what was held back has passed.
+    pub(crate) fn unchanged(&self, key: &Key) {
+        if let Some(row) = self.lock().get_mut(key) {
+            row.held = None;
+        }
     }
 
     pub(crate) fn forget(&self, key: &Key) {
         self.lock().remove(key);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Instant>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Row>> {
         // A panic elsewhere does not make the map wrong.
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether an object that did not serve goes on not to, and the news is no more than that its workload is on its way, or
+/// that it says the same of another generation.
+fn is_on_its_way(old: &Value, new: &Value) -> bool {
+    if new["state"] != UNDER_WAY {
+        return false;
+    }
+    if old["state"].is_null() {
+        return true;
+    }
+    let ready = new["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Ready");
+    let is_under_way = ready
+        .is_some_and(|ready| [UNDER_WAY, DEPENDENCY_MISSING].iter().any(|reason| ready["reason"] == *reason));
+    let same = |fields: &[&str]| without(old, fields) == without(new, fields);
+    old["state"] == UNDER_WAY && !same(&[MESSAGE]) && (is_under_way || same(&[MESSAGE, GENERATION]))
 }
 
 /// Whether words have changed of what keeps pods from starting, for the same reason as before.
@@ -64,11 +103,12 @@ fn complains(old: &Value, new: &Value) -> bool {
     })
 }
 
-fn without_words(status: &Value) -> Value {
+/// A status without these fields of its conditions.
+fn without(status: &Value, fields: &[&str]) -> Value {
     let mut bare = status.clone();
     for condition in bare["conditions"].as_array_mut().into_iter().flatten() {
-        if let Some(fields) = condition.as_object_mut() {
-            fields.remove("message");
+        if let Some(all) = condition.as_object_mut() {
+            all.retain(|field, _| !fields.contains(&field.as_str()));
         }
     }
     bare
@@ -138,9 +178,35 @@ mod tests {
         assert_eq!(pace.wait(&key, &Value::Null, &begun), None);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_change_of_what_does_not_serve_is_told_once_it_is_known_what_becomes_of_it() {
+        let (pace, key) = (Pace::default(), ("ns".to_owned(), "a".to_owned()));
+        let told = |reason: &str, generation: i64| {
+            let ready = json!({"type": "Ready", "reason": reason, "message": reason, "observedGeneration": generation});
+            json!({"state": "NotReady", "conditions": [ready]})
+        };
+        let old = told("Unschedulable", 1);
+        pace.written(&key);
+        tokio::time::advance(Duration::from_mins(2)).await;
+        assert_eq!(pace.wait(&key, &old, &told("Unschedulable", 2)), Some(BETWEEN_WORDS), "of the old pod");
+        tokio::time::advance(Duration::from_millis(300)).await;
+        let left = Some(Duration::from_millis(700));
+        assert_eq!(pace.wait(&key, &old, &told("NotReady", 2)), left, "the new one is being made");
+        assert_eq!(pace.wait(&key, &old, &told("DependencyMissing", 2)), left, "without its Secret");
+        assert_eq!(pace.wait(&key, &old, &told("ImagePullBackOff", 2)), None, "another reason is news");
+        assert_eq!(pace.wait(&key, &old, &status("Ready", "")), None, "so is another state");
+        tokio::time::advance(Duration::from_millis(700)).await;
+        assert_eq!(pace.wait(&key, &old, &told("NotReady", 2)), None, "it lasts");
+        pace.unchanged(&key);
+        assert_eq!(pace.wait(&key, &old, &told("NotReady", 1)), Some(BETWEEN_WORDS), "another time");
+        let ready = json!({"state": "Ready", "conditions": []});
+        assert_eq!(pace.wait(&key, &ready, &told("NotReady", 2)), None, "it served");
+    }
+
     #[test]
     fn a_status_without_conditions_has_no_words() {
-        assert_eq!(without_words(&json!({"state": "Ready"})), without_words(&json!({"state": "Ready"})));
-        assert_ne!(without_words(&Value::Null), without_words(&json!({"state": "Ready"})));
+        let bare = |status: Value| without(&status, &[MESSAGE]);
+        assert_eq!(bare(json!({"state": "Ready"})), bare(json!({"state": "Ready"})));
+        assert_ne!(bare(Value::Null), bare(json!({"state": "Ready"})));
     }
 }

@@ -478,8 +478,11 @@ impl<K: Kind> Shell<K> {
         subject: &Subject,
         report: &Report,
     ) -> Result<Option<Duration>, CallError> {
-        let Some(patch) = status_patch(&subject.status, &report.status) else { return Ok(None) };
         let key = key(object);
+        let Some(patch) = status_patch(&subject.status, &report.status) else {
+            self.pace.unchanged(&key);
+            return Ok(None);
+        };
         if let Some(left) = self.pace.wait(&key, &subject.status, &report.status) {
             return Ok(Some(left));
         }

@@ -38,7 +38,7 @@ pub(crate) fn of(name: &str, deployment: &Value) -> Readiness {
         return not(format!("deployment {name:?} is scaled down to 0 replicas"));
     }
     if is_overdue(deployment) {
-        return not(format!("deployment {name:?} exceeded its progress deadline"));
+        return not(overdue(name));
     }
     if updated < wanted {
         let done = format!("{updated} out of {wanted} new replicas have been updated...");
@@ -49,6 +49,11 @@ pub(crate) fn of(name: &str, deployment: &Value) -> Readiness {
         return not(format!("Waiting for deployment {name:?} rollout to finish: {done}"));
     }
     Readiness { ready: true, message: format!("deployment {name:?} successfully rolled out"), available }
+}
+
+/// Words for a Deployment that has exceeded its progress deadline.
+pub(crate) fn overdue(name: &str) -> String {
+    format!("deployment {name:?} exceeded its progress deadline")
 }
 
 /// How long pods may take to start by their own startup probe, seconds: initialDelaySeconds + periodSeconds ×

@@ -220,10 +220,10 @@ pub(super) async fn observe(object: &NIMCache, subject: &Subject, world: &World)
     let is_made = super::creates_claim(&object.spec);
     let may_hold = !is_made || is_ready(subject) || refs.job.is_some() || refs.filled.is_some();
     refs.claim = claim(subject, &refs.claim_name, may_hold, world).await?;
+    refs.job_pods = refs.job.as_ref().map(|job| job_pods(world, namespace, job)).unwrap_or_default();
     if is_ready(subject) {
         return Ok(refs);
     }
-    refs.job_pods = refs.job.as_ref().map(|job| job_pods(world, namespace, job)).unwrap_or_default();
     if let Some(job) = &refs.job {
         refs.told = match refs.job_pods.iter().rev().find(|pod| pod["status"]["phase"] == "Pending") {
             Some(pod) => diagnosis::of_pod(subject, world, pod, &refs.claim_name).await,

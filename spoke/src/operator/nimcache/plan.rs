@@ -7,7 +7,7 @@ use super::attempts::{self, Next};
 use super::filled::{self, Filled};
 use super::manifest::{Manifest, Profile};
 use super::observe::{self, Refs, Store};
-use super::progress::Progress;
+use super::progress::{self, Progress};
 use super::selection::{self, Selection};
 use super::{Verdict, creates_claim, extraction, job, shared, spec_change, validate};
 use crate::operator::claim::claim;
@@ -100,7 +100,12 @@ impl Plan<'_> {
             let generation = spec_change::stored(status).unwrap_or(self.subject.owner.generation);
             Filled::new(claim, self.spec, generation, kind, profiles)
         });
-        self.noted(self.rendered(children, Verdict::StillReady), filled)
+        let rendered = self.noted(self.rendered(children, Verdict::StillReady), filled);
+        // A job that cannot end would hold the claim.
+        if !self.refs.job_pods.iter().any(progress::is_kept_by_sidecar) {
+            return rendered;
+        }
+        Rendered { remove: vec![(ChildKind::Job, job::name(self.subject))], ..rendered }
     }
 
     /// A model that is stored although the status does not say so: the NIMCache was made again, or restored.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::pods::CONTAINER;
 use crate::operator::diagnosis::{ended, is_mute, waiting};
 use crate::operator::engine::kind::Failure;
 use crate::operator::microservice::status::{DEPENDENCY_MISSING, with_missing};
@@ -68,7 +69,7 @@ pub(super) fn of(job: &Value, pods: &[Value], told: Option<&Failure>) -> Progres
         return Progress::Failed(why(failed, pods));
     }
     let count = |field: &str| status[field].as_i64().unwrap_or_default();
-    if holds("Complete").is_some() || count("succeeded") > 0 {
+    if holds("Complete").is_some() || count("succeeded") > 0 || pods.iter().any(is_kept_by_sidecar) {
         return Progress::Succeeded;
     }
     if count("active") == 0 {
@@ -83,6 +84,15 @@ pub(super) fn of(job: &Value, pods: &[Value], told: Option<&Failure>) -> Progres
         }
         _ => Progress::Running { failed: count("failed"), last: last(pods) },
     }
+}
+
+/// Whether the download of a pod has ended well while a container that an injector has added, a mesh's proxy, goes on: its job
+/// would never end.
+pub(super) fn is_kept_by_sidecar(pod: &Value) -> bool {
+    let containers = pod["status"]["containerStatuses"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_done = |one: &Value| one["name"] == CONTAINER && one["state"]["terminated"]["exitCode"] == 0;
+    let runs = |one: &Value| one["name"] != CONTAINER && one["state"]["running"].is_object();
+    containers.iter().any(is_done) && containers.iter().any(runs)
 }
 
 /// Why no pod is active: one has failed and the next is due, or none could be made.
@@ -123,6 +133,14 @@ mod tests {
         let running = json!({"status": {"phase": "Running"}});
         let failed = json!({"status": {"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"exitCode": 3, "message": "no luck"}}}]}});
         let gave_up = json!({"status": {"failed": 6, "conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "limit"}]}});
+        let ends = |code: i64, beside: Value| {
+            json!({"status": {"phase": "Running", "containerStatuses": [
+                {"name": CONTAINER, "state": {"terminated": {"exitCode": code}}},
+                {"name": "istio-proxy", "state": beside},
+            ]}})
+        };
+        let goes_on = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
+        let over = json!({"terminated": {"exitCode": 0}});
         let runs = |failed, last| Progress::Running { failed, last };
         let told = Failure::new("DownloadFailed", "exit code 3: no luck");
         for (job, pods, expected) in [
@@ -142,6 +160,13 @@ mod tests {
                 runs(1, Some(told)),
             ),
             (json!({"status": {"succeeded": 1}}), vec![], Progress::Succeeded),
+            (json!({"status": {"active": 1}}), vec![ends(0, goes_on.clone())], Progress::Succeeded),
+            (json!({"status": {"active": 1}}), vec![ends(0, over)], runs(0, None)),
+            (
+                json!({"status": {"active": 1}}),
+                vec![ends(3, goes_on)],
+                runs(0, Some(Failure::new("DownloadFailed", "exit code 3"))),
+            ),
             (
                 gave_up.clone(),
                 vec![failed],

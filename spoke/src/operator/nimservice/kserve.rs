@@ -33,6 +33,8 @@ const AGAIN: Duration = Duration::from_secs(30);
 pub(crate) struct Seen {
     /// The deployment mode of the InferenceService that there is.
     in_use: Option<String>,
+    /// The annotation for it on the pods of that InferenceService, as its user wrote it; none where they bear none of ours.
+    on_pods: Option<String>,
     setup: Setup,
     /// Whether this KServe knows `predictor.autoScaling` and the autoscaler class `none`: 0.15 and later.
     scales_by_metrics: bool,
@@ -42,7 +44,7 @@ pub(crate) struct Seen {
 
 impl Default for Seen {
     fn default() -> Self {
-        Self { in_use: None, setup: Setup::Unasked, scales_by_metrics: true, deployment: None }
+        Self { in_use: None, on_pods: None, setup: Setup::Unasked, scales_by_metrics: true, deployment: None }
     }
 }
 
@@ -57,19 +59,29 @@ pub(super) async fn observe(
     }
     let owner = &subject.owner;
     let live = world.child(ChildKind::InferenceService, &owner.namespace, &owner.name);
-    let in_use = live.and_then(|live| live.data["status"]["deploymentMode"].as_str().map(str::to_owned));
-    let in_use = in_use.filter(|mode| !mode.is_empty());
+    let text = |pointer: &str| {
+        let found = live.as_ref().and_then(|live| live.data.pointer(pointer)?.as_str());
+        found.filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let in_use = text("/status/deploymentMode");
+    let on_pods = text("/spec/predictor/annotations/serving.kserve.io~1deploymentMode");
     let deployment = world.child(ChildKind::Deployment, &owner.namespace, &predictor_name(&owner.name));
     // Without the kind there is no KServe to ask for; the engine says so by itself.
     if !world.facts.borrow().installed.contains(&ChildKind::InferenceService) {
-        return Ok(Seen { in_use, deployment, ..Seen::default() });
+        return Ok(Seen { in_use, on_pods, deployment, ..Seen::default() });
     }
     let scales_by_metrics = setup::scales_by_metrics(&world.client, subject.now).await?;
     let setup = match in_use {
         None => setup::setup(&world.client, subject.now).await?,
         Some(_) => Setup::Unasked,
     };
-    Ok(Seen { in_use, setup, scales_by_metrics, deployment })
+    Ok(Seen { in_use, on_pods, setup, scales_by_metrics, deployment })
+}
+
+/// The Deployment that KServe has made, as JSON; null where there is none.
+pub(super) fn deployment(seen: &Seen) -> Value {
+    let found = seen.deployment.as_deref();
+    found.and_then(|found| serde_json::to_value(found).ok()).unwrap_or_default()
 }
 
 /// Name of the Deployment that KServe makes in Standard mode.
@@ -151,6 +163,16 @@ impl Seen {
     /// The mode of an InferenceService that there is.
     pub(super) fn in_use(mode: &str) -> Self {
         Self { in_use: Some(mode.to_owned()), ..Self::default() }
+    }
+
+    /// The same with the annotation for it on its pods.
+    fn on_pods(self, annotation: Option<&str>) -> Self {
+        Self { on_pods: annotation.map(str::to_owned), ..self }
+    }
+
+    /// The same with a Deployment that KServe has made.
+    pub(super) fn made(self, deployment: DynamicObject) -> Self {
+        Self { deployment: Some(Arc::new(deployment)), ..self }
     }
 }
 

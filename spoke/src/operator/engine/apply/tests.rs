@@ -167,7 +167,7 @@ async fn each_child_of_a_new_object_costs_one_request_and_a_binding_follows_its_
     assert!(
         at("POST rolebindings") > at("POST roles") && at("POST rolebindings") > at("POST serviceaccounts")
     );
-    assert!(lines.contains(&"POST deployments".to_owned()) && lines.contains(&"POST services".to_owned()));
+    assert!(lines.contains(&"PATCH deployments/n".to_owned()) && lines.contains(&"POST services".to_owned()));
 }
 
 #[tokio::test]
@@ -191,7 +191,7 @@ async fn nemo_b30_a_definition_that_is_missing_holds_up_nothing_else() {
     let children = kinds.map(|kind| child(kind, Keep::Owned, &json!({}))).to_vec();
     let outcome = applied(&world(client, &[]), children).await;
     assert_eq!(outcome.failure.unwrap().reason, "HTTPRouteUnavailable");
-    assert_eq!(lines(&asked), ["POST deployments"]);
+    assert_eq!(lines(&asked), ["PATCH deployments/n"]);
 }
 
 #[tokio::test]
@@ -232,6 +232,33 @@ async fn b16_a_foreign_object_that_the_cache_does_not_show_is_never_written() {
         applied(&world(client, &[]), vec![child(ChildKind::Service, Keep::Owned, &json!({}))]).await;
     assert_eq!(outcome.failure.unwrap().reason, "ServiceConflict");
     assert_eq!(lines(&asked), ["POST services", "GET services/n"]);
+}
+
+#[tokio::test]
+async fn a_foreign_workload_that_the_cache_does_not_show_is_never_written() {
+    let deployment = || vec![child(ChildKind::Deployment, Keep::Owned, &json!({"template": {}}))];
+    let (client, asked) = server(|line, _| match line {
+        "PATCH deployments/n" => refusal(409, "Conflict", "the object has been modified"),
+        _ => (
+            200,
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "n", "uid": "x"}}),
+        ),
+    });
+    let outcome = applied(&world(client, &[]), deployment()).await;
+    assert_eq!(outcome.failure.unwrap().reason, "DeploymentConflict");
+    assert_eq!(lines(&asked), ["PATCH deployments/n", "GET deployments/n"]);
+    assert_eq!(asked.lock().unwrap()[0].1["metadata"]["resourceVersion"], "1", "that of no object");
+
+    // It has gone when it is looked for, or the API server makes nothing of a version that no object has.
+    let (client, asked) = server(|line, body| match line {
+        "PATCH deployments/n" => refusal(409, "Conflict", "the object has been modified"),
+        "GET deployments/n" => refusal(404, "NotFound", "no"),
+        _ => (201, body.clone()),
+    });
+    let outcome = applied(&world(client, &[]), deployment()).await;
+    assert_eq!((outcome.failure, outcome.live.len()), (None, 1));
+    assert_eq!(lines(&asked), ["PATCH deployments/n", "GET deployments/n", "POST deployments"]);
+    assert!(asked.lock().unwrap()[2].1["metadata"]["resourceVersion"].is_null());
 }
 
 #[tokio::test]

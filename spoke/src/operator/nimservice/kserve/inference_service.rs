@@ -64,17 +64,24 @@ fn instructions(scene: &Scene<'_>, mode: Mode) -> Map {
     if let Some(class) = scaling::class(scene.spec, mode, scene.refs.kserve.scales_by_metrics) {
         set(scaling::CLASS, class);
     }
-    let asked = all.remove(ANNOTATION);
-    all.insert(ANNOTATION.to_owned(), mode::annotation(mode, asked.as_ref()));
+    all.entry(ANNOTATION.to_owned()).or_insert_with(|| mode.word().to_owned());
     all
 }
 
-/// Annotations of InferenceService and pods; a mode that their user names is the one that the service has.
+/// Annotations of InferenceService and pods; a mode that their user names is the one that the service has. Where its user
+/// asks for another one, which KServe refuses, its pods keep the word that they have: a change of it would replace them.
 fn annotations(scene: &Scene<'_>, mode: Mode) -> Map {
     let mut all = scene.microservice().annotations();
-    if let Some(asked) = all.get(ANNOTATION) {
-        let word = mode::annotation(mode, Some(asked));
-        all.insert(ANNOTATION.to_owned(), word);
+    let seen = &scene.refs.kserve;
+    if let Some(asked) = all.remove(ANNOTATION) {
+        let is_asked = mode::is_word_of(mode, &asked);
+        let word = match &seen.on_pods {
+            _ if is_asked => Some(asked),
+            Some(word) if mode::is_word_of(mode, word) => Some(word.clone()),
+            None if seen.in_use.is_some() => None,
+            _ => Some(mode.word().to_owned()),
+        };
+        all.extend(word.map(|word| (ANNOTATION.to_owned(), word)));
     }
     all
 }

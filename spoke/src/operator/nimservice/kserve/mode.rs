@@ -116,11 +116,10 @@ pub(super) fn choose(
     }
 }
 
-/// What the annotation is to say of a service in this mode: what its user wrote where that is the same mode. KServe refuses
-/// every change of an InferenceService whose annotation names another mode than it has.
-pub(super) fn annotation(mode: Mode, asked: Option<&String>) -> String {
-    let same = asked.filter(|word| Mode::parse(word).is_some_and(|asked| asked.is_as(mode)));
-    same.cloned().unwrap_or_else(|| mode.word().to_owned())
+/// Whether a word is one for this mode. KServe refuses every change of an InferenceService whose annotation names another
+/// mode than it has.
+pub(super) fn is_word_of(mode: Mode, word: &str) -> bool {
+    Mode::parse(word).is_some_and(|named| named.is_as(mode))
 }
 
 /// What to say where a service runs in another mode than its annotation asks for.
@@ -231,18 +230,17 @@ mod tests {
 
     #[test]
     fn a_service_stays_in_the_mode_that_it_has() {
-        for (mode, asked, written, words) in [
-            (Mode::Standard, None, "Standard", None),
-            (Mode::Standard, Some(""), "Standard", None),
-            (Mode::Standard, Some("RawDeployment"), "RawDeployment", None),
-            (Mode::Serverless, Some("Knative"), "Knative", None),
-            (Mode::Standard, Some("Knative"), "Standard", Some("stays in mode Standard")),
-            (Mode::Knative, Some("Standard"), "Knative", Some("delete InferenceService llama")),
-            (Mode::Standard, Some("nonsense"), "Standard", Some("\"nonsense\"")),
+        for (mode, asked, same, words) in [
+            (Mode::Standard, None, false, None),
+            (Mode::Standard, Some(""), false, None),
+            (Mode::Standard, Some("RawDeployment"), true, None),
+            (Mode::Serverless, Some("Knative"), true, None),
+            (Mode::Standard, Some("Knative"), false, Some("stays in mode Standard")),
+            (Mode::Knative, Some("Standard"), false, Some("delete InferenceService llama")),
+            (Mode::Standard, Some("nonsense"), false, Some("\"nonsense\"")),
         ] {
             let annotations = asked.map(|word| BTreeMap::from([(ANNOTATION.to_owned(), word.to_owned())]));
-            let word = annotations.as_ref().and_then(|all| all.get(ANNOTATION));
-            assert_eq!(annotation(mode, word), written, "{mode:?} {asked:?}");
+            assert_eq!(asked.is_some_and(|word| is_word_of(mode, word)), same, "{mode:?} {asked:?}");
             let told = kept("llama", mode, annotations.as_ref());
             assert_eq!(told.is_some(), words.is_some(), "{mode:?} {asked:?} {told:?}");
             assert!(told.unwrap_or_default().contains(words.unwrap_or_default()), "{mode:?} {asked:?}");

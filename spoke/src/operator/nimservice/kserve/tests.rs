@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use super::mode::ANNOTATION;
 use super::*;
 use crate::operator::cluster::{ClusterFacts, Platform};
+use crate::operator::diagnosis::{Diagnosis, StartingPod};
 use crate::operator::engine::child::Child;
 use crate::operator::engine::kind::{Kind, Outcome};
+use crate::operator::engine::template;
 use crate::operator::nimservice::NimServices;
 use crate::operator::nimservice::scene::Refs;
 use crate::operator::nimservice::tests::subject;
@@ -62,6 +65,87 @@ fn accept_kserve_modes_and_shapes() {
         assert!(rendered.complete);
         insta::assert_json_snapshot!(mode, body(&rendered));
     }
+}
+
+#[test]
+fn a_mode_that_kserve_does_not_change_to_changes_no_pod() {
+    let asks = |word: &str| json!({"annotations": {ANNOTATION: word, "team": "a"}});
+    let with = |seen: Seen, patch: Value| {
+        let refs = Refs { kserve: seen, ..Refs::default() };
+        let rendered = NimServices::render(&service(&patch), &subject(), &refs, &ClusterFacts::default());
+        template::of(ChildKind::InferenceService, body(&rendered)).unwrap()
+    };
+    for (in_use, before, other) in [
+        ("Standard", Some("RawDeployment"), "Knative"),
+        ("Standard", Some("Standard"), "Serverless"),
+        ("Standard", None, "Knative"),
+        ("Serverless", Some("Serverless"), "Standard"),
+        ("Knative", Some("Serverless"), "RawDeployment"),
+    ] {
+        let runs = match before {
+            Some(word) => asks(word),
+            None => json!({"annotations": {"team": "a"}}),
+        };
+        let seen = || Seen::in_use(in_use).on_pods(before);
+        let kept = with(seen(), asks(other));
+        assert_eq!(kept, with(seen(), runs), "{in_use} {before:?} {other}");
+    }
+}
+
+#[test]
+fn a_model_that_loads_past_the_deadline_of_kserves_deployment_is_still_starting() {
+    let template = json!({"spec": {"containers": [{"name": "kserve-container",
+        "startupProbe": {"periodSeconds": 10, "failureThreshold": 120}}]}});
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "llama-predictor", "generation": 1, "ownerReferences": [
+            {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "name": "llama", "uid": "i", "controller": true}]},
+        "spec": {"replicas": 2, "template": template},
+        "status": {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2,
+            "conditions": [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]},
+    });
+    let live = json!({
+        "metadata": {"name": "llama", "uid": "i"}, "spec": {"predictor": {"minReplicas": 2, "maxReplicas": 2}},
+        "status": {"deploymentMode": "Standard", "conditions": [{"type": "PredictorReady", "status": "False"}]},
+    });
+    let began = subject().now;
+    let pod = StartingPod {
+        name: "llama-predictor-a".into(),
+        uid: "p".into(),
+        created: Some(began),
+        running_since: Some(began),
+        hindrance: None,
+        is_being_made: false,
+        has_failed: false,
+        leaves_by: None,
+        claims: Vec::new(),
+    };
+    let ingress = json!({"expose": {"ingress": {"enabled": true, "spec": {"ingressClassName": "nginx"}}}});
+    let says = |minutes: i64| {
+        let now = began + jiff::SignedDuration::from_mins(minutes);
+        let refs = Refs {
+            kserve: Seen::in_use("Standard").made(serde_json::from_value(deployment.clone()).unwrap()),
+            diagnosis: Diagnosis::of(vec![pod.clone()], now),
+            ..Refs::default()
+        };
+        let (service, subject) = (service(&ingress), Subject { now, ..subject() });
+        let rendered = NimServices::render(&service, &subject, &refs, &ClusterFacts::default());
+        let mut outcome = Outcome::default();
+        let found = serde_json::from_value(live.clone()).unwrap();
+        outcome.live.insert((ChildKind::InferenceService, "llama".into()), Arc::new(found));
+        let report = NimServices::report(&service, &subject, &refs, &rendered, &outcome);
+        let conditions = report.status["conditions"].as_array().unwrap().clone();
+        let ready = conditions.into_iter().find(|one| one["type"] == "Ready").unwrap();
+        (ready["message"].as_str().unwrap().to_owned(), report.again)
+    };
+    let (message, again) = says(12);
+    let starting =
+        "deployment \"llama-predictor\" is still starting (10 min of at most 20); without effect on KServe";
+    assert!(message.starts_with(starting), "{message}");
+    assert_eq!(again, Again::After(Duration::from_mins(8)));
+    let (message, _) = says(21);
+    let overdue = "deployment \"llama-predictor\" exceeded its progress deadline; without effect on KServe";
+    assert!(message.starts_with(overdue), "{message}");
 }
 
 #[test]
@@ -260,7 +344,8 @@ fn what_of_an_ingress_has_no_effect_is_named() {
 #[test]
 fn a_mode_that_cannot_be_changed_is_kept_and_told() {
     let asked = json!({"annotations": {"serving.kserve.io/deploymentMode": "Knative"}});
-    let rendered = rendered("Standard", &asked);
+    let refs = Refs { kserve: Seen::in_use("Standard").on_pods(Some("Standard")), ..Refs::default() };
+    let rendered = NimServices::render(&service(&asked), &subject(), &refs, &ClusterFacts::default());
     let found = body(&rendered);
     for annotations in [&found["metadata"]["annotations"], &found["spec"]["predictor"]["annotations"]] {
         assert_eq!(annotations["serving.kserve.io/deploymentMode"], "Standard");

@@ -37,7 +37,8 @@ fn a_picker_of_the_users_own_making_is_kept_as_it_is() {
         "ports": [{"containerPort": 7002, "name": "a"}],
         "readinessProbe": probe, "livenessProbe": probe, "startupProbe": probe,
         "containerSpec": {
-            "name": "e", "command": ["/epp"], "args": ["--x"], "env": [{"name": "A", "value": "b"}],
+            "name": "e", "command": ["/epp"], "args": ["--x"],
+            "env": [{"name": "A", "value": "a"}, {"name": "A", "value": "b"}],
             "image": {"repository": "r", "tag": "", "pullPolicy": "Always", "pullSecrets": ["theirs"]},
         },
     }));

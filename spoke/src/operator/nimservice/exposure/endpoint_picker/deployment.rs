@@ -10,6 +10,7 @@ use super::config::Source;
 use super::ports::{HEALTH, Listening};
 use super::{metadata, name};
 use crate::operator::engine::child::{Child, ChildKind, Keep};
+use crate::operator::env::distinct;
 use crate::operator::microservice::deployment::rolling;
 use crate::operator::microservice::metadata::{Map, selector};
 use crate::operator::microservice::pod::{pull_policy, pull_secrets};
@@ -61,7 +62,7 @@ fn container(scene: &Scene<'_>, wanted: &EppConfig, source: &Source) -> Containe
         image_pull_policy: pull_policy(&given.image).or_else(|| pull_policy(&scene.spec.image)),
         command: listed(&given.command),
         args: Some(listed(&given.args).unwrap_or_else(|| args(scene, source))),
-        env: given.env.clone().filter(|env| !env.is_empty()),
+        env: given.env.clone().filter(|env| !env.is_empty()).map(distinct),
         working_dir: given.working_dir.clone().filter(|dir| !dir.is_empty()),
         ports: Some(Listening::of(wanted).of_container()),
         readiness_probe: wanted.readiness_probe.clone().or_else(asked),

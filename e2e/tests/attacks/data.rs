@@ -374,7 +374,7 @@ async fn a_claim_that_goes_is_told_on_the_hub(fleet: &Fleet) -> Result<(), Failu
     assert_eq!(objects::pod_uids(east, NAMESPACE, "up").await?, running, "what runs goes on");
 
     // Nothing mounts it any more: it goes, and is filled anew.
-    objects::patch(hub, "NIMService", NAMESPACE, "up", json!({"spec": {"replicas": 0}})).await?;
+    objects::delete(hub, "NIMService", NAMESPACE, "up").await?;
     fleet
         .eventually("the model is stored again, and the hub says so", SOON * 2, || async {
             let is = objects::get(east, PVC, NAMESPACE, &claim).await?["metadata"]["uid"].clone();

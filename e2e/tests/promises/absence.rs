@@ -120,7 +120,7 @@ async fn a_namespace_that_took_its_time_to_go_is_filled_again_without_a_hub() ->
     east.kubectl(&["delete", "namespace", sample::NAMESPACE, "--wait=false"], None).await?;
     let words = format!("namespace {} is Terminating", sample::NAMESPACE);
     fleet
-        .eventually("the hub says what is in the way", COMES_BACK, || async {
+        .eventually("the hub says what is in the way", COMES_BACK * 2, || async {
             let status = sample::placed(&fleet, sample::NAME).await?["status"].to_string();
             if status.contains(&words) { Ok(()) } else { Err(Failure::new(status)) }
         })

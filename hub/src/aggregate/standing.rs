@@ -107,9 +107,11 @@ pub(super) fn of(delivery: &Delivery<'_>, link: Link) -> Standing {
     }
     // Replicas of the payload before count: they serve, while the new one is brought up.
     let ready = status.map_or(0, |status| status.ready_replicas);
+    // It was there, and something in the cluster keeps it from being made again.
+    let is_retried = matches!(delivery.answer, Some(Answer::Retrying { .. }));
     match current {
         None if applied => standing(Stage::Ready, Reason::Ready, "delivered".to_owned(), 0),
-        None if persisted => standing(
+        None if persisted && !is_retried => standing(
             Stage::Persisted,
             Reason::AwaitingOperator,
             "delivered, not reconciled yet".to_owned(),

@@ -192,7 +192,7 @@ fn one_cluster_behind_makes_the_whole_not_ready() {
     let rejected =
         Answer::Rejected { class: RejectionClass::Conflict, message: "llm is not the fleet's".into() };
     let retrying = Answer::Retrying { message: "no answer within 10 s".into() };
-    let cases: [(&str, Said, &str, &str); 9] = [
+    let cases: [(&str, Said, &str, &str); 10] = [
         (
             "sent",
             Said { answer: None, service: None, ..ready() },
@@ -226,7 +226,13 @@ fn one_cluster_behind_makes_the_whole_not_ready() {
         ),
         (
             "retried",
-            Said { answer: Some(retrying), service: None, ..ready() },
+            Said { answer: Some(retrying.clone()), service: None, ..ready() },
+            "Progressing/AwaitingCluster",
+            "False/AwaitingCluster",
+        ),
+        (
+            "it was there, went, and cannot be made again",
+            Said { answer: Some(retrying), service: Some(said("NIMService", "h", "", 0)), ..ready() },
             "Progressing/AwaitingCluster",
             "False/AwaitingCluster",
         ),

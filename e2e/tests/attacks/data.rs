@@ -377,11 +377,13 @@ async fn a_claim_that_goes_is_told_on_the_hub(fleet: &Fleet) -> Result<(), Failu
     objects::delete(hub, "NIMService", NAMESPACE, "up").await?;
     fleet
         .eventually("the model is stored again, and the hub says so", SOON * 2, || async {
-            let is = objects::get(east, PVC, NAMESPACE, &claim).await?["metadata"]["uid"].clone();
+            let cache = cache().await?;
+            let claim = cache["status"]["pvc"].as_str().unwrap_or_default();
+            let is = objects::get(east, PVC, NAMESPACE, claim).await?["metadata"]["uid"].clone();
             if is == before {
                 return Err(Failure::new("it is the old claim"));
             }
-            objects::expect(&cache().await?, "Ready", "True")
+            objects::expect(&cache, "Ready", "True")
         })
         .await
 }

@@ -70,7 +70,8 @@ pub(crate) struct Moment {
     pub(crate) generation: i64,
 }
 
-/// The merge patch that makes `new` of `old`, or `None` when nothing changes.
+/// The merge patch that makes `new` of `old`, or `None` when nothing changes. It says the whole of `new`: `old` is what a watch
+/// showed, which may be older than the last write, and a field that is as it was then may differ from what is stored.
 pub(crate) fn status_patch(old: &Value, new: &Value) -> Option<Value> {
     if old == new {
         return None;
@@ -80,7 +81,6 @@ pub(crate) fn status_patch(old: &Value, new: &Value) -> Option<Value> {
         for key in old.keys() {
             fields.entry(key.clone()).or_insert(Value::Null);
         }
-        fields.retain(|key, value| old.get(key) != Some(value));
         // A merge patch goes into maps, so what has left a map has to be named.
         for (key, value) in fields.iter_mut() {
             if let (Some(before), Some(after)) =
@@ -126,11 +126,14 @@ mod tests {
     }
 
     #[test]
-    fn b25_a_status_patch_says_only_what_changed_and_names_what_left() {
+    fn b25_a_status_patch_says_the_whole_status_and_names_what_left() {
         let old = json!({"state": "Ready", "model": {"name": "m", "extra": 1}, "pvc": "p", "same": [1]});
         let new = json!({"state": "Failed", "model": {"name": "m"}, "same": [1]});
         let patch = status_patch(&old, &new).unwrap();
-        assert_eq!(patch, json!({"state": "Failed", "model": {"name": "m", "extra": null}, "pvc": null}));
+        assert_eq!(
+            patch,
+            json!({"state": "Failed", "model": {"name": "m", "extra": null}, "pvc": null, "same": [1]})
+        );
         assert_eq!(status_patch(&old, &old), None);
         assert_eq!(status_patch(&Value::Null, &new), Some(new));
     }

@@ -138,9 +138,13 @@ fn a_number_of_replicas_is_followed_without_a_restart_down_to_none() -> Result<(
         assert!(keeps(&three, &one), "{three:?} {one:?}");
 
         all.apply_served(namespace, "some", replicas(0)).await?;
-        let stopped = all.not_ready(namespace, "some", "scaled down to 0 replicas").await?;
-        assert_eq!(stopped["status"]["availableReplicas"], Value::Null);
+        all.not_ready(namespace, "some", "scaled down to 0 replicas").await?;
         all.none("Pod", namespace).await?;
+        all.eventually("no replica is told", || async {
+            let told = all.service(namespace, "some").await?["status"]["availableReplicas"].clone();
+            if told.is_null() { Ok(()) } else { Err(Failure::new(told.to_string())) }
+        })
+        .await?;
         all.apply_served(namespace, "some", replicas(2)).await?;
         all.serves(namespace, "some", 2).await?;
         all.removed(namespace, "some").await

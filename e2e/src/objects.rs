@@ -175,3 +175,22 @@ pub fn expect(object: &Value, kind: &str, status: &str) -> Result<(), Failure> {
         other => Err(Failure::new(format!("{kind} is to be {status} and is {other:?}"))),
     }
 }
+
+/// Succeeds when the object is Ready in the generation that it has.
+pub fn expect_ready(object: &Value) -> Result<(), Failure> {
+    expect(object, "Ready", "True")?;
+    let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
+    if ready.is_some_and(|ready| ready["observedGeneration"] == object["metadata"]["generation"]) {
+        return Ok(());
+    }
+    Err(Failure::new("Ready is of an older generation"))
+}
+
+/// The message of an object that is not Ready for this reason.
+pub fn expect_not_ready(object: &Value, reason: &str) -> Result<String, Failure> {
+    match condition(object, "Ready") {
+        Some((status, is, message)) if status == "False" && is == reason => Ok(message),
+        other => Err(Failure::new(format!("Ready is {other:?}"))),
+    }
+}

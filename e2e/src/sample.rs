@@ -1,4 +1,4 @@
-//! NVIDIA's own sample, unchanged, and placements for it.
+//! NVIDIA's own sample, unchanged, and placements for it; and a small NIMService.
 
 use std::time::Duration;
 
@@ -22,6 +22,27 @@ const READY_WITHIN: Duration = Duration::from_mins(2);
 #[must_use]
 pub fn named(name: &str) -> String {
     MANIFEST.replace(NAME, name)
+}
+
+/// A small NIMService of one GPU on an emptyDir, with more of its spec; null takes a field away.
+#[must_use]
+pub fn service(namespace: &str, name: &str, more: Value) -> Value {
+    let mut spec = json!({
+        "image": {"repository": "nvcr.io/nim/meta/llama", "tag": "1.12.0"},
+        "authSecret": "ngc-api-secret",
+        "storage": {"emptyDir": {}},
+        "replicas": 1,
+        "resources": {"limits": {"nvidia.com/gpu": 1}},
+        "expose": {"service": {"port": 8000}},
+    });
+    if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
+        spec.extend(more);
+        spec.retain(|_, value| !value.is_null());
+    }
+    json!({
+        "apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMService",
+        "metadata": {"name": name, "namespace": namespace}, "spec": spec,
+    })
 }
 
 /// A NIMPlacement of one NIMService, with more of its spec.

@@ -9,7 +9,7 @@ use e2e::command::run;
 use e2e::controlplane::Controller;
 use e2e::failure::Failure;
 use e2e::site::Site;
-use e2e::{foreign, objects};
+use e2e::{foreign, objects, sample};
 use serde_json::{Value, json};
 
 /// Long enough for a busy machine.
@@ -17,25 +17,13 @@ const SOON: Duration = Duration::from_mins(2);
 /// Label of what Kueue admits.
 const QUEUE: &str = "kueue.x-k8s.io/queue-name";
 
-/// A NIMService with more of its spec; null takes a field away.
+/// A NIMService of four GPUs, with more of its spec; null takes a field away.
 async fn apply(site: &Site, namespace: &str, name: &str, more: Value) -> Result<(), Failure> {
-    let mut spec = json!({
-        "image": {"repository": "nvcr.io/nim/meta/llama", "tag": "1.12.0"},
-        "authSecret": "ngc-api-secret",
-        "storage": {"emptyDir": {}},
-        "replicas": 1,
-        "resources": {"limits": {"nvidia.com/gpu": 4}},
-        "expose": {"service": {"port": 8000}},
-    });
+    let mut spec = json!({"resources": {"limits": {"nvidia.com/gpu": 4}}});
     if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
         spec.extend(more);
-        spec.retain(|_, value| !value.is_null());
     }
-    let object = json!({
-        "apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMService",
-        "metadata": {"name": name, "namespace": namespace}, "spec": spec,
-    });
-    objects::apply(site.cluster(), &object.to_string()).await
+    objects::apply(site.cluster(), &sample::service(namespace, name, spec).to_string()).await
 }
 
 /// Waits until the service says Ready for the generation that it has, and how long that took.
@@ -43,11 +31,7 @@ async fn ready(site: &Site, namespace: &str, name: &str) -> Result<(), Failure> 
     let since = Instant::now();
     site.eventually(&format!("{name} is Ready"), SOON, || async {
         let found = objects::get(site.cluster(), "NIMService", namespace, name).await?;
-        objects::expect(&found, "Ready", "True")?;
-        let conditions = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let told = conditions.iter().find(|one| one["type"] == "Ready");
-        let is_new = told.is_some_and(|one| one["observedGeneration"] == found["metadata"]["generation"]);
-        if is_new { Ok(()) } else { Err(Failure::new("Ready is of an older generation")) }
+        objects::expect_ready(&found)
     })
     .await?;
     eprintln!("{namespace}/{name}: Ready after {:.1} s", since.elapsed().as_secs_f32());
@@ -58,10 +42,7 @@ async fn ready(site: &Site, namespace: &str, name: &str) -> Result<(), Failure> 
 async fn says(site: &Site, namespace: &str, name: &str, reason: &str) -> Result<String, Failure> {
     site.eventually(&format!("{name} says {reason}"), SOON, || async {
         let found = objects::get(site.cluster(), "NIMService", namespace, name).await?;
-        match objects::condition(&found, "Ready") {
-            Some((status, is, message)) if status == "False" && is == reason => Ok(message),
-            other => Err(Failure::new(format!("{other:?}"))),
-        }
+        objects::expect_not_ready(&found, reason)
     })
     .await
 }

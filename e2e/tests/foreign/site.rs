@@ -10,8 +10,8 @@ use e2e::controlplane::Controller;
 use e2e::failure::Failure;
 use e2e::fleet::Daemon;
 use e2e::site::Site;
-use e2e::{foreign, objects};
-use serde_json::{Value, json};
+use e2e::{foreign, objects, sample};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, MutexGuard, OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -104,23 +104,7 @@ impl Foreign {
 
     /// Applies a NIMService of one GPU on an emptyDir, with more of its spec; null takes a field away.
     pub(crate) async fn apply(&self, namespace: &str, name: &str, more: Value) -> Result<(), Failure> {
-        let mut spec = json!({
-            "image": {"repository": "nvcr.io/nim/meta/llama", "tag": "1.12.0"},
-            "authSecret": "ngc-api-secret",
-            "storage": {"emptyDir": {}},
-            "replicas": 1,
-            "resources": {"limits": {"nvidia.com/gpu": 1}},
-            "expose": {"service": {"port": 8000}},
-        });
-        if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
-            spec.extend(more);
-            spec.retain(|_, value| !value.is_null());
-        }
-        let object = json!({
-            "apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMService",
-            "metadata": {"name": name, "namespace": namespace}, "spec": spec,
-        });
-        objects::apply(self.cluster(), &object.to_string()).await
+        objects::apply(self.cluster(), &sample::service(namespace, name, more).to_string()).await
     }
 
     /// The NIMService as it is.
@@ -132,11 +116,8 @@ impl Foreign {
     pub(crate) async fn ready(&self, namespace: &str, name: &str) -> Result<Value, Failure> {
         self.eventually(&format!("{name} is Ready"), || async {
             let found = self.service(namespace, name).await?;
-            objects::expect(&found, "Ready", "True")?;
-            if condition(&found, "Ready")["observedGeneration"] == found["metadata"]["generation"] {
-                return Ok(found);
-            }
-            Err(Failure::new("Ready is of an older generation"))
+            objects::expect_ready(&found)?;
+            Ok(found)
         })
         .await
     }

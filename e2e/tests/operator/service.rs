@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use e2e::failure::Failure;
-use e2e::objects;
 use e2e::site::Site;
+use e2e::{objects, sample};
 use serde_json::{Value, json};
 
 /// Namespace of everything that is applied.
@@ -14,22 +14,7 @@ pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 /// A NIMService of one GPU on an emptyDir, with more of its spec; null takes a field away.
 pub(crate) fn service(name: &str, more: Value) -> Value {
-    let mut spec = json!({
-        "image": {"repository": "nvcr.io/nim/meta/llama", "tag": "1.12.0"},
-        "authSecret": "ngc-api-secret",
-        "storage": {"emptyDir": {}},
-        "replicas": 1,
-        "resources": {"limits": {"nvidia.com/gpu": 1}},
-        "expose": {"service": {"port": 8000}},
-    });
-    if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
-        spec.extend(more);
-        spec.retain(|_, value| !value.is_null());
-    }
-    json!({
-        "apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMService",
-        "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec,
-    })
+    sample::service(NAMESPACE, name, more)
 }
 
 /// Applies a NIMService.
@@ -41,13 +26,8 @@ pub(crate) async fn apply(site: &Site, name: &str, more: Value) -> Result<(), Fa
 pub(crate) async fn ready(site: &Site, name: &str) -> Result<Value, Failure> {
     site.eventually(&format!("{name} is Ready"), SOON, || async {
         let found = objects::get(site.cluster(), "NIMService", NAMESPACE, name).await?;
-        objects::expect(&found, "Ready", "True")?;
-        let conditions = found["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let ready = conditions.iter().find(|one| one["type"] == "Ready");
-        if ready.is_some_and(|one| one["observedGeneration"] == found["metadata"]["generation"]) {
-            return Ok(found);
-        }
-        Err(Failure::new("Ready is of an older generation"))
+        objects::expect_ready(&found)?;
+        Ok(found)
     })
     .await
 }
@@ -56,10 +36,7 @@ pub(crate) async fn ready(site: &Site, name: &str) -> Result<Value, Failure> {
 pub(crate) async fn says(site: &Site, name: &str, reason: &str) -> Result<String, Failure> {
     site.eventually(&format!("{name} says {reason}"), SOON, || async {
         let found = objects::get(site.cluster(), "NIMService", NAMESPACE, name).await?;
-        match objects::condition(&found, "Ready") {
-            Some((status, is, message)) if status == "False" && is == reason => Ok(message),
-            other => Err(Failure::new(format!("Ready is {other:?}"))),
-        }
+        objects::expect_not_ready(&found, reason)
     })
     .await
 }

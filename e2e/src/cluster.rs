@@ -156,6 +156,8 @@ pub struct Cluster {
     api_program: Program,
     api_server: Mutex<Option<Process>>,
     workers: Vec<Process>,
+    /// None where there are no nodes.
+    scheduler: Option<Process>,
     client: Client,
 }
 
@@ -179,6 +181,7 @@ impl Cluster {
             api_program,
             api_server: Mutex::new(None),
             workers: Vec::new(),
+            scheduler: None,
             client,
         };
         write(&cluster.kubeconfig(), kubeconfig.to_string())?;
@@ -188,10 +191,16 @@ impl Cluster {
             kubelet::prepare(&cluster).await?;
             let program = kubelet::program(ground, &cluster, shape.logs.as_deref())?;
             cluster.workers.push(program.start()?);
-            cluster.workers.push(cluster.worker(ground, "kube-scheduler").start()?);
+            cluster.scheduler = Some(cluster.worker(ground, "kube-scheduler").start()?);
             nodes::register(&cluster, &shape.nodes).await?;
         }
         Ok(cluster)
+    }
+
+    /// The scheduler, whose pods wait without a word while it is frozen. None where there are no nodes.
+    #[must_use]
+    pub fn scheduler(&self) -> Option<&Process> {
+        self.scheduler.as_ref()
     }
 
     /// Its name.

@@ -30,6 +30,8 @@ const MEMORY: &str = "OutOfMemory";
 const CRASH: &str = "CrashLoopBackOff";
 /// The reason of pods that are held back until somebody admits them.
 const GATED: &str = "SchedulingGated";
+/// Reason of a pod that no scheduler has looked at.
+const NOT_SCHEDULED: &str = "NotScheduled";
 
 /// Label of objects whose pods Kueue admits: the queue they wait in.
 const QUEUE: &str = "kueue.x-k8s.io/queue-name";

@@ -51,8 +51,6 @@ pub(super) struct Load {
 pub(super) async fn run(operator: &Operator, load: &Load) -> Result<Value, Failure> {
     let nodes = load.services.div_ceil(PER_NODE);
     let site = Site::new().gpus(H100, PER_NODE, nodes).audited().prepare().await?;
-    // Nothing is scheduled until everything has been made: the kubelets' work is not the operator's.
-    site.cluster().kubectl(&["cordon", "--selector", "type=kwok"], None).await?;
     let running = Running::start(&site, operator).await?;
     let course = Course { cluster: site.cluster(), running: &running, load };
     course.run().await
@@ -130,6 +128,10 @@ impl Course<'_> {
         let services = self.load.services;
         self.cluster.kubectl(&["create", "namespace", NAMESPACE], None).await?;
         let mut deployments = Deployments::watch(self.cluster).await?;
+        // Nothing is scheduled until everything has been made: the kubelets' work is not the operator's, and no pod is refused.
+        let scheduler =
+            self.cluster.scheduler().ok_or_else(|| Failure::new("the cluster has no scheduler"))?;
+        scheduler.freeze();
         let idle_mib = self.running.resident_mib()?;
 
         let (since, begun) = (Timestamp::now(), Instant::now());
@@ -148,7 +150,7 @@ impl Course<'_> {
         let changing = self.traffic(since).per(services);
         let not_ready = self.idle("not ready").await?;
 
-        self.cluster.kubectl(&["uncordon", "--selector", "type=kwok"], None).await?;
+        scheduler.thaw();
         self.all_ready().await?;
         self.settled().await?;
         let ready = self.idle("ready").await?;

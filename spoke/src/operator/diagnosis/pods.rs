@@ -44,6 +44,8 @@ pub(crate) struct StartingPod {
     pub(crate) hindrance: Option<Failure>,
     /// It has a node, or ought to have one, and no container of it has been started yet.
     pub(crate) is_being_made: bool,
+    /// Name of the scheduler that is to find a node for it; none once it has one.
+    pub(crate) awaits_scheduler: Option<String>,
     /// It has ended, and another one takes its place.
     pub(crate) has_failed: bool,
     /// It is about to go, by this moment; it frees what it holds of its node.
@@ -189,6 +191,7 @@ fn starting(pod: &DynamicObject) -> Option<StartingPod> {
     let running = containers.iter().filter_map(|one| moment(&one["state"]["running"]["startedAt"])).max();
     let hindrance = hindrance(&whole, Purpose::Serving).filter(|_| leaves_by.is_none());
     let volumes = spec["volumes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let scheduler = spec["schedulerName"].as_str().unwrap_or("default-scheduler");
     let claim = |volume: &Value| volume["persistentVolumeClaim"]["claimName"].as_str().map(str::to_owned);
     Some(StartingPod {
         name: meta.name.clone().unwrap_or_default(),
@@ -196,6 +199,7 @@ fn starting(pod: &DynamicObject) -> Option<StartingPod> {
         created: meta.creation_timestamp.as_ref().map(|time| time.0),
         running_since: running,
         is_being_made: running.is_none() && hindrance.is_none() && leaves_by.is_none(),
+        awaits_scheduler: spec["nodeName"].is_null().then(|| scheduler.to_owned()),
         hindrance,
         has_failed: status["phase"] == "Failed",
         leaves_by,

@@ -296,3 +296,33 @@ fn while_a_pod_leaves_the_node_that_it_frees_is_waited_for() {
     let late = Diagnosis::of(pods, at("30"));
     assert_eq!(late.why(&Value::Null).map(|why| why.reason).as_deref(), Some(UNSCHEDULABLE));
 }
+
+#[test]
+fn a_pod_that_no_scheduler_looks_at_says_so() {
+    let waits = |more: Value| {
+        let mut pod = serving("chat-a", 0, json!({"phase": "Pending"}));
+        pod["spec"]["schedulerName"] = json!("volcano");
+        for (field, value) in more.as_object().cloned().unwrap_or_default() {
+            pod["spec"][field] = value;
+        }
+        let pods = Pods::seen(KINDS, &[pod]).of("NIMService", "models", "chat");
+        let created = pods[0].created.unwrap();
+        move |second| Diagnosis::of(pods.clone(), created + jiff::SignedDuration::from_secs(second))
+    };
+    let unseen = waits(json!({}));
+    let early = unseen(10);
+    assert_eq!((early.why(&Value::Null), early.again()), (None, Again::After(std::time::Duration::from_secs(20))));
+    let why = unseen(30).why(&Value::Null).unwrap();
+    assert_eq!(why.reason, "NotScheduled");
+    assert!(
+        why.message.contains("scheduler volcano") && why.message.contains("pod chat-a"),
+        "{}",
+        why.message
+    );
+    assert_eq!(unseen(30).again(), Again::No, "the pod's watch tells what follows");
+    assert_eq!(
+        waits(json!({"nodeName": "n"}))(60).why(&Value::Null),
+        None,
+        "its kubelet's events are asked for"
+    );
+}

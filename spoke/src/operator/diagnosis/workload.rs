@@ -7,7 +7,9 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 
 use super::events::{ASK_AGAIN, About};
-use super::{CRASH, GATED, IMAGE, MEMORY, StartingPod, UNSCHEDULABLE, moment, not_created, waiting};
+use super::{
+    CRASH, GATED, IMAGE, MEMORY, NOT_SCHEDULED, StartingPod, UNSCHEDULABLE, moment, not_created, waiting,
+};
 use crate::operator::engine::kind::{Again, Failure, Subject};
 use crate::operator::engine::world::World;
 
@@ -18,6 +20,9 @@ const YOUNG: SignedDuration = SignedDuration::from_secs(3);
 const OLD: SignedDuration = SignedDuration::from_mins(2);
 /// How soon what is old is asked about again.
 const SELDOM: Duration = Duration::from_mins(1);
+/// After this long without a word of its scheduler, a pod is said to have none: a scheduler that runs says at its first look
+/// that there is no node, and takes seconds to come to it on a busy cluster.
+const UNSEEN: SignedDuration = SignedDuration::from_secs(30);
 /// How long after its time a pod that leaves is still waited for.
 const LATE: SignedDuration = SignedDuration::from_secs(30);
 /// Most pods of one object that are asked about.
@@ -56,6 +61,11 @@ impl Diagnosis {
         let being_made: Vec<StartingPod> =
             diagnosis.pods.iter().filter(|pod| pod.is_being_made).take(ASKED_ABOUT).cloned().collect();
         for pod in &being_made {
+            if let Some(scheduler) = &pod.awaits_scheduler {
+                // No kubelet knows of it, so events have nothing to say.
+                diagnosis.await_scheduler(pod, scheduler, subject.now);
+                continue;
+            }
             let asked = [("Pod", &pod.name)]
                 .into_iter()
                 .chain(pod.claims.iter().map(|claim| ("PersistentVolumeClaim", claim)));
@@ -81,6 +91,23 @@ impl Diagnosis {
             if self.told.is_none() {
                 self.told = world.events.why(&about, since).await;
             }
+        }
+    }
+
+    /// Says of a pod that nothing schedules it, once it has waited for long.
+    fn await_scheduler(&mut self, pod: &StartingPod, scheduler: &str, now: Timestamp) {
+        let Some(created) = pod.created else { return };
+        let left = UNSEEN - now.duration_since(created);
+        if left.is_positive() {
+            self.again = Duration::try_from(left).ok();
+        } else if self.told.is_none() {
+            let message = format!(
+                "{NOT_SCHEDULED}: scheduler {scheduler} has not looked at pod {} for {} s: see that it runs, or name another one in \
+                 spec.schedulerName",
+                pod.name,
+                UNSEEN.as_secs()
+            );
+            self.told = Some(Failure::new(NOT_SCHEDULED, message));
         }
     }
 
@@ -133,7 +160,13 @@ impl Diagnosis {
     /// What these pods tell at a moment.
     pub(crate) fn of(pods: Vec<StartingPod>, now: Timestamp) -> Self {
         let (pods, again) = settled(pods, now);
-        Self { pods, again, ..Self::default() }
+        let mut diagnosis = Self { again, ..Self::default() };
+        for pod in &pods {
+            if let Some(scheduler) = pod.awaits_scheduler.as_ref().filter(|_| pod.is_being_made) {
+                diagnosis.await_scheduler(pod, scheduler, now);
+            }
+        }
+        Self { pods, ..diagnosis }
     }
 }
 

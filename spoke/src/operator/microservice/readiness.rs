@@ -143,6 +143,7 @@ mod tests {
             running_since: running.map(at),
             hindrance: None,
             is_being_made: running.is_none(),
+            awaits_scheduler: None,
             has_failed: false,
             leaves_by: None,
             claims: Vec::new(),

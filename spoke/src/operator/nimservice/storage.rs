@@ -65,7 +65,15 @@ pub(super) fn choose(
     let storage = &spec.storage;
     let read_only = storage.read_only;
     if let Some(name) = spec.cache_name() {
-        return from_cache(name, cache, read_only);
+        let store = from_cache(name, cache, read_only);
+        // Without a replica nothing mounts the claim, and a claim that is being deleted waits until nothing does.
+        let claim = cache.filter(|_| spec.replicas == Some(0)).and_then(claim_of);
+        return match (store, claim) {
+            (Err(_), Some((claim, sub_path))) => {
+                Ok(ModelStore { volume: claimed(&claim, read_only), sub_path, claim: None })
+            }
+            (store, _) => store,
+        };
     }
     if let Some(pvc) = &storage.pvc {
         let given = pvc.name.as_deref().is_some_and(|name| !name.is_empty());
@@ -123,16 +131,21 @@ fn from_cache(name: &str, cache: Option<&CacheView>, read_only: Option<bool>) ->
             });
         }
     }
+    let Some((claim, sub_path)) = claim_of(cache) else {
+        return not_ready(format!("NIMCache {name} is ready but its status names no PVC"));
+    };
+    Ok(ModelStore { volume: claimed(&claim, read_only), sub_path, claim: None })
+}
+
+/// Name of the claim of a NIMCache, and the folder in it; None where neither its spec nor its status names one.
+fn claim_of(cache: &CacheView) -> Option<(String, Option<String>)> {
     let pvc = cache.spec.storage.pvc.as_ref();
     let given = pvc.and_then(|pvc| pvc.name.clone()).filter(|name| !name.is_empty());
     // A claim that was made may have another name than the usual one.
     let made = Some(cache.pvc.clone()).filter(|name| !name.is_empty());
     let is_made = pvc.is_some_and(crds::nim::PersistentVolumeClaim::is_created);
-    let Some(claim) = (if is_made { made.or(given) } else { given.or(made) }) else {
-        return not_ready(format!("NIMCache {name} is ready but its status names no PVC"));
-    };
-    let sub_path = sub_path(pvc.and_then(|pvc| pvc.sub_path.as_deref()));
-    Ok(ModelStore { volume: claimed(&claim, read_only), sub_path, claim: None })
+    let claim = if is_made { made.or(given) } else { given.or(made) };
+    claim.map(|claim| (claim, sub_path(pvc.and_then(|pvc| pvc.sub_path.as_deref()))))
 }
 
 /// Whether a failure says that the NIMCache is missing, or has failed.

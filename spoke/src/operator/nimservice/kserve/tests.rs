@@ -116,6 +116,7 @@ fn a_model_that_loads_past_the_deadline_of_kserves_deployment_is_still_starting(
         running_since: Some(began),
         hindrance: None,
         is_being_made: false,
+        awaits_scheduler: None,
         has_failed: false,
         leaves_by: None,
         claims: Vec::new(),

@@ -159,17 +159,18 @@ async fn the_endpoint_picker_runs_as_its_objects_say() -> Result<(), Failure> {
     ready(&site, namespace, name).await?;
 
     let since = Instant::now();
+    let log = site.cluster().folder().join(format!("{name}-epp.log"));
     let picker = foreign::picker::start(site.cluster(), namespace, &format!("{name}-epp")).await?;
     site.eventually("it has both replicas in its pool", SOON, || async {
         if let Some(status) = picker.ended() {
             return Err(Failure::new(format!("it has ended: {status}")));
         }
-        let metrics = picker.metrics().await?;
-        let ready = metrics.lines().find(|line| line.starts_with("inference_pool_ready_pods{"));
-        match ready.and_then(|line| line.split_whitespace().last()) {
-            Some("2") => Ok(()),
-            other => Err(Failure::new(format!("ready pods: {other:?}"))),
-        }
+        // It asks each pod of its pool for its load, and writes down that a pod of kwok's has none.
+        let log = std::fs::read_to_string(&log).unwrap_or_default();
+        let pods = objects::list(site.cluster(), "Pod", namespace).await?;
+        let names = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str());
+        let asked = names.filter(|pod| log.contains(&format!("\"{pod}-rank-0\""))).count();
+        if asked == 2 { Ok(()) } else { Err(Failure::new(format!("it asks {asked} of 2 pods"))) }
     })
     .await?;
     eprintln!("the picker has its pool after {:.1} s", since.elapsed().as_secs_f32());

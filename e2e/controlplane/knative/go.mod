@@ -1,4 +1,4 @@
-module nimfleet.io/e2e/controlplane/knative
+module nimfleet.io/e2e/controlplane/knative-validate
 
 go 1.26.0
 

@@ -311,7 +311,10 @@ fn a_pod_that_no_scheduler_looks_at_says_so() {
     };
     let unseen = waits(json!({}));
     let early = unseen(10);
-    assert_eq!((early.why(&Value::Null), early.again()), (None, Again::After(std::time::Duration::from_secs(20))));
+    assert_eq!(
+        (early.why(&Value::Null), early.again()),
+        (None, Again::After(std::time::Duration::from_secs(20)))
+    );
     let why = unseen(30).why(&Value::Null).unwrap();
     assert_eq!(why.reason, "NotScheduled");
     assert!(

@@ -1,7 +1,7 @@
 //! The fleet without sockets and clocks: hubs and spokes by the machines that ship, with all that can go wrong, from one seed.
 //!
 //! ```text
-//! admin ──► hubs ── store, rows, scheduler, fleetbox, hub::link::Machine ──┐ encoded messages
+//! admin ──► hubs ── store, rows, scheduler, desired, hub::link::Machine ──┐ encoded messages
 //!           agenda, dice, faults                                          net
 //!           spokes ─ spoke::link::Machine, rules of delivery, outbox ──────┘
 //!                    kube, operator: a model of the cluster
@@ -307,10 +307,10 @@ impl World {
             let Some(process) = &hub.process else { continue };
             for cluster in &hub.store.clusters {
                 let Ok(name) = cluster.parse() else { continue };
-                if process.fleetbox.held_back(&name).is_empty() || self.stage.dice.per_mille(300) {
+                if process.desired.held_back(&name).is_empty() || self.stage.dice.per_mille(300) {
                     continue;
                 }
-                let count = process.fleetbox.confirm_held_back(&name);
+                let count = process.desired.confirm_held_back(&name);
                 let index = hub.index;
                 self.stage.note(|| format!("admin of hub {index} confirms {count} deletions of {cluster}"));
             }

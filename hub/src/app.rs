@@ -10,13 +10,13 @@ mod serve;
 
 use std::net::SocketAddr;
 
+use hub_scheduler::fleet::InvalidClusterName;
 use runtime::cluster::ConfigError;
 use runtime::lease::LeaseError;
 use runtime::{CallError, logs};
 
 use crate::args::{Args, CHARTS, Command};
 use crate::epoch::EpochError;
-use crate::fleet::InvalidClusterName;
 use crate::link::ServeError;
 use crate::pki::{AuthorityError, JoinError, SecretError};
 

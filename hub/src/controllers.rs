@@ -17,7 +17,6 @@ mod cluster;
 mod events;
 mod failures;
 mod fault;
-pub(crate) mod live;
 mod marks;
 mod outages;
 mod placement;
@@ -33,26 +32,24 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hub_core::fleet_state::FleetState;
+use hub_scheduler::failover::{Limits, PerLane};
+use hub_scheduler::fleet::{ClusterName, PlacementKey};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use runtime::{Health, Queue};
 use tokio::sync::{Notify, watch};
 
-use crate::failover::{Limits, PerLane};
-use crate::fleet::{ClusterName, PlacementKey};
-use crate::link::Fleetbox;
+use crate::link::DesiredState;
 use crate::metrics::Metrics;
 use crate::pki::{Salt, Trust};
 
 pub(crate) use admission::Doorkeeper;
 pub(crate) use cluster::known as known_cluster;
-pub use placement::grants;
-pub(crate) use placement::rows;
 pub(crate) use placement::{Assignment, assignments, explanation, simulation};
 pub(crate) use run::{Setup, run};
 
 use events::Events;
-use live::Live;
 use placement::{Book, Desk};
 use stores::Stores;
 pub(crate) use stores::{NIM_API_VERSION, NIM_KINDS, nim_resource};
@@ -61,10 +58,10 @@ pub(crate) use stores::{NIM_API_VERSION, NIM_KINDS, nim_resource};
 pub(crate) struct Hub {
     client: Client,
     stores: Stores,
-    live: Mutex<Live>,
+    live: Mutex<FleetState>,
     books: Mutex<HashMap<PlacementKey, Arc<tokio::sync::Mutex<Book>>>>,
     desks: Mutex<HashMap<PlacementKey, Arc<Desk>>>,
-    fleetbox: Fleetbox,
+    desired: DesiredState,
     placements: Queue<PlacementKey>,
     reports: Queue<PlacementKey>,
     clusters: Queue<ClusterName>,
@@ -108,7 +105,7 @@ impl Hub {
         }
     }
 
-    fn live(&self) -> MutexGuard<'_, Live> {
+    fn live(&self) -> MutexGuard<'_, FleetState> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,4 +1,4 @@
-//! The hub's epoch: the right to change spokes, kept in the ConfigMap `nimfleet-hub-state` of the hub's namespace.
+//! Keeps the hub's epoch in the ConfigMap `nimfleet-hub-state` of the hub's namespace.
 //!
 //! The hub ID is made once. The term rises whenever a process begins to lead, above an epoch of this hub that a spoke proves,
 //! and above what an admin says with `nimfleet-hub raise-term`. The incarnation is random and new with every term, so that a hub
@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use hub_core::audit::{Act, Action, Actor};
+use hub_core::epoch::{Epoch, HIGHEST_RAISE};
+use hub_core::identity::EpochKey;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -17,9 +20,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::audit::{Act, Action, Actor};
+use crate::audit::RecordAct;
 use crate::link::{EpochStore, PortError};
-use crate::pki::EpochKey;
 
 /// Name of the ConfigMap.
 pub const STATE: &str = "nimfleet-hub-state";
@@ -35,35 +37,6 @@ const RAISE_ABOVE: &str = "raiseAbove";
 const ATTEMPTS: u32 = 5;
 /// How often the hub looks whether an admin wants a higher term: one read of one ConfigMap.
 const LOOKS_EVERY: Duration = Duration::from_secs(5);
-
-/// The highest term above which an admin can raise the hub: half of all. A term rises by one at each start, so a hub never
-/// comes near it by itself, and as many starts are left above it.
-pub const HIGHEST_RAISE: u64 = u64::MAX / 2;
-
-/// The right to change a spoke.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Epoch {
-    /// Made once per hub.
-    pub hub_id: String,
-    /// Rises whenever a process begins to lead.
-    pub term: u64,
-    /// Random, new with every term.
-    pub incarnation: String,
-}
-
-impl Epoch {
-    fn first() -> Self {
-        Self { hub_id: random(), term: 1, incarnation: random() }
-    }
-
-    /// The epoch that follows, with a term above `term` and above this one's. `incarnation` is random. `None` when no number is
-    /// left above them.
-    #[must_use]
-    pub fn next_above(&self, term: u64, incarnation: String) -> Option<Self> {
-        let term = term.max(self.term).checked_add(1)?;
-        Some(Self { hub_id: self.hub_id.clone(), term, incarnation })
-    }
-}
 
 /// What the ConfigMap holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +88,10 @@ impl State {
             raise_above,
         })
     }
+}
+
+fn first_epoch() -> Epoch {
+    Epoch { hub_id: random(), term: 1, incarnation: random() }
 }
 
 fn random() -> String {
@@ -276,7 +253,7 @@ async fn advance(
             Some(last) => last
                 .next_above(term.max(raise_above.unwrap_or_default()), random())
                 .ok_or(EpochError::Exhausted { term: last.term.max(term) })?,
-            None => Epoch::first(),
+            None => first_epoch(),
         };
         let state = State { epoch, epoch_key: Some(key.id()), raise_above };
         match write(api, &state, version).await {
@@ -318,28 +295,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_epoch_keeps_the_hub_and_rises_above_both() {
-        let epoch = Epoch { hub_id: "h".into(), term: 4, incarnation: "i".into() };
-        for (above, term) in [(0, 5), (4, 5), (5, 6), (9, 10), (HIGHEST_RAISE, HIGHEST_RAISE + 1)] {
-            let next = epoch.next_above(above, random()).unwrap();
-            assert_eq!((next.hub_id.as_str(), next.term), ("h", term), "above {above}");
-            assert_ne!(next.incarnation, epoch.incarnation);
-        }
-    }
-
-    #[test]
-    fn no_term_comes_twice_at_the_end_of_all_numbers() {
-        let last = Epoch { hub_id: "h".into(), term: u64::MAX, incarnation: "i".into() };
-        assert_eq!(last.next_above(0, random()), None);
-        let epoch = Epoch { term: 4, ..last };
-        assert_eq!(epoch.next_above(u64::MAX, random()), None);
+    fn a_hub_without_terms_names_what_to_delete() {
         let error = EpochError::Exhausted { term: u64::MAX }.to_string();
         assert!(error.contains("--begin-anew=identity") && error.contains("nimfleet-spoke-state"), "{error}");
     }
 
     #[test]
     fn a_stored_state_reads_back_and_a_damaged_one_names_the_field() {
-        let mut state = State { epoch: Epoch::first(), epoch_key: Some("id".into()), raise_above: None };
+        let mut state = State { epoch: first_epoch(), epoch_key: Some("id".into()), raise_above: None };
         let mut map = ConfigMap { data: Some(state.data()), ..ConfigMap::default() };
         assert_eq!(State::parse(&map).unwrap(), state);
         let set = |map: &mut ConfigMap, key: &str, value: &str| {

@@ -9,7 +9,6 @@ mod certificate;
 mod epoch_key;
 mod join;
 mod own_secret;
-mod rollover;
 mod salt;
 mod secrets;
 mod token;
@@ -18,10 +17,8 @@ mod trust;
 
 pub use authorities::{Authorities, Rotation};
 pub use authority::{AUTHORITY_LIFE, Authority, AuthorityError, CERTIFICATE_LIFE, Issued, SpokeKey, Subject};
-pub use certificate::{CaHash, Family, SpokeCertificate, is_revoked};
-pub use epoch_key::{EpochKey, EpochProof};
+pub use epoch_key::{EPOCH_KEY_SECRET, load_epoch_key, load_or_create_epoch_key};
 pub use join::JoinLine;
-pub use rollover::{Member, Stage, awaited};
 pub use salt::Salt;
 #[cfg(test)]
 pub(crate) use secrets::memory;

@@ -18,7 +18,6 @@ mod bounds;
 mod capacity;
 mod discovery;
 mod endpoint;
-mod explanation;
 mod front_proxy;
 mod pace;
 mod routes;
@@ -28,7 +27,6 @@ mod table;
 
 pub(crate) use answer::Refusal;
 pub(crate) use endpoint::Endpoint;
-pub(crate) use explanation::{Explanation, explain};
 pub(crate) use server::{Query, serve};
 pub(crate) use simulation::{SimulationSpec, manifests};
 

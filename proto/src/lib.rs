@@ -4,10 +4,10 @@ mod fingerprint;
 
 pub use fingerprint::{Buckets, Fingerprint, bucket};
 
-/// Messages and services of `fleet.v1`; the `.proto` files hold their documentation.
+/// Messages of `fleet.v1`, and with feature `grpc` its services; the `.proto` files hold their documentation.
 #[allow(missing_docs, clippy::pedantic, unreachable_pub)]
 pub mod v1 {
-    tonic::include_proto!("fleet.v1");
+    include!(concat!(env!("OUT_DIR"), "/fleet.v1.rs"));
 }
 
 impl std::fmt::Debug for v1::Upsert {

@@ -1,7 +1,7 @@
 //! What users do to a hub's intent: create, change, scale, move, delete, make anew.
 
-use hub::fleet::ObjectRef;
-use hub::scheduler::{Division, OnUnreachable};
+use hub_scheduler::fleet::ObjectRef;
+use hub_scheduler::{Division, OnUnreachable};
 use serde_json::{Value, json};
 
 use super::hubs::{HubSite, Object, Placement};
@@ -57,7 +57,7 @@ pub(super) fn create(hub: &mut HubSite, plan: Plan, stage: &mut Stage) {
     }
     let name = format!("p{}", stage.number());
     let mut placement = Placement {
-        policy: hub::scheduler::Policy::default(),
+        policy: hub_scheduler::Policy::default(),
         selected: std::collections::BTreeSet::new(),
         leaving: false,
     };

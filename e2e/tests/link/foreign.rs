@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ::hub::link::LinkEvent;
-use ::hub::pki::{AUTHORITY_LIFE, Authority, Family, SpokeKey, Subject};
+use ::hub::pki::{AUTHORITY_LIFE, Authority, SpokeKey, Subject};
+use hub_core::identity::Family;
+use hub_core::link::LinkEvent;
 use jiff::{SignedDuration, Timestamp};
 use proto::v1;
 use proto::v1::enrollment_client::EnrollmentClient;
@@ -273,7 +274,7 @@ async fn another_clusters_name_is_refused_in_every_call() {
 #[tokio::test]
 async fn what_a_spoke_says_of_another_clusters_objects_changes_nothing_there() {
     let mut hub = Hub::start().await;
-    hub.fleetbox.set_desired(&"west".parse().unwrap(), desired("of-west", "1"));
+    hub.desired.set_desired(&"west".parse().unwrap(), desired("of-west", "1"));
     let own = Held::of(hub.authorities.current().signer(), "east", Timestamp::now());
     let hello =
         Message::Hello(v1::Hello { cluster: "east".into(), cluster_uid: "uid".into(), ..Default::default() });

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::hub::link::{DesiredObject, LinkEvent};
 use e2e::fault_proxy::{FaultProxy, Network};
 use futures::{Stream, StreamExt};
+use hub_core::link::{DesiredObject, LinkEvent};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use proto::v1;
@@ -81,7 +81,7 @@ impl Bench {
         let payload: Arc<[u8]> = Arc::from(vec![b'x'; BYTES]);
         for number in 0..OBJECTS {
             let object = DesiredObject { payload: payload.clone(), ..desired(&format!("w{number:03}"), "1") };
-            hub.fleetbox.set_desired(&west, object);
+            hub.desired.set_desired(&west, object);
         }
         let held = Held::of(hub.authorities.current().signer(), WEST, Timestamp::now());
         Self { hub, spoke, held }
@@ -107,7 +107,7 @@ impl Bench {
         let (mut slowest, mut most) = (Duration::ZERO, before);
         for round in 0..ROUNDS {
             let (hash, begun) = (round.to_string(), Instant::now());
-            self.hub.fleetbox.set_desired(&east, desired("a", &hash));
+            self.hub.desired.set_desired(&east, desired("a", &hash));
             let accepted = |event: &LinkEvent| {
                 matches!(event, LinkEvent::Results { cluster, results } if *cluster == east
                     && results.iter().any(|result| result.uid == "a" && result.hash == hash))

@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hub::epoch::Epoch;
-use hub::fleet::ClusterName;
 use hub::link::{
-    Admission, Counters, EpochStore, Fleetbox, LinkEvent, Membership, PortError, Server, Standing,
+    Admission, Counters, DesiredState, EpochStore, MemberIdentity, Membership, PortError, Server,
 };
 use hub::pki::{
-    AUTHORITY_LIFE, Authorities, CERTIFICATE_LIFE, CaHash, DEFAULT_TTL, EpochKey, JoinLine, Member,
-    SecretError, Secrets, SpokeCertificate, Stored, Tokens, is_revoked,
+    AUTHORITY_LIFE, Authorities, CERTIFICATE_LIFE, DEFAULT_TTL, JoinLine, SecretError, Secrets, Stored,
+    Tokens,
 };
+use hub_core::epoch::Epoch;
+use hub_core::identity::{CaHash, EpochKey, Member, SpokeCertificate, is_revoked};
+use hub_core::link::LinkEvent;
+use hub_scheduler::fleet::ClusterName;
 use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -32,8 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const OBJECT_UID: &str = "object";
 
 /// A cluster that is accepted, whichever it is: that is asked of the certificate.
-pub(crate) fn accepted() -> Standing {
-    Standing::Accepted(Membership { object_uid: OBJECT_UID.to_owned(), cluster_uid: String::new() })
+pub(crate) fn accepted() -> Membership {
+    Membership::Accepted(MemberIdentity { object_uid: OBJECT_UID.to_owned(), cluster_uid: String::new() })
 }
 
 /// What outlives a hub: its Secrets, its epoch, and what its admin says.
@@ -45,7 +47,7 @@ pub(crate) struct World {
 
 struct State {
     epoch: Epoch,
-    standing: Standing,
+    standing: Membership,
     certificate_life: SignedDuration,
     return_within: SignedDuration,
     heartbeat: Duration,
@@ -66,7 +68,7 @@ impl World {
         Self { secrets: Memory::default(), state: Arc::new(Mutex::new(state)) }
     }
 
-    pub(crate) fn stand(&self, standing: Standing) {
+    pub(crate) fn stand(&self, standing: Membership) {
         self.state.lock().unwrap().standing = standing;
     }
 
@@ -107,25 +109,25 @@ impl World {
 }
 
 impl Admission for World {
-    async fn ask(&self, _: &ClusterName, _: &str) -> Result<Standing, PortError> {
+    async fn ask(&self, _: &ClusterName, _: &str) -> Result<Membership, PortError> {
         Ok(self.state.lock().unwrap().standing.clone())
     }
 
-    async fn standing(&self, certificate: &SpokeCertificate) -> Result<Standing, PortError> {
+    async fn membership(&self, certificate: &SpokeCertificate) -> Result<Membership, PortError> {
         let state = self.state.lock().unwrap();
         if is_revoked(&certificate.serial, &state.revoked) {
-            return Ok(Standing::Revoked("the certificate is revoked".to_owned()));
+            return Ok(Membership::Revoked("the certificate is revoked".to_owned()));
         }
         Ok(match (&state.standing, &certificate.cluster_uid) {
-            (Standing::Accepted(membership), Some(uid)) => {
-                Standing::Accepted(Membership { cluster_uid: uid.clone(), ..membership.clone() })
+            (Membership::Accepted(membership), Some(uid)) => {
+                Membership::Accepted(MemberIdentity { cluster_uid: uid.clone(), ..membership.clone() })
             }
             (other, _) => other.clone(),
         })
     }
 
-    async fn returning(&self, certificate: &SpokeCertificate, _: &str) -> Result<Standing, PortError> {
-        self.standing(certificate).await
+    async fn returning(&self, certificate: &SpokeCertificate, _: &str) -> Result<Membership, PortError> {
+        self.membership(certificate).await
     }
 
     fn members(&self) -> Vec<Member> {
@@ -192,7 +194,7 @@ impl Secrets for Memory {
 pub(crate) struct Hub {
     pub(crate) world: World,
     pub(crate) address: SocketAddr,
-    pub(crate) fleetbox: Fleetbox,
+    pub(crate) desired: DesiredState,
     pub(crate) counters: Counters,
     pub(crate) authorities: Arc<Authorities<Memory>>,
     events: mpsc::Receiver<LinkEvent>,
@@ -207,7 +209,7 @@ impl Hub {
 
     pub(crate) async fn start_with(world: World, address: SocketAddr) -> Self {
         let hub = Self::start_closed(world, address).await;
-        hub.fleetbox.open();
+        hub.desired.open();
         hub
     }
 
@@ -220,13 +222,14 @@ impl Hub {
                 .unwrap();
         let authorities = Arc::new(authorities);
         let (told, events) = mpsc::channel(16);
-        let (fleetbox, counters, stop) = (Fleetbox::default(), Counters::default(), CancellationToken::new());
+        let (desired, counters, stop) =
+            (DesiredState::default(), Counters::default(), CancellationToken::new());
         let (certificate_life, return_within, heartbeat) = {
             let state = world.state.lock().unwrap();
             (state.certificate_life, state.return_within, state.heartbeat)
         };
         let server = Server {
-            fleetbox: fleetbox.clone(),
+            desired: desired.clone(),
             events: told,
             admission: Arc::new(world.clone()),
             epochs: Arc::new(world.clone()),
@@ -240,7 +243,7 @@ impl Hub {
         };
         let serving = server.serve(listener, stop.clone());
         let task = tokio::spawn(async move { serving.await.unwrap() });
-        Self { world, address, fleetbox, counters, authorities, events, stop, task }
+        Self { world, address, desired, counters, authorities, events, stop, task }
     }
 
     /// Ends as on SIGTERM, and leaves what outlives it.

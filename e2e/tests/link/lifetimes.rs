@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ::hub::link::{GoAwayReason, LinkEvent};
-use ::hub::pki::{AUTHORITY_LIFE, CaHash, Member, Rotation, SpokeCertificate, Stage};
+use ::hub::pki::{AUTHORITY_LIFE, Rotation};
 use ::spoke::link::{LinkState, Proxy};
 use e2e::fault_proxy::{FaultProxy, Network};
+use hub_core::identity::{CaHash, Member, SpokeCertificate, Stage};
+use hub_core::link::{GoAwayReason, LinkEvent};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::hub_side::{Hub, World};
@@ -45,7 +46,7 @@ async fn identified(
 #[tokio::test]
 async fn certificates_follow_one_another_while_statuses_flow() {
     let (mut hub, spoke, first) = connected_for(6).await;
-    hub.fleetbox.set_desired(&EAST.parse().unwrap(), desired("a", "1"));
+    hub.desired.set_desired(&EAST.parse().unwrap(), desired("a", "1"));
     hub.until("a is accepted", |event| matches!(event, LinkEvent::Results { .. })).await;
     let (begin, mut longest, mut serials) = (Instant::now(), Duration::ZERO, vec![first.serial.clone()]);
     for number in 0.. {
@@ -78,7 +79,7 @@ async fn certificates_follow_one_another_while_statuses_flow() {
 #[tokio::test]
 async fn an_agent_whose_certificate_ended_while_it_was_off_comes_back_by_its_key() {
     let (mut hub, mut spoke, first) = connected_for(3).await;
-    hub.fleetbox.set_desired(&EAST.parse().unwrap(), desired("a", "1"));
+    hub.desired.set_desired(&EAST.parse().unwrap(), desired("a", "1"));
     hub.until("a is accepted", |event| matches!(event, LinkEvent::Results { .. })).await;
     let before = spoke.cluster.calls();
     spoke.stop().await;
@@ -160,7 +161,7 @@ async fn a_revoked_certificate_is_cut_and_neither_renewed_nor_replaced_but_by_a_
     let (mut hub, mut spoke, certificate) = connected_for(3600).await;
     let family = certificate.serial[..16].to_owned();
     hub.world.revoke(&family);
-    hub.fleetbox.disconnect(&EAST.parse().unwrap(), GoAwayReason::Revoked, "it is revoked");
+    hub.desired.disconnect(&EAST.parse().unwrap(), GoAwayReason::Revoked, "it is revoked");
     spoke.until("it is cut", |state| refused_with(state, &["revoked"])).await;
     spoke.stop().await;
     spoke.start();

@@ -12,14 +12,13 @@ mod spoke_side;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::hub::link::{
-    Cause, DesiredObject, EpochStore as _, GoAwayReason, LinkEvent, Removal, RemovalPolicy, Standing,
-    UnprovenEpoch,
-};
-use ::hub::pki::{CaHash, EpochKey};
-use ::hub::{epoch, fleet};
+use ::hub::link::{EpochStore as _, Membership};
 use ::spoke::deliver;
 use ::spoke::link::LinkState;
+use hub_core::epoch;
+use hub_core::identity::{CaHash, EpochKey};
+use hub_core::link::{Cause, DesiredObject, GoAwayReason, LinkEvent, Removal, RemovalPolicy, UnprovenEpoch};
+use hub_scheduler::fleet;
 use hub_side::{Hub, World, accepted};
 use jiff::Timestamp;
 use proto::v1;
@@ -62,7 +61,7 @@ async fn connected() -> (Hub, Spoke) {
 #[tokio::test]
 async fn a_spoke_joins_when_accepted_and_then_objects_and_statuses_flow() {
     let mut hub = Hub::start().await;
-    hub.world.stand(Standing::Pending);
+    hub.world.stand(Membership::Pending);
     let mut spoke = Spoke::of(&hub.join(EAST).await);
     spoke.start();
     spoke
@@ -75,7 +74,7 @@ async fn a_spoke_joins_when_accepted_and_then_objects_and_statuses_flow() {
     spoke.until("it is connected", LinkState::is_connected).await;
 
     let east = EAST.parse().unwrap();
-    hub.fleetbox.set_desired(&east, desired("a", "1"));
+    hub.desired.set_desired(&east, desired("a", "1"));
     let accepted = |event: &LinkEvent| {
         matches!(event, LinkEvent::Results { results, .. }
         if results.iter().any(|result| result.uid == "a" && result.hash == "1" && result.answer == fleet::Answer::Accepted))
@@ -97,7 +96,7 @@ async fn a_spoke_joins_when_accepted_and_then_objects_and_statuses_flow() {
         decided: Timestamp::now(),
         cause: Cause::Admin,
     };
-    hub.fleetbox.set_removal(&east, removal);
+    hub.desired.set_removal(&east, removal);
     let gone = |event: &LinkEvent| {
         matches!(event, LinkEvent::Results { results, .. }
         if results.iter().any(|result| result.uid == "a" && result.answer == fleet::Answer::Gone))
@@ -110,7 +109,7 @@ async fn a_spoke_joins_when_accepted_and_then_objects_and_statuses_flow() {
 async fn a_restarted_hub_finds_its_spoke_in_sync_and_sends_nothing() {
     let (mut hub, mut spoke) = connected().await;
     let east = EAST.parse().unwrap();
-    hub.fleetbox.set_desired(&east, desired("a", "1"));
+    hub.desired.set_desired(&east, desired("a", "1"));
     hub.until("a is accepted", |event| matches!(event, LinkEvent::Results { .. })).await;
     let before = spoke.cluster.calls();
 
@@ -119,7 +118,7 @@ async fn a_restarted_hub_finds_its_spoke_in_sync_and_sends_nothing() {
     spoke.until("it has noticed", |state| !state.is_connected()).await;
     world.raise();
     let mut hub = Hub::start_with(world, address).await;
-    hub.fleetbox.set_desired(&east, desired("a", "1"));
+    hub.desired.set_desired(&east, desired("a", "1"));
     let in_sync =
         |event: &LinkEvent| matches!(event, LinkEvent::Results { results, .. } if results.len() == 1);
     hub.until("a is in sync", in_sync).await;
@@ -190,7 +189,7 @@ async fn another_hub_is_refused_by_the_spoke() {
 async fn a_wrong_ca_hash_is_refused_before_the_token_is_shown() {
     let hub = Hub::start().await;
     let mut join = hub.join(EAST).await;
-    join.ca_hash = CaHash::told(&format!("sha256:{}", "00".repeat(32)));
+    join.ca_hash = CaHash::reported(&format!("sha256:{}", "00".repeat(32)));
     let mut spoke = Spoke::of(&join);
     spoke.start();
     spoke.until("it refuses", |state| refused_with(state, &[join.ca_hash.as_str(), "join-command"])).await;
@@ -265,8 +264,8 @@ async fn of_two_agents_of_one_identity_the_newer_stays() {
 #[tokio::test]
 async fn a_cluster_that_is_no_longer_accepted_is_cut_at_once() {
     let (mut hub, mut spoke) = connected().await;
-    hub.world.stand(Standing::Pending);
-    hub.fleetbox.disconnect(&EAST.parse().unwrap(), GoAwayReason::NotAccepted, "spec.accepted is false");
+    hub.world.stand(Membership::Pending);
+    hub.desired.disconnect(&EAST.parse().unwrap(), GoAwayReason::NotAccepted, "spec.accepted is false");
     spoke.until("it is told", |state| refused_with(state, &["spec.accepted"])).await;
     hub.until("it is over", |event| matches!(event, LinkEvent::Disconnected { .. })).await;
 }
@@ -279,7 +278,7 @@ async fn a_hub_that_has_not_read_its_own_state_lets_nobody_in() {
     let hub = Hub::start_closed(world, address).await;
     let starting = |state: &LinkState| matches!(state, LinkState::Connecting { problem } if problem.contains("is starting"));
     spoke.until("it is told to wait", starting).await;
-    hub.fleetbox.open();
+    hub.desired.open();
     spoke.until("it is connected", LinkState::is_connected).await;
 }
 
@@ -287,7 +286,7 @@ async fn a_hub_that_has_not_read_its_own_state_lets_nobody_in() {
 async fn a_fault_of_the_spokes_api_server_is_tried_again_and_is_no_rejection() {
     let (mut hub, spoke) = connected().await;
     spoke.cluster.fail_next(2);
-    hub.fleetbox.set_desired(&EAST.parse().unwrap(), desired("a", "1"));
+    hub.desired.set_desired(&EAST.parse().unwrap(), desired("a", "1"));
     let is_verdict = |result: &fleet::ObjectResult| !matches!(result.answer, fleet::Answer::Retrying { .. });
     let judged = |event: &LinkEvent| matches!(event, LinkEvent::Results { results, .. } if results.iter().any(is_verdict));
     let answered = hub.until("a is answered", judged).await;

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use crds::fleet::GPUCluster;
+use hub_core::audit::{Act, Action, Actor};
+use hub_core::identity::EpochKey;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
@@ -11,9 +13,12 @@ use runtime::call::{LIMIT, within};
 
 use super::AppError;
 use crate::args::{Keepsake, ServeArgs};
-use crate::audit::{Act, Action, Actor};
+use crate::audit::RecordAct;
 use crate::epoch::State;
-use crate::pki::{AUTHORITY_LIFE, Authorities, EpochKey, KubeSecrets, Salt, Secrets};
+use crate::pki::{
+    AUTHORITY_LIFE, Authorities, EPOCH_KEY_SECRET, KubeSecrets, Salt, Secrets, load_epoch_key,
+    load_or_create_epoch_key,
+};
 
 /// GPUClusters are read in pages of so many: each has a status of up to 256 KiB.
 const PAGE: u32 = 100;
@@ -39,7 +44,7 @@ pub(super) async fn load(
 ) -> Result<HubIdentity, AppError> {
     let secrets = KubeSecrets::new(client.clone(), namespace);
     let state = State::load(client.clone(), namespace).await.map_err(AppError::Epoch)?;
-    let epoch_key = EpochKey::load(&secrets).await.map_err(AppError::EpochKey)?;
+    let epoch_key = load_epoch_key(&secrets).await.map_err(AppError::EpochKey)?;
     let exists = async |name: &str| secrets.get(name).await.map(|found| found.is_some());
     let found = Found {
         ca: exists(Authorities::<KubeSecrets>::SECRET)
@@ -76,7 +81,7 @@ pub(super) async fn load(
     Ok(HubIdentity {
         authorities: made(secrets.clone(), ca_life).await?,
         salt: Salt::load_or_create(&secrets).await.map_err(AppError::Salt)?,
-        epoch_key: EpochKey::load_or_create(&secrets).await.map_err(AppError::EpochKey)?,
+        epoch_key: load_or_create_epoch_key(&secrets).await.map_err(AppError::EpochKey)?,
     })
 }
 
@@ -136,7 +141,7 @@ fn place(kept: Keepsake, namespace: &str) -> String {
         Keepsake::Ca => ("Secret", Authorities::<KubeSecrets>::SECRET),
         Keepsake::Identity => ("ConfigMap", crate::epoch::STATE),
         Keepsake::Salt => ("Secret", Salt::SECRET),
-        Keepsake::EpochKey => ("Secret", EpochKey::SECRET),
+        Keepsake::EpochKey => ("Secret", EPOCH_KEY_SECRET),
     };
     format!("{kind} {namespace}/{name}")
 }
@@ -193,7 +198,7 @@ async fn joined(client: &Client) -> Result<Vec<String>, AppError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::epoch::Epoch;
+    use hub_core::epoch::Epoch;
 
     #[test]
     fn what_a_hub_had_before_is_missed_and_what_came_with_an_upgrade_is_not() {

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 
+use hub_core::audit::Action;
 use jiff::{SignedDuration, Timestamp};
 
 use super::connect::connect;
 use super::{AppError, identity};
 use crate::args::{CommonArgs, JoinArgs, Output};
-use crate::audit::{Action, Record};
+use crate::audit::Record;
 use crate::pki::{JoinLine, KubeSecrets, Tokens};
 
 /// Makes a token and prints how to use it.

@@ -3,10 +3,12 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use hub_core::audit::Action;
+
 use super::AppError;
 use super::connect::connect;
 use crate::args::{CommonArgs, RaiseTermArgs};
-use crate::audit::{Action, Record};
+use crate::audit::Record;
 use crate::epoch::{State, ask_to_raise};
 use crate::pki::KubeSecrets;
 

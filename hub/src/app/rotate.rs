@@ -3,6 +3,9 @@
 use std::io::Write as _;
 
 use crds::fleet::GPUCluster;
+use hub_core::audit::Action;
+use hub_core::identity::Stage;
+use hub_scheduler::fleet::ClusterName;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -11,9 +14,8 @@ use runtime::chain;
 use super::connect::connect;
 use super::{AppError, identity};
 use crate::args::{CommonArgs, RotateArgs};
-use crate::audit::{Action, Record};
-use crate::fleet::ClusterName;
-use crate::pki::{AUTHORITY_LIFE, KubeSecrets, Rotation, Stage};
+use crate::audit::Record;
+use crate::pki::{AUTHORITY_LIFE, KubeSecrets, Rotation};
 
 /// Begins a rollover, or says what the one under way waits for. The hub itself leads it.
 pub(super) async fn rotate(common: &CommonArgs, args: &RotateArgs) -> Result<(), AppError> {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hub_scheduler::failover::Limits;
 use jiff::SignedDuration;
 use runtime::lease::{self, Fence, REFUSED_FOR};
 use runtime::{Ended, Endings, Health, Identity, Tasks, admin, shutdown};
@@ -20,9 +21,8 @@ use crate::args::{CommonArgs, ServeArgs};
 use crate::audit;
 use crate::controllers::{self, Doorkeeper, Setup};
 use crate::epoch::EpochKeeper;
-use crate::failover::Limits;
 use crate::leadership::{self, keep_label};
-use crate::link::{Counters, Fleetbox, HEARTBEAT, Server};
+use crate::link::{Counters, DesiredState, HEARTBEAT, Server};
 use crate::metrics::Metrics;
 use crate::pki::{CERTIFICATE_LIFE, KubeSecrets, Tokens};
 use crate::query::{self, Endpoint, Query};
@@ -185,7 +185,7 @@ impl Leader {
             tasks.spawn("leader label", keeping);
         }
         let (events, heard) = mpsc::channel(HEARD);
-        let fleetbox = Fleetbox::default();
+        let desired = DesiredState::default();
         let unreachable_after =
             SignedDuration::try_from(args.unreachable_after).unwrap_or(SignedDuration::from_secs(30));
         let limits = limits(args, unreachable_after);
@@ -193,7 +193,7 @@ impl Leader {
         let asking = client.clone();
         let setup = Setup {
             client,
-            fleetbox: fleetbox.clone(),
+            desired: desired.clone(),
             metrics,
             salt,
             unreachable_after,
@@ -219,7 +219,7 @@ impl Leader {
             tasks.spawn("query", query::serve(query, listener("--query-listen", address)?, stop.clone()));
         }
         let link = Server {
-            fleetbox,
+            desired,
             events,
             admission: Arc::new(Doorkeeper { hub }),
             epochs,

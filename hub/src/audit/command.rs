@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use hub_core::audit::{Act, Action, Actor};
+use hub_scheduler::fleet::ClusterName;
 use jiff::Timestamp;
 use runtime::chain;
 use serde::{Deserialize, Serialize};
@@ -11,8 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Act, Action, Actor};
-use crate::fleet::ClusterName;
+use super::RecordAct;
 use crate::pki::{SecretError, Secrets};
 
 /// Marks the Secrets that hold a record.
@@ -66,7 +67,7 @@ impl Record {
 
     fn write(&self) {
         let at = self.at.to_string();
-        let act = Act::new(self.action, Actor::Command(self.pod.as_deref()), &self.cause).at(&at);
+        let act = Act::new(self.action, Actor::Command(self.pod.clone()), &self.cause).at(&at);
         let cluster: Option<ClusterName> = self.cluster.as_deref().and_then(|name| name.parse().ok());
         let act = cluster.iter().fold(act, Act::cluster);
         self.term.into_iter().fold(act, Act::term).record();

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use crds::fleet::GPUCluster;
+use hub_core::audit::{Act, Action, Actor};
+use hub_core::fleet_state::FleetState;
+use hub_core::identity::{CaHash, Member, SpokeCertificate, is_revoked};
+use hub_scheduler::fleet::{ClusterName, Link};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::Hub;
 use super::fault::{Fault, call};
-use super::live::Live;
-use crate::audit::{Act, Action, Actor};
-use crate::fleet::{ClusterName, Link};
-use crate::link::{Admission, Membership, PortError, Standing};
-use crate::pki::{CaHash, Member, SpokeCertificate, is_revoked};
+use crate::audit::RecordAct;
+use crate::link::{Admission, MemberIdentity, Membership, PortError};
 
 /// Apart from the status' own manager, so that neither takes the other's fields away.
 const FIELD_MANAGER: &str = "nimfleet-hub-join";
@@ -24,7 +25,7 @@ pub(crate) struct Doorkeeper {
 }
 
 impl Admission for Doorkeeper {
-    async fn ask(&self, cluster: &ClusterName, cluster_uid: &str) -> Result<Standing, PortError> {
+    async fn ask(&self, cluster: &ClusterName, cluster_uid: &str) -> Result<Membership, PortError> {
         let mut known = match self.hub.stores.cluster(cluster.as_str()) {
             Some(known) => known,
             None => Arc::new(self.create(cluster).await?),
@@ -33,41 +34,41 @@ impl Admission for Doorkeeper {
             // A certificate is of one GPUCluster: not of one that has been deleted and made again since the watch told of it.
             match self.stored(cluster).await? {
                 Some(stored) => known = Arc::new(stored),
-                None => return Ok(Standing::Refused(absent(cluster))),
+                None => return Ok(Membership::Refused(absent(cluster))),
             }
         }
         match recorded_uid(&known) {
-            Some(recorded) if recorded != cluster_uid => Ok(Standing::Refused(format!(
+            Some(recorded) if recorded != cluster_uid => Ok(Membership::Refused(format!(
                 "the name {cluster} belongs to another cluster (kube-system uid {recorded}, not {cluster_uid}): \
                  join under another name, or delete GPUCluster {cluster} first"
             ))),
-            Some(_) => Ok(standing(&known, None)),
+            Some(_) => Ok(membership(&known, None)),
             None => {
                 self.record(&known, cluster_uid).await?;
-                Ok(standing(&known, Some(cluster_uid)))
+                Ok(membership(&known, Some(cluster_uid)))
             }
         }
     }
 
-    async fn standing(&self, certificate: &SpokeCertificate) -> Result<Standing, PortError> {
+    async fn membership(&self, certificate: &SpokeCertificate) -> Result<Membership, PortError> {
         let cluster = &certificate.cluster;
         let Some(known) = self.hub.stores.cluster(cluster.as_str()) else {
-            return Ok(Standing::Refused(absent(cluster)));
+            return Ok(Membership::Refused(absent(cluster)));
         };
         let uid = certificate.cluster_uid.as_deref();
-        Ok(void(&known, certificate).map_or_else(|| standing(&known, uid), Standing::Revoked))
+        Ok(void(&known, certificate).map_or_else(|| membership(&known, uid), Membership::Revoked))
     }
 
     async fn returning(
         &self,
         certificate: &SpokeCertificate,
         cluster_uid: &str,
-    ) -> Result<Standing, PortError> {
+    ) -> Result<Membership, PortError> {
         let cluster = &certificate.cluster;
         let known = self.hub.stores.cluster(cluster.as_str());
         let recorded = known.as_deref().and_then(recorded_uid);
         if recorded.or(certificate.cluster_uid.as_deref()).is_some_and(|recorded| recorded != cluster_uid) {
-            return Ok(Standing::Refused(format!(
+            return Ok(Membership::Refused(format!(
                 "the certificate was issued for another cluster than that of kube-system uid {cluster_uid}: join it with \
                  a name and a token of its own"
             )));
@@ -75,12 +76,12 @@ impl Admission for Doorkeeper {
         let status = known.as_ref().and_then(|known| known.status.as_ref());
         let latest = status.and_then(|status| status.certificate_expiry.as_ref());
         if latest.is_some_and(|latest| certificate.expires < latest.0) {
-            return Ok(Standing::Revoked(format!(
+            return Ok(Membership::Revoked(format!(
                 "a later certificate of cluster {cluster} has been seen: this one is a copy of an old state; get a new \
                  token with `nimfleet-hub join-command {cluster}`"
             )));
         }
-        self.standing(certificate).await
+        self.membership(certificate).await
     }
 
     fn members(&self) -> Vec<Member> {
@@ -92,7 +93,7 @@ impl Admission for Doorkeeper {
 
 /// What is known of a cluster's certificate: by its session, else by what its last session left in the status. None for
 /// a cluster that never had one.
-fn member(live: &Live, cluster: &GPUCluster) -> Option<Member> {
+fn member(live: &FleetState, cluster: &GPUCluster) -> Option<Member> {
     let name: ClusterName = cluster.name_any().parse().ok()?;
     let connected = live.fleet.cluster(name.as_str()).is_some_and(|known| known.link == Link::Connected);
     if let Some((certificate, trusted)) =
@@ -105,8 +106,8 @@ fn member(live: &Live, cluster: &GPUCluster) -> Option<Member> {
     status.certificate_expiry.as_ref()?;
     Some(Member {
         cluster: name,
-        trusted: status.trusted_authorities.iter().map(|hash| CaHash::told(hash)).collect(),
-        authority: status.certificate_authority.as_deref().map(CaHash::told),
+        trusted: status.trusted_authorities.iter().map(|hash| CaHash::reported(hash)).collect(),
+        authority: status.certificate_authority.as_deref().map(CaHash::reported),
         connected,
     })
 }
@@ -200,11 +201,11 @@ impl Doorkeeper {
 
 /// Where a cluster stands of which nothing but its admin's word is asked. `cluster_uid` says which it is where that has not
 /// been recorded.
-fn standing(cluster: &GPUCluster, cluster_uid: Option<&str>) -> Standing {
+fn membership(cluster: &GPUCluster, cluster_uid: Option<&str>) -> Membership {
     if !cluster.spec.accepted {
-        return Standing::Pending;
+        return Membership::Pending;
     }
-    Standing::Accepted(Membership {
+    Membership::Accepted(MemberIdentity {
         object_uid: cluster.metadata.uid.clone().unwrap_or_default(),
         cluster_uid: recorded_uid(cluster).or(cluster_uid).unwrap_or_default().to_owned(),
     })
@@ -212,9 +213,10 @@ fn standing(cluster: &GPUCluster, cluster_uid: Option<&str>) -> Standing {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crds::fleet::{GPUClusterSpec, GPUClusterStatus};
     use jiff::Timestamp;
+
+    use super::*;
 
     const SERIAL: &str = "40000000000000010000000000000001";
     const NEXT: &str = "40000000000000010000000000000002";
@@ -237,7 +239,7 @@ mod tests {
             cluster_uid: cluster_uid.map(str::to_owned),
             object_uid: object_uid.map(str::to_owned),
             serial: serial.to_owned(),
-            authority: CaHash::told("a"),
+            authority: CaHash::reported("a"),
             expires: Timestamp::MAX,
             key_hash: [0; 32],
         }
@@ -289,13 +291,13 @@ mod tests {
 
     #[test]
     fn what_is_recorded_of_a_cluster_counts_before_what_a_certificate_says() {
-        let membership = |object: &str, cluster: &str| {
-            Standing::Accepted(Membership { object_uid: object.into(), cluster_uid: cluster.into() })
+        let accepted = |object: &str, cluster: &str| {
+            Membership::Accepted(MemberIdentity { object_uid: object.into(), cluster_uid: cluster.into() })
         };
-        assert_eq!(standing(&cluster("o", Some("c"), None), Some("d")), membership("o", "c"));
-        assert_eq!(standing(&cluster("o", None, None), Some("d")), membership("o", "d"));
-        assert_eq!(standing(&cluster("o", None, None), None), membership("o", ""));
+        assert_eq!(membership(&cluster("o", Some("c"), None), Some("d")), accepted("o", "c"));
+        assert_eq!(membership(&cluster("o", None, None), Some("d")), accepted("o", "d"));
+        assert_eq!(membership(&cluster("o", None, None), None), accepted("o", ""));
         let waiting = GPUCluster::new("east", GPUClusterSpec::default());
-        assert_eq!(standing(&waiting, None), Standing::Pending);
+        assert_eq!(membership(&waiting, None), Membership::Pending);
     }
 }

@@ -2,6 +2,15 @@
 
 use crds::condition;
 use crds::fleet::{GPUCluster, GPUClusterStatus};
+use hub_core::aggregate::{
+    DELETION_HELD, DUPLICATE_FOR, HeldDeletions, Identity, cluster_conditions, cluster_ready,
+    cluster_troubles, confirmation, deletion_held, drained, gpus_labelled, is_hub, report_truncated,
+    set_identity_conditions, write_summaries,
+};
+use hub_core::fleet_state::Session;
+use hub_scheduler::failover::Outages;
+use hub_scheduler::fleet::{Cluster, ClusterName, Excesses, Link};
+use hub_scheduler::need::Need;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{Patch, PatchParams};
@@ -11,14 +20,6 @@ use serde_json::json;
 use super::failures::without;
 use super::fault::{Fault, call};
 use super::{Hub, time_until};
-use crate::aggregate::{
-    DELETION_HELD, DUPLICATE_FOR, HeldDeletions, Identity, cluster_conditions, cluster_ready,
-    cluster_troubles, confirmation, deletion_held, drained, gpus_labelled, is_hub, report_truncated,
-    set_identity_conditions, write_summaries,
-};
-use crate::failover::Outages;
-use crate::fleet::{Cluster, ClusterName, Excesses, Link};
-use crate::need::Need;
 
 mod confirmations;
 
@@ -102,7 +103,7 @@ pub(super) async fn reconcile(hub: &Hub, name: &ClusterName) -> Result<(), Fault
 /// Placements tell of what the cluster's spoke holds back, and of the word that confirms it: they tell anew when that has changed,
 /// by whichever of them.
 fn held_changed(hub: &Hub, name: &ClusterName) {
-    let held = hub.fleetbox.held_back(name);
+    let held = hub.desired.held_back(name);
     let word = (!held.is_empty()).then(|| confirmation(&held));
     let mut memory = hub.cluster_memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let known = &mut memory.entry(name.clone()).or_default().held;
@@ -173,7 +174,7 @@ fn status(
         condition::set(&mut next.conditions, finding, stored.metadata.generation, now);
     }
     let excess_ends = excess.and_then(Excesses::ends);
-    let held_back = hub.fleetbox.held_back(name);
+    let held_back = hub.desired.held_back(name);
     let deletions = held_back.len();
     let held_back: Vec<_> = HeldDeletions::of(name, &held_back, |_| true).into_iter().collect();
     deletion_held(&mut next.conditions, &held_back, None, stored.metadata.generation, now);
@@ -253,7 +254,7 @@ fn next(
     cluster: &Cluster,
     stored: &GPUCluster,
     known: &GPUClusterStatus,
-    session: Option<super::live::Session>,
+    session: Option<Session>,
     models: usize,
     now: Timestamp,
 ) -> GPUClusterStatus {

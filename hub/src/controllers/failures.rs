@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crds::condition::{self, Finding};
+use hub_scheduler::fleet::PlacementKey;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -19,7 +20,6 @@ use serde_json::json;
 use super::Hub;
 use super::fault::{Fault, call};
 use super::run::ending;
-use crate::fleet::PlacementKey;
 
 /// The condition; there once something has failed.
 pub(super) const RECONCILED: &str = "Reconciled";

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use hub_scheduler::failover::Outages;
+use hub_scheduler::fleet::ClusterName;
+
 use super::Hub;
-use crate::failover::Outages;
-use crate::fleet::ClusterName;
 
 /// The one key of its queue: whoever asks for a look asks for one at the whole fleet.
 pub(super) const FLEET: &str = "fleet";

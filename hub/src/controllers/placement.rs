@@ -2,47 +2,41 @@
 
 mod apply;
 mod ask;
-mod denied;
 mod desk;
-mod gang;
 mod observe;
 mod plan;
 mod push;
 mod report;
-pub(crate) mod rows;
 mod secrets;
-pub(crate) mod variants;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crds::fleet::{Decision, NIMPlacement};
+use desk::Turn;
+use hub_core::placement::assignments::Assignments;
+use hub_core::placement::denials::Denials;
+use hub_core::placement::variants::Needs;
+use hub_scheduler::Policy;
+use hub_scheduler::fleet::{FleetEvent, PlacementKey};
 use jiff::Timestamp;
+use observe::Observed;
+use secrets::Listed;
 use tokio::time::Instant;
 
 use super::fault::Fault;
 use super::{Hub, time_until};
-use crate::fleet::{FleetEvent, PlacementKey};
-use crate::scheduler::Policy;
-use secrets::Listed;
-
-use desk::Turn;
-use observe::Observed;
 
 pub(crate) use ask::{Assignment, assignments, explanation, simulation};
 pub(super) use desk::Desk;
 pub(super) use observe::plain;
-pub use plan::grants;
-pub(super) use plan::{charges_of, narrowed};
 pub(super) use report::{STATUS_MANAGER, report, turned, write_status};
-pub(super) use rows::{Rows, SECRET};
-pub(super) use variants::Needs;
 
 /// What the hub remembers of one placement between reconciles.
 #[derive(Debug, Default)]
 pub(super) struct Book {
     /// What is written in the slices.
-    pub(super) rows: Rows,
+    pub(super) rows: Assignments,
     /// Content of each slice as written, by name.
     pub(super) slices: BTreeMap<String, Vec<Decision>>,
     /// What a replica of every object that was seen takes, in every cluster.
@@ -56,7 +50,7 @@ pub(super) struct Book {
     /// What is on its way out, by cluster and uid.
     leaving: HashSet<(String, String)>,
     /// What the owners of clusters deny.
-    denials: denied::Denials,
+    denials: Denials,
     /// The Secrets that are listed, as they were read last, by name.
     secrets: BTreeMap<String, (Instant, Listed)>,
     /// The last wish to choose anew that was followed.
@@ -124,14 +118,14 @@ async fn vanished(hub: &Hub, key: &PlacementKey, book: &mut Book) -> Result<(), 
     for (kind, object) in released {
         hub.may_be_unplaced(kind, object.as_ref());
     }
-    hub.live().lists_secrets(key, &Rows::default());
+    hub.live().lists_secrets(key, &Assignments::default());
     hub.forget_book(key);
     Ok(())
 }
 
 /// A cluster's status counts the models that are placed there, and what has yet to leave.
-fn touch_clusters(hub: &Hub, before: &Rows, after: &Rows) {
-    let names = |rows: &Rows| {
+fn touch_clusters(hub: &Hub, before: &Assignments, after: &Assignments) {
+    let names = |rows: &Assignments| {
         let placed = rows.placed.keys().map(|name| (name.clone(), false));
         placed
             .chain(rows.removing.keys().map(|name| (name.clone(), true)))

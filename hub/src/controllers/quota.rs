@@ -1,6 +1,7 @@
 //! Status of GPUQuotas: what is charged under each of their limits.
 
 use crds::fleet::GPUQuota;
+use hub_scheduler::quota::{Quota, Use, status, used};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
@@ -9,7 +10,6 @@ use serde_json::json;
 use super::Hub;
 use super::failures::{Subject, without};
 use super::fault::{Fault, call};
-use crate::quota::{Quota, Use, status, used};
 
 const FIELD_MANAGER: &str = "nimfleet-hub-status";
 

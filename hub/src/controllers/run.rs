@@ -7,6 +7,11 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use hub_core::fleet_state::FleetState;
+use hub_core::link::LinkEvent;
+use hub_core::placement::grants::{charges_of, grants, narrowed};
+use hub_scheduler::failover::Limits;
+use hub_scheduler::fleet::{ClusterName, FleetEvent, PlacementKey};
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -21,15 +26,11 @@ use tokio_util::sync::CancellationToken;
 use super::events::Events;
 use super::failures::{self, Subject};
 use super::fault::Fault;
-use super::live::Live;
-use super::placement::grants;
 use super::stores::{Mirrors, NIM_KINDS, Stores, Watched, everywhere, nim_resource, owner, watch};
 use super::triggers::key_of;
 use super::unplaced::ObjectKey;
 use super::{Hub, cluster, events, outages, placement, quota, settling, standards, unplaced};
-use crate::failover::Limits;
-use crate::fleet::{ClusterName, FleetEvent, PlacementKey};
-use crate::link::{Fleetbox, LinkEvent};
+use crate::link::DesiredState;
 use crate::metrics::Metrics;
 use crate::pki::{Salt, Trust};
 
@@ -52,7 +53,7 @@ const REPORT_EVERY: Duration = Duration::from_millis(200);
 /// What the controllers are given.
 pub(crate) struct Setup {
     pub(crate) client: Client,
-    pub(crate) fleetbox: Fleetbox,
+    pub(crate) desired: DesiredState,
     pub(crate) metrics: Metrics,
     pub(crate) salt: Salt,
     pub(crate) unreachable_after: SignedDuration,
@@ -85,10 +86,10 @@ pub(crate) fn run(
     let hub = Arc::new(Hub {
         client: setup.client.clone(),
         stores,
-        live: Mutex::new(Live::default()),
+        live: Mutex::new(FleetState::default()),
         books: Mutex::new(HashMap::new()),
         desks: Mutex::new(HashMap::new()),
-        fleetbox: setup.fleetbox,
+        desired: setup.desired,
         placements: Queue::new("placements").followed(health),
         reports: Queue::new("reports").followed(health),
         clusters: Queue::new("clusters").followed(health),
@@ -177,7 +178,7 @@ async fn work(hub: Arc<Hub>, mut heard: mpsc::Receiver<LinkEvent>, tasks: Tasks,
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let mut trust = hub.trust.clone();
-    hub.fleetbox.open();
+    hub.desired.open();
     hub.health.has(FIRST_DECISIONS);
     tracing::info!(
         placements = hub.stores.placements.len(),
@@ -392,9 +393,9 @@ fn restore(hub: &Hub) {
             let priority = known.as_ref().and_then(|known| known.spec.priority).unwrap_or_default();
             let objects = objects.remove(&placement).unwrap_or_default();
             let known = known.as_deref();
-            book.needs = placement::narrowed(&placement, known, &objects, &book.rows, &clusters);
+            book.needs = narrowed(&placement, known, &objects, &book.rows, &clusters);
             let grants = grants(&book.rows, |cluster, uid| book.needs.get(cluster, uid), priority);
-            let charges = placement::charges_of(&book.rows, &book.needs);
+            let charges = charges_of(&book.rows, &book.needs);
             hub.live().charged.insert(placement.clone(), charges);
             hub.live().lists_secrets(&placement, &book.rows);
             hub.live().fleet.apply(FleetEvent::Granted { placement, grants });

@@ -1,6 +1,7 @@
 //! After a start of the hub: spokes are on their way back, and until they have spoken, or have had the time to, their silence
 //! means nothing. What was decided meanwhile without them is decided anew then, once.
 
+use hub_scheduler::fleet::{Cluster, Link, PlacementKey};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use runtime::Queue;
@@ -8,7 +9,6 @@ use tokio::time::{Instant, sleep_until};
 
 use super::triggers::key_of;
 use super::{Hub, time_until};
-use crate::fleet::{Cluster, Link, PlacementKey};
 
 impl Hub {
     /// Whether spokes may still be on their way back.

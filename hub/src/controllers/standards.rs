@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crds::compare::holds_as_written;
 use crds::fleet::GPUCluster;
+use hub_core::standards::{API_VERSION, MANAGER, cluster_profile, placement_decisions, slice_name};
+use hub_scheduler::fleet::{ClusterName, PlacementKey};
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, Preconditions,
 };
@@ -18,8 +20,6 @@ use super::Hub;
 use super::failures;
 use super::fault::{Fault, call};
 use super::run::ending;
-use crate::fleet::{ClusterName, PlacementKey};
-use crate::standards::{API_VERSION, MANAGER, cluster_profile, placement_decisions, slice_name};
 
 const FIELD_MANAGER: &str = "nimfleet-hub";
 /// How often it is asked whether the kinds are there: one request.

@@ -6,6 +6,10 @@ use std::sync::Arc;
 use crds::fleet::{
     GPUCluster, GPUQuota, NIMPlacement, NIMPlacementDecision, OnUnreachable, ResourceSelector, SelectedKind,
 };
+use hub_core::audit::{Act, Action, Actor, manager_of};
+use hub_core::link::{GoAwayReason, LinkEvent};
+use hub_core::placement::assignments::Assignments;
+use hub_scheduler::fleet::{Admin, ClusterName, FleetEvent, PlacementKey, Selector};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
@@ -16,11 +20,8 @@ use super::Hub;
 use super::admission::void;
 use super::failures::Subject;
 use super::outages::FLEET;
-use super::placement::Rows;
 use super::stores::owner;
-use crate::audit::{self, Act, Action, Actor};
-use crate::fleet::{Admin, ClusterName, FleetEvent, PlacementKey, Selector};
-use crate::link::{GoAwayReason, LinkEvent};
+use crate::audit::RecordAct;
 
 /// The namespace whose uid tells clusters apart.
 const SYSTEM: &str = "kube-system";
@@ -46,11 +47,11 @@ impl Hub {
         // A book that is in use is being written: its own turn sees to it.
         if let Ok(mut book) = self.book(&key).try_lock() {
             let name = slice.name_any();
-            let stored = after.map(|slice| Rows::read([slice]));
+            let stored = after.map(|slice| Assignments::read([slice]));
             let written = book.slices.get(&name).map(|rows| {
                 let mut ours = slice.clone();
                 ours.spec.decisions.clone_from(rows);
-                Rows::read([&ours])
+                Assignments::read([&ours])
             });
             if written.is_some() && stored != written {
                 book.slices.insert(name, Vec::new());
@@ -193,7 +194,7 @@ impl Hub {
             if before.is_some_and(|before| before.spec.accepted != accepted) {
                 let action = if accepted { Action::Accept } else { Action::Refuse };
                 let manager =
-                    audit::manager_of(cluster.metadata.managed_fields.as_deref(), &["f:spec", "f:accepted"]);
+                    manager_of(cluster.metadata.managed_fields.as_deref(), &["f:spec", "f:accepted"]);
                 Act::new(action, Actor::Admin(manager), "spec.accepted was changed").cluster(&name).record();
             }
             self.live().fleet.apply(FleetEvent::Admin { cluster: name.clone(), admin: Admin::from(cluster) });
@@ -205,7 +206,7 @@ impl Hub {
                 .is_some_and(|before| before.spec.revoked_certificates != cluster.spec.revoked_certificates)
             {
                 let fields = cluster.metadata.managed_fields.as_deref();
-                let manager = audit::manager_of(fields, &["f:spec", "f:revokedCertificates"]);
+                let manager = manager_of(fields, &["f:spec", "f:revokedCertificates"]);
                 let revoked = cluster.spec.revoked_certificates.join(", ");
                 let cause = "spec.revokedCertificates was changed";
                 Act::new(Action::Revoke, Actor::Admin(manager), cause)
@@ -215,7 +216,7 @@ impl Hub {
             }
             self.cut_if_void(&name, cluster);
             if !accepted {
-                self.fleetbox.disconnect(
+                self.desired.disconnect(
                     &name,
                     GoAwayReason::NotAccepted,
                     "spec.accepted of the GPUCluster is not true",
@@ -223,7 +224,7 @@ impl Hub {
             }
         } else {
             self.live().forget_cluster(&name);
-            self.fleetbox.disconnect(
+            self.desired.disconnect(
                 &name,
                 GoAwayReason::NotAccepted,
                 "the GPUCluster was deleted on the hub",
@@ -256,7 +257,7 @@ impl Hub {
         if let Some((certificate, _)) = certificate
             && let Some(message) = void(cluster, certificate)
         {
-            self.fleetbox.disconnect(name, GoAwayReason::Revoked, &message);
+            self.desired.disconnect(name, GoAwayReason::Revoked, &message);
         }
     }
 
@@ -285,8 +286,12 @@ impl Hub {
                 if touched.capacity { live.wanting.clone() } else { std::collections::BTreeSet::new() };
             (touched, wanting)
         };
+        if touched.orphans > 0 {
+            let count = touched.orphans;
+            tracing::warn!(%cluster, count, "the cluster holds objects of this hub that the hub does not know; they are left alone");
+        }
         if comes_or_goes {
-            self.metrics.set_connected(self.fleetbox.connected());
+            self.metrics.set_connected(self.desired.connected());
         }
         if identified && let Some(known) = self.stores.cluster(cluster.as_str()) {
             self.cut_if_void(&cluster, &known);

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crds::condition;
+use hub_core::aggregate::{NOT_PLACED, is_nowhere, unplaced_status};
+use hub_scheduler::fleet::ObjectRef;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::DynamicObject;
@@ -13,8 +15,6 @@ use super::fault::Fault;
 use super::placement::{STATUS_MANAGER, write_status};
 use super::stores::{NIM_KINDS, nim_resource, owner};
 use super::{Hub, time_until};
-use crate::aggregate::{NOT_PLACED, is_nowhere, unplaced_status};
-use crate::fleet::ObjectRef;
 
 /// An object and the placement that selects it are most often applied together: for so long nothing is said of the object.
 const GRACE: SignedDuration = SignedDuration::from_secs(15);
@@ -48,7 +48,7 @@ impl Hub {
 
 /// One look at one object.
 pub(super) async fn reconcile(hub: &Hub, key: &ObjectKey) -> Result<(), Fault> {
-    if !hub.fleetbox.is_open() {
+    if !hub.desired.is_open() {
         // Placements have their first turns now, and take what they select.
         hub.unplaced.add_after(key.clone(), UNTIL_DECIDED);
         return Ok(());

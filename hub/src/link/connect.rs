@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use hub_core::identity::SpokeCertificate;
+use hub_core::link::{GoAwayReason, LinkEvent, Terms, TokenBucket, go_away};
 use jiff::Timestamp;
 use proto::v1;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -12,25 +14,20 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::allowance::Allowance;
 use super::identified::{Identified, dropped};
 use super::lanes::lanes;
-use super::machine::Machine;
-use super::message::ToSpoke;
-use super::object::GoAwayReason;
 use super::run::Runner;
-use super::terms::Terms;
+use super::session::Session;
 use super::tls::Peer;
-use super::wire;
-use super::{Admission, Counters, EpochStore, Fleetbox, LinkEvent, Membership, Standing};
-use crate::pki::{SpokeCertificate, Trust};
+use super::{Admission, Counters, DesiredState, EpochStore, MemberIdentity, Membership};
+use crate::pki::Trust;
 
 /// Spokes whose index is waited for at once.
 pub(super) const INDEXING: usize = 64;
 
 /// The service FleetSync.
 pub(super) struct FleetSync<A, E> {
-    pub(super) fleetbox: Fleetbox,
+    pub(super) desired: DesiredState,
     pub(super) events: mpsc::Sender<LinkEvent>,
     pub(super) admission: Arc<A>,
     pub(super) epochs: Arc<E>,
@@ -39,7 +36,7 @@ pub(super) struct FleetSync<A, E> {
     pub(super) trust: watch::Receiver<Arc<Trust>>,
     pub(super) stop: CancellationToken,
     /// Handshakes of all spokes.
-    pub(super) handshakes: Mutex<Allowance>,
+    pub(super) handshakes: Mutex<TokenBucket>,
     /// One for each spoke whose index is waited for.
     pub(super) indexing: Arc<Semaphore>,
 }
@@ -61,32 +58,33 @@ impl<A: Admission, E: EpochStore> v1::fleet_sync_server::FleetSync for FleetSync
             ));
         };
         let (outbound, stream) = lanes();
-        let membership = match self.gate(&certificate).await {
-            Ok(membership) => membership,
+        let identity = match self.admit(&certificate).await {
+            Ok(identity) => identity,
             Err(goodbye) => {
                 let SpokeCertificate { cluster, serial, .. } = &certificate;
                 tracing::info!(%cluster, from = %address, serial, ?goodbye, "spoke turned away");
                 // The lane is new and empty.
-                drop(outbound.send(wire::to_spoke(goodbye, Timestamp::now())));
+                let Goodbye { reason, message, retry_after } = goodbye;
+                drop(outbound.send(go_away(reason, message, retry_after, Timestamp::now())));
                 return Ok(Response::new(stream));
             }
         };
-        let machine = Machine::new(
+        let session = Session::new(
             certificate.cluster.clone(),
             certificate.expires,
             self.terms(),
             self.epochs.key(),
-            self.fleetbox.clone(),
-            self.counters.clone(),
+            &self.desired,
             Instant::now().into_std(),
         );
         let runner = Runner {
-            machine,
-            identified: Identified::new(certificate, membership, self.trust.clone()),
+            session,
+            identified: Identified::new(certificate, identity, self.trust.clone()),
             address,
             admission: self.admission.clone(),
             epochs: self.epochs.clone(),
             outbound,
+            counters: self.counters.clone(),
             events: self.events.clone(),
             indexing: self.indexing.clone(),
             permit: None,
@@ -97,28 +95,33 @@ impl<A: Admission, E: EpochStore> v1::fleet_sync_server::FleetSync for FleetSync
     }
 }
 
+/// Why a spoke is not admitted now, and when it may dial again.
+#[derive(Debug)]
+struct Goodbye {
+    reason: GoAwayReason,
+    message: String,
+    retry_after: Duration,
+}
+
 impl<A: Admission, E: EpochStore> FleetSync<A, E> {
     /// What a session is given now.
     fn terms(&self) -> Terms {
         let random = [rand::random_range(0.0..1.0), rand::random_range(0.0..1.0)];
-        Terms::of(self.fleetbox.clusters(), self.heartbeat, random)
+        Terms::of(self.desired.clusters(), self.heartbeat, random)
     }
 
-    /// What the spoke is held to if it may come in now; else why not.
-    async fn gate(&self, certificate: &SpokeCertificate) -> Result<Membership, ToSpoke> {
-        let goodbye = |reason, message, seconds| ToSpoke::GoAway {
-            reason,
-            message,
-            retry_after: Duration::from_secs(seconds),
-        };
+    /// The identity that the spoke is held to, if it is admitted now; else why not.
+    async fn admit(&self, certificate: &SpokeCertificate) -> Result<MemberIdentity, Goodbye> {
+        let goodbye =
+            |reason, message, seconds| Goodbye { reason, message, retry_after: Duration::from_secs(seconds) };
         let now = Instant::now().into_std();
-        // First the one, so that a spoke that dials without end takes no turn of others.
-        let mailbox = self.fleetbox.mailbox(&certificate.cluster);
+        // The cluster's own limit comes first, so that a spoke that dials without end takes no admission slot of others.
+        let link = self.desired.link(&certificate.cluster);
         let wait =
-            if mailbox.knock(now) { mailbox.turn(now, &self.handshakes) } else { self.terms().come_back };
+            if link.may_attempt(now) { link.slot(now, &self.handshakes) } else { self.terms().come_back };
         if !wait.is_zero() {
             self.counters.turned_away.inc();
-            return Err(ToSpoke::GoAway {
+            return Err(Goodbye {
                 reason: GoAwayReason::Unavailable,
                 message: "too many spokes come at once, or this one too often: dial again".to_owned(),
                 retry_after: wait,
@@ -128,7 +131,7 @@ impl<A: Admission, E: EpochStore> FleetSync<A, E> {
             let message = "this hub does not hold its lease at this moment".to_owned();
             return Err(goodbye(GoAwayReason::Unavailable, message, 1));
         }
-        if !self.fleetbox.is_open() {
+        if !self.desired.is_open() {
             let message = "the hub is starting: it has not read its own state yet".to_owned();
             return Err(goodbye(GoAwayReason::Unavailable, message, 1));
         }
@@ -154,15 +157,15 @@ impl<A: Admission, E: EpochStore> FleetSync<A, E> {
 pub(super) async fn membership(
     admission: &impl Admission,
     certificate: &SpokeCertificate,
-) -> Result<Membership, (GoAwayReason, String)> {
-    match admission.standing(certificate).await {
-        Ok(Standing::Accepted(membership)) => Ok(membership),
-        Ok(Standing::Pending) => {
+) -> Result<MemberIdentity, (GoAwayReason, String)> {
+    match admission.membership(certificate).await {
+        Ok(Membership::Accepted(membership)) => Ok(membership),
+        Ok(Membership::Pending) => {
             let cluster = &certificate.cluster;
             Err((GoAwayReason::NotAccepted, format!("spec.accepted of GPUCluster {cluster} is not true")))
         }
-        Ok(Standing::Refused(message)) => Err((GoAwayReason::NotAccepted, message)),
-        Ok(Standing::Revoked(message)) => Err((GoAwayReason::Revoked, message)),
+        Ok(Membership::Refused(message)) => Err((GoAwayReason::NotAccepted, message)),
+        Ok(Membership::Revoked(message)) => Err((GoAwayReason::Revoked, message)),
         Err(error) => Err((GoAwayReason::Unavailable, format!("the hub could not look: {error}"))),
     }
 }

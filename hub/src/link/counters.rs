@@ -1,5 +1,6 @@
 //! What the link counts.
 
+use hub_core::link::Count;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -48,7 +49,7 @@ pub struct Counters {
     pub deletions_held: Counter,
     /// Objects that a spoke could neither apply nor refuse at first.
     pub retried: Counter,
-    /// Rows, and bytes of words, that spokes said beyond what the hub keeps.
+    /// Assignments, and bytes of words, that spokes said beyond what the hub keeps.
     pub cut: Counter,
     /// Times that what a spoke holds was not what was wanted, and was compared.
     pub comparisons: Counter,
@@ -57,6 +58,22 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Counts what a session counts.
+    pub(super) fn count(&self, count: Count) {
+        match count {
+            Count::Welcomed => drop(self.sessions.inc()),
+            Count::DuplicateAgent => drop(self.duplicate_agents.inc()),
+            Count::UnprovenEpoch => drop(self.unproven_epochs.inc()),
+            Count::Upserts(count) => drop(self.upserts.inc_by(count)),
+            Count::Tombstones(count) => drop(self.tombstones.inc_by(count)),
+            Count::Comparison => drop(self.comparisons.inc()),
+            Count::Rejection(class) => drop(self.rejections.get_or_create(&ByClass { class }).inc()),
+            Count::HeldDeletion => drop(self.deletions_held.inc()),
+            Count::Retry => drop(self.retried.inc()),
+            Count::Cut(count) => drop(self.cut.inc_by(count)),
+        }
+    }
+
     /// Makes the counters visible as `link_*`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("link");
@@ -82,7 +99,7 @@ impl Counters {
             ("tombstones", "Objects sent to be removed", &self.tombstones),
             ("deletions_held", "Deletions that a spoke held back", &self.deletions_held),
             ("retried", "Objects that a spoke could neither apply nor refuse at first", &self.retried),
-            ("cut", "Rows, and bytes of words, that spokes said beyond what the hub keeps", &self.cut),
+            ("cut", "Assignments, and bytes of words, that spokes said beyond what the hub keeps", &self.cut),
             ("comparisons", "Comparisons of what a spoke holds with what is wanted", &self.comparisons),
             ("turned_away", "Spokes told to come again because too many came at once", &self.turned_away),
         ];

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use hub_core::audit::{Act, Action, Actor};
+use hub_core::identity::{Family, SpokeCertificate};
+use hub_scheduler::fleet::ClusterName;
 use jiff::{SignedDuration, Timestamp};
 use proto::v1;
 use tonic::{Request, Response, Status};
@@ -9,12 +12,10 @@ use tonic::{Request, Response, Status};
 use super::identified::{copied, dropped};
 use super::limits::Limits;
 use super::tls::Peer;
-use super::{Admission, Counters, Membership, PortError, Standing};
-use crate::audit::{Act, Action, Actor};
-use crate::fleet::ClusterName;
+use super::{Admission, Counters, MemberIdentity, Membership, PortError};
+use crate::audit::RecordAct;
 use crate::pki::{
-    Authorities, AuthorityError, Family, Issued, JoinError, Secrets, SpokeCertificate, SpokeKey, Subject,
-    TokenRefused, Tokens,
+    Authorities, AuthorityError, Issued, JoinError, Secrets, SpokeKey, Subject, TokenRefused, Tokens,
 };
 
 /// A spoke that waits for the admin asks again after this, seconds.
@@ -85,9 +86,9 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
             return self.joined(request, &cluster, &key, now).await;
         }
         let expired = self.expired(&request.expired_certificate_pem, &cluster, &key, now)?;
-        let standing = self.admission.returning(&expired, &request.cluster_uid).await;
-        let Some(membership) = accepted(&cluster, standing)? else { return Ok(pending(&cluster)) };
-        let grounds = (Actor::Spoke(&expired.serial), "in place of one that has expired");
+        let membership = self.admission.returning(&expired, &request.cluster_uid).await;
+        let Some(membership) = accepted(&cluster, membership)? else { return Ok(pending(&cluster)) };
+        let grounds = (Actor::Spoke(expired.serial.clone()), "in place of one that has expired");
         let subject = subject(&cluster, &membership, &request.cluster_uid, expired.family());
         let issued = self.issue(&key, &subject, now)?;
         Ok(self.certified(&issued, grounds))
@@ -106,8 +107,8 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
         if let Some(certificate_pem) = spent {
             return self.delivered_again(cluster, certificate_pem, now).await;
         }
-        let standing = self.admission.ask(cluster, &request.cluster_uid).await;
-        let Some(membership) = accepted(cluster, standing)? else { return Ok(pending(cluster)) };
+        let membership = self.admission.ask(cluster, &request.cluster_uid).await;
+        let Some(membership) = accepted(cluster, membership)? else { return Ok(pending(cluster)) };
         let family = Family::new(rand::random());
         let subject = subject(cluster, &membership, &request.cluster_uid, family);
         let issued = self.issue(key, &subject, now)?;
@@ -132,8 +133,8 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
             let spent = TokenRefused::Spent { cluster: cluster.clone() };
             return Err(Status::permission_denied(spent.to_string()));
         };
-        let standing = self.admission.standing(&certificate).await;
-        let Some(_) = accepted(cluster, standing)? else { return Ok(pending(cluster)) };
+        let membership = self.admission.membership(&certificate).await;
+        let Some(_) = accepted(cluster, membership)? else { return Ok(pending(cluster)) };
         let ca_pem = trust.bundle_pem();
         Ok(v1::enroll_response::Outcome::Certificate(v1::Certificate { certificate_pem, ca_pem }))
     }
@@ -181,8 +182,8 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
             return Err(Status::permission_denied(problem));
         }
         let cluster = &present.cluster;
-        let standing = self.admission.standing(present).await;
-        let Some(membership) = accepted(cluster, standing)? else {
+        let membership = self.admission.membership(present).await;
+        let Some(membership) = accepted(cluster, membership)? else {
             return Err(Status::permission_denied(format!(
                 "GPUCluster {cluster} is not accepted: set spec.accepted to true"
             )));
@@ -195,7 +196,7 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
         }
         let subject = subject(cluster, &membership, &request.cluster_uid, present.family());
         let issued = self.issue(&key, &subject, now)?;
-        let grounds = (Actor::Spoke(&present.serial), "in place of one that is valid");
+        let grounds = (Actor::Spoke(present.serial.clone()), "in place of one that is valid");
         self.recorded(&issued, grounds);
         Ok(self.with_bundle(issued.certificate_pem))
     }
@@ -206,13 +207,13 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
         issued.map_err(|error| internal(&error))
     }
 
-    fn certified(&self, issued: &Issued, grounds: (Actor<'_>, &str)) -> v1::enroll_response::Outcome {
+    fn certified(&self, issued: &Issued, grounds: (Actor, &str)) -> v1::enroll_response::Outcome {
         self.recorded(issued, grounds);
         v1::enroll_response::Outcome::Certificate(self.with_bundle(issued.certificate_pem.clone()))
     }
 
     /// A certificate goes out.
-    fn recorded(&self, issued: &Issued, (actor, cause): (Actor<'_>, &str)) {
+    fn recorded(&self, issued: &Issued, (actor, cause): (Actor, &str)) {
         self.counters.certificates.inc();
         let SpokeCertificate { cluster, serial, .. } = &issued.certificate;
         Act::new(Action::Certify, actor, cause).cluster(cluster).serial(serial).record();
@@ -226,11 +227,11 @@ impl<A: Admission, S: Secrets> Enrollment<A, S> {
 /// Whom a certificate is for. A cluster of which nobody has said yet which it is is the one that asks.
 fn subject<'a>(
     cluster: &'a ClusterName,
-    membership: &'a Membership,
+    membership: &'a MemberIdentity,
     cluster_uid: &'a str,
     family: Family,
 ) -> Subject<'a> {
-    let Membership { object_uid, cluster_uid: recorded } = membership;
+    let MemberIdentity { object_uid, cluster_uid: recorded } = membership;
     let cluster_uid = if recorded.is_empty() { cluster_uid } else { recorded };
     Subject { cluster, cluster_uid, object_uid, family }
 }
@@ -238,15 +239,17 @@ fn subject<'a>(
 /// What the cluster is held to; `None` while its admin is waited for.
 fn accepted(
     cluster: &ClusterName,
-    standing: Result<Standing, PortError>,
-) -> Result<Option<Membership>, Status> {
-    match standing.map_err(|error| Status::unavailable(format!("the hub could not look: {error}")))? {
-        Standing::Accepted(membership) => Ok(Some(membership)),
-        Standing::Pending => {
+    membership: Result<Membership, PortError>,
+) -> Result<Option<MemberIdentity>, Status> {
+    match membership.map_err(|error| Status::unavailable(format!("the hub could not look: {error}")))? {
+        Membership::Accepted(membership) => Ok(Some(membership)),
+        Membership::Pending => {
             tracing::info!(%cluster, "a spoke that may ask waits for spec.accepted");
             Ok(None)
         }
-        Standing::Refused(message) | Standing::Revoked(message) => Err(Status::permission_denied(message)),
+        Membership::Refused(message) | Membership::Revoked(message) => {
+            Err(Status::permission_denied(message))
+        }
     }
 }
 

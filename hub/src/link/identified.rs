@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hub_core::identity::{CaHash, SpokeCertificate};
+use hub_core::link::LinkEvent;
 use proto::v1;
 use proto::v1::hub_message::Message as ToSpoke;
 use proto::v1::spoke_message::Message as FromSpoke;
 use tokio::sync::watch;
 
-use super::{LinkEvent, Membership};
-use crate::pki::{CaHash, SpokeCertificate, Trust};
+use super::MemberIdentity;
+use crate::pki::Trust;
 
 /// Bytes of the hash of a CA, and how many CAs one spoke may trust.
 const HASH: usize = 128;
@@ -20,7 +22,7 @@ const RENEW_WITHIN: Duration = Duration::from_mins(5);
 /// What is known of the spoke at the other end.
 pub(super) struct Identified {
     certificate: SpokeCertificate,
-    membership: Membership,
+    membership: MemberIdentity,
     trust: watch::Receiver<Arc<Trust>>,
     /// What the spoke says it trusts; nothing until its Hello, and for ever if it knows no bundles.
     trusted: Vec<CaHash>,
@@ -39,7 +41,7 @@ pub(super) enum About {
 impl Identified {
     pub(super) fn new(
         certificate: SpokeCertificate,
-        membership: Membership,
+        membership: MemberIdentity,
         trust: watch::Receiver<Arc<Trust>>,
     ) -> Self {
         Self { certificate, membership, trust, trusted: Vec::new(), told: None }
@@ -54,7 +56,7 @@ impl Identified {
         // A hash is 71 bytes; what is longer, or more than a rollover needs, is nobody's.
         let told = |authorities: &[String]| {
             let hashes = authorities.iter().filter(|hash| hash.len() <= HASH).take(AUTHORITIES);
-            hashes.map(|hash| CaHash::told(hash)).collect::<Vec<_>>()
+            hashes.map(|hash| CaHash::reported(hash)).collect::<Vec<_>>()
         };
         match &message.message {
             Some(FromSpoke::Hello(hello)) => {
@@ -128,7 +130,7 @@ pub(super) fn dropped(trust: &Trust, certificate: &SpokeCertificate) -> Option<S
 }
 
 /// Why a spoke that says it is in the cluster of that uid may not use the identity, if so.
-pub(super) fn copied(membership: &Membership, cluster_uid: &str) -> Option<String> {
+pub(super) fn copied(membership: &MemberIdentity, cluster_uid: &str) -> Option<String> {
     let uid = &membership.cluster_uid;
     (!uid.is_empty() && uid != cluster_uid).then(|| {
         format!(

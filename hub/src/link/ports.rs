@@ -2,16 +2,16 @@
 
 use std::future::Future;
 
-use crate::epoch::Epoch;
-use crate::fleet::ClusterName;
-use crate::pki::{EpochKey, Member, SpokeCertificate};
+use hub_core::epoch::Epoch;
+use hub_core::identity::{EpochKey, Member, SpokeCertificate};
+use hub_scheduler::fleet::ClusterName;
 
 /// A fault behind a port: the API server did not answer, for example. The call is tried again later.
 pub type PortError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What certificates of an accepted cluster are held to, beside its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Membership {
+pub struct MemberIdentity {
     /// `metadata.uid` of its GPUCluster.
     pub object_uid: String,
     /// `metadata.uid` of its kube-system namespace. Empty where nobody has said it yet.
@@ -20,9 +20,9 @@ pub struct Membership {
 
 /// May a cluster be part of the fleet?
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Membership {
     /// `GPUCluster.spec.accepted` is true.
-    Accepted(Membership),
+    Accepted(MemberIdentity),
     /// The admin has not accepted it yet.
     Pending,
     /// It cannot be: the sentence says why and what to do.
@@ -38,13 +38,13 @@ pub trait Admission: Send + Sync + 'static {
         &self,
         cluster: &ClusterName,
         cluster_uid: &str,
-    ) -> impl Future<Output = Result<Standing, PortError>> + Send;
+    ) -> impl Future<Output = Result<Membership, PortError>> + Send;
 
     /// Where the holder of a certificate stands now. Creates nothing.
-    fn standing(
+    fn membership(
         &self,
         certificate: &SpokeCertificate,
-    ) -> impl Future<Output = Result<Standing, PortError>> + Send;
+    ) -> impl Future<Output = Result<Membership, PortError>> + Send;
 
     /// Where a spoke stands whose certificate is over and that asks for another by its key. Creates nothing. Refused if
     /// a later certificate of the cluster has been seen: then this one is not the cluster's any more.
@@ -52,7 +52,7 @@ pub trait Admission: Send + Sync + 'static {
         &self,
         certificate: &SpokeCertificate,
         cluster_uid: &str,
-    ) -> impl Future<Output = Result<Standing, PortError>> + Send;
+    ) -> impl Future<Output = Result<Membership, PortError>> + Send;
 
     /// The accepted clusters that have a certificate.
     fn members(&self) -> Vec<Member>;

@@ -1,11 +1,12 @@
 //! What was sent to a spoke, as far as it is to be found in the audit records.
 
+use hub_core::audit::{Act, Action, Actor};
+use hub_core::identity::SpokeCertificate;
+use hub_scheduler::fleet::ObjectRef;
 use proto::v1;
 use proto::v1::hub_message::Message;
 
-use crate::audit::{Act, Action, Actor};
-use crate::fleet::ObjectRef;
-use crate::pki::SpokeCertificate;
+use crate::audit::RecordAct;
 
 /// Records every tombstone and every Secret of a message that goes to the holder of a certificate.
 pub(super) fn record(message: &v1::HubMessage, certificate: &SpokeCertificate) {
@@ -14,7 +15,7 @@ pub(super) fn record(message: &v1::HubMessage, certificate: &SpokeCertificate) {
     let act = |action, cause, object: &ObjectRef, hash: Option<&str>| {
         let act = Act::new(action, Actor::Hub, cause).cluster(&certificate.cluster).object(object);
         let act = act.serial(&certificate.serial).term(term);
-        hash.map_or(act, |hash| act.hash(hash)).record();
+        hash.into_iter().fold(act, Act::hash).record();
     };
     for tombstone in &delta.tombstones {
         act(Action::Tombstone, &tombstone.reason, &object(tombstone.object.as_ref()), None);
@@ -34,11 +35,11 @@ fn object(object: Option<&v1::ObjectRef>) -> ObjectRef {
 
 #[cfg(test)]
 mod tests {
+    use hub_core::identity::CaHash;
     use jiff::Timestamp;
 
     use super::*;
     use crate::audit::tests::written;
-    use crate::pki::CaHash;
 
     #[test]
     fn tombstones_and_secrets_are_recorded_one_by_one_and_nothing_of_their_content() {
@@ -68,7 +69,7 @@ mod tests {
             expires: Timestamp::UNIX_EPOCH,
             cluster_uid: None,
             object_uid: None,
-            authority: CaHash::told("sha256:00"),
+            authority: CaHash::reported("sha256:00"),
             key_hash: [0; 32],
         };
         let message = v1::HubMessage { message: Some(Message::Desired(delta)) };

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hub_core::audit::{Act, Action, Actor};
+use hub_core::identity::{Member, Stage, awaited};
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{Admission, Counters};
-use crate::audit::{Act, Action, Actor};
-use crate::pki::{Authorities, AuthorityError, Member, Secrets, Stage, awaited};
+use crate::audit::RecordAct;
+use crate::pki::{Authorities, AuthorityError, Secrets};
 
 /// How often the hub looks whether an admin has begun a rollover, and whether the next step can be taken: one read of
 /// one Secret.

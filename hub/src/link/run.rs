@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use hub_core::link::{Count, EventBuffer, GoAwayReason, LinkEvent, SessionEffect, SessionEvent, TokenBucket};
 use jiff::Timestamp;
 use prost::Message as _;
 use proto::v1;
@@ -15,15 +16,12 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::allowance::Allowance;
 use super::connect::membership;
 use super::identified::{About, Identified};
 use super::lanes::Lanes;
-use super::machine::{Act, Happening, Machine};
-use super::object::GoAwayReason;
 use super::record::record;
-use super::upward::Upward;
-use super::{Admission, EpochStore, LinkEvent};
+use super::session::Session;
+use super::{Admission, Counters, EpochStore};
 
 /// How a session ends whose messages are not read.
 const DEAF: &str = "the spoke does not read, or has gone";
@@ -34,12 +32,13 @@ const SAYS: (u32, u32) = (4096, 16_384);
 
 /// One session and its surroundings.
 pub(super) struct Runner<A, E> {
-    pub(super) machine: Machine,
+    pub(super) session: Session,
     pub(super) identified: Identified,
     pub(super) address: SocketAddr,
     pub(super) admission: Arc<A>,
     pub(super) epochs: Arc<E>,
     pub(super) outbound: Lanes,
+    pub(super) counters: Counters,
     pub(super) events: mpsc::Sender<LinkEvent>,
     pub(super) indexing: Arc<Semaphore>,
     /// Held while the index is waited for.
@@ -53,127 +52,131 @@ impl<A: Admission, E: EpochStore> Runner<A, E> {
         mut inbound: BoxStream<'static, Result<v1::SpokeMessage, Status>>,
         stop: CancellationToken,
     ) {
-        let mut upward = Upward::default();
-        let end = match caught(self.talk(&mut inbound, &mut upward, stop)).await {
+        let mut reports = EventBuffer::default();
+        let end = match caught(self.talk(&mut inbound, &mut reports, stop)).await {
             Ok(end) => end,
             Err(panic) => format!("a fault of the hub: {panic}"),
         };
-        let cluster = self.machine.cluster().clone();
+        let cluster = self.session.cluster().clone();
         tracing::info!(%cluster, end, "session ended");
-        if let Some(seat) = self.machine.seat() {
-            let telling = seat.telling().await;
-            if seat.is_ours() {
-                // Fails only when the hub itself ends.
-                drop(self.events.send(LinkEvent::Disconnected { cluster }).await);
-            }
-            drop(telling);
+        let reporting = self.session.reporting().await;
+        if self.session.is_ours() {
+            // Fails only when the hub itself ends.
+            drop(self.events.send(LinkEvent::Disconnected { cluster }).await);
         }
+        drop(reporting);
     }
 
     async fn talk(
         &mut self,
         inbound: &mut BoxStream<'static, Result<v1::SpokeMessage, Status>>,
-        upward: &mut Upward,
+        reports: &mut EventBuffer,
         stop: CancellationToken,
     ) -> String {
-        let mut says = Allowance::new(SAYS.0, SAYS.1);
+        let mut says = TokenBucket::new(SAYS.0, SAYS.1);
         loop {
             let now = Instant::now();
             says.spend(0, now.into_std());
             let debt = says.debt();
-            let happening = tokio::select! {
+            let event = tokio::select! {
                 biased;
-                () = stop.cancelled() => Happening::Stopping,
-                () = self.machine.woken() => Happening::Woken,
+                () = stop.cancelled() => SessionEvent::Stopping,
+                () = self.session.woken() => SessionEvent::Woken,
                 () = self.identified.changed() => match self.identified.goodbye() {
-                    Some(message) => Happening::Dismissed(GoAwayReason::Revoked, message),
+                    Some(message) => SessionEvent::Dismissed(GoAwayReason::Revoked, message),
                     None if tell_trust(&mut self.identified, &self.outbound) => continue,
                     None => return DEAF.to_owned(),
                 },
-                permit = self.events.reserve(), if !upward.is_empty() => {
+                permit = self.events.reserve(), if !reports.is_empty() => {
                     let Ok(permit) = permit else { return "the hub ends".to_owned() };
-                    if let Some(event) = upward.pop(self.machine.cluster()) {
+                    if let Some(event) = reports.pop(self.session.cluster()) {
                         permit.send(event);
                     }
                     continue;
                 }
                 () = sleep_until(now + debt), if !debt.is_zero() => continue,
-                said = inbound.next(), if debt.is_zero() && !upward.is_full() => match said {
+                said = inbound.next(), if debt.is_zero() && !reports.is_full() => match said {
                     None => return "the spoke closed the stream".to_owned(),
                     Some(Err(status)) => return format!("the stream broke: {}", status.message()),
                     Some(Ok(message)) => {
                         let kib = u32::try_from(message.encoded_len() / 1024).unwrap_or(u32::MAX);
                         says.spend(kib.saturating_add(1), now.into_std());
                         match self.identified.hear(&message) {
-                            Ok(About::Work) => Happening::Said(message),
+                            Ok(About::Work) => SessionEvent::Said(message),
                             Ok(About::Trust) => {
-                                self.tell_now(self.identified.event()).await;
+                                self.report_now(self.identified.event()).await;
                                 continue;
                             }
-                            Err(problem) => Happening::Dismissed(GoAwayReason::ProtocolError, problem),
+                            Err(problem) => SessionEvent::Dismissed(GoAwayReason::ProtocolError, problem),
                         }
                     }
                 },
-                () = sleep_until(Instant::from_std(self.machine.wake_at())) => Happening::Tick,
+                () = sleep_until(Instant::from_std(self.session.wake_at())) => SessionEvent::Tick,
             };
-            if let Some(end) = self.take(happening, upward).await {
+            if let Some(end) = self.take(event, reports).await {
                 return end;
             }
         }
     }
 
     /// Takes what happened with all that follows from it; gives the reason if the session is over.
-    async fn take(&mut self, happening: Happening, upward: &mut Upward) -> Option<String> {
-        let had_seat = self.machine.seat().is_some();
-        let mut acts = VecDeque::from(self.step(happening));
-        if !had_seat
-            && self.machine.seat().is_some()
+    async fn take(&mut self, event: SessionEvent, reports: &mut EventBuffer) -> Option<String> {
+        let had_lease = self.session.has_lease();
+        let mut effects = VecDeque::from(self.step(event));
+        if !had_lease
+            && self.session.has_lease()
             && let Err((reason, message)) = membership(&*self.admission, self.identified.certificate()).await
         {
-            // Asked once more now that it has the seat: from here on whoever takes the right away ends the session, so
-            // that no moment is left in between.
-            acts = self.step(Happening::Dismissed(reason, message)).into();
+            // Asked once more now that the session has the lease: from here on whoever takes the membership away ends the
+            // session, so that no moment is left in between.
+            effects = self.step(SessionEvent::Dismissed(reason, message)).into();
         }
-        while let Some(act) = acts.pop_front() {
-            match act {
-                Act::RaiseEpoch(term) => {
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                SessionEffect::RaiseEpoch(term) => {
                     let answer = match self.epochs.raise_above(term).await {
-                        Ok(_) => Happening::EpochRaised,
-                        Err(error) => Happening::EpochFailed(error.to_string()),
+                        Ok(_) => SessionEvent::EpochRaised,
+                        Err(error) => SessionEvent::EpochFailed(error.to_string()),
                     };
-                    acts.extend(self.step(answer));
+                    effects.extend(self.step(answer));
                 }
-                Act::Send(message) if is_of_an_epoch(&message) && !self.epochs.is_in_force() => {
+                SessionEffect::Send(message) if is_of_an_epoch(&message) && !self.epochs.is_in_force() => {
                     return Some("this hub does not hold its lease at this moment".to_owned());
                 }
-                Act::Send(message) => {
+                SessionEffect::Send(message) => {
                     record(&message, self.identified.certificate());
                     if self.outbound.send(message).is_err() {
                         return Some(DEAF.to_owned());
                     }
                 }
-                Act::Tell(LinkEvent::Duplicate { cluster, message }) => {
+                SessionEffect::Report(LinkEvent::Duplicate { cluster, message }) => {
                     let message = format!("{message} (from {})", self.address);
                     tracing::warn!(%cluster, problem = message, "two agents with one identity");
                     // Fails only when the hub itself ends.
                     drop(self.events.send(LinkEvent::Duplicate { cluster, message }).await);
                 }
-                Act::Tell(event) => {
-                    if let Some(event) = upward.push(event) {
+                SessionEffect::Report(event) => {
+                    if let Some(event) = reports.push(event) {
                         let begins = matches!(event, LinkEvent::Connected { .. });
-                        self.tell_now(event).await;
+                        self.report_now(event).await;
                         if begins {
-                            self.tell_now(self.identified.event()).await;
+                            self.report_now(self.identified.event()).await;
                             if !tell_trust(&mut self.identified, &self.outbound) {
                                 return Some(DEAF.to_owned());
                             }
                         }
                     }
                 }
-                Act::Close(end) => return Some(end),
+                SessionEffect::Count(count) => {
+                    if count == Count::Welcomed {
+                        tracing::info!(cluster = %self.session.cluster(), "spoke connected");
+                    }
+                    self.counters.count(count);
+                }
+                SessionEffect::Close(end) => return Some(end),
             }
-            if acts.is_empty() && self.is_one_too_many() {
-                acts.extend(self.step(Happening::Busy));
+            if effects.is_empty() && self.is_one_too_many() {
+                effects.extend(self.step(SessionEvent::Busy));
             }
         }
         None
@@ -181,7 +184,7 @@ impl<A: Admission, E: EpochStore> Runner<A, E> {
 
     /// Whether this spoke's index would have to be waited for beside too many others.
     fn is_one_too_many(&mut self) -> bool {
-        if !self.machine.is_indexing() {
+        if !self.session.is_indexing() {
             self.permit = None;
         } else if self.permit.is_none() {
             self.permit = self.indexing.clone().try_acquire_owned().ok();
@@ -190,15 +193,14 @@ impl<A: Admission, E: EpochStore> Runner<A, E> {
         false
     }
 
-    fn step(&mut self, happening: Happening) -> Vec<Act> {
-        self.machine.on(happening, &self.epochs.current(), Instant::now().into_std(), Timestamp::now())
+    fn step(&mut self, event: SessionEvent) -> Vec<SessionEffect> {
+        self.session.on(event, &self.epochs.current(), Instant::now().into_std(), Timestamp::now())
     }
 
-    /// Tells that the session is up, in order with what other sessions of the cluster tell.
-    async fn tell_now(&self, event: LinkEvent) {
-        let Some(seat) = self.machine.seat() else { return };
-        let _telling = seat.telling().await;
-        if seat.is_ours() {
+    /// Reports that the session is up, in order with the reports of other sessions of the cluster.
+    async fn report_now(&self, event: LinkEvent) {
+        let _reporting = self.session.reporting().await;
+        if self.session.is_ours() {
             // Fails only when the hub itself ends.
             drop(self.events.send(event).await);
         }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use hub_core::link::{HANDSHAKES_PER_SECOND, LinkEvent, TokenBucket};
 use jiff::{SignedDuration, Timestamp};
 use proto::v1::enrollment_server::EnrollmentServer;
 use proto::v1::fleet_sync_server::FleetSyncServer;
@@ -13,13 +14,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::allowance::Allowance;
 use super::connect::{FleetSync, INDEXING};
 use super::enroll::Enrollment;
 use super::limits::Limits;
-use super::terms::HANDSHAKES_PER_SECOND;
 use super::tls::Door;
-use super::{Admission, Counters, EpochStore, Fleetbox, LinkEvent, rollover, tls};
+use super::{Admission, Counters, DesiredState, EpochStore, rollover, tls};
 use crate::pki::{Authorities, AuthorityError, Secrets, Tokens, Trust};
 
 /// How often both sides send something in a small fleet, and a third of the silence that ends a session.
@@ -57,7 +56,7 @@ pub enum ServeError {
 /// What the link's server works with.
 pub struct Server<A, E, S> {
     /// What every cluster shall hold.
-    pub fleetbox: Fleetbox,
+    pub desired: DesiredState,
     /// Takes what the sessions say; bounded by its maker.
     pub events: mpsc::Sender<LinkEvent>,
     /// Who may join.
@@ -84,7 +83,7 @@ impl<A: Admission, E: EpochStore, S: Secrets> Server<A, E, S> {
     /// Serves until `stop` is cancelled; then every session is told to come again, and the listener closes.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Result<(), ServeError> {
         let Self {
-            fleetbox,
+            desired,
             events,
             admission,
             epochs,
@@ -117,7 +116,7 @@ impl<A: Admission, E: EpochStore, S: Secrets> Server<A, E, S> {
         };
         let (stopped, asked) = (stop.clone(), stop.clone());
         let sync = FleetSync {
-            fleetbox,
+            desired,
             events,
             admission,
             epochs,
@@ -125,7 +124,7 @@ impl<A: Admission, E: EpochStore, S: Secrets> Server<A, E, S> {
             counters,
             trust,
             stop,
-            handshakes: Mutex::new(Allowance::new(HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SECOND)),
+            handshakes: Mutex::new(TokenBucket::new(HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SECOND)),
             indexing: Arc::new(Semaphore::new(INDEXING)),
         };
         let serving = tonic::transport::Server::builder()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hub_core::identity::SpokeCertificate;
 use jiff::Timestamp;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,7 +22,7 @@ use tonic::transport::server::Connected;
 
 use super::limits::Limits;
 use super::{Counters, ServeError};
-use crate::pki::{SpokeCertificate, Trust};
+use crate::pki::Trust;
 
 /// A client that has not finished its handshake by then is cut.
 const HANDSHAKE: Duration = Duration::from_secs(10);

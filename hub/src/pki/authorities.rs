@@ -6,15 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hub_core::identity::{CaHash, Member, Stage, awaited};
+use hub_scheduler::fleet::ClusterName;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::authority::{Authority, AuthorityError, SECRET, content};
-use super::certificate::CaHash;
-use super::rollover::{Member, Stage, awaited};
 use super::secrets::{Secrets, Stored};
 use super::trust::{Other, Trust};
-use crate::fleet::ClusterName;
 
 const SIGNER: &str = "tls";
 const NEXT: &str = "next";

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hub_core::identity::{CaHash, Family, SpokeCertificate};
+use hub_scheduler::fleet::ClusterName;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
@@ -10,9 +12,8 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use sha2::{Digest, Sha256};
 
-use super::certificate::{CaHash, Family, IDENTITY, OBJECT_UID, SpokeCertificate, UID};
+use super::certificate::{IDENTITY, OBJECT_UID, UID, spoke_certificate};
 use super::secrets::SecretError;
-use crate::fleet::ClusterName;
 
 /// Name of the Secret that holds the hub's CA.
 pub(super) const SECRET: &str = "nimfleet-hub-ca";
@@ -218,7 +219,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let signed = params.signed_by(&key.key, &self.issuer).map_err(AuthorityError::Signing)?;
-        let certificate = SpokeCertificate::of(signed.der(), [&self.certificate])
+        let certificate = spoke_certificate(signed.der(), [&self.certificate])
             .ok_or_else(|| content("it signs what it cannot read"))?;
         Ok(Issued { certificate_pem: signed.pem(), certificate })
     }

@@ -1,92 +1,23 @@
-//! The key by which this hub knows epochs of its own again when spokes return them.
+//! Keeps the key with which the hub proves its epochs.
 
-use std::fmt;
-
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use hub_core::identity::EpochKey;
 
 use super::own_secret;
 use super::secrets::{SecretError, Secrets};
-use crate::epoch::Epoch;
-use crate::fleet::ClusterName;
 
+/// Name of the Secret that keeps the key, in the hub's namespace.
+pub const EPOCH_KEY_SECRET: &str = "nimfleet-hub-epoch-key";
+/// The field of that Secret.
 const KEY: &str = "key";
-/// Bytes of a key: as many as SHA-256 gives.
-const LENGTH: usize = 32;
-/// Bytes of one block of SHA-256.
-const BLOCK: usize = 64;
-/// Bytes of [`EpochKey::id`].
-const ID: usize = 8;
-/// Before what is signed: a proof of this key means nothing anywhere else.
-const DOMAIN: &[u8] = b"nimfleet epoch proof v1";
 
-/// HMAC-SHA-256 over one epoch and one cluster.
-pub type EpochProof = [u8; LENGTH];
-
-/// The hub's key for epochs. Shows nothing of itself.
-#[derive(Clone, PartialEq, Eq)]
-pub struct EpochKey([u8; LENGTH]);
-
-impl EpochKey {
-    /// Name of the Secret that keeps it, in the hub's namespace.
-    pub const SECRET: &str = "nimfleet-hub-epoch-key";
-
-    /// The key of these bytes.
-    #[must_use]
-    pub fn new(bytes: [u8; LENGTH]) -> Self {
-        Self(bytes)
-    }
-
-    /// Reads the key, if there is one.
-    pub async fn load(secrets: &impl Secrets) -> Result<Option<Self>, SecretError> {
-        Ok(own_secret::load(secrets, Self::SECRET, KEY).await?.map(Self))
-    }
-
-    /// Reads the key; makes one where there is none. Of two hubs that start at once, one makes it and both use it.
-    pub async fn load_or_create(secrets: &impl Secrets) -> Result<Self, SecretError> {
-        own_secret::load_or_create(secrets, Self::SECRET, KEY).await.map(Self)
-    }
-
-    /// Tells this key from another, and nothing of what it is: 16 hexadecimal digits.
-    #[must_use]
-    pub fn id(&self) -> String {
-        let digest = Sha256::new().chain_update(b"nimfleet epoch key id v1").chain_update(self.0).finalize();
-        hex::encode(&digest[..ID])
-    }
-
-    /// The proof that this hub offered `epoch` to a cluster.
-    #[must_use]
-    pub fn prove(&self, epoch: &Epoch, cluster: &ClusterName, cluster_uid: &str) -> EpochProof {
-        self.mac(epoch, cluster, cluster_uid).finalize().into_bytes().into()
-    }
-
-    /// Whether `proof` is that of this epoch and cluster. Takes the same time wherever it differs.
-    #[must_use]
-    pub fn verifies(&self, proof: &[u8], epoch: &Epoch, cluster: &ClusterName, cluster_uid: &str) -> bool {
-        self.mac(epoch, cluster, cluster_uid).verify_slice(proof).is_ok()
-    }
-
-    fn mac(&self, epoch: &Epoch, cluster: &ClusterName, cluster_uid: &str) -> Hmac<Sha256> {
-        // HMAC fills a shorter key up to a block with zeros.
-        let mut block = [0; BLOCK];
-        block[..LENGTH].copy_from_slice(&self.0);
-        let mut mac = Hmac::<Sha256>::new(&block.into());
-        let texts = [epoch.hub_id.as_str(), epoch.incarnation.as_str(), cluster.as_str(), cluster_uid];
-        mac.update(DOMAIN);
-        mac.update(&epoch.term.to_be_bytes());
-        for text in texts {
-            // With its length, so that no two rows of texts read alike.
-            mac.update(&(text.len() as u64).to_be_bytes());
-            mac.update(text.as_bytes());
-        }
-        mac
-    }
+/// Reads the key, if there is one.
+pub async fn load_epoch_key(secrets: &impl Secrets) -> Result<Option<EpochKey>, SecretError> {
+    Ok(own_secret::load(secrets, EPOCH_KEY_SECRET, KEY).await?.map(EpochKey::new))
 }
 
-impl fmt::Debug for EpochKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EpochKey")
-    }
+/// Reads the key; makes one where there is none. Of two hubs that start at once, one makes it and both use it.
+pub async fn load_or_create_epoch_key(secrets: &impl Secrets) -> Result<EpochKey, SecretError> {
+    own_secret::load_or_create(secrets, EPOCH_KEY_SECRET, KEY).await.map(EpochKey::new)
 }
 
 #[cfg(test)]
@@ -94,58 +25,25 @@ mod tests {
     use super::*;
     use crate::pki::secrets::memory::Memory;
 
-    fn epoch(hub: &str, term: u64, incarnation: &str) -> Epoch {
-        Epoch { hub_id: hub.to_owned(), term, incarnation: incarnation.to_owned() }
-    }
-
-    #[test]
-    fn a_proof_is_of_one_hub_term_incarnation_and_cluster() {
-        let key = EpochKey::new([7; 32]);
-        let (east, west) = ("east".parse().unwrap(), "west".parse().unwrap());
-        let proof = key.prove(&epoch("hub", 5, "x"), &east, "uid");
-        assert!(key.verifies(&proof, &epoch("hub", 5, "x"), &east, "uid"));
-        let others = [
-            (epoch("hub", 6, "x"), &east, "uid"),
-            (epoch("hub", u64::MAX, "x"), &east, "uid"),
-            (epoch("hub", 5, "y"), &east, "uid"),
-            (epoch("other", 5, "x"), &east, "uid"),
-            // What belongs to one text cannot be moved into the next.
-            (epoch("hubx", 5, ""), &east, "uid"),
-            (epoch("hub", 5, "xeast"), &"e".parse().unwrap(), "uid"),
-            (epoch("hub", 5, "x"), &west, "uid"),
-            (epoch("hub", 5, "x"), &east, "another"),
-        ];
-        for (epoch, cluster, uid) in others {
-            assert!(!key.verifies(&proof, &epoch, cluster, uid), "{epoch:?} of {cluster} {uid}");
-        }
-        for wrong in [&[][..], &proof[..31], &[&proof[..], &[0]].concat(), &[0; 32]] {
-            assert!(!key.verifies(wrong, &epoch("hub", 5, "x"), &east, "uid"), "{wrong:?}");
-        }
-        let another = EpochKey::new([8; 32]);
-        assert!(!another.verifies(&proof, &epoch("hub", 5, "x"), &east, "uid"));
-        assert_ne!(another.id(), key.id());
-        assert!(!format!("{key:?}").contains('7'));
-    }
-
     #[tokio::test]
     async fn the_key_is_made_once_and_a_damaged_one_is_not_replaced() {
         let memory = Memory::default();
-        assert_eq!(EpochKey::load(&memory).await.unwrap(), None);
-        let made = EpochKey::load_or_create(&memory).await.unwrap();
-        assert_eq!(EpochKey::load_or_create(&memory).await.unwrap(), made);
-        assert_eq!(EpochKey::load(&memory).await.unwrap(), Some(made));
+        assert_eq!(load_epoch_key(&memory).await.unwrap(), None);
+        let made = load_or_create_epoch_key(&memory).await.unwrap();
+        assert_eq!(load_or_create_epoch_key(&memory).await.unwrap(), made);
+        assert_eq!(load_epoch_key(&memory).await.unwrap(), Some(made));
         for damage in [vec![], vec![1; 31]] {
             memory
                 .secrets
                 .lock()
                 .unwrap()
-                .get_mut(EpochKey::SECRET)
+                .get_mut(EPOCH_KEY_SECRET)
                 .unwrap()
                 .data
                 .insert(KEY.to_owned(), damage);
-            let error = EpochKey::load_or_create(&memory).await.unwrap_err().to_string();
+            let error = load_or_create_epoch_key(&memory).await.unwrap_err().to_string();
             assert!(
-                error.contains(EpochKey::SECRET) && error.contains("restore it from a backup"),
+                error.contains(EPOCH_KEY_SECRET) && error.contains("restore it from a backup"),
                 "{error}"
             );
         }

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::certificate::CaHash;
+use hub_core::identity::CaHash;
+use hub_scheduler::fleet::ClusterName;
+
 use super::token::Token;
-use crate::fleet::ClusterName;
 
 /// All that a new spoke needs to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ mod tests {
         let line = JoinLine {
             charts: "oci://registry.example/charts/".to_owned(),
             address: "hub:7443".to_owned(),
-            ca_hash: CaHash::told("sha256:00"),
+            ca_hash: CaHash::reported("sha256:00"),
             token: token.parse().unwrap(),
             cluster: "east".parse().unwrap(),
         };

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use hub_scheduler::fleet::ClusterName;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-
-use crate::fleet::ClusterName;
 
 /// Characters of the id, which is public: it names the Secret.
 const ID_LENGTH: usize = 6;

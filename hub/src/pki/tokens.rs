@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use hub_scheduler::fleet::ClusterName;
 use jiff::{SignedDuration, Timestamp};
 
 use super::authority::{AuthorityError, SpokeKey};
 use super::secrets::{SecretError, Secrets, Stored};
 use super::token::{Token, TokenRecord, TokenRefused, check};
-use crate::fleet::ClusterName;
 
 /// Life of a token where the admin says nothing.
 pub const DEFAULT_TTL: SignedDuration = SignedDuration::from_hours(1);

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hub_core::identity::{CaHash, SpokeCertificate, Stage};
+use hub_scheduler::fleet::ClusterName;
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, UnixTime, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
 use super::authority::Authority;
-use super::certificate::{CaHash, SpokeCertificate};
-use super::rollover::Stage;
-use crate::fleet::ClusterName;
+use super::certificate::spoke_certificate;
 
 /// The CAs of the hub at one moment.
 #[derive(Clone)]
@@ -103,7 +103,7 @@ impl Trust {
     /// What a certificate says that has been verified by [`Trust::verifier`].
     #[must_use]
     pub fn read(&self, certificate: &CertificateDer<'_>) -> Option<SpokeCertificate> {
-        SpokeCertificate::of(certificate, self.certificates())
+        spoke_certificate(certificate, self.certificates())
     }
 
     /// A certificate (PEM) that one of these CAs signed for a spoke, whether it is over or not.

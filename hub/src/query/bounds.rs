@@ -8,10 +8,9 @@ use cel::extractors::This;
 use cel::objects::{Key, Value as Cel};
 use cel::{Context, Env, Program};
 use crds::quantity;
+use hub_core::resolve;
 use regex::Regex;
 use serde_json::Value;
-
-use crate::resolve;
 
 /// Most manifests of one simulation: as many objects as one placement may have.
 const MOST_MANIFESTS: usize = 256;

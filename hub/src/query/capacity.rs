@@ -1,11 +1,11 @@
 //! All that a cluster's agent has reported, as far as the hub keeps it: GPUCluster shows the first rows.
 
 use crds::fleet::GPUClusterStatus;
+use hub_scheduler::fleet::Cluster;
 use serde_json::{Value, json};
 
 use super::API_VERSION;
 use super::answer::Refusal;
-use crate::fleet::Cluster;
 
 /// The report of the cluster of that name.
 pub(super) fn object(name: &str, cluster: Option<&Cluster>) -> Result<Value, Refusal> {
@@ -32,10 +32,10 @@ pub(super) fn object(name: &str, cluster: Option<&Cluster>) -> Result<Value, Ref
 
 #[cfg(test)]
 mod tests {
+    use hub_scheduler::fleet::{Agent, Capacity, Cluster, StorageClass};
     use jiff::Timestamp;
 
     use super::*;
-    use crate::fleet::{Agent, Capacity, Cluster, StorageClass};
 
     #[test]
     fn all_rows_are_there_however_many() {

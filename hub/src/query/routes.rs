@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, body::Bytes};
+use hub_scheduler::fleet::PlacementKey;
 use kube::Client;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -20,7 +21,6 @@ use super::pace::Pace;
 use super::table::Column;
 use super::{API_VERSION, SimulationSpec, bounds, capacity, discovery, table};
 use crate::controllers::{Assignment, Hub, assignments, explanation, known_cluster, simulation};
-use crate::fleet::PlacementKey;
 
 /// Largest simulation, bytes: what an API server takes in an object.
 const LARGEST: usize = 3 * 1024 * 1024;

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::fleet::{PlacedObject, RemovalPolicy as Policy};
-use hub::decisions::{Fate, Input, PlacedRow, Rows, grants, plan, settled};
-use hub::failover::Limits;
-use hub::fleet::{ClusterName, FleetEvent, ObjectRef};
-use hub::link::{Cause, DesiredObject, Removal, RemovalPolicy};
-use hub::scheduler::{
+use hub_core::link::{Cause, DesiredObject, Removal, RemovalPolicy};
+use hub_core::placement::assignments::{Assignments, DeletionIntent, Input, PlacedAssignment, plan, settled};
+use hub_core::placement::grants::grants;
+use hub_scheduler::failover::Limits;
+use hub_scheduler::fleet::{ClusterName, FleetEvent, ObjectRef};
+use hub_scheduler::{
     self, Chosen, Decision, Granted, Previous, Reason, Request, Variants, Verdicts, Workload, schedule,
 };
 
@@ -53,14 +54,14 @@ pub(in crate::simulation) fn reconcile(site: &mut HubSite, name: &str, stage: &m
         denied: BTreeMap::new(),
         rejected: BTreeMap::new(),
         rebalance: None,
-        told: scheduler::NAMED,
+        told: hub_scheduler::NAMED,
         over_quota: BTreeMap::new(),
         now,
         limits: Limits::default(),
         allowance: process.live.pace.allowance(&key(name), Limits::default().per_minute, now),
     };
     for object in &selected {
-        if let Ok(need) = hub::need::need(&object.json, None) {
+        if let Ok(need) = hub_scheduler::need::need(&object.json, None) {
             book.needs.insert(object.identity.uid.clone(), request.policy.narrow(&need));
             request.workloads.push(Workload { object: object.identity.clone(), need });
         }
@@ -114,7 +115,7 @@ pub(in crate::simulation) fn reconcile(site: &mut HubSite, name: &str, stage: &m
     site.settle(stage);
 }
 
-fn previous(rows: &Rows) -> Vec<Previous> {
+fn previous(rows: &Assignments) -> Vec<Previous> {
     let previous = rows.placed.iter().filter_map(|(cluster, row)| {
         let replicas = row.objects.iter().filter_map(|object| {
             let replicas = u32::try_from(object.replicas?).ok()?;
@@ -125,7 +126,7 @@ fn previous(rows: &Rows) -> Vec<Previous> {
             cluster: cluster.parse().ok()?,
             since: row.since,
             replicas,
-            replaced: row.replaced.then(|| scheduler::Cause::of(&row.reason)),
+            replaced: row.replaced.then(|| hub_scheduler::Cause::of(&row.reason)),
         })
     });
     previous.collect()
@@ -134,12 +135,12 @@ fn previous(rows: &Rows) -> Vec<Previous> {
 /// The rows that follow from the decision.
 fn follow(
     store: &Store,
-    before: &Rows,
+    before: &Assignments,
     selected: &[Object],
     decision: &Decision,
     now: jiff::Timestamp,
     gone: &dyn Fn(&str, &str) -> bool,
-) -> Rows {
+) -> Assignments {
     let row = |chosen: &Chosen| {
         let kept = before.placed.get(chosen.cluster.as_str());
         let held = |uid: &str| kept.is_some_and(|row| row.objects.iter().any(|object| object.uid == uid));
@@ -152,7 +153,7 @@ fn follow(
             replicas: replicas(chosen, &object.identity.uid),
             policy: None,
         });
-        PlacedRow {
+        PlacedAssignment {
             reason: chosen.reason.as_str().to_owned(),
             score: kept.map_or(i64::from(chosen.score), |row| row.score),
             since: chosen.since,
@@ -160,13 +161,13 @@ fn follow(
             replaced: chosen.is_replaced(),
         }
     };
-    let target: BTreeMap<String, PlacedRow> =
+    let target: BTreeMap<String, PlacedAssignment> =
         decision.chosen.iter().map(|chosen| (chosen.cluster.to_string(), row(chosen))).collect();
     let left = decision.removed.iter().map(|one| (one.cluster.to_string(), one.reason.as_str().to_owned()));
     let fate = |uid: &str| match store.objects.get(uid) {
-        Some(object) if object.leaving => Fate::Deleted,
-        Some(_) => Fate::Unplaced,
-        None => Fate::Unknown,
+        Some(object) if object.leaving => DeletionIntent::Deleted,
+        Some(_) => DeletionIntent::Unplaced,
+        None => DeletionIntent::Unknown,
     };
     plan(Input {
         before,
@@ -185,7 +186,7 @@ fn replicas(chosen: &Chosen, uid: &str) -> Option<i32> {
 }
 
 /// GPUs that a placement has been given in a cluster.
-fn gpus(rows: &Rows, cluster: &ClusterName, book: &Book) -> u32 {
+fn gpus(rows: &Assignments, cluster: &ClusterName, book: &Book) -> u32 {
     let row = rows.placed.get(cluster.as_str());
     let of_object = |object: &PlacedObject| {
         let gpu = book.needs.get(&object.uid).and_then(|need| need.gpu.as_ref());
@@ -197,11 +198,11 @@ fn gpus(rows: &Rows, cluster: &ClusterName, book: &Book) -> u32 {
 
 fn forget(process: &super::Process, cluster: &str, uid: &str) {
     if let Ok(cluster) = cluster.parse() {
-        process.fleetbox.forget(&cluster, uid);
+        process.desired.forget(&cluster, uid);
     }
 }
 
-fn told(rows: &Rows) -> String {
+fn told(rows: &Assignments) -> String {
     let uids = |objects: &[PlacedObject]| {
         objects.iter().map(|object| object.uid.as_str()).collect::<Vec<_>>().join(",")
     };
@@ -215,7 +216,7 @@ impl HubSite {
     fn push(
         &mut self,
         name: &str,
-        rows: &Rows,
+        rows: &Assignments,
         decision: &Decision,
         selected: &[Object],
         book: &mut Book,
@@ -232,7 +233,8 @@ impl HubSite {
                 let uid = one.identity.uid.clone();
                 let granted = chosen.replicas.iter().find(|granted| granted.uid == uid);
                 let replicas = granted.filter(|granted| granted.divided).map(|granted| granted.replicas);
-                let Ok(payload) = hub::resolve::resolve(&key(name), &one.json, cluster, replicas, &[]) else {
+                let Ok(payload) = hub_core::resolve::resolve(&key(name), &one.json, cluster, replicas, &[])
+                else {
                     continue;
                 };
                 let entry = (chosen.cluster.to_string(), uid.clone());
@@ -248,7 +250,7 @@ impl HubSite {
                     payload: payload.bytes,
                     gang: None,
                 };
-                process.fleetbox.set_desired(&chosen.cluster, desired);
+                process.desired.set_desired(&chosen.cluster, desired);
             }
         }
         for (cluster, row, object) in rows.leaving() {
@@ -268,7 +270,7 @@ impl HubSite {
             let cause = if failed_over { Cause::Failover } else { Cause::Admin };
             let (reason, decided) = (row.reason.clone(), row.since);
             let removal = Removal { object: removed, policy, reason, decided, cause };
-            process.fleetbox.set_removal(&parsed, removal);
+            process.desired.set_removal(&parsed, removal);
             listed.insert((cluster.to_owned(), object.uid.clone()));
         }
         for (cluster, uid) in book.listed.difference(&listed) {
@@ -311,7 +313,7 @@ impl HubSite {
             for object in row.into_iter().flat_map(|row| &row.objects) {
                 let json = self.store.objects.get(&object.uid).map(|object| &object.json);
                 let need = book.needs.get(&object.uid).cloned();
-                let need = need.or_else(|| hub::need::need(json?, None).ok()).unwrap_or_default();
+                let need = need.or_else(|| hub_scheduler::need::need(json?, None).ok()).unwrap_or_default();
                 let gpus = need.gpu.map_or(0, |gpu| gpu.total());
                 let replicas = object.replicas.and_then(|count| u32::try_from(count).ok()).unwrap_or(1);
                 given.insert(object.uid.clone(), Given { replicas, gpus });

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use hub::decisions::{Live, Rows, grants};
-use hub::epoch::Epoch;
-use hub::fleet::{Admin, FleetEvent};
-use hub::link::Fleetbox;
-use hub::need::Need;
-use hub::scheduler::Decision;
+use hub::link::DesiredState;
+use hub_core::epoch::Epoch;
+use hub_core::fleet_state::FleetState;
+use hub_core::placement::assignments::Assignments;
+use hub_core::placement::grants::grants;
+use hub_scheduler::Decision;
+use hub_scheduler::fleet::{Admin, FleetEvent};
+use hub_scheduler::need::Need;
 
 use super::sessions::Session;
 use super::store::{Store, key};
@@ -40,8 +42,8 @@ pub(in crate::simulation) struct HubSite {
 /// What a hub process holds in memory.
 pub(in crate::simulation) struct Process {
     pub(in crate::simulation) epoch: Epoch,
-    pub(in crate::simulation) fleetbox: Fleetbox,
-    pub(in crate::simulation) live: Live,
+    pub(in crate::simulation) desired: DesiredState,
+    pub(in crate::simulation) live: FleetState,
     pub(in crate::simulation) books: BTreeMap<String, Book>,
     /// By stream.
     pub(in crate::simulation) sessions: BTreeMap<u64, Session>,
@@ -60,7 +62,7 @@ pub(in crate::simulation) struct Book {
     /// Hash sent, by cluster and uid.
     pub(in crate::simulation) sent: BTreeMap<(String, String), String>,
     /// The rows that were decided last, whether or not they could be written.
-    pub(super) planned: Rows,
+    pub(super) planned: Assignments,
     pub(super) needs: HashMap<String, Need>,
     pub(super) listed: BTreeSet<(String, String)>,
 }
@@ -89,8 +91,8 @@ impl HubSite {
         self.store.epoch = next;
         let mut process = Process {
             epoch: self.store.epoch.clone(),
-            fleetbox: Fleetbox::default(),
-            live: Live::default(),
+            desired: DesiredState::default(),
+            live: FleetState::default(),
             books: BTreeMap::new(),
             sessions: BTreeMap::new(),
             heard: BTreeMap::new(),
@@ -99,7 +101,7 @@ impl HubSite {
         };
         let at = stage.wall(self.skew);
         for name in &self.store.clusters {
-            let Ok(cluster) = name.parse::<hub::fleet::ClusterName>() else { continue };
+            let Ok(cluster) = name.parse::<hub_scheduler::fleet::ClusterName>() else { continue };
             let admin = Admin { accepted: true, ..Admin::default() };
             process.live.fleet.apply(FleetEvent::Admin { cluster: cluster.clone(), admin });
             process.live.fleet.apply(FleetEvent::Disconnected { cluster, at });
@@ -113,7 +115,7 @@ impl HubSite {
             book.planned = rows.clone();
             let policy = self.store.placements.get(name).map(|placement| placement.policy.clone());
             for object in self.store.objects.values() {
-                if let Ok(need) = hub::need::need(&object.json, None) {
+                if let Ok(need) = hub_scheduler::need::need(&object.json, None) {
                     let need = policy.clone().unwrap_or_default().narrow(&need);
                     book.needs.insert(object.identity.uid.clone(), need);
                 }
@@ -136,7 +138,7 @@ impl HubSite {
             control::reconcile(self, &name, stage);
         }
         if let Some(process) = &self.process {
-            process.fleetbox.open();
+            process.desired.open();
         }
     }
 

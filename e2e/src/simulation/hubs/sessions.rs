@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
-use futures::FutureExt;
-use hub::fleet::{Answer, ClusterName};
-use hub::link::{Act, Counters, Happening, LinkEvent, Machine, Terms};
+use hub_core::link::{LinkEvent, SessionEffect, SessionEvent, Terms};
+use hub_scheduler::fleet::{Answer, ClusterName};
 use prost::Message;
 use proto::v1;
 use proto::v1::hub_message::Message as FromHub;
@@ -22,7 +21,7 @@ pub(in crate::simulation) struct Session {
     pub(in crate::simulation) cluster: ClusterName,
     /// Since when the spoke has been welcome.
     pub(in crate::simulation) welcomed: Option<Time>,
-    machine: Machine,
+    machine: hub::link::Session,
     timer: Time,
 }
 
@@ -38,7 +37,7 @@ impl HubSite {
         let Some(process) = &mut self.process else { return hang_up(stream, stage) };
         let Item::Message(bytes) = item else { return self.close(stream, "the spoke closed", stage) };
         if !process.sessions.contains_key(&stream) {
-            if !process.fleetbox.is_open() {
+            if !process.desired.is_open() {
                 let goodbye = v1::GoAway {
                     reason: i32::from(v1::GoAwayReason::Unavailable),
                     message: "the hub is starting".to_owned(),
@@ -49,13 +48,12 @@ impl HubSite {
                 return hang_up(stream, stage);
             }
             let Ok(cluster) = cluster.parse::<ClusterName>() else { return };
-            let machine = Machine::new(
+            let machine = hub::link::Session::new(
                 cluster.clone(),
                 jiff::Timestamp::MAX,
-                Terms::of(process.fleetbox.clusters(), HEARTBEAT, [0.5; 2]),
+                Terms::of(process.desired.clusters(), HEARTBEAT, [0.5; 2]),
                 self.store.epoch_key.clone(),
-                process.fleetbox.clone(),
-                Counters::default(),
+                &process.desired,
                 stage.instant(),
             );
             process.sessions.insert(stream, Session { cluster, welcomed: None, machine, timer: 0 });
@@ -64,7 +62,7 @@ impl HubSite {
         let Ok(message) = v1::SpokeMessage::decode(bytes.as_slice()) else {
             return self.close(stream, "a message cannot be read", stage);
         };
-        self.happened(stream, Happening::Said(message), stage);
+        self.happened(stream, SessionEvent::Said(message), stage);
         self.settle(stage);
     }
 
@@ -76,7 +74,7 @@ impl HubSite {
             return;
         };
         if session.machine.wake_at() <= now {
-            self.happened(stream, Happening::Tick, stage);
+            self.happened(stream, SessionEvent::Tick, stage);
             self.settle(stage);
         } else {
             self.set_timer(stream, stage);
@@ -89,37 +87,38 @@ impl HubSite {
             let Some(process) = &self.process else { return };
             let woken = process.sessions.iter().find_map(|(stream, session)| {
                 let is_kept = stage.is(Mutant::KeepOldSession) && !session.machine.is_ours();
-                (!is_kept && session.machine.woken().now_or_never().is_some()).then_some(*stream)
+                (!is_kept && session.machine.is_woken()).then_some(*stream)
             });
             let Some(stream) = woken else { return };
-            self.happened(stream, Happening::Woken, stage);
+            self.happened(stream, SessionEvent::Woken, stage);
         }
     }
 
-    fn happened(&mut self, stream: u64, happening: Happening, stage: &mut Stage) {
+    fn happened(&mut self, stream: u64, event: SessionEvent, stage: &mut Stage) {
         let Some(process) = &mut self.process else { return };
         let Some(session) = process.sessions.get_mut(&stream) else { return };
         let (now, wall) = (stage.instant(), stage.wall(self.skew));
-        let said = matches!(happening, Happening::Said(_));
-        let mut acts = VecDeque::from(session.machine.on(happening, &process.epoch, now, wall));
+        let said = matches!(event, SessionEvent::Said(_));
+        let mut effects = VecDeque::from(session.machine.on(event, &process.epoch, now, wall));
         if said && session.machine.is_ours() {
             process.heard.insert(session.cluster.to_string(), stage.now);
         }
-        while let Some(act) = acts.pop_front() {
-            match act {
-                Act::Send(message) => {
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                SessionEffect::Send(message) => {
                     if !self.send(stream, &message, stage) {
                         return self.close(stream, "the spoke does not read", stage);
                     }
                 }
-                Act::RaiseEpoch(term) => {
+                SessionEffect::RaiseEpoch(term) => {
                     let answer = self.raise_above(term, stage);
                     let Some(process) = &mut self.process else { return };
                     let Some(session) = process.sessions.get_mut(&stream) else { return };
-                    acts.extend(session.machine.on(answer, &process.epoch, now, wall));
+                    effects.extend(session.machine.on(answer, &process.epoch, now, wall));
                 }
-                Act::Tell(event) => self.told(event, stage),
-                Act::Close(why) => return self.close(stream, &why, stage),
+                SessionEffect::Report(event) => self.told(event, stage),
+                SessionEffect::Count(_) => {}
+                SessionEffect::Close(why) => return self.close(stream, &why, stage),
             }
         }
         self.set_timer(stream, stage);
@@ -175,20 +174,20 @@ impl HubSite {
         sent
     }
 
-    fn raise_above(&mut self, term: u64, stage: &mut Stage) -> Happening {
+    fn raise_above(&mut self, term: u64, stage: &mut Stage) -> SessionEvent {
         if stage.dice.per_mille(self.failing) {
-            return Happening::EpochFailed("the API server does not answer".to_owned());
+            return SessionEvent::EpochFailed("the API server does not answer".to_owned());
         }
-        let Some(process) = &mut self.process else { return Happening::EpochFailed(String::new()) };
+        let Some(process) = &mut self.process else { return SessionEvent::EpochFailed(String::new()) };
         if process.epoch.term <= term {
             let Some(next) = self.store.epoch.next_above(term, stage.dice.word()) else {
-                return Happening::EpochFailed("no term is left".to_owned());
+                return SessionEvent::EpochFailed("no term is left".to_owned());
             };
             self.store.epoch = next;
             process.epoch = self.store.epoch.clone();
             stage.note(|| format!("hub {} raises its term to {}", self.index, process.epoch.term));
         }
-        Happening::EpochRaised
+        SessionEvent::EpochRaised
     }
 
     fn told(&mut self, mut event: LinkEvent, stage: &mut Stage) {

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hub::decisions::Rows;
-use hub::epoch::Epoch;
-use hub::fleet::{ObjectRef, PlacementKey};
-use hub::pki::EpochKey;
-use hub::scheduler::Policy;
+use hub_core::epoch::Epoch;
+use hub_core::identity::EpochKey;
+use hub_core::placement::assignments::Assignments;
+use hub_scheduler::Policy;
+use hub_scheduler::fleet::{ObjectRef, PlacementKey};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -40,7 +40,7 @@ pub(in crate::simulation) struct Store {
     /// By name.
     pub(in crate::simulation) placements: BTreeMap<String, Placement>,
     /// By name of the placement.
-    pub(in crate::simulation) rows: BTreeMap<String, Rows>,
+    pub(in crate::simulation) rows: BTreeMap<String, Assignments>,
     /// GPUClusters that are accepted.
     pub(in crate::simulation) clusters: BTreeSet<String>,
 }
@@ -58,7 +58,7 @@ impl Store {
         }
     }
 
-    pub(in crate::simulation) fn rows(&self, placement: &str) -> Rows {
+    pub(in crate::simulation) fn rows(&self, placement: &str) -> Assignments {
         self.rows.get(placement).cloned().unwrap_or_default()
     }
 }

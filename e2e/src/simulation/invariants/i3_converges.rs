@@ -38,7 +38,8 @@ impl Invariant for Converges {
                     let held = live.and_then(|live| marks_of(&live.meta)).map(|marks| marks.hash);
                     let answer = process.live.answer(cluster, uid);
                     let refused = answer.is_some_and(|answer| {
-                        answer.hash == *hash && matches!(answer.answer, hub::fleet::Answer::Rejected { .. })
+                        answer.hash == *hash
+                            && matches!(answer.answer, hub_scheduler::fleet::Answer::Rejected { .. })
                     });
                     if held.as_ref() != Some(hash) && !refused && !world.stage.bad.contains(uid) {
                         return Err(format!(

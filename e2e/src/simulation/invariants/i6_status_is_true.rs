@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use hub::aggregate::{Delivery, Place, View, object_status};
-use hub::fleet::Link;
+use hub_core::aggregate::{Delivery, Place, View, object_status};
+use hub_scheduler::fleet::Link;
 use jiff::Timestamp;
 
 use super::{Fact, Invariant, World};

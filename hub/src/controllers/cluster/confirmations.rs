@@ -4,6 +4,10 @@ use crds::fleet::GPUCluster;
 use crds::marks::{
     CONFIRM_DELETIONS_ANNOTATION, CONFIRM_FAILOVER_ANNOTATION, CONFIRM_ORPHAN_REMOVAL_ANNOTATION,
 };
+use hub_core::aggregate::confirmation;
+use hub_core::audit::{Act, Action, Actor, manager_of};
+use hub_core::link::{Cause, Removal, RemovalPolicy};
+use hub_scheduler::fleet::{ClusterName, Link};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -11,10 +15,7 @@ use serde_json::json;
 
 use super::super::Hub;
 use super::super::fault::{Fault, call};
-use crate::aggregate::confirmation;
-use crate::audit::{self, Act, Action, Actor};
-use crate::fleet::{ClusterName, Link};
-use crate::link::{Cause, Removal, RemovalPolicy};
+use crate::audit::RecordAct;
 
 /// Follows what the annotations of a GPUCluster say.
 pub(super) async fn follow(hub: &Hub, name: &ClusterName, stored: &GPUCluster) -> Result<(), Fault> {
@@ -34,13 +35,12 @@ pub(super) async fn follow(hub: &Hub, name: &ClusterName, stored: &GPUCluster) -
 /// Lets go what the cluster's spoke holds back, if the admin has confirmed exactly that. The word stays: it names these deletions,
 /// and a hub that restarts before they are done needs it again.
 fn confirm_deletions(hub: &Hub, name: &ClusterName, stored: &GPUCluster) {
-    let held = hub.fleetbox.held_back(name);
+    let held = hub.desired.held_back(name);
     let word = stored.annotations().get(CONFIRM_DELETIONS_ANNOTATION);
     if !held.is_empty() && word == Some(&confirmation(&held)) {
-        let confirmed = hub.fleetbox.confirm_held_back(name);
+        let confirmed = hub.desired.confirm_held_back(name);
         let key = format!("f:{CONFIRM_DELETIONS_ANNOTATION}");
-        let manager =
-            audit::manager_of(Some(stored.managed_fields()), &["f:metadata", "f:annotations", &key]);
+        let manager = manager_of(Some(stored.managed_fields()), &["f:metadata", "f:annotations", &key]);
         Act::new(Action::ConfirmDeletions, Actor::Admin(manager), word.map_or("", String::as_str))
             .cluster(name)
             .count(u64::try_from(confirmed).unwrap_or(u64::MAX))
@@ -69,7 +69,7 @@ fn remove_orphans(hub: &Hub, name: &ClusterName, confirmed: Option<&str>) -> boo
                 // The admin has named their number: the spoke need not ask once more.
                 cause: Cause::Confirmed,
             };
-            hub.fleetbox.set_removal(name, removal);
+            hub.desired.set_removal(name, removal);
         }
         live.doomed.insert(name.clone(), orphans.iter().map(|object| object.uid.clone()).collect());
         return false;
@@ -78,7 +78,7 @@ fn remove_orphans(hub: &Hub, name: &ClusterName, confirmed: Option<&str>) -> boo
     doomed.retain(|uid| {
         let waits = orphans.iter().any(|orphan| orphan.uid == *uid);
         if !waits {
-            hub.fleetbox.forget(name, uid);
+            hub.desired.forget(name, uid);
         }
         waits
     });

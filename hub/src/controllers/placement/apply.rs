@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use crds::fleet::{NIMPlacement, NIMPlacementDecision};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use hub_core::placement::assignments::{self, Assignments, SECRET};
+use hub_scheduler::fleet::PlacementKey;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, Resource};
 use serde_json::json;
@@ -16,8 +18,6 @@ use super::super::stores::nim_resource;
 use super::Book;
 use super::observe::{Observed, Selected};
 use super::plan::Planned;
-use super::rows::{self, Rows, SECRET};
-use crate::fleet::PlacementKey;
 
 const FIELD_MANAGER: &str = "nimfleet-hub";
 /// Calls at once for one placement.
@@ -50,7 +50,7 @@ pub(super) async fn slices(
     hub: &Hub,
     observed: &Observed,
     book: &mut Book,
-    rows: &Rows,
+    rows: &Assignments,
 ) -> Result<(), Fault> {
     let api: Api<NIMPlacementDecision> = Api::namespaced(hub.client.clone(), &observed.key.namespace);
     let wanted: BTreeMap<String, _> = rows
@@ -99,9 +99,9 @@ pub(super) async fn slices(
 }
 
 /// What spokes have said is gone is written down now, or is about an earlier stay.
-pub(super) fn settle(hub: &Hub, before: &Rows, after: &Rows) {
+pub(super) fn settle(hub: &Hub, before: &Assignments, after: &Assignments) {
     let mut live = hub.live();
-    for (cluster, uid) in rows::settled(before, after) {
+    for (cluster, uid) in assignments::settled(before, after) {
         live.settle(cluster, uid);
     }
     // A Secret may have left with another placement, and is back with this one.
@@ -113,7 +113,7 @@ pub(super) fn settle(hub: &Hub, before: &Rows, after: &Rows) {
 }
 
 /// Gives free what the placement has taken, does not select any more and is nowhere.
-pub(super) async fn release(hub: &Hub, observed: &Observed, rows: &Rows) -> Result<(), Fault> {
+pub(super) async fn release(hub: &Hub, observed: &Observed, rows: &Assignments) -> Result<(), Fault> {
     for (kind, object) in &observed.taken {
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
         let selected = observed.selected.iter().any(|one| one.object.uid == uid);

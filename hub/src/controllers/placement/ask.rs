@@ -5,20 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crds::fleet::{DecisionSummary, NIMPlacement};
+use hub_core::aggregate::assignments as rows_of;
+use hub_core::explanation::{Explanation, explain};
+use hub_core::fleet_state::FleetState;
+use hub_scheduler::fleet::{Fleet, FleetEvent, PlacementKey};
+use hub_scheduler::quota::{self, Quota};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::ObjectMeta;
 use tokio::time::timeout;
 
 use super::super::Hub;
-use super::super::live::Live;
 use super::observe::{Catalog, Claims, look};
 use super::report::{heard, links, view};
 use super::{Book, plan};
-use crate::aggregate::assignments as rows_of;
-use crate::fleet::{Fleet, FleetEvent, PlacementKey};
-use crate::query::{Explanation, Refusal, SimulationSpec, explain, manifests};
-use crate::quota::{self, Quota};
+use crate::query::{Refusal, SimulationSpec, manifests};
 
 /// How long a question waits for a turn on the placement to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -139,7 +140,7 @@ pub(crate) async fn simulation(
     let mut live = hub.live();
     request.allowance = live.pace.allowance(&key, hub.limits.per_minute, now);
     let mut smaller = without(&live.fleet, &spec.without_clusters)?;
-    let Live { fleet, charged, .. } = &mut *live;
+    let FleetState { fleet, charged, .. } = &mut *live;
     let fleet = smaller.as_mut().unwrap_or(fleet);
     match quota::decide(&mut request, fleet, &quotas, charged) {
         Ok((decision, _)) => Ok(explain(&decision, fleet, now)),

@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crds::fleet::NIMPlacement;
+use hub_core::placement::assignments::Assignments;
+use hub_scheduler::Decision;
+use hub_scheduler::fleet::{ObjectRef, PlacementKey};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::Value;
@@ -13,9 +16,6 @@ use super::super::stores::NIM_API_VERSION;
 use super::observe::Observed;
 use super::plan::Planned;
 use super::push::Sent;
-use super::rows::Rows;
-use crate::fleet::{ObjectRef, PlacementKey};
-use crate::scheduler::Decision;
 
 /// Where the turns on a placement and its reports meet: a report tells the latest turn, whenever it comes.
 #[derive(Default)]
@@ -36,7 +36,7 @@ pub(in super::super) struct Turn {
     /// The Secrets that travel along.
     pub(super) secrets: Vec<ObjectRef>,
     pub(super) decision: Decision,
-    pub(super) rows: Rows,
+    pub(super) rows: Assignments,
     pub(super) sent: Sent,
 }
 

@@ -4,6 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crds::fleet::{NIMPlacement, ResourceSelector, SelectedKind};
+use hub_core::placement::assignments::keeps_data;
+use hub_core::placement::variants::cache_named;
+use hub_scheduler::Reason;
+use hub_scheduler::fleet::{ObjectRef, PlacementKey, Selector};
+use hub_scheduler::need;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use runtime::chain;
@@ -11,12 +16,7 @@ use serde_json::Value;
 
 use super::super::Hub;
 use super::super::stores::{NIM_API_VERSION, Stores, owner};
-use super::rows::keeps_data;
 use super::secrets::Listed;
-use super::variants::cache_named;
-use crate::fleet::{ObjectRef, PlacementKey, Selector};
-use crate::need;
-use crate::scheduler::Reason;
 
 /// The kind whose objects make NIMServices.
 const PIPELINE: &str = SelectedKind::NIMPipeline.as_str();

@@ -5,30 +5,29 @@ use std::sync::Arc;
 
 use crds::fleet::{NIMPlacement, PlacedObject};
 use crds::marks::REBALANCE_ANNOTATION;
+use hub_core::audit::{Act, Action, Actor};
+use hub_core::fleet_state::FleetState;
+use hub_core::placement::assignments::{self, Assignments, DeletionIntent, Input, PlacedAssignment, SECRET};
+use hub_core::placement::denials::{self, Asked, Followed, Shown};
+use hub_core::placement::grants::{granted, grants};
+use hub_core::placement::variants::{Needs, variants};
+use hub_core::resolve;
+use hub_scheduler::failover::{Lane, PerLane};
+use hub_scheduler::fleet::{Answer, Cluster, FleetEvent, ObjectRef, PlacementKey, RejectionClass};
+use hub_scheduler::need::{self, Need};
+use hub_scheduler::quota::{self, Quota};
+use hub_scheduler::{
+    Cause, Chosen, Decision, Denied, InvalidPolicy, NAMED, Outcome, Policy, Previous, Reason, Request, Spare,
+    Verdicts, Workload, seats,
+};
 use jiff::Timestamp;
 use kube::ResourceExt;
-use serde_json::Value;
 
 use super::super::Hub;
-use super::super::live::Live;
 use super::super::stores::NIM_API_VERSION;
 use super::Book;
-use super::denied::{self, Asked, Followed, Shown};
 use super::observe::{Block, Observed};
-use super::rows::{self, Fate, Input, PlacedRow, Rows, SECRET};
-use super::variants::{Needs, cache_named, variants};
-use crate::audit::{Act, Action, Actor};
-use crate::failover::{Lane, PerLane};
-use crate::fleet::{
-    Answer, Cluster, ClusterName, FleetEvent, Grant, GrantedObject, ObjectRef, PlacementKey, RejectionClass,
-};
-use crate::need::{self, Need};
-use crate::quota::{self, Charge, Quota};
-use crate::resolve;
-use crate::scheduler::{
-    Cause, Chosen, Decision, Denied, Granted, InvalidPolicy, NAMED, Outcome, Policy, Previous, Reason,
-    Request, Spare, Verdicts, Workload, seats,
-};
+use crate::audit::RecordAct;
 
 /// How often it is worked out anew what overrides make, while labels of clusters change.
 const TRIES: u32 = 3;
@@ -38,7 +37,7 @@ const MOST_ASSIGNMENTS: usize = 100_000;
 /// What follows from what was observed.
 pub(super) struct Planned {
     pub(super) decision: Decision,
-    pub(super) rows: Rows,
+    pub(super) rows: Assignments,
     /// Nothing could be decided: what is placed stays as it was sent.
     pub(super) blocked: bool,
     /// Clusters whose spokes refuse it since now, each with why.
@@ -71,7 +70,7 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
         hub.stores.quotas_of(&observed.key.namespace).iter().map(|q| q.as_ref().into()).collect();
     let decided = asked.as_mut().map_err(|block| block.clone()).and_then(|request| {
         request.allowance = live.pace.allowance(&observed.key, hub.limits.per_minute, now);
-        let Live { fleet, charged, .. } = &mut *live;
+        let FleetState { fleet, charged, .. } = &mut *live;
         quota::decide(request, fleet, &quotas, charged)
             .map_err(|exceeded| Block { reason: Reason::QuotaExceeded, message: exceeded.to_string() })
     });
@@ -84,7 +83,7 @@ pub(super) fn plan(hub: &Hub, observed: &Observed, book: &mut Book, now: Timesta
         Ok((decision, charges)) => (stable(decision, &book.rows), Some(charges)),
         Err(block) => (blocked(&block, observed, &book.rows), None),
     };
-    decision.retry_at = [decision.retry_at, denied::ends(&book.denials)].into_iter().flatten().min();
+    decision.retry_at = [decision.retry_at, denials::ends(&book.denials)].into_iter().flatten().min();
     let recharged = charges.is_some_and(|charges| live.charge(&observed.key, charges));
     book.rebalanced = decision.rebalanced.take().or(book.rebalanced.take());
     decision.rebalanced.clone_from(&book.rebalanced);
@@ -144,7 +143,7 @@ fn too_many(decision: &Decision, observed: &Observed) -> Option<Block> {
 pub(super) fn request(
     hub: &Hub,
     observed: &Observed,
-    rows: &Rows,
+    rows: &Assignments,
     (needs, known): (&mut Needs, &mut Option<(Arc<NIMPlacement>, Policy)>),
     rebalanced: Option<&str>,
     clusters: &[Arc<Cluster>],
@@ -221,40 +220,6 @@ fn policy(
     Ok(policy)
 }
 
-/// What the objects of a placement take in each of `clusters`, by uid, as far as it can be told: for rows that were made by an
-/// earlier process.
-pub(in super::super) fn narrowed(
-    key: &PlacementKey,
-    placement: Option<&NIMPlacement>,
-    objects: &[(String, Value)],
-    rows: &Rows,
-    clusters: &[Arc<Cluster>],
-) -> Needs {
-    let mut needs = Needs::default();
-    let policy = placement.and_then(|placement| Policy::try_from(&placement.spec).ok()).unwrap_or_default();
-    let all = || objects.iter().map(|(_, object)| object);
-    let told = objects.iter().filter_map(|(uid, object)| {
-        let need = need::of(object, |name| cache_named(name, all())).ok()?;
-        Some((uid.as_str(), object, need))
-    });
-    let told: Vec<(&str, &Value, Need)> = told.collect();
-    for (uid, _, need) in &told {
-        needs.set(uid, policy.narrow(need));
-    }
-    let overrides = placement.and_then(|placement| resolve::read(key, &placement.spec.overrides).ok());
-    let uids: Vec<&str> = told.iter().map(|(uid, _, _)| *uid).collect();
-    let objects: Vec<&Value> = told.iter().map(|(_, object, _)| *object).collect();
-    let plain: Vec<&Need> = told.iter().map(|(_, _, need)| need).collect();
-    let there = clusters.iter().map(Arc::as_ref).filter(|cluster| {
-        let name = cluster.name.as_str();
-        rows.placed.contains_key(name) || rows.removing.contains_key(name)
-    });
-    if let Ok(variants) = variants(key, (&objects, &[]), &plain, &overrides.unwrap_or_default(), there) {
-        needs.keep(rows, &uids, &variants, |need| policy.narrow(need));
-    }
-    needs
-}
-
 /// The value of the annotation that asks to choose anew.
 fn wish(observed: &Observed) -> Option<&str> {
     observed.placement.annotations().get(REBALANCE_ANNOTATION).map(String::as_str)
@@ -267,7 +232,7 @@ fn followed<'a>(observed: &'a Observed, rebalanced: Option<&'a str>) -> Option<&
 }
 
 /// Tells the request what spokes have refused, and keeps it; returns the rest.
-fn deny(live: &Live, observed: &Observed, book: &mut Book, request: &mut Request) -> Followed {
+fn deny(live: &FleetState, observed: &Observed, book: &mut Book, request: &mut Request) -> Followed {
     let runs = |workload: &&Workload| workload.need.parts().any(Need::runs);
     let replicated = request.workloads.iter().filter(runs);
     let mut working: Vec<&str> = replicated.map(|workload| workload.object.uid.as_str()).collect();
@@ -282,7 +247,7 @@ fn deny(live: &Live, observed: &Observed, book: &mut Book, request: &mut Request
         Some(((cluster.clone(), uid.clone()), denial))
     });
     let denied: BTreeMap<(String, String), Answer> = denied.collect();
-    let mut followed = denied::follow(&denied::Input {
+    let mut followed = denials::follow(&denials::Input {
         before: &book.denials,
         placed: &book.rows.placed,
         asked: Asked {
@@ -313,7 +278,7 @@ fn deny(live: &Live, observed: &Observed, book: &mut Book, request: &mut Request
 }
 
 /// Since when clusters refuse an object of the placement that nobody denies: what is denied has rules of its own.
-fn rejected(live: &Live, book: &Book) -> BTreeMap<String, Timestamp> {
+fn rejected(live: &FleetState, book: &Book) -> BTreeMap<String, Timestamp> {
     let mut rejected = BTreeMap::new();
     for ((cluster, uid), hash) in &book.sent {
         let Some(given) = live.answer(cluster, uid).filter(|given| given.hash == *hash) else { continue };
@@ -329,16 +294,8 @@ fn rejected(live: &Live, book: &Book) -> BTreeMap<String, Timestamp> {
     rejected
 }
 
-fn granted(objects: &[PlacedObject]) -> Vec<Granted> {
-    let granted = objects.iter().filter_map(|object| {
-        let replicas = u32::try_from(object.replicas?).ok()?;
-        Some(Granted { uid: object.uid.clone(), replicas, divided: false })
-    });
-    granted.collect()
-}
-
 /// A cluster that stays keeps the score it was chosen by: it must not change with every report of free GPUs.
-fn stable(mut decision: Decision, before: &Rows) -> Decision {
+fn stable(mut decision: Decision, before: &Assignments) -> Decision {
     for chosen in &mut decision.chosen {
         if let Some(row) = before.placed.get(chosen.cluster.as_str())
             && !chosen.is_replaced()
@@ -351,7 +308,7 @@ fn stable(mut decision: Decision, before: &Rows) -> Decision {
 }
 
 /// Nothing can be decided: what is placed stays as it is, but for objects that are no longer selected.
-fn blocked(block: &Block, observed: &Observed, before: &Rows) -> Decision {
+fn blocked(block: &Block, observed: &Observed, before: &Assignments) -> Decision {
     let stays = |object: &&PlacedObject| observed.selected.iter().any(|one| one.object.uid == object.uid);
     let chosen = before.placed.iter().filter_map(|(cluster, row)| {
         let objects: Vec<PlacedObject> = row.objects.iter().filter(stays).cloned().collect();
@@ -394,17 +351,17 @@ fn blocked(block: &Block, observed: &Observed, before: &Rows) -> Decision {
 /// The rows that follow from the decision.
 fn follow(
     hub: &Hub,
-    live: &Live,
+    live: &FleetState,
     observed: &Observed,
     book: &Book,
     decision: &Decision,
     blocked: bool,
     now: Timestamp,
-) -> Rows {
+) -> Assignments {
     let held = |cluster: &str, uid: &str| {
         book.rows.placed.get(cluster).is_some_and(|row| row.objects.iter().any(|object| object.uid == uid))
     };
-    let target: BTreeMap<String, PlacedRow> = decision
+    let target: BTreeMap<String, PlacedAssignment> = decision
         .chosen
         .iter()
         .map(|chosen| {
@@ -425,17 +382,17 @@ fn follow(
                 .collect();
             let reason = chosen.reason.as_str().to_owned();
             let (score, since, replaced) = (i64::from(chosen.score), chosen.since, chosen.is_replaced());
-            let row = PlacedRow { reason, score, since, objects, replaced };
+            let row = PlacedAssignment { reason, score, since, objects, replaced };
             (cluster, row)
         })
         .collect();
     let reason = |reason: Reason| if observed.is_leaving() { "PlacementDeleted" } else { reason.as_str() };
     let removed = decision.removed.iter().map(|one| (one.cluster.to_string(), reason(one.reason).to_owned()));
-    rows::plan(Input {
+    assignments::plan(Input {
         before: &book.rows,
         target,
         left: removed.collect(),
-        fate: &|uid| if book.rows.is_secret(uid) { Fate::Unplaced } else { fate(observed, uid) },
+        fate: &|uid| if book.rows.is_secret(uid) { DeletionIntent::Unplaced } else { fate(observed, uid) },
         gone: &|cluster, uid| live.is_gone(cluster, uid) || live.shares(cluster, uid, &observed.key),
         joined: &|cluster| hub.stores.cluster(cluster).is_some(),
         now,
@@ -443,7 +400,7 @@ fn follow(
 }
 
 /// The Secrets of a row. One that cannot be read stays where it is, as it was sent.
-fn secrets(observed: &Observed, before: Option<&PlacedRow>, blocked: bool) -> Vec<PlacedObject> {
+fn secrets(observed: &Observed, before: Option<&PlacedAssignment>, blocked: bool) -> Vec<PlacedObject> {
     let held = before.map(|row| row.objects.as_slice()).unwrap_or_default();
     let of_name =
         |name: &str| held.iter().find(|object| object.kind == SECRET && object.name == name).cloned();
@@ -464,63 +421,21 @@ fn replicas(chosen: &Chosen, uid: &str) -> Option<i32> {
     Some(i32::try_from(granted.replicas).unwrap_or(i32::MAX))
 }
 
-fn fate(observed: &Observed, uid: &str) -> Fate {
+fn fate(observed: &Observed, uid: &str) -> DeletionIntent {
     let is_it = |object: &kube::core::DynamicObject| object.metadata.uid.as_deref() == Some(uid);
     if observed.selected.iter().any(|one| one.object.uid == uid) {
-        return Fate::Unplaced;
+        return DeletionIntent::Unplaced;
     }
     match observed.taken.iter().find(|(_, object)| is_it(object)) {
-        Some((_, object)) if object.metadata.deletion_timestamp.is_some() => Fate::Deleted,
-        Some(_) => Fate::Unplaced,
-        None => Fate::Unknown,
+        Some((_, object)) if object.metadata.deletion_timestamp.is_some() => DeletionIntent::Deleted,
+        Some(_) => DeletionIntent::Unplaced,
+        None => DeletionIntent::Unknown,
     }
-}
-
-/// What rows of a placement of that priority take from the clusters, leaving ones included: their GPUs are free when the spoke
-/// says that they are gone. `needs`: what a replica takes, by cluster and uid.
-#[must_use]
-pub fn grants<'a>(rows: &Rows, needs: impl Fn(&str, &str) -> Option<&'a Need>, priority: i32) -> Vec<Grant> {
-    let mut grants: BTreeMap<&str, (Timestamp, Vec<GrantedObject>)> = BTreeMap::new();
-    let since = |cluster: &str| {
-        let placed = rows.placed.get(cluster).map(|row| row.since);
-        placed.or_else(|| rows.removing.get(cluster).map(|row| row.since)).unwrap_or_default()
-    };
-    // A Secret that leaves is held by nobody: another placement that lists it keeps it.
-    for (cluster, object) in rows.objects().filter(|(_, o)| o.kind != SECRET || o.policy.is_none()) {
-        let need = needs(cluster, &object.uid).cloned().unwrap_or_default();
-        let told = object.replicas.and_then(|replicas| u32::try_from(replicas).ok());
-        let granted = need.parts().map(|part| GrantedObject {
-            uid: object.uid.clone(),
-            need: part.clone(),
-            replicas: told.unwrap_or_else(|| part.granted(None)),
-        });
-        grants.entry(cluster).or_insert_with(|| (since(cluster), Vec::new())).1.extend(granted);
-    }
-    let grants = grants.into_iter().filter_map(|(cluster, (since, objects))| {
-        Some(Grant { cluster: cluster.parse().ok()?, since, priority, objects })
-    });
-    grants.collect()
-}
-
-/// What rows are charged, as far as they tell.
-pub(in super::super) fn charges_of(rows: &Rows, needs: &Needs) -> Vec<Charge> {
-    let counting = rows.placed.iter().filter(|(_, row)| !row.replaced);
-    let objects = counting.flat_map(|(cluster, row)| row.objects.iter().map(move |object| (cluster, object)));
-    let told = objects.filter_map(|(cluster, object)| {
-        let replicas = object.replicas.and_then(|replicas| u32::try_from(replicas).ok());
-        Some((cluster.parse().ok()?, needs.get(cluster, &object.uid)?, replicas))
-    });
-    let charge = |(cluster, need, replicas): (ClusterName, &Need, Option<u32>)| {
-        let of_part =
-            |part: &Need| Charge::of(&cluster, part.clone(), replicas.unwrap_or_else(|| part.granted(None)));
-        need.parts().filter_map(of_part).collect::<Vec<_>>()
-    };
-    told.flat_map(charge).collect()
 }
 
 /// The object of a row, as the link knows it.
-pub(super) fn object_ref(key: &PlacementKey, object: &PlacedObject) -> crate::fleet::ObjectRef {
-    crate::fleet::ObjectRef {
+pub(super) fn object_ref(key: &PlacementKey, object: &PlacedObject) -> hub_scheduler::fleet::ObjectRef {
+    hub_scheduler::fleet::ObjectRef {
         uid: object.uid.clone(),
         api_version: if object.kind == SECRET { "v1" } else { NIM_API_VERSION }.to_owned(),
         kind: object.kind.clone(),

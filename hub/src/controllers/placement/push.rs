@@ -3,18 +3,20 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crds::fleet::RemovalPolicy as Policy;
+use hub_core::audit::{Act, Action, Actor};
+use hub_core::link::{Cause, DesiredObject, Gang, Removal, RemovalPolicy};
+use hub_core::placement::assignments::{Assignments, PlacedAssignment, SECRET};
+use hub_core::placement::gang;
+use hub_core::resolve::{self, Concerned, Override, Payload, resolve};
+use hub_scheduler::fleet::{Cluster, PlacementKey};
+use hub_scheduler::{Chosen, Reason};
 
 use super::super::Hub;
+use super::Book;
 use super::observe::{Observed, Selected};
 use super::plan::{Planned, object_ref};
-use super::rows::{PlacedRow, SECRET};
 use super::secrets::Listed;
-use super::{Book, Rows};
-use crate::audit::{Act, Action, Actor};
-use crate::fleet::{Cluster, PlacementKey};
-use crate::link::{Cause, DesiredObject, Gang, Removal, RemovalPolicy};
-use crate::resolve::{self, Concerned, Override, Payload, resolve};
-use crate::scheduler::{Chosen, Reason};
+use crate::audit::RecordAct;
 
 /// What objects were resolved to, by object, replicas and the overrides that count: most clusters get the same bytes,
 /// which are made and kept once.
@@ -55,20 +57,20 @@ pub(super) fn push(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut
                 (Ok(overrides), false) => {
                     let desired = desired(&observed.key, one, &cluster, chosen, overrides, &mut resolved);
                     desired.map(|object| {
-                        let gang = gang(observed, book, &cluster, chosen, &one.object.uid);
+                        let gang = gang_of(observed, book, &cluster, chosen, &one.object.uid);
                         if planned.again.contains(&key) {
                             // What is no longer wanted is wanted anew, whatever was answered.
-                            hub.fleetbox.forget(&cluster.name, &one.object.uid);
+                            hub.desired.forget(&cluster.name, &one.object.uid);
                         }
                         let hash = object.hash.clone();
-                        hub.fleetbox.set_desired(&cluster.name, DesiredObject { gang, ..object });
+                        hub.desired.set_desired(&cluster.name, DesiredObject { gang, ..object });
                         hash
                     })
                 }
             };
             if let Ok(hash) = &outcome
                 && book.sent.insert(key.clone(), hash.clone()).as_ref() != Some(hash)
-                && hub.fleetbox.is_open()
+                && hub.desired.is_open()
             {
                 Act::new(Action::Place, Actor::Hub, &row.reason)
                     .cluster(&cluster.name)
@@ -94,7 +96,7 @@ pub(super) fn push(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut
             continue;
         }
         if let Ok(cluster) = cluster.parse() {
-            hub.fleetbox.forget(&cluster, uid);
+            hub.desired.forget(&cluster, uid);
         }
     }
     book.sent.retain(|key, _| listed.contains(key));
@@ -107,7 +109,7 @@ fn secrets(
     hub: &Hub,
     observed: &Observed,
     cluster: &Cluster,
-    row: &PlacedRow,
+    row: &PlacedAssignment,
 ) -> Vec<(String, Result<String, String>)> {
     let send = |listed: &Listed| {
         let uid = listed.object.uid.clone();
@@ -118,7 +120,7 @@ fn secrets(
         };
         let (object, hash) = (listed.object.clone(), payload.hash.clone());
         let bytes = payload.bytes.clone();
-        hub.fleetbox.set_desired(
+        hub.desired.set_desired(
             &cluster.name,
             DesiredObject {
                 object,
@@ -134,11 +136,11 @@ fn secrets(
 }
 
 /// What the pods of an object take together in a cluster.
-fn gang(observed: &Observed, book: &Book, cluster: &Cluster, chosen: &Chosen, uid: &str) -> Option<Gang> {
+fn gang_of(observed: &Observed, book: &Book, cluster: &Cluster, chosen: &Chosen, uid: &str) -> Option<Gang> {
     let need = book.needs.get(cluster.name.as_str(), uid)?;
     let granted = chosen.replicas.iter().find(|granted| granted.uid == uid);
     let priority = observed.placement.spec.priority.unwrap_or_default();
-    super::gang::of(need, granted.map(|granted| granted.replicas), priority, cluster)
+    gang::of(need, granted.map(|granted| granted.replicas), priority, cluster)
 }
 
 impl Resolved {
@@ -185,7 +187,7 @@ fn desired(
 fn remove(
     hub: &Hub,
     key: &PlacementKey,
-    rows: &Rows,
+    rows: &Assignments,
     before: &HashSet<(String, String)>,
 ) -> HashSet<(String, String)> {
     let mut leaving = HashSet::new();
@@ -201,12 +203,12 @@ fn remove(
         let failed_over = row.reason == Reason::Replaced.as_str();
         let cause = if failed_over { Cause::Failover } else { Cause::Admin };
         let entry = (cluster.to_owned(), object.uid.clone());
-        if !before.contains(&entry) && hub.fleetbox.is_open() {
+        if !before.contains(&entry) && hub.desired.is_open() {
             let act = Act::new(Action::Evict, Actor::Hub, &row.reason);
             act.cluster(&name).placement(key).object(&object_ref).record();
         }
         let removal = Removal { object: object_ref, policy, reason, decided: row.since, cause };
-        hub.fleetbox.set_removal(&name, removal);
+        hub.desired.set_removal(&name, removal);
         leaving.insert(entry);
     }
     leaving
@@ -219,9 +221,9 @@ pub(super) fn forget_all(hub: &Hub, key: &PlacementKey, book: &mut Book) {
             continue;
         }
         if let Ok(cluster) = cluster.parse() {
-            hub.fleetbox.forget(&cluster, &uid);
+            hub.desired.forget(&cluster, &uid);
         }
     }
     book.sent.clear();
-    book.rows = Rows::default();
+    book.rows = Assignments::default();
 }

@@ -6,6 +6,12 @@ use std::sync::Arc;
 use crds::condition::{self, Finding};
 use crds::fleet::{NIMPlacement, NIMPlacementStatus, PlacedObject};
 use futures::stream::{self, StreamExt};
+use hub_core::aggregate::{
+    DELETION_HELD, Delivery, HELD, HeldDeletions, Place, Reason, View, deletion_held, kept_in_use,
+    object_status, placement_status, unplaced_status,
+};
+use hub_scheduler::fleet::{Answer, Link, ObjectCondition, ObjectRef, ObjectStatus, PlacementKey};
+use hub_scheduler::{Chosen, Denied};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -19,12 +25,6 @@ use super::super::stores::{NIM_API_VERSION, nim_resource};
 use super::super::{Hub, time_until};
 use super::desk::{Told, Turn};
 use super::observe::Observed;
-use crate::aggregate::{
-    DELETION_HELD, Delivery, HELD, HeldDeletions, Place, Reason, View, deletion_held, kept_in_use,
-    object_status, placement_status, unplaced_status,
-};
-use crate::fleet::{Answer, Link, ObjectCondition, ObjectRef, ObjectStatus, PlacementKey};
-use crate::scheduler::{self, Chosen, Denied};
 
 /// Who writes statuses.
 pub(in super::super) const STATUS_MANAGER: &str = "nimfleet-hub-status";
@@ -104,7 +104,7 @@ fn held(hub: &Hub, turn: &Turn) -> Vec<HeldDeletions> {
     }
     let held = leaving.into_iter().filter_map(|(cluster, uids)| {
         let cluster = cluster.parse().ok()?;
-        let all = hub.fleetbox.held_back(&cluster);
+        let all = hub.desired.held_back(&cluster);
         HeldDeletions::of(&cluster, &all, |object| uids.contains(object.uid.as_str()))
     });
     held.collect()
@@ -306,7 +306,7 @@ async fn write(
 
 /// Whether a condition says that nothing is selected.
 fn selects_nothing(condition: &Condition) -> bool {
-    condition.type_ == "Scheduled" && condition.reason == scheduler::Reason::NothingSelected.as_str()
+    condition.type_ == "Scheduled" && condition.reason == hub_scheduler::Reason::NothingSelected.as_str()
 }
 
 /// Until when it is too early to warn that a placement selects nothing.

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use hub_core::placement::assignments::SECRET;
+use hub_core::resolve::{self, Payload};
+use hub_scheduler::fleet::{ObjectRef, PlacementKey};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use runtime::chain;
@@ -11,9 +14,6 @@ use super::super::Hub;
 use super::super::fault::call;
 use super::Book;
 use super::observe::Observed;
-use super::rows::SECRET;
-use crate::fleet::{ObjectRef, PlacementKey};
-use crate::resolve::{self, Payload};
 
 /// How long a change of a Secret may go unnoticed: a watch would need the right to read all of them.
 const EVERY: Duration = Duration::from_mins(1);

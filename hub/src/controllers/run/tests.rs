@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::body::{Body, to_bytes};
 use http::{Method, Request, Response};
+use hub_core::identity::SpokeCertificate;
+use hub_scheduler::fleet::{Agent, Capacity};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::fleet::{Agent, Capacity};
 use crate::link::Counters;
-use crate::pki::{AUTHORITY_LIFE, Authorities, SpokeCertificate, memory::Memory};
+use crate::pki::{AUTHORITY_LIFE, Authorities, memory::Memory};
 
 /// An API server that holds what it was made with whatever is written.
 #[derive(Clone, Default)]
@@ -85,7 +86,7 @@ async fn setup(played: &Played) -> (Setup, Metrics, Authorities<Memory>) {
     let metrics = Metrics::new(&Counters::default());
     let setup = Setup {
         client: played.client(),
-        fleetbox: Fleetbox::default(),
+        desired: DesiredState::default(),
         metrics: metrics.clone(),
         salt: Salt::load_or_create(&memory).await.unwrap(),
         unreachable_after: SignedDuration::from_secs(30),
@@ -265,7 +266,7 @@ async fn a_simulated_week_of_heartbeats_renewals_reports_and_flapping_is_remembe
                 let capacity = Box::new(capacity);
                 events.send(LinkEvent::Capacity { cluster: name.clone(), capacity }).await.unwrap();
             } else {
-                events.send(LinkEvent::Heard { cluster: name.clone() }).await.unwrap();
+                events.send(LinkEvent::Alive { cluster: name.clone() }).await.unwrap();
             }
         }
         played.written.lock().unwrap().clear();

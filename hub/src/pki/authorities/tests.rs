@@ -1,11 +1,12 @@
 //! The CAs over Secrets in memory: made once, damaged, led from one to the next.
 
+use hub_core::identity::Family;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::*;
 use crate::pki::secrets::memory::Memory;
-use crate::pki::{AUTHORITY_LIFE, CERTIFICATE_LIFE, Family, Issued, SpokeKey, Subject};
+use crate::pki::{AUTHORITY_LIFE, CERTIFICATE_LIFE, Issued, SpokeKey, Subject};
 
 const A_YEAR: SignedDuration = SignedDuration::from_hours(24 * 365);
 

@@ -1,0 +1,7 @@
+//! One placement: its assignments, what clusters deny it, and what its objects take in each cluster.
+
+pub mod assignments;
+pub mod denials;
+pub mod gang;
+pub mod grants;
+pub mod variants;

@@ -94,7 +94,7 @@ impl Events {
     /// What the newest telling event since a moment says; none where there is none, or the API server does not answer.
     pub(crate) async fn why(&self, about: &About, since: Option<Timestamp>) -> Option<Failure> {
         if let Some(known) = known(&self.asked(), about, Instant::now()) {
-            return known;
+            return known.clone();
         }
         let found = self.ask(about, since).await;
         let mut asked = self.asked();
@@ -125,10 +125,10 @@ impl Events {
 }
 
 /// The answer that was given before, while it is too early to ask again.
-fn known(asked: &Answers, about: &About, now: Instant) -> Option<Option<Failure>> {
+fn known<'a>(asked: &'a Answers, about: &About, now: Instant) -> Option<&'a Option<Failure>> {
     let (at, answer) = asked.get(about)?;
     let count = u32::try_from(asked.len()).unwrap_or(u32::MAX);
-    (now.duration_since(*at) < ASK_AGAIN.max(PACE * count)).then(|| answer.clone())
+    (now.duration_since(*at) < ASK_AGAIN.max(PACE * count)).then_some(answer)
 }
 
 /// The newest event that says why something does not start.
@@ -174,7 +174,7 @@ mod tests {
         for (count, seconds) in [(1, 5), (20, 5), (400, 100)] {
             let asked = asked(count);
             let at = |second: u64| known(&asked, &about(0), began + Duration::from_secs(second));
-            assert_eq!((at(seconds - 1), at(seconds)), (Some(None), None), "{count}");
+            assert_eq!((at(seconds - 1), at(seconds)), (Some(&None), None), "{count}");
         }
     }
 

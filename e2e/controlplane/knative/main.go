@@ -45,8 +45,9 @@ func validate(entries []string) error {
 	}
 	ctx := apis.WithinCreate(config.ToContext(context.Background(), &settings))
 	service.SetDefaults(ctx)
-	if err := service.Validate(ctx); err != nil {
-		return err
+	// Warnings go back to the caller; errors alone refuse a Service.
+	if refused := service.Validate(ctx).Filter(apis.ErrorLevel); refused != nil {
+		return refused
 	}
 	return nil
 }

@@ -54,6 +54,9 @@ const PRODUCTS: [Product; 2] = [
     },
 ];
 
+/// Package and program of kubectl's plugin, which goes into no image.
+const PLUGIN: (&str, &str) = ("kubectl-nimfleet", "kubectl-nimfleet");
+
 /// Images could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ImagesError {
@@ -143,6 +146,8 @@ pub struct Options {
     pub source: Option<String>,
     /// Who builds, as a URI: SLSA's `builder.id`.
     pub builder: String,
+    /// The folder in which archives of kubectl's plugin are written, one for each architecture; none: it is not built.
+    pub plugin: Option<PathBuf>,
 }
 
 /// An image that was made, with its files.
@@ -169,10 +174,16 @@ pub fn build(options: &Options, say: &dyn Fn(&str)) -> Result<Vec<Image>, Images
     say("reading the state of the sources");
     let source = Source::read(&options.checkout)?;
     let rust = supply_chain::rust_version(&options.checkout)?;
-    let packages = PRODUCTS.map(|product| (product.package, product.name));
+    let mut packages = PRODUCTS.map(|product| (product.package, product.name)).to_vec();
+    packages.extend(options.plugin.is_some().then_some(PLUGIN));
     let mut programs: Vec<Vec<Program>> = vec![Vec::new(); PRODUCTS.len()];
     for architecture in &options.architectures {
-        let built = program::build(&packages, *architecture, options, say)?;
+        let mut built = program::build(&packages, *architecture, options, say)?;
+        if let Some(folder) = &options.plugin {
+            for program in built.split_off(PRODUCTS.len()) {
+                plugin(folder, *architecture, &program, options)?;
+            }
+        }
         for (programs, built) in programs.iter_mut().zip(built) {
             programs.push(built);
         }
@@ -186,6 +197,23 @@ pub fn build(options: &Options, say: &dyn Fn(&str)) -> Result<Vec<Image>, Images
             image(product, programs, &source, &rust, options)
         })
         .collect()
+}
+
+/// Writes the archive of kubectl's plugin for one architecture: the program and the licence, as krew wants them.
+fn plugin(
+    folder: &Path,
+    architecture: Architecture,
+    program: &Program,
+    options: &Options,
+) -> Result<(), ImagesError> {
+    let (_, name) = PLUGIN;
+    let bytes = fs::read(&program.path).map_err(ImagesError::at(&program.path))?;
+    let licence = options.checkout.join("LICENSE");
+    let licence = fs::read(&licence).map_err(ImagesError::at(&licence))?;
+    let archive = Layer::new().file(name, 0o755, bytes).file("LICENSE", 0o644, licence).compressed();
+    fs::create_dir_all(folder).map_err(ImagesError::at(folder))?;
+    let path = folder.join(format!("{name}-{}-linux-{}.tar.gz", options.tag, architecture.oci()));
+    layout::keep(&path, &archive.map_err(ImagesError::at(&path))?)
 }
 
 /// Writes one image with all that lies beside it.

@@ -17,8 +17,9 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub", &["crds", "hub-core", "hub-scheduler", "proto", "runtime"]),
     ("hub-core", &["crds", "hub-scheduler", "proto"]),
     ("hub-scheduler", &["crds"]),
+    ("kubectl-nimfleet", &["crds", "runtime"]),
     ("spoke", &["crds", "proto", "runtime"]),
-    ("e2e", &["crds", "hub", "hub-core", "hub-scheduler", "proto", "runtime", "spoke"]),
+    ("e2e", &["crds", "hub", "hub-core", "hub-scheduler", "kubectl-nimfleet", "proto", "runtime", "spoke"]),
 ];
 
 /// Rooms (folders or files) of pure logic: time, randomness and the world are arguments there. Of crates of [`PURE_CRATES`] only
@@ -29,6 +30,7 @@ const PURE: &[&str] = &[
     "runtime/src/backoff",
     "runtime/src/lease/tenure",
     "hub/scheduler/src",
+    "hub/cli/src/table",
     "hub/core/src",
     "hub/src/controllers/placement/plan",
     "hub/src/query/bounds",

@@ -37,6 +37,9 @@ struct Arguments {
     /// Where the sources are public (a URL), for labels and provenance.
     #[arg(long)]
     source: Option<String>,
+    /// Builds kubectl's plugin too, and writes an archive of it for each architecture into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    plugin: Option<PathBuf>,
     /// Who builds (a URI), for the provenance.
     #[arg(long, default_value = "https://nimfleet.io/builders/local")]
     builder: String,
@@ -71,6 +74,7 @@ fn run(arguments: Arguments, say: &dyn Fn(&str)) -> Result<(), ImagesError> {
         out: arguments.out,
         source: arguments.source,
         builder: arguments.builder,
+        plugin: arguments.plugin,
     };
     let images = images::build(&options, say)?;
     for image in &images {

@@ -1,4 +1,4 @@
-//! The programs of hub and spoke, built as the tests themselves are.
+//! The programs of hub and spoke, and kubectl's plugin, built as the tests themselves are.
 
 use std::env;
 use std::io;
@@ -9,7 +9,11 @@ use std::sync::Mutex;
 use crate::cargo;
 use crate::progress::{Keep, Progress, follow};
 
-/// Hub and spoke could not be built.
+/// Packages, and the program of each.
+const PROGRAMS: [(&str, &str); 3] =
+    [("hub", "nimfleet-hub"), ("spoke", "nimfleet-spoke"), ("kubectl-nimfleet", "kubectl-nimfleet")];
+
+/// The programs could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BinariesError {
     /// This program's own place is unknown, or cargo cannot be run.
@@ -25,13 +29,15 @@ pub enum BinariesError {
     Build(String),
 }
 
-/// Where the two programs are.
+/// Where the programs are.
 #[derive(Debug, Clone)]
 pub struct Binaries {
     /// `nimfleet-hub`.
     pub hub: PathBuf,
     /// `nimfleet-spoke`.
     pub spoke: PathBuf,
+    /// `kubectl-nimfleet`.
+    pub plugin: PathBuf,
 }
 
 impl Binaries {
@@ -50,8 +56,8 @@ impl Binaries {
         let own = env::current_exe().map_err(failed("finding this program"))?;
         let folder = &profile_folder(&own);
         let mut cargo = cargo::command();
-        cargo.args(["build", "--package", "e2e", "--package", "hub", "--package", "spoke"]);
-        cargo.args(["--bin", "nimfleet-hub", "--bin", "nimfleet-spoke", "--profile", profile(folder)]);
+        cargo.args(["build", "--profile", profile(folder), "--package", "e2e"]);
+        cargo.args(PROGRAMS.iter().flat_map(|(package, program)| ["--package", package, "--bin", program]));
         if let Some(target) = folder.parent() {
             cargo.arg("--target-dir").arg(target);
         }
@@ -59,7 +65,8 @@ impl Binaries {
         if !output.status.success() {
             return Err(BinariesError::Build(String::from_utf8_lossy(&output.stderr).into_owned()));
         }
-        let binaries = Self { hub: folder.join("nimfleet-hub"), spoke: folder.join("nimfleet-spoke") };
+        let [hub, spoke, plugin] = PROGRAMS.map(|(_, program)| folder.join(program));
+        let binaries = Self { hub, spoke, plugin };
         Ok(found.insert(binaries).clone())
     }
 }

@@ -93,6 +93,17 @@ impl Layer {
         }
         tar.into_inner()
     }
+
+    /// The files as a compressed tar.
+    pub(super) fn compressed(&self) -> io::Result<Vec<u8>> {
+        compress(&self.tar()?)
+    }
+}
+
+fn compress(tar: &[u8]) -> io::Result<Vec<u8>> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(tar)?;
+    gzip.finish()
 }
 
 /// How a container of an image is started, and what the image says of itself.
@@ -218,8 +229,7 @@ fn write_variant(blobs: &Path, variant: &Variant) -> Result<(Blob, u64), ImagesE
     for layer in &variant.layers {
         let tar = layer.tar().map_err(ImagesError::at(blobs))?;
         contents.push(digest(&tar));
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-        let bytes = gzip.write_all(&tar).and_then(|()| gzip.finish()).map_err(ImagesError::at(blobs))?;
+        let bytes = compress(&tar).map_err(ImagesError::at(blobs))?;
         let blob = Blob::of_bytes(blobs, LAYER, &bytes)?;
         compressed += blob.size;
         layers.push(blob.json());

@@ -27,6 +27,7 @@ fn small(out: &Path) -> (Vec<Program>, Options) {
         out: out.join("images"),
         source: Some("https://example.com/nimfleet".to_owned()),
         builder: "https://example.com/builder".to_owned(),
+        plugin: None,
     };
     fs::create_dir_all(&options.out).unwrap();
     let library = Linkage::Dynamic(vec![path.clone()]);
@@ -290,4 +291,22 @@ fn the_dockerfile_says_the_same() {
     for word in words {
         assert!(dockerfile.contains(&word), "Dockerfile lacks {word:?}");
     }
+}
+
+#[test]
+fn the_archive_of_the_plugin_is_what_krew_unpacks() {
+    let at = tempfile::tempdir().unwrap();
+    let (programs, options) = small(at.path());
+    let folder = at.path().join("plugin");
+    plugin(&folder, Architecture::Aarch64, &programs[0], &options).unwrap();
+    let archive = fs::read(folder.join("kubectl-nimfleet-0.1.0-linux-arm64.tar.gz")).unwrap();
+    let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(archive.as_slice()));
+    let entries = tar.entries().unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        (entry.path().unwrap().display().to_string(), entry.header().mode().unwrap())
+    });
+    assert_eq!(
+        entries.collect::<Vec<_>>(),
+        [("LICENSE".to_owned(), 0o644), ("kubectl-nimfleet".to_owned(), 0o755)]
+    );
 }

@@ -73,6 +73,7 @@ impl Images {
             out: folder.join(tag),
             source: None,
             builder: "https://nimfleet.io/builders/e2e".to_owned(),
+            plugin: None,
         };
         images::build(&options, say)?;
         Self::of(&options.out)

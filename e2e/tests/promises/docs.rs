@@ -13,7 +13,7 @@ use std::time::Duration;
 use e2e::cluster::gpu::{H100, L40S};
 use e2e::cluster::{Cluster, Shape};
 use e2e::failure::Failure;
-use e2e::fleet::{Fleet, Invitation, NAMESPACE};
+use e2e::fleet::{Binaries, Fleet, Invitation, NAMESPACE};
 use e2e::{command, objects, sample};
 
 /// Longer than the longest `--timeout` of a page.
@@ -193,9 +193,9 @@ impl Shell<'_> {
     }
 }
 
-/// Writes `kubectl` and `helm` into a folder. Hub and spokes are processes here and no pods: what a page has a pod of the hub
+/// Writes `kubectl`, with its plugin, and `helm` into a folder. Hub and spokes are processes here and no pods: what a page has a pod of the hub
 /// do, and the log of that pod, are those of the process.
-fn tools(fleet: &Fleet) -> Result<PathBuf, Failure> {
+pub(crate) fn tools(fleet: &Fleet) -> Result<PathBuf, Failure> {
     let (ground, hub) = (fleet.ground(), fleet.hub());
     let folder = ground.folder().join("tools");
     fs::create_dir_all(&folder)?;
@@ -213,7 +213,8 @@ fn tools(fleet: &Fleet) -> Result<PathBuf, Failure> {
         ground.programs().path("kubectl").display(),
     );
     let helm = format!("#!/bin/sh\nexec '{}' \"$@\"\n", ground.programs().path("helm").display());
-    for (name, text) in [("kubectl", kubectl), ("helm", helm)] {
+    let plugin = format!("#!/bin/sh\nexec '{}' \"$@\"\n", Binaries::ready()?.plugin.display());
+    for (name, text) in [("kubectl", kubectl), ("helm", helm), ("kubectl-nimfleet", plugin)] {
         let path = folder.join(name);
         fs::write(&path, text)?;
         #[cfg(unix)]

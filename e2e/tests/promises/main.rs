@@ -12,5 +12,6 @@ mod limits;
 mod nemo;
 mod ownership;
 mod placing;
+mod plugin;
 mod refusals;
 mod secrets;

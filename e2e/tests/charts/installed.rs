@@ -98,8 +98,56 @@ async fn definitions_are_taken_over_when_asked_upgraded_and_kept() -> Result<(),
     // The same release takes what it left behind.
     helm(&ground, &cluster, &["install", "nimfleet-crds", &chart]).await?;
 
+    people_have_the_rights_of_kubernetes_own_roles(&cluster).await?;
     the_api_server_takes_what_is_rendered(&cluster).await?;
     the_hub_changes_one_label_of_its_pods(&ground, &cluster).await
+}
+
+/// Whoever may edit or view a namespace may do so with models and placements; clusters and quotas take a role of their own.
+async fn people_have_the_rights_of_kubernetes_own_roles(cluster: &Cluster) -> Result<(), Failure> {
+    for (role, user) in [("view", "vera"), ("edit", "edgar"), ("admin", "adam")] {
+        let (role, user) = (format!("--clusterrole={role}"), format!("--user={user}"));
+        let name = user.replace("--user=", "people-");
+        cluster.kubectl(&["create", "rolebinding", &name, &role, &user, "-n", "models"], None).await?;
+    }
+    let fleet = [
+        "create",
+        "clusterrolebinding",
+        "people-flora",
+        "--clusterrole=nimfleet-fleet-admin",
+        "--user=flora",
+    ];
+    cluster.kubectl(&fleet, None).await?;
+    let may = async |user: &str, verb: &str, what: &str| {
+        let what: Vec<&str> = what.split(' ').collect();
+        let asked = [&["auth", "can-i", verb][..], &what, &["-n", "models", "--as", user]].concat();
+        // The answer "no" is an exit status of its own.
+        cluster.kubectl(&asked, None).await.is_ok_and(|answer| answer.trim() == "yes")
+    };
+    let begun = tokio::time::Instant::now();
+    // The roles are put together by a controller.
+    while !may("adam", "create", "nimplacements.nimfleet.io").await {
+        assert!(begun.elapsed() < SOON, "an admin may not place");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    for (user, verb, what, expected) in [
+        ("vera", "list", "nimservices.apps.nvidia.com", true),
+        ("vera", "get", "nimplacementdecisions.nimfleet.io", true),
+        ("vera", "patch", "nimservices.apps.nvidia.com", false),
+        ("edgar", "watch", "nemoguardrails.apps.nvidia.com", true),
+        ("edgar", "patch", "nimcaches.apps.nvidia.com", true),
+        ("edgar", "delete", "nimplacements.nimfleet.io", true),
+        ("edgar", "patch", "nimplacementdecisions.nimfleet.io", false),
+        ("adam", "create", "gpuquotas.nimfleet.io", false),
+        ("adam", "patch", "gpuclusters.nimfleet.io", false),
+        ("flora", "patch", "gpuclusters.nimfleet.io", true),
+        ("flora", "create", "gpuquotas.nimfleet.io", true),
+        ("flora", "use", "nimplacements.nimfleet.io --subresource=priority", true),
+        ("flora", "create", "nimplacements.nimfleet.io", false),
+    ] {
+        assert_eq!(may(user, verb, what).await, expected, "{user} {verb} {what}");
+    }
+    Ok(())
 }
 
 async fn the_api_server_takes_what_is_rendered(cluster: &Cluster) -> Result<(), Failure> {

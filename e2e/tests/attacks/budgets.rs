@@ -318,7 +318,8 @@ async fn until(
     fleet.eventually(&format!("{kind} {name}: {what}"), SOON, check).await
 }
 
-#[tokio::test]
+// The spoke gives its signs of life from another thread than the one on which messages of megabytes are made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_spoke_that_reports_the_most_it_may_fills_its_own_budget_and_no_status() -> Result<(), Failure> {
     let fleet = Fleet::new().cluster("east").cpu_nodes(1).queried().start().await?;
     let hub = fleet.hub();

@@ -129,7 +129,7 @@ impl Hub {
                         // Nobody answers: nothing can be written either, and the watches say so.
                         None => return,
                     },
-                    Fault::Json { .. } | Fault::Broken { .. } => REFUSED,
+                    Fault::Contended { .. } | Fault::Json { .. } | Fault::Broken { .. } => REFUSED,
                 };
                 self.fails(controller, subject(), fault.category(), &fault.words(), enough);
             }

@@ -12,10 +12,11 @@ mod secrets;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crds::fleet::{Decision, NIMPlacement};
+use crds::fleet::NIMPlacement;
 use desk::Turn;
 use hub_core::placement::assignments::Assignments;
 use hub_core::placement::denials::Denials;
+use hub_core::placement::slices::Slices;
 use hub_core::placement::variants::Needs;
 use hub_scheduler::Policy;
 use hub_scheduler::fleet::{FleetEvent, PlacementKey};
@@ -35,10 +36,10 @@ pub(super) use report::{STATUS_MANAGER, report, turned, write_status};
 /// What the hub remembers of one placement between reconciles.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    /// What is written in the slices.
+    /// What is stored in the slices.
     pub(super) rows: Assignments,
-    /// Content of each slice as written, by name.
-    pub(super) slices: BTreeMap<String, Vec<Decision>>,
+    /// How they are stored.
+    pub(super) slices: Slices,
     /// What a replica of every object that was seen takes, in every cluster.
     pub(super) needs: Needs,
     /// What the placement's spec asks for, as it was read last.
@@ -69,8 +70,14 @@ impl Book {
     }
 }
 
-/// One turn on one placement.
+/// One turn on one placement. Slices that watches have shown meanwhile are compared when it has ended.
 pub(super) async fn reconcile(hub: &Hub, key: &PlacementKey) -> Result<(), Fault> {
+    let outcome = turn(hub, key).await;
+    hub.compare_slices(key);
+    outcome
+}
+
+async fn turn(hub: &Hub, key: &PlacementKey) -> Result<(), Fault> {
     let book = hub.book(key);
     let mut book = book.lock().await;
     let Some(mut observed) = observe::observe(hub, key) else {

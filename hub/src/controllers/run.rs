@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use hub_core::fleet_state::FleetState;
 use hub_core::link::LinkEvent;
 use hub_core::placement::grants::{charges_of, grants, narrowed};
+use hub_core::placement::slices::Slices;
 use hub_scheduler::failover::Limits;
 use hub_scheduler::fleet::{ClusterName, FleetEvent, PlacementKey};
 use jiff::{SignedDuration, Timestamp};
@@ -89,6 +90,7 @@ pub(crate) fn run(
         live: Mutex::new(FleetState::default()),
         books: Mutex::new(HashMap::new()),
         desks: Mutex::new(HashMap::new()),
+        shown_slices: Mutex::default(),
         desired: setup.desired,
         placements: Queue::new("placements").followed(health),
         reports: Queue::new("reports").followed(health),
@@ -366,9 +368,9 @@ fn restore(hub: &Hub) {
     for slice in hub.stores.decisions.state() {
         let key = key_of(slice.as_ref(), slice.spec.placement_ref.name.clone());
         let book = hub.book(&key);
-        if let Ok(mut book) = book.try_lock() {
-            book.slices.insert(slice.name_any(), slice.spec.decisions.clone());
-            book.rows.add(&slice);
+        if let (Ok(mut book), Some(index)) = (book.try_lock(), Slices::index(&key.name, &slice.name_any())) {
+            let version = slice.resource_version().unwrap_or_default();
+            book.slices.restore(index, version, &slice.spec.decisions);
         }
     }
     let mut objects: HashMap<PlacementKey, Vec<(String, Value)>> = HashMap::new();
@@ -389,6 +391,7 @@ fn restore(hub: &Hub) {
     };
     for (placement, book) in books {
         if let Ok(mut book) = book.try_lock() {
+            book.rows = book.slices.assignments();
             let known = hub.stores.placement(&placement.namespace, &placement.name);
             let priority = known.as_ref().and_then(|known| known.spec.priority).unwrap_or_default();
             let objects = objects.remove(&placement).unwrap_or_default();

@@ -254,6 +254,13 @@ impl Slices {
         }
     }
 
+    /// Nobody waits for the calls that are under way any more: their answers are lost.
+    pub fn interrupted(&mut self) {
+        for slice in self.known.values_mut().filter(|slice| slice.call != Call::None) {
+            slice.call = Call::ToRead;
+        }
+    }
+
     /// What each slice shall hold after the next call about it.
     fn contents(&mut self, decided: &Assignments) -> BTreeMap<u32, Vec<Decision>> {
         let mut chosen = std::mem::take(&mut self.chosen);

@@ -211,7 +211,7 @@ impl Slices {
         for (index, decisions) in contents {
             let slice = self.known.entry(index).or_default();
             match slice.call {
-                Call::Put(_) | Call::Delete | Call::Read => continue,
+                Call::Put(_) | Call::Delete | Call::Read => {}
                 Call::ToRead => {
                     slice.call = Call::Read;
                     calls.push(SliceCall::Read { index });
@@ -247,10 +247,8 @@ impl Slices {
             (SliceOutcome::Read(Some((version, decisions))), _) => {
                 (slice.version, slice.stored) = (Some(version), normal(&decisions));
             }
-            (SliceOutcome::Failed, Call::Read | Call::ToRead) => slice.call = Call::ToRead,
-            (SliceOutcome::Failed, _) => {}
-            (SliceOutcome::Conflict | SliceOutcome::Unknown, _)
-            | (SliceOutcome::Stored(_) | SliceOutcome::Deleted, _) => slice.call = Call::ToRead,
+            (SliceOutcome::Failed, Call::Put(_) | Call::Delete | Call::None) => {}
+            _ => slice.call = Call::ToRead,
         }
     }
 
@@ -450,7 +448,9 @@ fn decisions<'a>(entries: impl Iterator<Item = (&'a str, Entry<'a>)>) -> Vec<Dec
 /// The same content in the order in which the hub writes it: another version of the hub may have written it otherwise.
 fn normal(stored: &[Decision]) -> Vec<Decision> {
     let mut assignments = Assignments::default();
-    stored.iter().for_each(|decision| assignments.add(decision, |_| true));
+    for decision in stored {
+        assignments.add(decision, |_| true);
+    }
     let clusters: BTreeSet<&String> = assignments.placed.keys().chain(assignments.removing.keys()).collect();
     decisions(clusters.into_iter().map(|cluster| (cluster.as_str(), Entry::of(&assignments, cluster))))
 }

@@ -53,7 +53,7 @@ pub(crate) use run::{Setup, run};
 use events::Events;
 use placement::{Book, Desk};
 use stores::Stores;
-pub(crate) use stores::{NIM_API_VERSION, NIM_KINDS, nim_resource};
+pub(crate) use stores::nim_resource;
 
 /// Slices as watches have shown them and nobody has compared them yet, by placement and number: resourceVersion and content, or
 /// none of a slice that is gone.

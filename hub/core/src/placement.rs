@@ -4,5 +4,7 @@ pub mod assignments;
 pub mod denials;
 pub mod gang;
 pub mod grants;
+pub mod plan;
+pub mod selection;
 pub mod slices;
 pub mod variants;

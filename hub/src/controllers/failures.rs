@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crds::condition::{self, Finding};
+use hub_core::objects::Catalog;
 use hub_scheduler::fleet::PlacementKey;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;

@@ -8,6 +8,7 @@ use crds::fleet::{
 };
 use hub_core::audit::{Act, Action, Actor, manager_of};
 use hub_core::link::{GoAwayReason, LinkEvent};
+use hub_core::objects::{Catalog, owner};
 use hub_core::placement::slices::Slices;
 use hub_scheduler::fleet::{Admin, ClusterName, FleetEvent, PlacementKey, Selector};
 use jiff::Timestamp;
@@ -20,7 +21,6 @@ use super::Hub;
 use super::admission::void;
 use super::failures::Subject;
 use super::outages::FLEET;
-use super::stores::owner;
 use crate::audit::RecordAct;
 
 /// The namespace whose uid tells clusters apart.

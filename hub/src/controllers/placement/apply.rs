@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use crds::fleet::{NIMPlacement, NIMPlacementDecision};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use hub_core::objects::Catalog;
 use hub_core::placement::assignments::{self, Assignments, SECRET};
+use hub_core::placement::plan::Planned;
+use hub_core::placement::selection::{Selected, Selection};
 use hub_core::placement::slices::{SliceCall, SliceOutcome, Slices};
 use hub_scheduler::fleet::PlacementKey;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
@@ -16,8 +19,6 @@ use super::super::fault::{Fault, call};
 use super::super::marks;
 use super::super::stores::nim_resource;
 use super::Book;
-use super::observe::{Observed, Selected};
-use super::plan::Planned;
 
 const FIELD_MANAGER: &str = "nimfleet-hub";
 /// A resourceVersion that no object has: an apply with it makes the object, or is a conflict where one of that name is there.
@@ -28,23 +29,23 @@ const ROUNDS: u32 = 10;
 const AT_ONCE: usize = 8;
 
 /// Takes the placement and its objects.
-pub(super) async fn take(hub: &Hub, observed: &Observed, planned: &Planned) -> Result<(), Fault> {
-    if observed.is_leaving() {
+pub(super) async fn take(hub: &Hub, selection: &Selection, planned: &Planned) -> Result<(), Fault> {
+    if selection.is_leaving() {
         return Ok(());
     }
-    if planned.blocked && observed.selected.is_empty() && planned.rows.is_empty() {
+    if planned.blocked && selection.selected.is_empty() && planned.assignments.is_empty() {
         return Ok(());
     }
-    let api: Api<NIMPlacement> = Api::namespaced(hub.client.clone(), &observed.key.namespace);
-    if marks::hold_placement(&api, &observed.placement).await? {
+    let api: Api<NIMPlacement> = Api::namespaced(hub.client.clone(), &selection.key.namespace);
+    if marks::hold_placement(&api, &selection.placement).await? {
         hub.metrics.wrote();
     }
     let take = |one: &'_ Selected| {
         let (client, kind, stored) = (hub.client.clone(), one.object.kind.clone(), one.stored.clone());
-        async move { marks::take(&client, &kind, &stored, &observed.key.name).await }
+        async move { marks::take(&client, &kind, &stored, &selection.key.name).await }
     };
     let taken: Vec<bool> =
-        stream::iter(observed.selected.iter().map(take)).buffer_unordered(AT_ONCE).try_collect().await?;
+        stream::iter(selection.selected.iter().map(take)).buffer_unordered(AT_ONCE).try_collect().await?;
     taken.into_iter().filter(|wrote| *wrote).for_each(|_| hub.metrics.wrote());
     Ok(())
 }
@@ -52,7 +53,7 @@ pub(super) async fn take(hub: &Hub, observed: &Observed, planned: &Planned) -> R
 /// Stores the assignments in slices: all that differ at once, and then what could not be done before those were stored.
 pub(super) async fn slices(
     hub: &Hub,
-    observed: &Observed,
+    selection: &Selection,
     book: &mut Book,
     assignments: &Assignments,
 ) -> Result<(), Fault> {
@@ -65,7 +66,7 @@ pub(super) async fn slices(
         }
         let calls = calls.into_iter().map(|call| async {
             let index = call.index();
-            (index, carry_out(hub, observed, call).await)
+            (index, carry_out(hub, selection, call).await)
         });
         let mut ended = stream::iter(calls).buffer_unordered(AT_ONCE);
         let mut failed = None;
@@ -81,18 +82,18 @@ pub(super) async fn slices(
             return Err(fault);
         }
     }
-    let what = format!("writing the NIMPlacementDecisions of {}", observed.key);
+    let what = format!("writing the NIMPlacementDecisions of {}", selection.key);
     Err(Fault::Contended { what })
 }
 
 /// Carries out one call about a slice.
 async fn carry_out(
     hub: &Hub,
-    observed: &Observed,
+    selection: &Selection,
     about: SliceCall,
 ) -> Result<SliceOutcome, (SliceOutcome, Fault)> {
-    let api: Api<NIMPlacementDecision> = Api::namespaced(hub.client.clone(), &observed.key.namespace);
-    let name = Slices::name(&observed.key.name, about.index());
+    let api: Api<NIMPlacementDecision> = Api::namespaced(hub.client.clone(), &selection.key.namespace);
+    let name = Slices::name(&selection.key.name, about.index());
     let failed = |fault: Fault| (outcome_of(&fault), fault);
     match about {
         SliceCall::Put { version, decisions, .. } => {
@@ -100,11 +101,11 @@ async fn carry_out(
                 "apiVersion": NIMPlacementDecision::api_version(&()),
                 "kind": NIMPlacementDecision::kind(&()),
                 "metadata": {
-                    "name": name, "namespace": observed.key.namespace,
+                    "name": name, "namespace": selection.key.namespace,
                     "resourceVersion": version.as_deref().unwrap_or(OF_NOTHING),
-                    "ownerReferences": [observed.placement.controller_owner_ref(&())],
+                    "ownerReferences": [selection.placement.controller_owner_ref(&())],
                 },
-                "spec": {"placementRef": {"name": observed.key.name}, "decisions": decisions},
+                "spec": {"placementRef": {"name": selection.key.name}, "decisions": decisions},
             });
             let (params, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(&slice));
             let what = || format!("writing NIMPlacementDecision {name}");
@@ -159,10 +160,10 @@ pub(super) fn settle(hub: &Hub, before: &Assignments, after: &Assignments) {
 }
 
 /// Gives free what the placement has taken, does not select any more and is nowhere.
-pub(super) async fn release(hub: &Hub, observed: &Observed, rows: &Assignments) -> Result<(), Fault> {
-    for (kind, object) in &observed.taken {
+pub(super) async fn release(hub: &Hub, selection: &Selection, rows: &Assignments) -> Result<(), Fault> {
+    for (kind, object) in &selection.taken {
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
-        let selected = observed.selected.iter().any(|one| one.object.uid == uid);
+        let selected = selection.selected.iter().any(|one| one.object.uid == uid);
         if !selected && !rows.holds(uid) {
             if marks::release(&hub.client, kind, object).await? {
                 hub.metrics.wrote();
@@ -196,7 +197,7 @@ pub(super) async fn release_all(
 }
 
 /// Lets the placement itself go: nothing of it is anywhere.
-pub(super) async fn release_placement(hub: &Hub, observed: &Observed) -> Result<(), Fault> {
-    let api: Api<NIMPlacement> = Api::namespaced(hub.client.clone(), &observed.key.namespace);
-    marks::release_placement(&api, &observed.placement).await
+pub(super) async fn release_placement(hub: &Hub, selection: &Selection) -> Result<(), Fault> {
+    let api: Api<NIMPlacement> = Api::namespaced(hub.client.clone(), &selection.key.namespace);
+    marks::release_placement(&api, &selection.placement).await
 }

@@ -7,15 +7,14 @@ use hub_core::audit::{Act, Action, Actor};
 use hub_core::link::{Cause, DesiredObject, Gang, Removal, RemovalPolicy};
 use hub_core::placement::assignments::{Assignments, PlacedAssignment, SECRET};
 use hub_core::placement::gang;
+use hub_core::placement::plan::{Planned, object_ref};
+use hub_core::placement::selection::{ListedSecret, Selected, Selection};
 use hub_core::resolve::{self, Concerned, Override, Payload, resolve};
 use hub_scheduler::fleet::{Cluster, PlacementKey};
 use hub_scheduler::{Chosen, Reason};
 
 use super::super::Hub;
 use super::Book;
-use super::observe::{Observed, Selected};
-use super::plan::{Planned, object_ref};
-use super::secrets::Listed;
 use crate::audit::RecordAct;
 
 /// What objects were resolved to, by object, replicas and the overrides that count: most clusters get the same bytes,
@@ -36,28 +35,28 @@ const SECRET_GENERATION: i64 = 1;
 pub(super) type Sent = BTreeMap<(String, String), Result<String, String>>;
 
 /// Tells the link what every cluster shall hold and what shall leave it.
-pub(super) fn push(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut Book) -> Sent {
+pub(super) fn push(hub: &Hub, selection: &Selection, planned: &Planned, book: &mut Book) -> Sent {
     let mut sent = Sent::new();
     let mut listed = HashSet::new();
     let mut resolved = Resolved::default();
     let overrides =
-        resolve::read(&observed.key, &observed.placement.spec.overrides).map_err(|error| error.to_string());
+        resolve::read(&selection.key, &selection.placement.spec.overrides).map_err(|error| error.to_string());
     for chosen in &planned.decision.chosen {
         let name = chosen.cluster.to_string();
         let Some(cluster) = hub.live().fleet.cluster(&name).cloned() else { continue };
-        let Some(row) = book.rows.placed.get(&name) else { continue };
-        for one in observed.selected.iter().filter(|one| row.objects.iter().any(|o| o.uid == one.object.uid))
+        let Some(row) = book.state.assignments.placed.get(&name) else { continue };
+        for one in selection.selected.iter().filter(|one| row.objects.iter().any(|o| o.uid == one.object.uid))
         {
             let key = (name.clone(), one.object.uid.clone());
             let outcome = match (&overrides, planned.blocked) {
                 (_, true) => {
-                    book.sent.get(&key).cloned().ok_or_else(|| planned.decision.outcome.message.clone())
+                    book.state.sent.get(&key).cloned().ok_or_else(|| planned.decision.outcome.message.clone())
                 }
                 (Err(message), false) => Err(message.clone()),
                 (Ok(overrides), false) => {
-                    let desired = desired(&observed.key, one, &cluster, chosen, overrides, &mut resolved);
+                    let desired = desired(&selection.key, one, &cluster, chosen, overrides, &mut resolved);
                     desired.map(|object| {
-                        let gang = gang_of(observed, book, &cluster, chosen, &one.object.uid);
+                        let gang = gang_of(selection, book, &cluster, chosen, &one.object.uid);
                         if planned.again.contains(&key) {
                             // What is no longer wanted is wanted anew, whatever was answered.
                             hub.desired.forget(&cluster.name, &one.object.uid);
@@ -69,12 +68,12 @@ pub(super) fn push(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut
                 }
             };
             if let Ok(hash) = &outcome
-                && book.sent.insert(key.clone(), hash.clone()).as_ref() != Some(hash)
+                && book.state.sent.insert(key.clone(), hash.clone()).as_ref() != Some(hash)
                 && hub.desired.is_open()
             {
                 Act::new(Action::Place, Actor::Hub, &row.reason)
                     .cluster(&cluster.name)
-                    .placement(&observed.key)
+                    .placement(&selection.key)
                     .object(&one.object)
                     .hash(hash)
                     .record();
@@ -82,24 +81,24 @@ pub(super) fn push(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut
             listed.insert(key.clone());
             sent.insert(key, outcome);
         }
-        for (uid, outcome) in secrets(hub, observed, &cluster, row) {
+        for (uid, outcome) in secrets(hub, selection, &cluster, row) {
             sent.insert((name.clone(), uid), outcome);
         }
         let held = row.objects.iter().filter(|object| object.kind == SECRET);
         listed.extend(held.map(|object| (name.clone(), object.uid.clone())));
     }
-    let leaving = remove(hub, &observed.key, &book.rows, &book.leaving);
+    let leaving = remove(hub, &selection.key, &book.state.assignments, &book.leaving);
     listed.extend(leaving.iter().cloned());
     book.leaving = leaving;
     for (cluster, uid) in book.listed.difference(&listed) {
-        if hub.live().shares(cluster, uid, &observed.key) {
+        if hub.live().shares(cluster, uid, &selection.key) {
             continue;
         }
         if let Ok(cluster) = cluster.parse() {
             hub.desired.forget(&cluster, uid);
         }
     }
-    book.sent.retain(|key, _| listed.contains(key));
+    book.state.sent.retain(|key, _| listed.contains(key));
     book.listed = listed;
     sent
 }
@@ -107,11 +106,11 @@ pub(super) fn push(hub: &Hub, observed: &Observed, planned: &Planned, book: &mut
 /// Tells the link of the Secrets that a row has, and says of each what was sent, or why nothing.
 fn secrets(
     hub: &Hub,
-    observed: &Observed,
+    selection: &Selection,
     cluster: &Cluster,
     row: &PlacedAssignment,
 ) -> Vec<(String, Result<String, String>)> {
-    let send = |listed: &Listed| {
+    let send = |listed: &ListedSecret| {
         let uid = listed.object.uid.clone();
         let payload = match &listed.payload {
             Ok(payload) if row.objects.iter().any(|object| object.uid == uid) => payload,
@@ -132,14 +131,20 @@ fn secrets(
         );
         Some((uid, Ok(hash)))
     };
-    observed.secrets.iter().filter_map(send).collect()
+    selection.secrets.iter().filter_map(send).collect()
 }
 
 /// What the pods of an object take together in a cluster.
-fn gang_of(observed: &Observed, book: &Book, cluster: &Cluster, chosen: &Chosen, uid: &str) -> Option<Gang> {
-    let need = book.needs.get(cluster.name.as_str(), uid)?;
+fn gang_of(
+    selection: &Selection,
+    book: &Book,
+    cluster: &Cluster,
+    chosen: &Chosen,
+    uid: &str,
+) -> Option<Gang> {
+    let need = book.state.needs.get(cluster.name.as_str(), uid)?;
     let granted = chosen.replicas.iter().find(|granted| granted.uid == uid);
-    let priority = observed.placement.spec.priority.unwrap_or_default();
+    let priority = selection.placement.spec.priority.unwrap_or_default();
     gang::of(need, granted.map(|granted| granted.replicas), priority, cluster)
 }
 
@@ -224,6 +229,6 @@ pub(super) fn forget_all(hub: &Hub, key: &PlacementKey, book: &mut Book) {
             hub.desired.forget(&cluster, &uid);
         }
     }
-    book.sent.clear();
-    book.rows = Assignments::default();
+    book.state.sent.clear();
+    book.state.assignments = Assignments::default();
 }

@@ -10,6 +10,8 @@ use hub_core::aggregate::{
     DELETION_HELD, Delivery, HELD, HeldDeletions, Place, Reason, View, deletion_held, kept_in_use,
     object_status, placement_status, unplaced_status,
 };
+use hub_core::objects::NIM_API_VERSION;
+use hub_core::placement::selection::Selection;
 use hub_scheduler::fleet::{Answer, Link, ObjectCondition, ObjectRef, ObjectStatus, PlacementKey};
 use hub_scheduler::{Chosen, Denied};
 use jiff::{SignedDuration, Timestamp};
@@ -21,10 +23,9 @@ use serde_json::{Value, json};
 
 use super::super::failures::without;
 use super::super::fault::{Fault, call};
-use super::super::stores::{NIM_API_VERSION, nim_resource};
+use super::super::stores::nim_resource;
 use super::super::{Hub, time_until};
 use super::desk::{Told, Turn};
-use super::observe::Observed;
 
 /// Who writes statuses.
 pub(in super::super) const STATUS_MANAGER: &str = "nimfleet-hub-status";
@@ -64,7 +65,7 @@ pub(in super::super) async fn report(hub: &Hub, key: &PlacementKey) -> Result<()
     let view = view(&turn, &links, &heard, now);
     let stored = stored_status(&turn, &told);
     let mut status = placement_status(&view, stored.as_ref());
-    deletion_held(&mut status.conditions, &held, None, status.observed_generation, now);
+    deletion_held(&mut status.conditions, &held, None, status.selection_generation, now);
     let mut changed: Vec<Change> =
         turn.objects.iter().filter_map(|(object, live)| change(object, live, &view, &held, &told)).collect();
     changed.extend(leaving_changes(hub, &turn, &held, &told, now));
@@ -111,8 +112,8 @@ fn held(hub: &Hub, turn: &Turn) -> Vec<HeldDeletions> {
 }
 
 /// Tells of clusters whose spokes have refused the placement: a refusal is in the status only while it matters.
-pub(super) fn denials(hub: &Hub, observed: &Observed, denied: &[(String, Denied)]) {
-    let about = observed.placement.object_ref(&());
+pub(super) fn denials(hub: &Hub, selection: &Selection, denied: &[(String, Denied)]) {
+    let about = selection.placement.object_ref(&());
     for (cluster, denied) in denied {
         let note = format!("{cluster}: {}", denied.message);
         hub.events.publish(about.clone(), true, "Deliver", denied.reason.as_str(), &note);
@@ -123,7 +124,7 @@ pub(super) fn denials(hub: &Hub, observed: &Observed, denied: &[(String, Denied)
 /// have spoken, or have had the time to.
 fn is_held_back(hub: &Hub, turn: &Turn, now: Timestamp) -> bool {
     let status = turn.placement.status.as_ref();
-    let is_current = status.is_some_and(|s| s.observed_generation == turn.placement.metadata.generation);
+    let is_current = status.is_some_and(|s| s.selection_generation == turn.placement.metadata.generation);
     if !is_current || !hub.is_settling(now) {
         return false;
     }
@@ -244,7 +245,7 @@ async fn leaving(
     };
     let stored = stored_status(turn, told);
     let mut status = stored.clone().unwrap_or_default();
-    status.observed_generation = turn.placement.metadata.generation;
+    status.selection_generation = turn.placement.metadata.generation;
     status.phase = Some("Terminating".to_owned());
     let reason = Reason::AwaitingRemoval.as_str();
     status.reason = Some(reason.to_owned());
@@ -252,9 +253,9 @@ async fn leaving(
         Finding::new("Ready", false, reason, message.clone()),
         Finding::new("Progressing", true, reason, message),
     ] {
-        condition::set(&mut status.conditions, finding, status.observed_generation, now);
+        condition::set(&mut status.conditions, finding, status.selection_generation, now);
     }
-    deletion_held(&mut status.conditions, held, None, status.observed_generation, now);
+    deletion_held(&mut status.conditions, held, None, status.selection_generation, now);
     let changed = leaving_changes(hub, turn, held, told, now);
     write_all(hub, turn, stored, status, changed, told).await
 }

@@ -22,7 +22,7 @@ pub const NIM_KINDS: [&str; SelectedKind::ALL.len()] = {
 };
 
 /// What is known of the hub's API server.
-pub trait Catalog {
+pub trait Catalog: Send + Sync {
     /// A placement.
     fn placement(&self, namespace: &str, name: &str) -> Option<Arc<NIMPlacement>>;
     /// Whether there is a GPUCluster of that name.

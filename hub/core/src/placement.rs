@@ -1,6 +1,7 @@
 //! One placement: its assignments and how they are stored, what clusters deny it, and what its objects take in each cluster.
 
 pub mod assignments;
+pub mod delivery;
 pub mod denials;
 pub mod gang;
 pub mod grants;

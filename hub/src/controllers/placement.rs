@@ -4,7 +4,6 @@ mod apply;
 mod ask;
 mod desk;
 mod plan;
-mod push;
 mod report;
 mod secrets;
 
@@ -14,6 +13,7 @@ use desk::Turn;
 use hub_core::audit::{Act, Action, Actor};
 use hub_core::objects::Catalog;
 use hub_core::placement::assignments::Assignments;
+use hub_core::placement::delivery::{Delivery, deliver, withdraw};
 use hub_core::placement::plan::PlacementState;
 use hub_core::placement::selection::{Claims, ListedSecret, Selection, select};
 use hub_core::placement::slices::Slices;
@@ -32,13 +32,10 @@ pub(super) use report::{STATUS_MANAGER, report, turned, write_status};
 /// What the hub remembers of one placement between reconciles.
 #[derive(Debug, Default)]
 pub(super) struct Book {
+    /// What decisions follow from.
     pub(super) state: PlacementState,
     /// How the assignments are stored.
     pub(super) slices: Slices,
-    /// Objects given to the link, so that what no row names any longer is taken out of it.
-    listed: HashSet<(String, String)>,
-    /// What is on its way out, by cluster and uid.
-    leaving: HashSet<(String, String)>,
     /// The Secrets that are listed, as they were read last, by name.
     secrets: BTreeMap<String, (Instant, ListedSecret)>,
     /// Why a failover is held.
@@ -94,7 +91,14 @@ async fn turn(hub: &Hub, key: &PlacementKey) -> Result<(), Fault> {
     let before = std::mem::replace(&mut book.state.assignments, planned.assignments.clone());
     apply::settle(hub, &before, &book.state.assignments);
     touch_clusters(hub, &before, &book.state.assignments);
-    let sent = push::push(hub, &selection, &planned, &mut book);
+    let Delivery { changes, acts, sent } = deliver(&hub.live(), &selection, &planned, &mut book.state);
+    for (cluster, change) in changes {
+        hub.desired.apply(&cluster, change);
+    }
+    // What a process does at its start is in the records of the one before.
+    if hub.desired.is_open() {
+        acts.into_iter().for_each(RecordAct::record);
+    }
     apply::release(hub, &selection, &book.state.assignments).await?;
     if selection.is_leaving() && book.state.assignments.is_empty() {
         apply::release_placement(hub, &selection).await?;
@@ -112,7 +116,10 @@ async fn turn(hub: &Hub, key: &PlacementKey) -> Result<(), Fault> {
 
 /// The placement is not there (any more): whatever still carries its label is free, and nothing is sent about it.
 async fn vanished(hub: &Hub, key: &PlacementKey, book: &mut Book) -> Result<(), Fault> {
-    push::forget_all(hub, key, book);
+    let changes = withdraw(&hub.live(), key, &mut book.state);
+    for (cluster, change) in changes {
+        hub.desired.apply(&cluster, change);
+    }
     hub.live().fleet.apply(FleetEvent::Granted { placement: key.clone(), grants: Vec::new() });
     hub.desk(key).close(hub).await;
     hub.metrics.failover_reason(book.held.take(), None);

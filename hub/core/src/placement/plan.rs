@@ -1,6 +1,6 @@
 //! What is decided for one placement: the scheduler's decision, as assignments and as reservations.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crds::fleet::{NIMPlacement, PlacedObject};
@@ -39,6 +39,10 @@ pub struct PlacementState {
     pub policy: Option<(Arc<NIMPlacement>, Policy)>,
     /// The hash that was sent, by cluster and uid.
     pub sent: HashMap<(String, String), String>,
+    /// The objects that the link was told of, by cluster and uid: what no assignment names any longer is taken out of it.
+    pub listed: HashSet<(String, String)>,
+    /// What is on its way out, by cluster and uid.
+    pub leaving: HashSet<(String, String)>,
     /// What the owners of clusters deny.
     pub denials: Denials,
     /// The last wish to choose anew that was followed.
@@ -231,7 +235,7 @@ fn wish(selection: &Selection) -> Option<&str> {
 
 /// The last wish that has been followed: this hub knows it before the status shows it.
 fn followed<'a>(selection: &'a Selection, rebalanced: Option<&'a str>) -> Option<&'a str> {
-    let stored = selection.placement.status.as_ref().and_then(|status| status.selection_rebalance.as_deref());
+    let stored = selection.placement.status.as_ref().and_then(|status| status.observed_rebalance.as_deref());
     rebalanced.or(stored)
 }
 
@@ -275,7 +279,7 @@ fn deny(
             let capacity = fleet_state.fleet.cluster(cluster)?.capacity.as_ref()?;
             let parts = state.needs.get(cluster, uid)?.parts();
             let fit = parts.map(|part| seats(capacity, part)).min().unwrap_or(u32::MAX);
-            Some(Shown { at: capacity.selection_at, fit })
+            Some(Shown { at: capacity.observed_at, fit })
         },
         now: request.now,
     });

@@ -1,6 +1,6 @@
 //! Which objects a placement runs: what its selectors match, what these bring along, and what it may take of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crds::fleet::{NIMPlacement, ResourceSelector, SelectedKind};
@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::assignments::keeps_data;
 use super::variants::cache_named;
 use crate::fleet::{ObjectRef, PlacementKey, Selector};
+use crate::fleet_state::Owners;
 use crate::need;
 use crate::objects::{Catalog, NIM_API_VERSION, owner, plain};
 use crate::resolve::Payload;
@@ -91,7 +92,7 @@ pub fn select(
     own_namespace: &str,
     key: &PlacementKey,
     placement: &Arc<NIMPlacement>,
-    claims: &mut HashMap<String, PlacementKey>,
+    claims: &mut Owners,
     mode: Claims,
 ) -> Selection {
     let taken = catalog.taken_by(&key.namespace, &key.name);
@@ -185,12 +186,7 @@ fn matching(catalog: &dyn Catalog, key: &PlacementKey, selector: &ResourceSelect
 
 /// An object brings what it cannot run without: a NIMService, a NIMPipeline or a NIMBuild the NIMCaches it names, a NeMo
 /// microservice the NeMo stores and NIMServices of its namespace that it calls, and each of these what it needs itself.
-fn dependencies(
-    claims: &HashMap<String, PlacementKey>,
-    catalog: &dyn Catalog,
-    key: &PlacementKey,
-    found: &mut Found,
-) {
+fn dependencies(claims: &Owners, catalog: &dyn Catalog, key: &PlacementKey, found: &mut Found) {
     let mut waiting: Vec<Arc<DynamicObject>> = found.values().cloned().collect();
     while let Some(object) = waiting.pop() {
         let caches = need::caches(&object.data).into_iter().map(|name| ("NIMCache", name));
@@ -211,13 +207,7 @@ fn dependencies(
 }
 
 /// Whether no other placement has an object.
-fn is_free(
-    claims: &HashMap<String, PlacementKey>,
-    catalog: &dyn Catalog,
-    key: &PlacementKey,
-    kind: &str,
-    name: &str,
-) -> bool {
+fn is_free(claims: &Owners, catalog: &dyn Catalog, key: &PlacementKey, kind: &str, name: &str) -> bool {
     let Some(object) = catalog.object(kind, &key.namespace, name) else { return false };
     let labelled = owner(object.as_ref()).is_some_and(|owner| owner != key.name);
     let claimed = object.uid().and_then(|uid| claims.get(&uid));
@@ -279,13 +269,7 @@ fn nothing(placement: &NIMPlacement, catalog: &dyn Catalog) -> String {
 
 impl Selection {
     /// Claims what is free, so that of two placements only one gets an object.
-    fn claim(
-        &mut self,
-        catalog: &dyn Catalog,
-        found: Found,
-        claims: &mut HashMap<String, PlacementKey>,
-        mode: Claims,
-    ) {
+    fn claim(&mut self, catalog: &dyn Catalog, found: Found, claims: &mut Owners, mode: Claims) {
         for ((kind, name), stored) in found {
             let Some(uid) = stored.uid() else { continue };
             let claimed = claims.get(&uid).cloned();

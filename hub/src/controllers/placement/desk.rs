@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crds::fleet::NIMPlacement;
 use hub_core::objects::NIM_API_VERSION;
 use hub_core::placement::assignments::Assignments;
+use hub_core::placement::delivery::Sent;
 use hub_core::placement::plan::Planned;
 use hub_core::placement::selection::Selection;
 use hub_scheduler::Decision;
@@ -15,7 +16,6 @@ use kube::api::DynamicObject;
 use serde_json::Value;
 
 use super::super::Hub;
-use super::push::Sent;
 
 /// Where the turns on a placement and its reports meet: a report tells the latest turn, whenever it comes.
 #[derive(Default)]

@@ -65,7 +65,7 @@ pub(in super::super) async fn report(hub: &Hub, key: &PlacementKey) -> Result<()
     let view = view(&turn, &links, &heard, now);
     let stored = stored_status(&turn, &told);
     let mut status = placement_status(&view, stored.as_ref());
-    deletion_held(&mut status.conditions, &held, None, status.selection_generation, now);
+    deletion_held(&mut status.conditions, &held, None, status.observed_generation, now);
     let mut changed: Vec<Change> =
         turn.objects.iter().filter_map(|(object, live)| change(object, live, &view, &held, &told)).collect();
     changed.extend(leaving_changes(hub, &turn, &held, &told, now));
@@ -124,7 +124,7 @@ pub(super) fn denials(hub: &Hub, selection: &Selection, denied: &[(String, Denie
 /// have spoken, or have had the time to.
 fn is_held_back(hub: &Hub, turn: &Turn, now: Timestamp) -> bool {
     let status = turn.placement.status.as_ref();
-    let is_current = status.is_some_and(|s| s.selection_generation == turn.placement.metadata.generation);
+    let is_current = status.is_some_and(|s| s.observed_generation == turn.placement.metadata.generation);
     if !is_current || !hub.is_settling(now) {
         return false;
     }
@@ -245,7 +245,7 @@ async fn leaving(
     };
     let stored = stored_status(turn, told);
     let mut status = stored.clone().unwrap_or_default();
-    status.selection_generation = turn.placement.metadata.generation;
+    status.observed_generation = turn.placement.metadata.generation;
     status.phase = Some("Terminating".to_owned());
     let reason = Reason::AwaitingRemoval.as_str();
     status.reason = Some(reason.to_owned());
@@ -253,9 +253,9 @@ async fn leaving(
         Finding::new("Ready", false, reason, message.clone()),
         Finding::new("Progressing", true, reason, message),
     ] {
-        condition::set(&mut status.conditions, finding, status.selection_generation, now);
+        condition::set(&mut status.conditions, finding, status.observed_generation, now);
     }
-    deletion_held(&mut status.conditions, held, None, status.selection_generation, now);
+    deletion_held(&mut status.conditions, held, None, status.observed_generation, now);
     let changed = leaving_changes(hub, turn, held, told, now);
     write_all(hub, turn, stored, status, changed, told).await
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hub_core::placement::assignments::SECRET;
 use hub_core::placement::selection::{ListedSecret, Selection};
-use hub_core::resolve::{self, Payload};
+use hub_core::resolve;
 use hub_scheduler::fleet::{ObjectRef, PlacementKey};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;

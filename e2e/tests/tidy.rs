@@ -32,7 +32,6 @@ const PURE: &[&str] = &[
     "hub/scheduler/src",
     "hub/cli/src/table",
     "hub/core/src",
-    "hub/src/controllers/placement/plan",
     "hub/src/query/bounds",
     "hub/src/query/table",
     "hub/src/pki/certificate",

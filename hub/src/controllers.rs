@@ -28,10 +28,11 @@ mod stores;
 mod triggers;
 mod unplaced;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crds::fleet::Decision;
 use hub_core::fleet_state::FleetState;
 use hub_scheduler::failover::{Limits, PerLane};
 use hub_scheduler::fleet::{ClusterName, PlacementKey};
@@ -52,7 +53,11 @@ pub(crate) use run::{Setup, run};
 use events::Events;
 use placement::{Book, Desk};
 use stores::Stores;
-pub(crate) use stores::{NIM_API_VERSION, NIM_KINDS, nim_resource};
+pub(crate) use stores::nim_resource;
+
+/// Slices as watches have shown them and nobody has compared them yet, by placement and number: resourceVersion and content, or
+/// none of a slice that is gone.
+type ShownSlices = HashMap<PlacementKey, BTreeMap<u32, Option<(String, Vec<Decision>)>>>;
 
 /// What all controllers share.
 pub(crate) struct Hub {
@@ -61,6 +66,7 @@ pub(crate) struct Hub {
     live: Mutex<FleetState>,
     books: Mutex<HashMap<PlacementKey, Arc<tokio::sync::Mutex<Book>>>>,
     desks: Mutex<HashMap<PlacementKey, Arc<Desk>>>,
+    shown_slices: Mutex<ShownSlices>,
     desired: DesiredState,
     placements: Queue<PlacementKey>,
     reports: Queue<PlacementKey>,
@@ -117,6 +123,10 @@ impl Hub {
     fn desk(&self, key: &PlacementKey) -> Arc<Desk> {
         let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
         desks.entry(key.clone()).or_default().clone()
+    }
+
+    fn shown_slices(&self) -> MutexGuard<'_, ShownSlices> {
+        self.shown_slices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forget_book(&self, key: &PlacementKey) {

@@ -127,6 +127,25 @@ async fn is_seen_with_kubectl(fleet: &Fleet) -> Result<(), Failure> {
     objects::patch(hub, "GPUCluster", "", "west", json!({"spec": {"taints": []}})).await
 }
 
+/// Slices that somebody else empties or deletes are written again as they were, and nothing that runs is touched.
+async fn has_slices_that_only_the_hub_changes(fleet: &Fleet) -> Result<(), Failure> {
+    let (hub, east) = (fleet.hub().cluster(), fleet.cluster("east")?.cluster());
+    let slice = || objects::get(hub, "NIMPlacementDecision", NAMESPACE, "chat-0");
+    let (before, pods) = (slice().await?, objects::pod_uids(east, NAMESPACE, "chat").await?);
+    assert_eq!(before["spec"]["decisions"][0]["clusters"][0]["name"], "east", "{before}");
+    let is_as_before = || async {
+        let now = slice().await?;
+        if now["spec"] == before["spec"] { Ok(()) } else { Err(Failure::new(now.to_string())) }
+    };
+    objects::patch(hub, "NIMPlacementDecision", NAMESPACE, "chat-0", json!({"spec": {"decisions": []}}))
+        .await?;
+    fleet.eventually("the slice is as it was", SOON, is_as_before).await?;
+    objects::delete(hub, "NIMPlacementDecision", NAMESPACE, "chat-0").await?;
+    fleet.eventually("the slice is there again", SOON, is_as_before).await?;
+    assert_eq!(objects::pod_uids(east, NAMESPACE, "chat").await?, pods);
+    Ok(())
+}
+
 /// What no placement selects is not Ready, with one event, and neither is what an earlier process of the hub left Ready.
 async fn is_not_ready_when_it_runs_nowhere(fleet: &Fleet) -> Result<(), Failure> {
     let hub = fleet.hub().cluster();
@@ -261,6 +280,7 @@ async fn the_hub_tells_where_it_runs_what_runs_nowhere_and_asks_again_what_was_r
         Fleet::new().cluster("east").gpus(H100, 8, 1).cluster("west").gpus(H100, 8, 1).start().await?;
     has_namespace(fleet.hub().cluster()).await?;
     is_seen_with_kubectl(&fleet).await?;
+    has_slices_that_only_the_hub_changes(&fleet).await?;
     is_not_ready_when_it_runs_nowhere(&fleet).await?;
     is_asked_again_and_moves(&fleet).await?;
     is_counted_as_it_is_scaled(&fleet).await

@@ -19,13 +19,16 @@ use crate::quota::{Charge, Charged};
 /// The kind whose objects run to an end.
 const BUILD: &str = SelectedKind::NIMBuild.as_str();
 
+/// Which placement has taken an object, by the object's uid.
+pub type Owners = HashMap<String, PlacementKey>;
+
 /// Soft state of the hub.
 #[derive(Debug, Default)]
 pub struct FleetState {
     /// The model that scheduling and aggregation read.
     pub fleet: Fleet,
     /// Which placement has taken an object, by uid: known here before the label is seen.
-    pub claims: HashMap<String, PlacementKey>,
+    pub claims: Owners,
     /// What the quotas of its namespace count of each placement.
     pub charged: Charged,
     /// Placements that wait: for capacity, or for what has taken another's place to serve.

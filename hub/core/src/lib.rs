@@ -11,6 +11,7 @@ pub mod explanation;
 pub mod fleet_state;
 pub mod identity;
 pub mod link;
+pub mod objects;
 pub mod placement;
 pub mod resolve;
 pub mod standards;

@@ -23,7 +23,7 @@ mod terms;
 mod token_bucket;
 mod wire;
 
-pub use cluster_link::{ClusterLink, SessionLease};
+pub use cluster_link::{ClusterLink, LinkChange, SessionLease};
 pub use event::{LinkEvent, UnprovenEpoch};
 pub use event_buffer::EventBuffer;
 pub use machine::{Count, Machine, SessionEffect, SessionEvent, go_away};

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use hub_core::objects::{NIM_API_VERSION, NIM_KINDS};
 use kube::Client;
 use runtime::call::{LIMIT, within};
 use runtime::chain;
 use runtime::cluster::config;
 
 use super::AppError;
-use crate::controllers::{NIM_API_VERSION, NIM_KINDS, nim_resource};
+use crate::controllers::nim_resource;
 
 /// The fleet's own kinds that the hub watches: group and version, plurals.
 const OWN_KINDS: (&str, [&str; 4]) =

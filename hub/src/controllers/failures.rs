@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crds::condition::{self, Finding};
+use hub_core::objects::Catalog;
 use hub_scheduler::fleet::PlacementKey;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -129,7 +130,7 @@ impl Hub {
                         // Nobody answers: nothing can be written either, and the watches say so.
                         None => return,
                     },
-                    Fault::Json { .. } | Fault::Broken { .. } => REFUSED,
+                    Fault::Contended { .. } | Fault::Json { .. } | Fault::Broken { .. } => REFUSED,
                 };
                 self.fails(controller, subject(), fault.category(), &fault.words(), enough);
             }

@@ -14,6 +14,12 @@ pub(crate) enum Fault {
         /// Why it came to nothing.
         source: CallError,
     },
+    /// Somebody else goes on changing what is written.
+    #[error("{what}: another client goes on changing them: leave these objects to the hub")]
+    Contended {
+        /// What was tried.
+        what: String,
+    },
     /// An object cannot be written as JSON.
     #[error("{what}: cannot be written as JSON")]
     Json {
@@ -39,6 +45,7 @@ impl Fault {
     pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Call { source, .. } => source.category(),
+            Self::Contended { .. } => "Conflict",
             Self::Json { .. } => "Json",
             Self::Broken { broken: Broken::Panic(_), .. } => "Panic",
             Self::Broken { broken: Broken::Overdue(_), .. } => "Overdue",
@@ -50,13 +57,18 @@ impl Fault {
         let said = |what: &str, source: &CallError| Some(format!("{what}: {}", source.status()?.message));
         match self {
             Self::Call { what, source } => said(what, source).unwrap_or_else(|| chain(self)),
-            Self::Json { .. } | Self::Broken { .. } => chain(self),
+            Self::Contended { .. } | Self::Json { .. } | Self::Broken { .. } => chain(self),
         }
     }
 
     /// Whether nobody answered ([`CallError::is_away`]).
     pub(crate) fn is_away(&self) -> bool {
         matches!(self, Self::Call { source, .. } if source.is_away())
+    }
+
+    /// Whether no object of that name is there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Call { source, .. } if source.is_not_found())
     }
 
     /// Whether the object that was written is not there (any more).

@@ -2,13 +2,14 @@
 
 use crds::fleet::NIMPlacement;
 use crds::marks::{FLEET_FINALIZER, PLACEMENT_LABEL};
+use hub_core::objects::{NIM_API_VERSION, owner};
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::fault::{Fault, call};
-use super::stores::{NIM_API_VERSION, nim_resource, owner};
+use super::stores::nim_resource;
 
 const FIELD_MANAGER: &str = "nimfleet-hub-marks";
 

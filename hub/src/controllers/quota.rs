@@ -1,6 +1,7 @@
 //! Status of GPUQuotas: what is charged under each of their limits.
 
 use crds::fleet::GPUQuota;
+use hub_core::objects::Catalog;
 use hub_scheduler::quota::{Quota, Use, status, used};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};

@@ -9,7 +9,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use hub_core::fleet_state::FleetState;
 use hub_core::link::LinkEvent;
+use hub_core::objects::{Catalog, NIM_KINDS, owner, plain};
 use hub_core::placement::grants::{charges_of, grants, narrowed};
+use hub_core::placement::slices::Slices;
 use hub_scheduler::failover::Limits;
 use hub_scheduler::fleet::{ClusterName, FleetEvent, PlacementKey};
 use jiff::{SignedDuration, Timestamp};
@@ -26,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::events::Events;
 use super::failures::{self, Subject};
 use super::fault::Fault;
-use super::stores::{Mirrors, NIM_KINDS, Stores, Watched, everywhere, nim_resource, owner, watch};
+use super::stores::{Mirrors, Stores, Watched, everywhere, nim_resource, watch};
 use super::triggers::key_of;
 use super::unplaced::ObjectKey;
 use super::{Hub, cluster, events, outages, placement, quota, settling, standards, unplaced};
@@ -89,6 +91,7 @@ pub(crate) fn run(
         live: Mutex::new(FleetState::default()),
         books: Mutex::new(HashMap::new()),
         desks: Mutex::new(HashMap::new()),
+        shown_slices: Mutex::default(),
         desired: setup.desired,
         placements: Queue::new("placements").followed(health),
         reports: Queue::new("reports").followed(health),
@@ -366,9 +369,9 @@ fn restore(hub: &Hub) {
     for slice in hub.stores.decisions.state() {
         let key = key_of(slice.as_ref(), slice.spec.placement_ref.name.clone());
         let book = hub.book(&key);
-        if let Ok(mut book) = book.try_lock() {
-            book.slices.insert(slice.name_any(), slice.spec.decisions.clone());
-            book.rows.add(&slice);
+        if let (Ok(mut book), Some(index)) = (book.try_lock(), Slices::index(&key.name, &slice.name_any())) {
+            let version = slice.resource_version().unwrap_or_default();
+            book.slices.restore(index, version, &slice.spec.decisions);
         }
     }
     let mut objects: HashMap<PlacementKey, Vec<(String, Value)>> = HashMap::new();
@@ -389,15 +392,17 @@ fn restore(hub: &Hub) {
     };
     for (placement, book) in books {
         if let Ok(mut book) = book.try_lock() {
+            book.state.assignments = book.slices.assignments();
             let known = hub.stores.placement(&placement.namespace, &placement.name);
             let priority = known.as_ref().and_then(|known| known.spec.priority).unwrap_or_default();
             let objects = objects.remove(&placement).unwrap_or_default();
             let known = known.as_deref();
-            book.needs = narrowed(&placement, known, &objects, &book.rows, &clusters);
-            let grants = grants(&book.rows, |cluster, uid| book.needs.get(cluster, uid), priority);
-            let charges = charges_of(&book.rows, &book.needs);
+            book.state.needs = narrowed(&placement, known, &objects, &book.state.assignments, &clusters);
+            let grants =
+                grants(&book.state.assignments, |cluster, uid| book.state.needs.get(cluster, uid), priority);
+            let charges = charges_of(&book.state.assignments, &book.state.needs);
             hub.live().charged.insert(placement.clone(), charges);
-            hub.live().lists_secrets(&placement, &book.rows);
+            hub.live().lists_secrets(&placement, &book.state.assignments);
             hub.live().fleet.apply(FleetEvent::Granted { placement, grants });
         }
     }
@@ -414,7 +419,7 @@ fn restore_object(
     let owner = PlacementKey { namespace: namespace.to_owned(), name: name.to_owned() };
     hub.book(&owner);
     hub.live().claims.insert(uid.clone(), owner.clone());
-    objects.entry(owner).or_default().push((uid, placement::plain(object, kind)));
+    objects.entry(owner).or_default().push((uid, plain(object, kind)));
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crds::compare::holds_as_written;
 use crds::fleet::GPUCluster;
+use hub_core::objects::Catalog;
 use hub_core::standards::{API_VERSION, MANAGER, cluster_profile, placement_decisions, slice_name};
 use hub_scheduler::fleet::{ClusterName, PlacementKey};
 use kube::api::{

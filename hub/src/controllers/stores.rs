@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use crds::fleet::{GPUCluster, GPUQuota, NIMPlacement, NIMPlacementDecision, SelectedKind};
-use crds::marks::PLACEMENT_LABEL;
+use crds::fleet::{GPUCluster, GPUQuota, NIMPlacement, NIMPlacementDecision};
 use futures::StreamExt;
+use hub_core::objects::{Catalog, NIM_KINDS, owner};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
@@ -22,18 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::placement::STATUS_MANAGER;
 
-/// Group and version of the NIM kinds.
-pub(crate) const NIM_API_VERSION: &str = "apps.nvidia.com/v1alpha1";
-/// The kinds that a placement can take.
-pub(crate) const NIM_KINDS: [&str; SelectedKind::ALL.len()] = {
-    let mut names = [""; SelectedKind::ALL.len()];
-    let mut at = 0;
-    while at < names.len() {
-        names[at] = SelectedKind::ALL[at].as_str();
-        at += 1;
-    }
-    names
-};
 /// What kubectl keeps for itself; as large as the object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -111,42 +99,39 @@ impl Stores {
         nim.into_iter().all(|filled| filled) && placements && decisions && clusters && quotas && namespaces
     }
 
-    /// A placement.
-    pub(crate) fn placement(&self, namespace: &str, name: &str) -> Option<Arc<NIMPlacement>> {
-        self.placements.get(&ObjectRef::new(name).within(namespace))
-    }
-
     /// A cluster.
     pub(crate) fn cluster(&self, name: &str) -> Option<Arc<GPUCluster>> {
         self.clusters.get(&ObjectRef::new(name))
     }
 
-    /// The quotas of a namespace, by name.
-    pub(crate) fn quotas_of(&self, namespace: &str) -> Vec<Arc<GPUQuota>> {
+    fn of_kind(&self, kind: &str) -> Option<&Store<DynamicObject>> {
+        NIM_KINDS.iter().position(|known| *known == kind).map(|index| &self.nim[index])
+    }
+}
+
+impl Catalog for Stores {
+    fn placement(&self, namespace: &str, name: &str) -> Option<Arc<NIMPlacement>> {
+        self.placements.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    fn quotas_of(&self, namespace: &str) -> Vec<Arc<GPUQuota>> {
         let mut quotas =
             self.quotas.state_filter(|quota| quota.metadata.namespace.as_deref() == Some(namespace));
         quotas.sort_by_key(|quota| quota.name_any());
         quotas
     }
 
-    /// A NIM object.
-    pub(crate) fn object(&self, kind: &str, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
+    fn object(&self, kind: &str, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
         let store = self.of_kind(kind)?;
         store.get(&ObjectRef::new_with(name, nim_resource(kind)).within(namespace))
     }
 
-    /// All NIM objects of a kind in a namespace.
-    pub(crate) fn objects_of(&self, kind: &str, namespace: &str) -> Vec<Arc<DynamicObject>> {
+    fn objects_of(&self, kind: &str, namespace: &str) -> Vec<Arc<DynamicObject>> {
         let Some(store) = self.of_kind(kind) else { return Vec::new() };
         store.state_filter(|object| object.metadata.namespace.as_deref() == Some(namespace))
     }
 
-    /// All NIM objects that a placement has taken.
-    pub(crate) fn taken_by(
-        &self,
-        namespace: &str,
-        placement: &str,
-    ) -> Vec<(&'static str, Arc<DynamicObject>)> {
+    fn taken_by(&self, namespace: &str, placement: &str) -> Vec<(&'static str, Arc<DynamicObject>)> {
         let mut taken = Vec::new();
         for (kind, store) in NIM_KINDS.into_iter().zip(&self.nim) {
             let of_kind = store.state_filter(|object| {
@@ -157,14 +142,9 @@ impl Stores {
         taken
     }
 
-    fn of_kind(&self, kind: &str) -> Option<&Store<DynamicObject>> {
-        NIM_KINDS.iter().position(|known| *known == kind).map(|index| &self.nim[index])
+    fn has_cluster(&self, name: &str) -> bool {
+        self.cluster(name).is_some()
     }
-}
-
-/// The placement that has taken an object, by its label.
-pub(crate) fn owner(object: &impl ResourceExt) -> Option<&str> {
-    object.labels().get(PLACEMENT_LABEL).map(String::as_str)
 }
 
 /// The watched kinds behave alike but for how their API is made.

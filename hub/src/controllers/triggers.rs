@@ -8,7 +8,8 @@ use crds::fleet::{
 };
 use hub_core::audit::{Act, Action, Actor, manager_of};
 use hub_core::link::{GoAwayReason, LinkEvent};
-use hub_core::placement::assignments::Assignments;
+use hub_core::objects::{Catalog, owner};
+use hub_core::placement::slices::Slices;
 use hub_scheduler::fleet::{Admin, ClusterName, FleetEvent, PlacementKey, Selector};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
@@ -20,7 +21,6 @@ use super::Hub;
 use super::admission::void;
 use super::failures::Subject;
 use super::outages::FLEET;
-use super::stores::owner;
 use crate::audit::RecordAct;
 
 /// The namespace whose uid tells clusters apart.
@@ -44,19 +44,25 @@ impl Hub {
     ) {
         let Some(slice) = after.or(before) else { return };
         let key = key_of(slice, slice.spec.placement_ref.name.clone());
-        // A book that is in use is being written: its own turn sees to it.
-        if let Ok(mut book) = self.book(&key).try_lock() {
-            let name = slice.name_any();
-            let stored = after.map(|slice| Assignments::read([slice]));
-            let written = book.slices.get(&name).map(|rows| {
-                let mut ours = slice.clone();
-                ours.spec.decisions.clone_from(rows);
-                Assignments::read([&ours])
-            });
-            if written.is_some() && stored != written {
-                book.slices.insert(name, Vec::new());
-                self.placements.add(key);
-            }
+        let Some(index) = Slices::index(&key.name, &slice.name_any()) else { return };
+        let shown =
+            after.map(|slice| (slice.resource_version().unwrap_or_default(), slice.spec.decisions.clone()));
+        self.shown_slices().entry(key.clone()).or_default().insert(index, shown);
+        self.compare_slices(&key);
+    }
+
+    /// Compares the slices of a placement that watches have shown with what the hub has stored. While a turn on the placement is
+    /// under way they wait for its end, when it compares them.
+    pub(super) fn compare_slices(&self, key: &PlacementKey) {
+        let book = self.book(key);
+        let Ok(mut book) = book.try_lock() else { return };
+        let shown = self.shown_slices().remove(key).unwrap_or_default();
+        let differs = shown.into_iter().filter(|(index, shown)| {
+            let shown = shown.as_ref().map(|(version, decisions)| (version.as_str(), decisions.as_slice()));
+            book.slices.is_changed_by_others(*index, shown)
+        });
+        if differs.count() > 0 {
+            self.placements.add(key.clone());
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crds::condition;
 use hub_core::aggregate::{NOT_PLACED, is_nowhere, unplaced_status};
+use hub_core::objects::{Catalog, NIM_API_VERSION, NIM_KINDS, owner};
 use hub_scheduler::fleet::ObjectRef;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -13,7 +14,7 @@ use kube::{Resource, ResourceExt};
 
 use super::fault::Fault;
 use super::placement::{STATUS_MANAGER, write_status};
-use super::stores::{NIM_KINDS, nim_resource, owner};
+use super::stores::nim_resource;
 use super::{Hub, time_until};
 
 /// An object and the placement that selects it are most often applied together: for so long nothing is said of the object.
@@ -70,7 +71,7 @@ pub(super) async fn reconcile(hub: &Hub, key: &ObjectKey) -> Result<(), Fault> {
         Says::Stale => {}
     }
     let ObjectKey { kind, namespace, name } = key.clone();
-    let api_version = super::NIM_API_VERSION.to_owned();
+    let api_version = NIM_API_VERSION.to_owned();
     let stored = conditions(&object);
     let generation = object.metadata.generation.unwrap_or_default();
     let status = unplaced_status(kind, generation, &stored, &[], now);

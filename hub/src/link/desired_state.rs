@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hub_core::link::{ClusterLink, DesiredObject, GoAwayReason, HeldBack, Removal, TokenBucket};
+use hub_core::link::{ClusterLink, DesiredObject, GoAwayReason, HeldBack, LinkChange, Removal, TokenBucket};
 use hub_scheduler::fleet::ClusterName;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
@@ -50,6 +50,11 @@ struct AdmissionSlots {
 }
 
 impl DesiredState {
+    /// Makes a change of what a cluster shall hold.
+    pub fn apply(&self, cluster: &ClusterName, change: LinkChange) {
+        self.link(cluster).with(|link| link.apply(change));
+    }
+
     /// The cluster shall hold this object. The same hash again has no effect.
     pub fn set_desired(&self, cluster: &ClusterName, object: DesiredObject) {
         self.link(cluster).with(|link| link.set_desired(object));

@@ -1,11 +1,10 @@
 //! What would be decided: for a placement and objects that are not applied, or with clusters gone.
 
 use crds::fleet::NIMPlacementSpec;
+use hub_core::objects::NIM_KINDS;
 use kube::api::DynamicObject;
 use serde::Deserialize;
 use serde_json::Value;
-
-use crate::controllers::NIM_KINDS;
 
 /// What is supposed.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -14,6 +14,17 @@ pub struct ClusterLink {
     revision: u64,
 }
 
+/// A change of what a cluster shall hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkChange {
+    /// It shall hold this object.
+    Desired(DesiredObject),
+    /// It shall hold this object no longer.
+    Removal(Removal),
+    /// The object of this uid is neither wanted nor to be removed.
+    Forget(String),
+}
+
 /// The session that speaks for the cluster.
 #[derive(Debug)]
 struct Holder {
@@ -31,6 +42,15 @@ impl ClusterLink {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// Makes a change.
+    pub fn apply(&mut self, change: LinkChange) {
+        match change {
+            LinkChange::Desired(object) => self.set_desired(object),
+            LinkChange::Removal(removal) => self.set_removal(removal),
+            LinkChange::Forget(uid) => self.forget(&uid),
+        }
     }
 
     /// The cluster shall hold this object. The same hash again has no effect.

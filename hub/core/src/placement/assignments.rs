@@ -1,17 +1,9 @@
-//! The rows of one placement's NIMPlacementDecisions: what each cluster runs, and what has yet to leave it.
+//! The assignments of one placement: what each cluster runs, and what has yet to leave it.
 
 use std::collections::{BTreeMap, HashSet};
 
-use crds::fleet::{
-    DecidedCluster, Decision, DecisionState, NIMPlacementDecision, PlacedObject, RemovalPolicy,
-};
+use crds::fleet::{Decision, DecisionState, PlacedObject, RemovalPolicy};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
-/// Most clusters of one slice, all its rows together; the schema says the same of one row.
-const CLUSTERS: usize = 100;
-/// Most objects of one slice, each of some hundred bytes: etcd takes 1.5 MiB. The schema says the same of one row.
-const OBJECTS: usize = 2000;
 
 /// The kind of what is listed in `spec.secrets`. Several placements may list one Secret; it leaves with the last of them.
 pub const SECRET: &str = "Secret";
@@ -52,94 +44,36 @@ pub struct RemovingAssignment {
 }
 
 impl Assignments {
-    /// Reads a placement's slices.
-    #[must_use]
-    pub fn read<'a>(slices: impl IntoIterator<Item = &'a NIMPlacementDecision>) -> Self {
-        let mut rows = Self::default();
-        slices.into_iter().for_each(|slice| rows.add(slice));
-        rows
-    }
-
-    /// Reads one more slice.
-    pub fn add(&mut self, slice: &NIMPlacementDecision) {
-        for decision in &slice.spec.decisions {
-            for cluster in &decision.clusters {
-                let (name, since) = (cluster.name.clone(), cluster.since.0);
-                let reason = || decision.reason.clone().unwrap_or_default();
-                let objects = match decision.state {
-                    DecisionState::Placed | DecisionState::Replaced => {
-                        let row = self.placed.entry(name).or_insert_with(|| PlacedAssignment {
-                            reason: reason(),
-                            score: cluster.score.unwrap_or_default(),
-                            since,
-                            objects: Vec::new(),
-                            replaced: decision.state == DecisionState::Replaced,
-                        });
-                        &mut row.objects
-                    }
-                    DecisionState::Removing => {
-                        let row = self.removing.entry(name).or_insert_with(|| RemovingAssignment {
-                            reason: reason(),
-                            since,
-                            objects: Vec::new(),
-                        });
-                        &mut row.objects
-                    }
-                };
-                // A hub that ended between two slices may have left a row in both.
-                let known: HashSet<String> = objects.iter().map(|object| object.uid.clone()).collect();
-                objects
-                    .extend(decision.objects.iter().filter(|object| !known.contains(&object.uid)).cloned());
-            }
-        }
-    }
-
-    /// The content of the slices, in their order.
-    #[must_use]
-    pub fn slices(&self) -> Vec<Vec<Decision>> {
-        let mut slices: Vec<Vec<Decision>> = Vec::new();
-        let (mut clusters, mut objects) = (0, 0);
-        for decision in self.decisions() {
-            clusters += decision.clusters.len();
-            objects += decision.objects.len();
-            match slices.last_mut() {
-                Some(slice) if clusters <= CLUSTERS && objects <= OBJECTS => slice.push(decision),
-                _ => {
-                    (clusters, objects) = (decision.clusters.len(), decision.objects.len());
-                    slices.push(vec![decision]);
+    /// Adds what a decision says of the clusters that `counts`.
+    pub(super) fn add(&mut self, decision: &Decision, counts: impl Fn(&str) -> bool) {
+        for cluster in decision.clusters.iter().filter(|cluster| counts(&cluster.name)) {
+            let (name, since) = (cluster.name.clone(), cluster.since.0);
+            let reason = || decision.reason.clone().unwrap_or_default();
+            let objects = match decision.state {
+                DecisionState::Placed | DecisionState::Replaced => {
+                    let row = self.placed.entry(name).or_insert_with(|| PlacedAssignment {
+                        reason: reason(),
+                        score: cluster.score.unwrap_or_default(),
+                        since,
+                        objects: Vec::new(),
+                        replaced: decision.state == DecisionState::Replaced,
+                    });
+                    &mut row.objects
                 }
-            }
+                DecisionState::Removing => {
+                    let row = self.removing.entry(name).or_insert_with(|| RemovingAssignment {
+                        reason: reason(),
+                        since,
+                        objects: Vec::new(),
+                    });
+                    &mut row.objects
+                }
+            };
+            let known: HashSet<&str> = objects.iter().map(|object| object.uid.as_str()).collect();
+            let new = decision.objects.iter().filter(|object| !known.contains(object.uid.as_str()));
+            let new: Vec<PlacedObject> = new.cloned().collect();
+            objects.extend(new);
         }
-        slices
-    }
-
-    /// One decision for all clusters that do the same with the same objects, in pieces that fit into a slice.
-    fn decisions(&self) -> Vec<Decision> {
-        let mut alike: BTreeMap<(DecisionState, &str, &[PlacedObject]), Vec<DecidedCluster>> =
-            BTreeMap::new();
-        let cluster =
-            |name: &String, score, since| DecidedCluster { name: name.clone(), score, since: Time(since) };
-        for (name, row) in &self.placed {
-            let state = if row.replaced { DecisionState::Replaced } else { DecisionState::Placed };
-            let clusters = alike.entry((state, &row.reason, &row.objects)).or_default();
-            clusters.push(cluster(name, Some(row.score), row.since));
-        }
-        for (name, row) in &self.removing {
-            let clusters = alike.entry((DecisionState::Removing, &row.reason, &row.objects)).or_default();
-            clusters.push(cluster(name, None, row.since));
-        }
-        let mut decisions = Vec::new();
-        for ((state, reason, objects), clusters) in &alike {
-            for clusters in clusters.chunks(CLUSTERS) {
-                decisions.extend(objects.chunks(OBJECTS).map(|objects| Decision {
-                    clusters: clusters.to_vec(),
-                    state: *state,
-                    reason: Some((*reason).to_owned()),
-                    objects: objects.to_vec(),
-                }));
-            }
-        }
-        decisions
     }
 
     /// Whether nothing is anywhere.

@@ -1,14 +1,17 @@
 //! Apply: marks on objects, then the slices. Marks come first, so that nothing runs anywhere that could vanish unseen.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crds::fleet::{NIMPlacement, NIMPlacementDecision};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use hub_core::objects::Catalog;
 use hub_core::placement::assignments::{self, Assignments, SECRET};
+use hub_core::placement::plan::Planned;
+use hub_core::placement::selection::{Selected, Selection};
+use hub_core::placement::slices::{SliceCall, SliceOutcome, Slices};
 use hub_scheduler::fleet::PlacementKey;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
-use kube::{Api, Resource};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use super::super::Hub;
@@ -16,86 +19,130 @@ use super::super::fault::{Fault, call};
 use super::super::marks;
 use super::super::stores::nim_resource;
 use super::Book;
-use super::observe::{Observed, Selected};
-use super::plan::Planned;
 
 const FIELD_MANAGER: &str = "nimfleet-hub";
+/// A resourceVersion that no object has: an apply with it makes the object, or is a conflict where one of that name is there.
+const OF_NOTHING: &str = "1";
+/// Most rounds of calls in one turn: a move takes three, and each conflict with somebody else two more.
+const ROUNDS: u32 = 10;
 /// Calls at once for one placement.
 const AT_ONCE: usize = 8;
 
 /// Takes the placement and its objects.
-pub(super) async fn take(hub: &Hub, observed: &Observed, planned: &Planned) -> Result<(), Fault> {
-    if observed.is_leaving() {
+pub(super) async fn take(hub: &Hub, selection: &Selection, planned: &Planned) -> Result<(), Fault> {
+    if selection.is_leaving() {
         return Ok(());
     }
-    if planned.blocked && observed.selected.is_empty() && planned.rows.is_empty() {
+    if planned.blocked && selection.selected.is_empty() && planned.assignments.is_empty() {
         return Ok(());
     }
-    let api: Api<NIMPlacement> = Api::namespaced(hub.client.clone(), &observed.key.namespace);
-    if marks::hold_placement(&api, &observed.placement).await? {
+    let api: Api<NIMPlacement> = Api::namespaced(hub.client.clone(), &selection.key.namespace);
+    if marks::hold_placement(&api, &selection.placement).await? {
         hub.metrics.wrote();
     }
     let take = |one: &'_ Selected| {
         let (client, kind, stored) = (hub.client.clone(), one.object.kind.clone(), one.stored.clone());
-        async move { marks::take(&client, &kind, &stored, &observed.key.name).await }
+        async move { marks::take(&client, &kind, &stored, &selection.key.name).await }
     };
     let taken: Vec<bool> =
-        stream::iter(observed.selected.iter().map(take)).buffer_unordered(AT_ONCE).try_collect().await?;
+        stream::iter(selection.selected.iter().map(take)).buffer_unordered(AT_ONCE).try_collect().await?;
     taken.into_iter().filter(|wrote| *wrote).for_each(|_| hub.metrics.wrote());
     Ok(())
 }
 
-/// Writes the slices that differ from what is written, and removes those that are too many.
+/// Stores the assignments in slices: all that differ at once, and then what could not be done before those were stored.
 pub(super) async fn slices(
     hub: &Hub,
-    observed: &Observed,
+    selection: &Selection,
     book: &mut Book,
-    rows: &Assignments,
+    assignments: &Assignments,
 ) -> Result<(), Fault> {
-    let api: Api<NIMPlacementDecision> = Api::namespaced(hub.client.clone(), &observed.key.namespace);
-    let wanted: BTreeMap<String, _> = rows
-        .slices()
-        .into_iter()
-        .enumerate()
-        .map(|(index, content)| (format!("{}-{index}", observed.key.name), content))
-        .collect();
-    for (name, content) in &wanted {
-        if book.slices.get(name) == Some(content) {
-            continue;
+    // A turn that was given up may have left calls whose answers nobody heard.
+    book.slices.interrupted();
+    for _ in 0..ROUNDS {
+        let calls = book.slices.next(assignments);
+        if calls.is_empty() {
+            return Ok(());
         }
-        let slice = json!({
-            "apiVersion": NIMPlacementDecision::api_version(&()),
-            "kind": NIMPlacementDecision::kind(&()),
-            "metadata": {
-                "name": name, "namespace": observed.key.namespace,
-                "ownerReferences": [observed.placement.controller_owner_ref(&())],
-            },
-            "spec": {"placementRef": {"name": observed.key.name}, "decisions": content},
+        let calls = calls.into_iter().map(|call| async {
+            let index = call.index();
+            (index, carry_out(hub, selection, call).await)
         });
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        call(
-            || format!("writing NIMPlacementDecision {name}"),
-            api.patch(name, &params, &Patch::Apply(&slice)),
-        )
-        .await?;
-        hub.metrics.wrote();
-        book.slices.insert(name.clone(), content.clone());
+        let mut ended = stream::iter(calls).buffer_unordered(AT_ONCE);
+        let mut failed = None;
+        while let Some((index, outcome)) = ended.next().await {
+            let outcome = outcome.unwrap_or_else(|(outcome, fault)| {
+                // A conflict is looked into at once.
+                failed = failed.take().or((outcome != SliceOutcome::Conflict).then_some(fault));
+                outcome
+            });
+            book.slices.ended(index, outcome);
+        }
+        if let Some(fault) = failed {
+            return Err(fault);
+        }
     }
-    let surplus: Vec<String> =
-        book.slices.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
-    for name in surplus {
-        let deleted = call(
-            || format!("deleting NIMPlacementDecision {name}"),
-            api.delete(&name, &DeleteParams::default()),
-        )
-        .await;
-        match deleted {
-            Err(fault) if !fault.is_gone() => return Err(fault),
-            _ => book.slices.remove(&name),
-        };
-        hub.metrics.wrote();
+    let what = format!("writing the NIMPlacementDecisions of {}", selection.key);
+    Err(Fault::Contended { what })
+}
+
+/// Carries out one call about a slice.
+async fn carry_out(
+    hub: &Hub,
+    selection: &Selection,
+    about: SliceCall,
+) -> Result<SliceOutcome, (SliceOutcome, Fault)> {
+    let api: Api<NIMPlacementDecision> = Api::namespaced(hub.client.clone(), &selection.key.namespace);
+    let name = Slices::name(&selection.key.name, about.index());
+    let failed = |fault: Fault| (outcome_of(&fault), fault);
+    match about {
+        SliceCall::Put { version, decisions, .. } => {
+            let slice = json!({
+                "apiVersion": NIMPlacementDecision::api_version(&()),
+                "kind": NIMPlacementDecision::kind(&()),
+                "metadata": {
+                    "name": name, "namespace": selection.key.namespace,
+                    "resourceVersion": version.as_deref().unwrap_or(OF_NOTHING),
+                    "ownerReferences": [selection.placement.controller_owner_ref(&())],
+                },
+                "spec": {"placementRef": {"name": selection.key.name}, "decisions": decisions},
+            });
+            let (params, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(&slice));
+            let what = || format!("writing NIMPlacementDecision {name}");
+            let stored = call(what, api.patch(&name, &params, &patch)).await.map_err(failed)?;
+            hub.metrics.wrote();
+            Ok(SliceOutcome::Stored(stored.resource_version().unwrap_or_default()))
+        }
+        SliceCall::Delete { version, .. } => {
+            let preconditions = Preconditions { resource_version: Some(version), uid: None };
+            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            let what = || format!("deleting NIMPlacementDecision {name}");
+            match call(what, api.delete(&name, &params)).await {
+                Err(fault) if !fault.is_not_found() => Err(failed(fault)),
+                _ => {
+                    hub.metrics.wrote();
+                    Ok(SliceOutcome::Deleted)
+                }
+            }
+        }
+        SliceCall::Read { .. } => {
+            let what = || format!("reading NIMPlacementDecision {name}");
+            let found = call(what, api.get_opt(&name)).await;
+            let found = found.map_err(|fault| (SliceOutcome::Failed, fault))?;
+            let found =
+                found.map(|slice| (slice.resource_version().unwrap_or_default(), slice.spec.decisions));
+            Ok(SliceOutcome::Read(found))
+        }
     }
-    Ok(())
+}
+
+/// What is known of a slice after a call about it has failed.
+fn outcome_of(fault: &Fault) -> SliceOutcome {
+    match fault {
+        Fault::Call { source, .. } if source.is_conflict() => SliceOutcome::Conflict,
+        Fault::Call { source, .. } if source.code().is_some_and(|code| code < 500) => SliceOutcome::Failed,
+        _ => SliceOutcome::Unknown,
+    }
 }
 
 /// What spokes have said is gone is written down now, or is about an earlier stay.
@@ -113,10 +160,10 @@ pub(super) fn settle(hub: &Hub, before: &Assignments, after: &Assignments) {
 }
 
 /// Gives free what the placement has taken, does not select any more and is nowhere.
-pub(super) async fn release(hub: &Hub, observed: &Observed, rows: &Assignments) -> Result<(), Fault> {
-    for (kind, object) in &observed.taken {
+pub(super) async fn release(hub: &Hub, selection: &Selection, rows: &Assignments) -> Result<(), Fault> {
+    for (kind, object) in &selection.taken {
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
-        let selected = observed.selected.iter().any(|one| one.object.uid == uid);
+        let selected = selection.selected.iter().any(|one| one.object.uid == uid);
         if !selected && !rows.holds(uid) {
             if marks::release(&hub.client, kind, object).await? {
                 hub.metrics.wrote();
@@ -150,7 +197,7 @@ pub(super) async fn release_all(
 }
 
 /// Lets the placement itself go: nothing of it is anywhere.
-pub(super) async fn release_placement(hub: &Hub, observed: &Observed) -> Result<(), Fault> {
-    let api: Api<NIMPlacement> = Api::namespaced(hub.client.clone(), &observed.key.namespace);
-    marks::release_placement(&api, &observed.placement).await
+pub(super) async fn release_placement(hub: &Hub, selection: &Selection) -> Result<(), Fault> {
+    let api: Api<NIMPlacement> = Api::namespaced(hub.client.clone(), &selection.key.namespace);
+    marks::release_placement(&api, &selection.placement).await
 }

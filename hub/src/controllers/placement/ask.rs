@@ -8,6 +8,9 @@ use crds::fleet::{DecisionSummary, NIMPlacement};
 use hub_core::aggregate::assignments as rows_of;
 use hub_core::explanation::{Explanation, explain};
 use hub_core::fleet_state::FleetState;
+use hub_core::objects::{Catalog, Supposed};
+use hub_core::placement::plan::request;
+use hub_core::placement::selection::{Claims, select};
 use hub_scheduler::fleet::{Fleet, FleetEvent, PlacementKey};
 use hub_scheduler::quota::{self, Quota};
 use jiff::Timestamp;
@@ -16,9 +19,8 @@ use kube::core::ObjectMeta;
 use tokio::time::timeout;
 
 use super::super::Hub;
-use super::observe::{Catalog, Claims, look};
+use super::Book;
 use super::report::{heard, links, view};
-use super::{Book, plan};
 use crate::query::{Refusal, SimulationSpec, manifests};
 
 /// How long a question waits for a turn on the placement to end.
@@ -91,9 +93,9 @@ pub(crate) async fn simulation(
     spec: SimulationSpec,
 ) -> Result<Explanation, Refusal> {
     let objects = manifests(&spec.manifests, namespace).map_err(Refusal::invalid)?;
-    let catalog = Catalog {
-        stores: &hub.stores,
-        supposed: objects.into_iter().map(|(kind, one)| (kind, Arc::new(one))).collect(),
+    let catalog = Supposed {
+        catalog: &hub.stores,
+        objects: objects.into_iter().map(|(kind, one)| (kind, Arc::new(one))).collect(),
     };
     let stored = spec.placement_name.as_ref().map(|name| {
         let missing = || {
@@ -123,18 +125,22 @@ pub(crate) async fn simulation(
     let busy =
         |_| Refusal::unavailable(format!("a turn on NIMPlacement {key} has not ended within 5 s; ask again"));
     let book = timeout(PATIENCE, book.lock()).await.map_err(busy)?;
-    let observed = look(hub, &key, &placement, &catalog, Claims::Left);
+    let selection = {
+        let claims = &mut hub.live().claims;
+        select(&catalog, &hub.namespace, &key, &placement, claims, Claims::Left)
+    };
     let now = Timestamp::now();
-    let (mut needs, mut policy) = (book.needs.clone(), book.policy.clone());
+    let (mut needs, mut policy) = (book.state.needs.clone(), book.state.policy.clone());
     let known = (&mut needs, &mut policy);
     let clusters = hub.live().fleet.shared();
-    let rebalanced = book.rebalanced.as_deref();
-    let mut request = plan::request(hub, &observed, &book.rows, known, rebalanced, &clusters, now)
-        .map_err(|block| Refusal::invalid(format!("{}: {}", block.reason, block.message)))?;
+    let rebalanced = book.state.rebalanced.as_deref();
+    let mut request =
+        request(&hub.limits, &selection, &book.state.assignments, known, rebalanced, &clusters, now)
+            .map_err(|block| Refusal::invalid(format!("{}: {}", block.reason, block.message)))?;
     // Of every cluster, in full.
     request.told = usize::MAX;
     request.denied =
-        book.denials.iter().map(|(cluster, denial)| (cluster.clone(), denial.denied.clone())).collect();
+        book.state.denials.iter().map(|(cluster, denial)| (cluster.clone(), denial.denied.clone())).collect();
     let quotas: Vec<Quota> =
         hub.stores.quotas_of(namespace).iter().map(|quota| quota.as_ref().into()).collect();
     let mut live = hub.live();

@@ -4,7 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crds::fleet::NIMPlacement;
+use hub_core::objects::NIM_API_VERSION;
 use hub_core::placement::assignments::Assignments;
+use hub_core::placement::delivery::Sent;
+use hub_core::placement::plan::Planned;
+use hub_core::placement::selection::Selection;
 use hub_scheduler::Decision;
 use hub_scheduler::fleet::{ObjectRef, PlacementKey};
 use kube::ResourceExt;
@@ -12,10 +16,6 @@ use kube::api::DynamicObject;
 use serde_json::Value;
 
 use super::super::Hub;
-use super::super::stores::NIM_API_VERSION;
-use super::observe::Observed;
-use super::plan::Planned;
-use super::push::Sent;
 
 /// Where the turns on a placement and its reports meet: a report tells the latest turn, whenever it comes.
 #[derive(Default)]
@@ -71,8 +71,8 @@ impl Desk {
 }
 
 impl Turn {
-    pub(super) fn new(observed: Observed, planned: Planned, sent: Sent) -> Self {
-        let Observed { key, placement, selected, secrets, taken, .. } = observed;
+    pub(super) fn new(selection: Selection, planned: Planned, sent: Sent) -> Self {
+        let Selection { key, placement, selected, secrets, taken, .. } = selection;
         let secrets = secrets.into_iter().map(|listed| listed.object).collect();
         let objects: Vec<_> = selected.into_iter().map(|one| (one.object, one.stored)).collect();
         let is_run = |uid: &str| objects.iter().any(|(object, _)| object.uid == uid);
@@ -90,7 +90,7 @@ impl Turn {
             leaving,
             secrets,
             decision: planned.decision,
-            rows: planned.rows,
+            rows: planned.assignments,
             sent,
         }
     }

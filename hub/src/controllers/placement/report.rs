@@ -10,6 +10,8 @@ use hub_core::aggregate::{
     DELETION_HELD, Delivery, HELD, HeldDeletions, Place, Reason, View, deletion_held, kept_in_use,
     object_status, placement_status, unplaced_status,
 };
+use hub_core::objects::NIM_API_VERSION;
+use hub_core::placement::selection::Selection;
 use hub_scheduler::fleet::{Answer, Link, ObjectCondition, ObjectRef, ObjectStatus, PlacementKey};
 use hub_scheduler::{Chosen, Denied};
 use jiff::{SignedDuration, Timestamp};
@@ -21,10 +23,9 @@ use serde_json::{Value, json};
 
 use super::super::failures::without;
 use super::super::fault::{Fault, call};
-use super::super::stores::{NIM_API_VERSION, nim_resource};
+use super::super::stores::nim_resource;
 use super::super::{Hub, time_until};
 use super::desk::{Told, Turn};
-use super::observe::Observed;
 
 /// Who writes statuses.
 pub(in super::super) const STATUS_MANAGER: &str = "nimfleet-hub-status";
@@ -111,8 +112,8 @@ fn held(hub: &Hub, turn: &Turn) -> Vec<HeldDeletions> {
 }
 
 /// Tells of clusters whose spokes have refused the placement: a refusal is in the status only while it matters.
-pub(super) fn denials(hub: &Hub, observed: &Observed, denied: &[(String, Denied)]) {
-    let about = observed.placement.object_ref(&());
+pub(super) fn denials(hub: &Hub, selection: &Selection, denied: &[(String, Denied)]) {
+    let about = selection.placement.object_ref(&());
     for (cluster, denied) in denied {
         let note = format!("{cluster}: {}", denied.message);
         hub.events.publish(about.clone(), true, "Deliver", denied.reason.as_str(), &note);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use hub_core::placement::assignments::SECRET;
-use hub_core::resolve::{self, Payload};
+use hub_core::placement::selection::{ListedSecret, Selection};
+use hub_core::resolve;
 use hub_scheduler::fleet::{ObjectRef, PlacementKey};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -13,44 +14,34 @@ use tokio::time::Instant;
 use super::super::Hub;
 use super::super::fault::call;
 use super::Book;
-use super::observe::Observed;
 
 /// How long a change of a Secret may go unnoticed: a watch would need the right to read all of them.
 const EVERY: Duration = Duration::from_mins(1);
 
-/// A Secret that a placement lists.
-#[derive(Clone, Debug)]
-pub(super) struct Listed {
-    /// The Secret on the hub. One that is not there has no uid of the API server's.
-    pub(super) object: ObjectRef,
-    /// What clusters are sent, or why they are not.
-    pub(super) payload: Result<Payload, String>,
-}
-
 /// Reads what the placement lists, where it was not just read.
-pub(super) async fn read(hub: &Hub, observed: &mut Observed, book: &mut Book) {
-    let names = if observed.is_leaving() { Vec::new() } else { observed.placement.spec.secrets.clone() };
+pub(super) async fn read(hub: &Hub, selection: &mut Selection, book: &mut Book) {
+    let names = if selection.is_leaving() { Vec::new() } else { selection.placement.spec.secrets.clone() };
     book.secrets.retain(|name, _| names.contains(name));
     for name in &names {
         // One that cannot be sent is looked for at every turn: somebody may have just made it.
-        let is_fresh = |(at, known): &(Instant, Listed)| at.elapsed() < EVERY && known.payload.is_ok();
+        let is_fresh = |(at, known): &(Instant, ListedSecret)| at.elapsed() < EVERY && known.payload.is_ok();
         let is_fresh = book.secrets.get(name).is_some_and(is_fresh);
         if !is_fresh {
             let known = book.secrets.remove(name).map(|(_, known)| known);
-            let listed = listed(hub, &observed.key, name, known).await;
+            let listed = listed(hub, &selection.key, name, known).await;
             book.secrets.insert(name.clone(), (Instant::now(), listed));
         }
     }
-    observed.secrets = book.secrets.values().map(|(_, listed)| listed.clone()).collect();
+    selection.secrets = book.secrets.values().map(|(_, listed)| listed.clone()).collect();
     if !names.is_empty() {
-        hub.placements.add_after(observed.key.clone(), EVERY);
+        hub.placements.add_after(selection.key.clone(), EVERY);
     }
 }
 
 /// The Secret as it is; as it was known, while the API server does not say.
-async fn listed(hub: &Hub, key: &PlacementKey, name: &str, known: Option<Listed>) -> Listed {
+async fn listed(hub: &Hub, key: &PlacementKey, name: &str, known: Option<ListedSecret>) -> ListedSecret {
     let api: Api<Secret> = Api::namespaced(hub.client.clone(), &key.namespace);
-    let none = |problem: String| Listed {
+    let none = |problem: String| ListedSecret {
         object: reference(key, name, format!("secret/{name}")),
         payload: Err(format!("spec.secrets: {problem}")),
     };
@@ -62,7 +53,7 @@ async fn listed(hub: &Hub, key: &PlacementKey, name: &str, known: Option<Listed>
             let object = reference(key, name, stored.metadata.uid.clone().unwrap_or_default());
             let payload =
                 resolve::secret(&stored, hub.salt.bytes()).map_err(|why| format!("spec.secrets: {why}"));
-            Listed { object, payload }
+            ListedSecret { object, payload }
         }
         Ok(None) => none(format!(
             "there is no Secret {name} in namespace {}: create it, or take it out of the list",

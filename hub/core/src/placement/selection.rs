@@ -1,98 +1,102 @@
-//! Observe: a placement, and the objects it is about.
+//! Which objects a placement runs: what its selectors match, what these bring along, and what it may take of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crds::fleet::{NIMPlacement, ResourceSelector, SelectedKind};
-use hub_core::placement::assignments::keeps_data;
-use hub_core::placement::variants::cache_named;
-use hub_scheduler::Reason;
-use hub_scheduler::fleet::{ObjectRef, PlacementKey, Selector};
-use hub_scheduler::need;
 use kube::ResourceExt;
-use kube::api::DynamicObject;
-use runtime::chain;
+use kube::core::DynamicObject;
 use serde_json::Value;
 
-use super::super::Hub;
-use super::super::stores::{NIM_API_VERSION, Stores, owner};
-use super::secrets::Listed;
+use super::assignments::keeps_data;
+use super::variants::cache_named;
+use crate::fleet::{ObjectRef, PlacementKey, Selector};
+use crate::fleet_state::Owners;
+use crate::need;
+use crate::objects::{Catalog, NIM_API_VERSION, owner, plain};
+use crate::resolve::Payload;
+use crate::scheduler::Reason;
 
 /// The kind whose objects make NIMServices.
 const PIPELINE: &str = SelectedKind::NIMPipeline.as_str();
 /// Most objects of one placement, which all go to the same clusters.
 const MOST_OBJECTS: usize = 256;
 
-/// A placement as the hub's API server shows it.
-pub(super) struct Observed {
-    pub(super) key: PlacementKey,
-    pub(super) placement: Arc<NIMPlacement>,
+/// A placement with the objects that it is about.
+pub struct Selection {
+    /// Its namespace and name.
+    pub key: PlacementKey,
+    /// The placement itself.
+    pub placement: Arc<NIMPlacement>,
     /// Selected, there and free to take, by kind and name.
-    pub(super) selected: Vec<Selected>,
+    pub selected: Vec<Selected>,
     /// NIMCaches that the selected objects name and that are not selected, as plain JSON.
-    pub(super) named_caches: Vec<Value>,
+    pub named_caches: Vec<Value>,
     /// The Secrets that it lists.
-    pub(super) secrets: Vec<Listed>,
+    pub secrets: Vec<ListedSecret>,
     /// All objects that carry the placement's label, whether or not they are selected.
-    pub(super) taken: Vec<(&'static str, Arc<DynamicObject>)>,
+    pub taken: Vec<(&'static str, Arc<DynamicObject>)>,
     /// Why it cannot be scheduled.
-    pub(super) block: Option<Block>,
+    pub block: Option<Block>,
 }
 
 /// One object that a placement shall run.
-pub(super) struct Selected {
-    pub(super) object: ObjectRef,
-    pub(super) stored: Arc<DynamicObject>,
+pub struct Selected {
+    /// The object.
+    pub object: ObjectRef,
+    /// As it is stored on the hub.
+    pub stored: Arc<DynamicObject>,
     /// The same as plain JSON, as the API server would show it.
-    pub(super) json: Value,
+    pub json: Value,
+}
+
+/// A Secret that a placement lists.
+#[derive(Clone, Debug)]
+pub struct ListedSecret {
+    /// The Secret on the hub. One that is not there has no uid of the API server's.
+    pub object: ObjectRef,
+    /// What clusters are sent, or why they are not.
+    pub payload: Result<Payload, String>,
 }
 
 /// Why a placement cannot be scheduled. What it has placed stays.
 #[derive(Clone, Debug)]
-pub(super) struct Block {
-    pub(super) reason: Reason,
-    pub(super) message: String,
+pub struct Block {
+    /// In one word.
+    pub reason: Reason,
+    /// In one sentence, with the remedy.
+    pub message: String,
 }
 
-impl Observed {
+impl Selection {
     /// Whether the placement is being deleted.
-    pub(super) fn is_leaving(&self) -> bool {
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
         self.placement.metadata.deletion_timestamp.is_some()
     }
 }
 
-/// NIM objects, and some that are supposed to be there too, or to be other than they are.
-pub(super) struct Catalog<'a> {
-    pub(super) stores: &'a Stores,
-    pub(super) supposed: Vec<(&'static str, Arc<DynamicObject>)>,
-}
-
 /// Whether what is selected becomes the placement's.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Claims {
+pub enum Claims {
     /// It does.
     Made,
     /// It is only looked at.
     Left,
 }
 
-/// Reads all of it from the stores, and claims what is free. `None`: there is no such placement.
-pub(super) fn observe(hub: &Hub, key: &PlacementKey) -> Option<Observed> {
-    let placement = hub.stores.placement(&key.namespace, &key.name)?;
-    let catalog = Catalog { stores: &hub.stores, supposed: Vec::new() };
-    Some(look(hub, key, &placement, &catalog, Claims::Made))
-}
-
-/// The same of a placement that may only be supposed.
-pub(super) fn look(
-    hub: &Hub,
+/// Looks up what a placement is about, and claims what is free. `own_namespace` is the hub's. `claims` say which placement has
+/// which object, by uid.
+pub fn select(
+    catalog: &dyn Catalog,
+    own_namespace: &str,
     key: &PlacementKey,
     placement: &Arc<NIMPlacement>,
-    catalog: &Catalog<'_>,
-    claims: Claims,
-) -> Observed {
-    let taken = hub.stores.taken_by(&key.namespace, &key.name);
-    let mut observed = Observed {
+    claims: &mut Owners,
+    mode: Claims,
+) -> Selection {
+    let taken = catalog.taken_by(&key.namespace, &key.name);
+    let mut selection = Selection {
         key: key.clone(),
         placement: placement.clone(),
         selected: Vec::new(),
@@ -101,13 +105,13 @@ pub(super) fn look(
         taken,
         block: None,
     };
-    if observed.is_leaving() {
-        return observed;
+    if selection.is_leaving() {
+        return selection;
     }
     if let Some(problem) = crds::names::refusal("NIMPlacement", &key.name) {
         let message = format!("{problem}: make it again under a shorter name");
-        observed.block = Some(Block { reason: Reason::InvalidName, message });
-        return observed;
+        selection.block = Some(Block { reason: Reason::InvalidName, message });
+        return selection;
     }
     let mut found = BTreeMap::new();
     for (index, selector) in placement.spec.resource_selectors.iter().enumerate() {
@@ -115,76 +119,61 @@ pub(super) fn look(
             Ok(objects) => found.extend(objects),
             Err(message) => {
                 let message = format!("spec.resourceSelectors[{index}]: {message}");
-                observed.block = Some(Block { reason: Reason::InvalidPlacement, message });
+                selection.block = Some(Block { reason: Reason::InvalidPlacement, message });
             }
         }
     }
-    if observed.block.is_some() {
+    if selection.block.is_some() {
         // A selector that cannot be read says nothing about what shall go.
-        for (kind, object) in observed.taken.iter().filter(|(_, o)| o.metadata.deletion_timestamp.is_none()) {
+        for (kind, object) in selection.taken.iter().filter(|(_, o)| o.metadata.deletion_timestamp.is_none())
+        {
             found.insert((*kind, object.name_any()), object.clone());
         }
     }
     if placement.spec.propagate_dependencies {
-        dependencies(hub, catalog, key, &mut found);
-        brought(&observed.taken, &mut found);
+        dependencies(claims, catalog, key, &mut found);
+        brought(&selection.taken, &mut found);
     }
     if let Some(block) = too_many(&found) {
         // What is new waits until there are fewer.
         found.retain(|_, object| owner(object.as_ref()) == Some(key.name.as_str()));
-        observed.block = observed.block.or(Some(block));
+        selection.block = selection.block.or(Some(block));
     }
-    if found.is_empty() && observed.block.is_none() {
+    if found.is_empty() && selection.block.is_none() {
         let message = nothing(placement, catalog);
-        observed.block = Some(Block { reason: Reason::NothingSelected, message });
+        selection.block = Some(Block { reason: Reason::NothingSelected, message });
     }
-    observed.claim(hub, found, claims);
-    observed.named_caches = observed.unselected_caches(catalog);
-    observed.block = own_secrets(hub, placement).or(observed.block);
-    observed
+    selection.claim(catalog, found, claims, mode);
+    selection.named_caches = selection.unselected_caches(catalog);
+    selection.block = own_secrets(own_namespace, placement).or(selection.block);
+    selection
 }
 
 /// Secrets of the hub's own namespace, its CA among them, go to no cluster, whoever lists them.
-fn own_secrets(hub: &Hub, placement: &NIMPlacement) -> Option<Block> {
+fn own_secrets(own_namespace: &str, placement: &NIMPlacement) -> Option<Block> {
     let names = &placement.spec.secrets;
-    let is_own = placement.metadata.namespace.as_deref() == Some(hub.namespace.as_str());
+    let is_own = placement.metadata.namespace.as_deref() == Some(own_namespace);
     (is_own && !names.is_empty()).then(|| Block {
         reason: Reason::SecretNotAllowed,
         message: format!(
             "spec.secrets: {}: Secrets of {}, the hub's own namespace, travel nowhere: put the placement, its objects and \
              their Secrets into another namespace",
             names.join(", "),
-            hub.namespace
+            own_namespace
         ),
     })
 }
 
-impl Catalog<'_> {
-    fn object(&self, kind: &str, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
-        let supposed = self.supposed.iter().find(|(of, object)| *of == kind && object.name_any() == name);
-        supposed.map(|(_, object)| object.clone()).or_else(|| self.stores.object(kind, namespace, name))
-    }
-
-    fn objects_of(&self, kind: &str, namespace: &str) -> Vec<Arc<DynamicObject>> {
-        let supposed = self.supposed.iter().filter(|(of, _)| *of == kind).map(|(_, object)| object.clone());
-        let mut objects: Vec<_> = supposed.collect();
-        let names: Vec<String> = objects.iter().map(|object| object.name_any()).collect();
-        let stored = self.stores.objects_of(kind, namespace);
-        objects.extend(stored.into_iter().filter(|object| !names.contains(&object.name_any())));
-        objects
-    }
-}
-
 type Found = BTreeMap<(&'static str, String), Arc<DynamicObject>>;
 
-fn matching(catalog: &Catalog<'_>, key: &PlacementKey, selector: &ResourceSelector) -> Result<Found, String> {
+fn matching(catalog: &dyn Catalog, key: &PlacementKey, selector: &ResourceSelector) -> Result<Found, String> {
     let kind = selector.kind.as_str();
     let mut found = Found::new();
     if let Some(name) = &selector.name {
         found.extend(catalog.object(kind, &key.namespace, name).map(|object| ((kind, name.clone()), object)));
     }
     if let Some(labels) = &selector.label_selector {
-        let labels = Selector::try_from(labels).map_err(|error| chain(&error))?;
+        let labels = Selector::try_from(labels).map_err(|error| error.to_string())?;
         for object in catalog.objects_of(kind, &key.namespace) {
             if labels.matches(object.labels()) {
                 found.insert((kind, object.name_any()), object);
@@ -197,13 +186,13 @@ fn matching(catalog: &Catalog<'_>, key: &PlacementKey, selector: &ResourceSelect
 
 /// An object brings what it cannot run without: a NIMService, a NIMPipeline or a NIMBuild the NIMCaches it names, a NeMo
 /// microservice the NeMo stores and NIMServices of its namespace that it calls, and each of these what it needs itself.
-fn dependencies(hub: &Hub, catalog: &Catalog<'_>, key: &PlacementKey, found: &mut Found) {
+fn dependencies(claims: &Owners, catalog: &dyn Catalog, key: &PlacementKey, found: &mut Found) {
     let mut waiting: Vec<Arc<DynamicObject>> = found.values().cloned().collect();
     while let Some(object) = waiting.pop() {
         let caches = need::caches(&object.data).into_iter().map(|name| ("NIMCache", name));
         // What is called may be elsewhere by someone's wish; a cache that is elsewhere is of no use.
         let called = need::called(&object.data, &key.namespace).into_iter();
-        let called = called.filter(|(kind, name)| is_free(hub, catalog, key, kind, name));
+        let called = called.filter(|(kind, name)| is_free(claims, catalog, key, kind, name));
         for (kind, name) in caches.chain(called) {
             let place = (kind, name.to_owned());
             if let Some(object) = catalog.object(kind, &key.namespace, name)
@@ -218,11 +207,11 @@ fn dependencies(hub: &Hub, catalog: &Catalog<'_>, key: &PlacementKey, found: &mu
 }
 
 /// Whether no other placement has an object.
-fn is_free(hub: &Hub, catalog: &Catalog<'_>, key: &PlacementKey, kind: &str, name: &str) -> bool {
+fn is_free(claims: &Owners, catalog: &dyn Catalog, key: &PlacementKey, kind: &str, name: &str) -> bool {
     let Some(object) = catalog.object(kind, &key.namespace, name) else { return false };
     let labelled = owner(object.as_ref()).is_some_and(|owner| owner != key.name);
-    let claimed = object.uid().and_then(|uid| hub.live().claims.get(&uid).cloned());
-    !labelled && claimed.is_none_or(|owner| owner == *key)
+    let claimed = object.uid().and_then(|uid| claims.get(&uid));
+    !labelled && claimed.is_none_or(|owner| owner == key)
 }
 
 /// What was brought and holds data stays as long as it exists on the hub, also when what brought it is gone:
@@ -249,7 +238,7 @@ fn too_many(found: &Found) -> Option<Block> {
 }
 
 /// What the selectors ask for, in words; and where a pipeline makes the service that one names, what to select instead.
-fn nothing(placement: &NIMPlacement, catalog: &Catalog<'_>) -> String {
+fn nothing(placement: &NIMPlacement, catalog: &dyn Catalog) -> String {
     let namespace = placement.namespace().unwrap_or_default();
     let of_service = |selector: &'_ ResourceSelector| selector.kind == SelectedKind::NIMService;
     let of_services = placement.spec.resource_selectors.iter().filter(|selector| of_service(selector));
@@ -278,17 +267,16 @@ fn nothing(placement: &NIMPlacement, catalog: &Catalog<'_>) -> String {
     format!("spec.resourceSelectors match nothing in namespace {namespace}: {selectors}: {remedy}")
 }
 
-impl Observed {
-    /// Claims what is free. Claims are made under one lock, so that of two placements only one gets an object.
-    fn claim(&mut self, hub: &Hub, found: Found, claims: Claims) {
-        let mut live = hub.live();
+impl Selection {
+    /// Claims what is free, so that of two placements only one gets an object.
+    fn claim(&mut self, catalog: &dyn Catalog, found: Found, claims: &mut Owners, mode: Claims) {
         for ((kind, name), stored) in found {
             let Some(uid) = stored.uid() else { continue };
-            let claimed = live.claims.get(&uid).cloned();
+            let claimed = claims.get(&uid).cloned();
             let labelled = owner(stored.as_ref())
                 .map(|name| PlacementKey { namespace: self.key.namespace.clone(), name: name.to_owned() });
             if let Some(other) = claimed.or(labelled).filter(|other| *other != self.key)
-                && hub.stores.placement(&other.namespace, &other.name).is_some()
+                && catalog.placement(&other.namespace, &other.name).is_some()
             {
                 let message = format!(
                     "{kind} {name} is taken by NIMPlacement {}: select it in one placement only",
@@ -297,8 +285,8 @@ impl Observed {
                 self.block = Some(Block { reason: Reason::ObjectTaken, message });
                 continue;
             }
-            if claims == Claims::Made {
-                live.claims.insert(uid.clone(), self.key.clone());
+            if mode == Claims::Made {
+                claims.insert(uid.clone(), self.key.clone());
             }
             let object = ObjectRef {
                 uid,
@@ -313,11 +301,12 @@ impl Observed {
     }
 
     /// The NIMCache of that name, selected or not.
-    pub(super) fn cache(&self, name: &str) -> Option<&Value> {
+    #[must_use]
+    pub fn cache(&self, name: &str) -> Option<&Value> {
         cache_named(name, self.selected.iter().map(|one| &one.json).chain(&self.named_caches))
     }
 
-    fn unselected_caches(&self, catalog: &Catalog<'_>) -> Vec<Value> {
+    fn unselected_caches(&self, catalog: &dyn Catalog) -> Vec<Value> {
         let kind = SelectedKind::NIMCache.as_str();
         let is_selected =
             |name: &str| self.selected.iter().any(|one| one.object.kind == kind && one.object.name == name);
@@ -332,27 +321,16 @@ impl Observed {
     }
 }
 
-/// The object as the API server would show it; a watch leaves kind and version out.
-pub(in super::super) fn plain(stored: &DynamicObject, kind: &str) -> Value {
-    let mut json = stored.data.clone();
-    if let Value::Object(fields) = &mut json {
-        fields.insert("apiVersion".to_owned(), Value::from(NIM_API_VERSION));
-        fields.insert("kind".to_owned(), Value::from(kind));
-        fields.insert("metadata".to_owned(), serde_json::to_value(&stored.metadata).unwrap_or_default());
-    }
-    json
-}
-
 #[cfg(test)]
 mod tests {
-    use kube::core::ApiResource;
+    use kube::core::{ApiResource, GroupVersionKind};
 
     use super::*;
-    use crate::controllers::stores::nim_resource;
 
     #[test]
     fn more_objects_than_every_cluster_is_asked_about_are_refused_with_numbers() {
-        let resource: ApiResource = nim_resource("NIMService");
+        let resource =
+            ApiResource::from_gvk(&GroupVersionKind::gvk("apps.nvidia.com", "v1alpha1", "NIMService"));
         let found = |count: usize| -> Found {
             let names = (0..count).map(|index| format!("s{index}"));
             names

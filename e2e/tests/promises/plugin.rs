@@ -13,6 +13,9 @@ use e2e::failure::Failure;
 use e2e::fleet::{Fleet, Invitation, NAMESPACE};
 use e2e::{command, objects, sample};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
 
 use crate::docs::tools;
 
@@ -66,18 +69,18 @@ impl<'a> Plugin<'a> {
         Ok(out)
     }
 
-    /// Runs `kubectl nimfleet` with these words.
-    async fn run(&self, words: &[&str]) -> Result<Said, Failure> {
+    /// `kubectl nimfleet` with these words.
+    fn command(&self, words: &[&str]) -> Command {
         let path = format!("{}:{}", self.tools.display(), std::env::var("PATH").unwrap_or_default());
-        let output = tokio::process::Command::new(self.tools.join("kubectl"))
-            .arg("nimfleet")
-            .args(words)
-            .env("PATH", path)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await?;
+        let mut command = Command::new(self.tools.join("kubectl"));
+        command.arg("nimfleet").args(words).env("PATH", path).env("KUBECONFIG", &self.kubeconfig);
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// Runs it to its end.
+    async fn run(&self, words: &[&str]) -> Result<Said, Failure> {
+        let output = self.command(words).output().await?;
         Ok(Said {
             status: output.status.code().unwrap_or(-1),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -123,6 +126,7 @@ async fn the_plugin_tells_steers_gathers_and_finds_what_is_broken() -> Result<()
     it_says_where_and_why(&fleet, &admin).await?;
     it_empties_a_cluster(&fleet, &admin).await?;
     it_shows_a_caller_what_rbac_shows(&fleet, &tools).await?;
+    it_serves_a_page(&fleet, &tools).await?;
     it_gathers_no_secrets(&fleet, &admin).await?;
     it_confirms_what_is_held(&fleet, &admin).await?;
     the_documentation_shows_this_session(&admin)?;
@@ -305,6 +309,104 @@ async fn it_shows_a_caller_what_rbac_shows(fleet: &Fleet, tools: &Path) -> Resul
     );
     let refused = reader.ends(1, &["drain", "west"]).await?;
     assert!(refused.contains("GPUCluster west") && refused.contains("cannot get resource"), "{refused}");
+    Ok(())
+}
+
+/// A page that `kubectl nimfleet ui` serves; it ends with this.
+struct Page {
+    address: String,
+    folder: String,
+    _child: Child,
+}
+
+impl Page {
+    async fn serve(plugin: &Plugin<'_>, words: &[&str]) -> Result<Self, Failure> {
+        let mut child = plugin
+            .command(&[&["ui"], words].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let out = child.stdout.take().ok_or_else(|| Failure::new("no stdout"))?;
+        let url = BufReader::new(out).lines().next_line().await?.unwrap_or_default();
+        let rest = url.strip_prefix("http://").and_then(|rest| rest.split_once('/'));
+        let (address, token) = rest.ok_or_else(|| Failure::new(format!("{url:?} is no address")))?;
+        Ok(Self { address: address.to_owned(), folder: format!("/{token}"), _child: child })
+    }
+
+    /// Asks for a path below the token, and reads until the answer ends or holds `enough`.
+    async fn ask(&self, host: &str, path: &str, enough: Option<&str>) -> Result<String, Failure> {
+        let mut stream = TcpStream::connect(&self.address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let (mut answer, mut more) = (Vec::new(), [0; 4096]);
+        loop {
+            let number = tokio::time::timeout(SOON, stream.read(&mut more)).await??;
+            answer.extend_from_slice(&more[..number]);
+            let text = String::from_utf8_lossy(&answer);
+            if number == 0 || enough.is_some_and(|enough| text.contains(enough)) {
+                return Ok(text.into_owned());
+            }
+        }
+    }
+}
+
+/// A page for whoever knows its address, with what its caller may see, which follows the fleet.
+async fn it_serves_a_page(fleet: &Fleet, tools: &Path) -> Result<(), Failure> {
+    let hub = fleet.hub().cluster();
+    let admin = Plugin::new(tools, hub.kubeconfig());
+    let page = Page::serve(&admin, &[]).await?;
+    let (here, folder) = (page.address.clone(), page.folder.clone());
+    let shown = || async {
+        let text = page.ask(&here, &folder, None).await?;
+        let all = ["id=\"c.plain\"", "NVIDIA-L40S", "secret-plan", "Events"]
+            .iter()
+            .all(|words| text.contains(words));
+        if all { Ok(text) } else { Err(Failure::new(text)) }
+    };
+    let text = fleet.eventually("the page shows the fleet", SOON, shown).await?;
+    assert!(
+        text.starts_with("HTTP/1.1 200") && text.contains("content-security-policy: default-src 'none'"),
+        "{text}"
+    );
+    let why =
+        page.ask(&here, &format!("{folder}placement/{}/{}", sample::NAMESPACE, sample::NAME), None).await?;
+    assert!(why.contains("Why not elsewhere") && why.contains("NoGPU"), "{why}");
+    for (host, path, status) in [
+        ("rebound.example", folder.as_str(), "421"),
+        (&here, "/", "404"),
+        (&here, &format!("/{}/", "0".repeat(64)), "404"),
+        (&here, &format!("{folder}cluster/nowhere"), "404"),
+    ] {
+        let text = page.ask(host, path, None).await?;
+        assert!(
+            text.starts_with(&format!("HTTP/1.1 {status}")) && !text.contains("plain"),
+            "{host} {path}: {text}"
+        );
+    }
+
+    let events = format!("{folder}events");
+    let follow = page.ask(&here, &events, Some("nimfleet.io/cordoned"));
+    let cordon = async {
+        // The stream begins before the change.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        admin.ends(0, &["cordon", "plain"]).await
+    };
+    let (sent, _) = tokio::try_join!(follow, cordon)?;
+    assert!(sent.contains("event: change") && sent.contains("c.plain"), "{sent}");
+    admin.ends(0, &["uncordon", "plain"]).await?;
+
+    let reader = Plugin::new(tools, hub.folder().join("kubeconfig-reader"));
+    let page = Page::serve(&reader, &["--namespace", sample::NAMESPACE]).await?;
+    let (here, folder) = (page.address.clone(), page.folder.clone());
+    let shown = || async {
+        let text = page.ask(&here, &folder, None).await?;
+        let hides = text.contains("not shown to you, GPUCluster");
+        if hides && text.contains(sample::NAME) { Ok(text) } else { Err(Failure::new(text)) }
+    };
+    let text = fleet.eventually("the reader sees one namespace", SOON, shown).await?;
+    assert!(!text.contains("secret-plan") && !text.contains("id=\"c."), "{text}");
+    let refused = page.ask(&here, &format!("{folder}placement/other-team/secret-plan"), None).await?;
+    assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
     Ok(())
 }
 

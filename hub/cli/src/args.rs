@@ -103,6 +103,8 @@ pub enum Command {
     Describe(DescribeArgs),
     /// Look for what is wrong with this cluster's hub or spoke, and say what to do.
     Doctor(DoctorArgs),
+    /// Serve a page on this machine's loopback that shows the fleet, and follows it, with your own rights.
+    Ui(UiArgs),
     /// Write what a bug report needs into an archive; Secrets are never read.
     MustGather(MustGatherArgs),
     /// Print a completion script.
@@ -275,6 +277,14 @@ pub enum Side {
     Hub,
     /// A spoke.
     Spoke,
+}
+
+/// Arguments of `ui`.
+#[derive(Clone, Copy, Debug, Flags)]
+pub struct UiArgs {
+    /// Port of 127.0.0.1 [default: one that is free].
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "PORT")]
+    pub port: u16,
 }
 
 /// Arguments of `must-gather`.

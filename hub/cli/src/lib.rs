@@ -6,6 +6,7 @@
 //! | `session` | the cluster as the caller may see it |
 //! | `status`, `why`, `remote`, `events` | what is read, and how it is shown |
 //! | `cluster`, `confirm`, `join` | the admin's words |
+//! | `ui` | the page on loopback |
 //! | `doctor`, `must_gather` | what is wrong, and what a report of it needs |
 //! | `table`, `print`, `failure`, `completion` | how commands look, print, end and are completed |
 
@@ -25,6 +26,7 @@ mod remote;
 mod session;
 mod status;
 mod table;
+mod ui;
 mod why;
 
 use std::io::Write;
@@ -71,6 +73,7 @@ async fn command(args: &Args) -> Result<u8, Failure> {
         Command::Events(args) => events::print(session, printer, args).await?,
         Command::Get(args) => remote::get(session, printer, args).await?,
         Command::Describe(args) => remote::describe(session, printer, args).await?,
+        Command::Ui(args) => ui::serve(session, printer, args).await?,
         Command::MustGather(args) => must_gather::run(session, printer, args).await?,
         Command::Completion(_) | Command::Complete { .. } => {}
     }

@@ -85,6 +85,15 @@ impl Session {
         Ok(Self { client, scope, target: target.clone(), server })
     }
 
+    /// A session with an API server that is not there.
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Self {
+        let server = "http://127.0.0.1:1/";
+        let client = Client::try_from(Config::new(server.parse().unwrap())).unwrap();
+        let scope = Scope::Context("default".to_owned());
+        Self { client, scope, target: Target::default(), server: server.to_owned() }
+    }
+
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }

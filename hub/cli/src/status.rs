@@ -1,5 +1,7 @@
 //! `status`: the fleet at a glance.
 
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crds::condition::{self, Truth};
@@ -24,7 +26,7 @@ const WRONG_WHEN_FALSE: [&str; 6] =
 const CONFIRMED: [&str; 3] = ["DeletionHeld", "FailoverHeld", "Orphans"];
 
 /// The fleet as one caller sees it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FleetStatus {
     pub(crate) gpus: Gpus,
@@ -54,6 +56,8 @@ pub(crate) struct ProductRow {
     pub(crate) allocatable: i32,
     #[serde(rename = "memoryMiB", skip_serializing_if = "Option::is_none")]
     pub(crate) memory_mib: Option<i64>,
+    /// How many nodes have so many free GPUs.
+    pub(crate) free_per_node: BTreeMap<String, i32>,
 }
 
 /// One cluster.
@@ -126,18 +130,20 @@ pub(crate) struct Problem {
 impl FleetStatus {
     /// What these objects come to.
     pub(crate) fn of(
-        clusters: &Seen<GPUCluster>,
-        placements: &Seen<NIMPlacement>,
-        quotas: &Seen<GPUQuota>,
+        clusters: &Seen<impl Borrow<GPUCluster>>,
+        placements: &Seen<impl Borrow<NIMPlacement>>,
+        quotas: &Seen<impl Borrow<GPUQuota>>,
     ) -> Self {
-        let mut rows: Vec<ClusterRow> = clusters.items.iter().map(ClusterRow::of).collect();
+        let members = || clusters.items.iter().map(Borrow::borrow);
+        let selecting = || placements.items.iter().map(Borrow::borrow);
+        let mut rows: Vec<ClusterRow> = members().map(ClusterRow::of).collect();
         rows.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut placed: Vec<PlacementRow> = placements.items.iter().map(PlacementRow::of).collect();
+        let mut placed: Vec<PlacementRow> = selecting().map(PlacementRow::of).collect();
         placed.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        let mut problems: Vec<Problem> = clusters.items.iter().flat_map(of_cluster).collect();
+        let mut problems: Vec<Problem> = members().flat_map(of_cluster).collect();
         problems.extend(placed.iter().filter_map(of_placement));
-        problems.extend(placements.items.iter().filter_map(not_reconciled));
-        problems.extend(quotas.items.iter().filter_map(of_quota));
+        problems.extend(selecting().filter_map(not_reconciled));
+        problems.extend(quotas.items.iter().map(Borrow::borrow).filter_map(of_quota));
         problems.sort_by(|a, b| (a.severity, &a.object, &a.reason).cmp(&(b.severity, &b.object, &b.reason)));
         let hidden = [
             Hidden::of("GPUCluster", clusters),
@@ -182,6 +188,7 @@ impl ClusterRow {
             free: pool.free,
             allocatable: pool.allocatable,
             memory_mib: pool.memory_mib,
+            free_per_node: pool.free_per_node.clone(),
         };
         let taint = |taint: &crds::fleet::Taint| {
             let value = taint.value.as_ref().map(|value| format!("={value}")).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crds::fleet::{DecisionState, NIMPlacement, NIMPlacementDecision};
+use crds::fleet::{DecisionState, NIMPlacement, NIMPlacementDecision, Refusal};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -91,6 +91,8 @@ pub(crate) struct Why {
     /// Why there is no explanation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unexplained: Option<String>,
+    /// Why clusters were refused when the hub last decided, as the placement's status has it.
+    pub(crate) refusals: Vec<Refusal>,
 }
 
 /// A cluster that a placement has.
@@ -152,6 +154,7 @@ impl Why {
             clusters: decided(&slices.items),
             explanation,
             unexplained,
+            refusals: placement.status.as_ref().map(|status| status.refusals.clone()).unwrap_or_default(),
         }
     }
 }
@@ -174,7 +177,7 @@ pub(crate) async fn print(session: &Session, printer: Printer, args: &WhyArgs) -
 }
 
 fn render(why: &Why, now: Timestamp) -> String {
-    let Why { placement: row, clusters, explanation, unexplained } = why;
+    let Why { placement: row, clusters, explanation, unexplained, refusals } = why;
     let mut out = String::new();
     let _ = writeln!(
         out,
@@ -221,10 +224,24 @@ fn render(why: &Why, now: Timestamp) -> String {
                 "\n{}",
                 paint(&format!("why not elsewhere is not known: {words}"), Tone::Warning)
             );
+            out += &refused_before(refusals);
         }
         (None, None) => {}
     }
     out
+}
+
+/// What the hub wrote down when it last decided.
+fn refused_before(refusals: &[Refusal]) -> String {
+    let mut table = Table::new(&["REFUSED BEFORE", "CLUSTERS", "NUMBERS"]);
+    for refusal in refusals {
+        table.row([
+            Cell::of(refusal.reason.as_str(), Tone::Warning),
+            format!("{}: {}", refusal.count, refusal.clusters.join(", ")).into(),
+            refusal.message.clone().unwrap_or_default().into(),
+        ]);
+    }
+    if table.is_empty() { String::new() } else { format!("\n{}", table.render(0)) }
 }
 
 /// The clusters beside those that have been shown, and the decision in a sentence.

@@ -3,9 +3,16 @@
 use super::*;
 use crate::recorded::{DRAINING, HELD, Moment, PLACED, now, plain, seen};
 
+fn none<T>() -> Seen<T> {
+    Seen { items: Vec::new(), hidden: None }
+}
+
 fn status(moment: &Moment) -> FleetStatus {
-    let none = Seen { items: Vec::new(), hidden: None };
-    FleetStatus::of(&seen(moment.clusters), &seen(moment.placements), &none)
+    FleetStatus::of(
+        &seen::<GPUCluster>(moment.clusters),
+        &seen::<NIMPlacement>(moment.placements),
+        &none::<GPUQuota>(),
+    )
 }
 
 #[test]
@@ -26,9 +33,9 @@ fn the_json_of_a_fleet_is_as_the_documentation_says() {
 
 #[test]
 fn what_is_hidden_is_told_and_no_cluster_is_counted() {
-    let hidden = Seen { items: Vec::new(), hidden: Some("gpuclusters.nimfleet.io is forbidden".to_owned()) };
-    let none = Seen { items: Vec::new(), hidden: None };
-    let status = FleetStatus::of(&hidden, &seen(PLACED.placements), &none);
+    let hidden =
+        Seen { hidden: Some("gpuclusters.nimfleet.io is forbidden".to_owned()), ..none::<GPUCluster>() };
+    let status = FleetStatus::of(&hidden, &seen::<NIMPlacement>(PLACED.placements), &none::<GPUQuota>());
     let text = plain(&render(&status, now()));
     assert!(text.starts_with("1 placement, 1 ready"), "{text}");
     assert!(text.ends_with("not shown, GPUCluster: gpuclusters.nimfleet.io is forbidden\n"), "{text}");
@@ -53,9 +60,9 @@ fn a_cluster_that_waits_an_old_agent_and_a_quota_are_problems() {
         }]},
     }))
     .unwrap();
-    let all = |items| Seen { items, hidden: None };
-    let none = Seen { items: Vec::new(), hidden: None };
-    let status = FleetStatus::of(&all(vec![cluster]), &none, &Seen { items: vec![quota], hidden: None });
+    let clusters = Seen { items: vec![cluster], hidden: None };
+    let quotas = Seen { items: vec![quota], hidden: None };
+    let status = FleetStatus::of(&clusters, &none::<NIMPlacement>(), &quotas);
     let told: Vec<_> = status.problems.iter().map(|one| (one.severity, one.reason.as_str())).collect();
     assert_eq!(
         told,

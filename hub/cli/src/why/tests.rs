@@ -31,6 +31,7 @@ fn a_hub_that_does_not_answer_takes_the_explanation_alone() {
         text.contains("east") && text.contains("why not elsewhere is not known: no hub answers"),
         "{text}"
     );
+    assert!(text.contains("REFUSED BEFORE") && text.contains("1: plain"), "{text}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! One Kubernetes cluster on loopback: a real API server, controllers and scheduler, with kwok as every node's kubelet.
 
+mod applied;
 pub mod audit;
 pub(crate) mod authority;
 mod backup;
@@ -60,6 +61,14 @@ pub enum ClusterError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A definition is not served in time.
+    #[error("{cluster}: definition {definition} is not Established within a minute")]
+    NotServed {
+        /// Name of the cluster.
+        cluster: String,
+        /// Name of the definition.
+        definition: String,
     },
     /// The API server refused or did not answer.
     #[error("{cluster}: {doing}: {source}")]

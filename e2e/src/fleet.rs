@@ -73,6 +73,14 @@ pub enum FleetError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// What helm made of a chart is no YAML.
+    #[error("helm template {chart}: {source}")]
+    Chart {
+        /// Which chart.
+        chart: String,
+        /// What is wrong with it.
+        source: Box<serde_saphyr::Error>,
+    },
     /// A cluster that the fleet does not have.
     #[error("the fleet has no cluster {0:?}")]
     NoSuchCluster(String),

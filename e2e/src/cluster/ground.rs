@@ -12,8 +12,9 @@ use crate::controlplane::{BuildError, Programs};
 use crate::port;
 use crate::process::{Process, Program};
 
-/// Fleets at work at a time in one process: an API server takes some 275 MB and, while it starts, a core.
-const AT_A_TIME: usize = 2;
+/// Fleets at work at a time in one process: an API server takes some 275 MB and, while it starts, a core. Two leave a third of two
+/// cores idle.
+const AT_A_TIME: usize = 3;
 
 /// How the folders of fleets begin; the id of their process follows.
 const PREFIX: &str = "nimfleet-e2e-";

@@ -62,12 +62,12 @@ pub enum ClusterError {
         /// What the system said.
         source: io::Error,
     },
-    /// A definition is not served in time.
-    #[error("{cluster}: definition {definition} is not Established within a minute")]
+    /// A definition or a policy is not in force in time.
+    #[error("{cluster}: {definition} is not in force within a minute")]
     NotServed {
         /// Name of the cluster.
         cluster: String,
-        /// Name of the definition.
+        /// Name of the definition or the policy.
         definition: String,
     },
     /// The API server refused or did not answer.

@@ -3,21 +3,27 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::wait::{await_condition, conditions};
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::{Cluster, ClusterError};
 
 /// Field manager of kubectl.
 const MANAGER: &str = "kubectl";
-/// How long definitions may take to be served, on a busy machine.
+/// How long definitions may take to be served and policies to count, on a busy machine.
 const SERVED_WITHIN: Duration = Duration::from_mins(1);
+/// A policy that comes last, and the ConfigMap that it refuses.
+const LAST: &str = "e2e-last-policy";
 
 impl Cluster {
     /// Applies objects in their order, and waits until the definitions among them are served.
@@ -55,6 +61,48 @@ impl Cluster {
                 Err(ClusterError::NotServed { cluster: self.name().to_owned(), definition: name.to_owned() })
             }
         }
+    }
+
+    /// Waits until the API server has read all policies that were applied before: it reads them in their order, so one that is
+    /// applied after them counts when they do. That one is removed again.
+    pub(crate) async fn policies_count(&self) -> Result<(), ClusterError> {
+        let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]});
+        let expression = format!("object.metadata.name != '{LAST}'");
+        self.apply(&[
+            json!({
+                "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": LAST},
+                "spec": {
+                    "matchConstraints": {"resourceRules": [rule]},
+                    "validations": [{"expression": expression, "message": LAST}],
+                },
+            }),
+            json!({
+                "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+                "metadata": {"name": LAST}, "spec": {"policyName": LAST, "validationActions": ["Deny"]},
+            }),
+        ])
+        .await?;
+        let api: Api<ConfigMap> = Api::namespaced(self.client(), "default");
+        let mut refused = ConfigMap::default();
+        refused.metadata.name = Some(LAST.to_owned());
+        let tried = PostParams { dry_run: true, ..PostParams::default() };
+        let until = Instant::now() + SERVED_WITHIN;
+        while api.create(&tried, &refused).await.is_ok() {
+            if Instant::now() > until {
+                return Err(ClusterError::NotServed {
+                    cluster: self.name().to_owned(),
+                    definition: LAST.to_owned(),
+                });
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(self.client());
+        let policies: Api<ValidatingAdmissionPolicy> = Api::all(self.client());
+        let removed = async {
+            bindings.delete(LAST, &DeleteParams::default()).await?;
+            policies.delete(LAST, &DeleteParams::default()).await
+        };
+        removed.await.map(drop).map_err(self.fault("removing the last policy"))
     }
 
     /// Makes a namespace.

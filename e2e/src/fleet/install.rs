@@ -27,9 +27,10 @@ const POLICIES: &str = "templates/admission-policy.yaml";
 /// How long the identity lasts: longer than any test, and than a demo that is left running overnight.
 const TOKEN_LASTS: Duration = Duration::from_hours(24);
 
-/// Installs the CRDs of `nimfleet-crds` and waits until they are served.
+/// Installs the CRDs and policies of `nimfleet-crds` and waits until they are in force.
 pub(crate) async fn crds(ground: &Ground, cluster: &Cluster) -> Result<(), FleetError> {
-    Ok(cluster.apply(&helm(ground, "nimfleet-crds", &[]).await?).await?)
+    cluster.apply(&helm(ground, "nimfleet-crds", &[]).await?).await?;
+    Ok(cluster.policies_count().await?)
 }
 
 /// Installs the roles of `chart` and returns a kubeconfig of its ServiceAccount: exactly what its pod would have.

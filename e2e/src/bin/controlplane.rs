@@ -5,13 +5,16 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use e2e::controlplane::{BuildError, Controller, Programs};
+use e2e::controlplane::{BuildError, Controller, NodePrograms, Programs};
 
 /// Builds the programs of a Kubernetes control plane that this machine lacks and says where they are.
 #[derive(Parser)]
 struct Arguments {
     /// Controllers of other products to build besides; tests build those that they need by themselves.
     controllers: Vec<Controller>,
+    /// Builds the programs of a real node besides: kubelet, kube-proxy, containerd, CoreDNS.
+    #[arg(long)]
+    node: bool,
 }
 
 fn main() -> ExitCode {
@@ -30,6 +33,9 @@ fn build(arguments: &Arguments) -> Result<(), BuildError> {
     println!("KWOK_MODULE={}", programs.kwok_module.display());
     for controller in &arguments.controllers {
         println!("{}", controller.ready()?.program.display());
+    }
+    if arguments.node {
+        NodePrograms::ready()?;
     }
     Ok(())
 }

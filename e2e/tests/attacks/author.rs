@@ -410,8 +410,8 @@ fn right_to_probe() -> String {
     format!("{role}\n---\n{binding}")
 }
 
-/// Waits until the API server refuses what the hub's own user would write.
-async fn in_force(fleet: &Fleet, write: &Write) -> Result<(), Failure> {
+/// Waits until the API server refuses what the hub's own user would write, or does so no longer.
+async fn in_force(fleet: &Fleet, write: &Write, expected: bool) -> Result<(), Failure> {
     let hub = fleet.hub().cluster();
     let (kind, change) = &write.probe;
     let change = change.to_string();
@@ -422,12 +422,11 @@ async fn in_force(fleet: &Fleet, write: &Write) -> Result<(), Failure> {
     }
     let said = format!("{} says no", write.name);
     let check = || async {
-        match hub.kubectl(&arguments, None).await {
-            Err(error) if error.said.contains(&said) => Ok(()),
-            other => Err(Failure::new(format!("{other:?}"))),
-        }
+        let answer = hub.kubectl(&arguments, None).await;
+        let is_refused = answer.as_ref().is_err_and(|error| error.said.contains(&said));
+        if is_refused == expected { Ok(()) } else { Err(Failure::new(format!("{answer:?}"))) }
     };
-    fleet.eventually(&format!("policy {} is in force", write.name), SOON, check).await
+    fleet.eventually(&format!("policy {} is in force: {expected}", write.name), SOON, check).await
 }
 
 #[tokio::test]
@@ -442,14 +441,18 @@ async fn every_write_that_fails_is_a_condition_with_the_api_servers_words() -> R
     for write in writes() {
         let Write { name, told_on: kind, controller, .. } = write;
         objects::apply(hub, &obstacle(&write)).await?;
-        in_force(&fleet, &write).await?;
+        in_force(&fleet, &write, true).await?;
         objects::apply(hub, &subject(kind, name)).await?;
         let namespace = if kind == "GPUCluster" { "" } else { sample::NAMESPACE };
         let place = (kind, namespace, name);
         let said = says(&fleet, place, ("Reconciled", "False", "Invalid")).await?;
         names(&said, &[&format!("{name} says no")]);
-        let counter = format!("reconcile_faults_total{{controller=\"{controller}\",fault=\"Invalid\"}}");
-        names(&fleet.hub().daemon().metrics().await?, &[&counter]);
+        let fault = format!("reconcile_faults_total{{controller=\"{controller}\",fault=\"Invalid\"}}");
+        let is_counted = || async {
+            let metrics = fleet.hub().daemon().metrics().await?;
+            if metrics.contains(&fault) { Ok(()) } else { Err(Failure::new(metrics)) }
+        };
+        fleet.eventually(&format!("{fault} is counted"), SOON, is_counted).await?;
         let events = || async {
             let events = hub.kubectl(&["get", "events.events.k8s.io", "-A", "-o", "json"], None).await?;
             let events: Value = serde_json::from_str(&events)?;
@@ -463,6 +466,7 @@ async fn every_write_that_fails_is_a_condition_with_the_api_servers_words() -> R
 
         // What stood in the way is gone: the next try goes through, and that is said.
         hub.kubectl(&["delete", "validatingadmissionpolicybinding", name], None).await?;
+        in_force(&fleet, &write, false).await?;
         objects::patch(hub, kind, namespace, name, json!({"metadata": {"labels": {"again": "yes"}}})).await?;
         says(&fleet, place, ("Reconciled", "True", "Reconciled")).await?;
     }

@@ -9,7 +9,7 @@ use e2e::site::Site;
 use serde_json::{Value, json};
 
 /// The operator does what an object says within this time.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(1);
 
 /// A NemoGuardrail whose database is at this host.
 fn guardrail(name: &str, host: &str) -> Value {

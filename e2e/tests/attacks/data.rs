@@ -6,7 +6,7 @@ use e2e::cluster::gpu::H100;
 use e2e::failure::Failure;
 use e2e::fleet::Fleet;
 use e2e::objects;
-use e2e::site::Site;
+use e2e::site::{IDENTITY, Site};
 use serde_json::{Value, json};
 
 /// Long enough for a busy machine.
@@ -109,6 +109,32 @@ async fn warned(site: &Site, name: &str, reason: &str) -> Result<u64, Failure> {
     Ok(told.map(|event| event["series"]["count"].as_u64().unwrap_or(1)).sum())
 }
 
+/// Waits until an object was warned about so often for this reason, and no more. The operator publishes an event after
+/// the status that it is about.
+async fn is_warned(site: &Site, name: &str, reason: &str, times: u64) -> Result<(), Failure> {
+    let found = site
+        .eventually(&format!("{name} is warned about: {reason}"), SOON, || async {
+            let found = warned(site, name, reason).await?;
+            if found >= times { Ok(found) } else { Err(Failure::new(format!("{found} warnings"))) }
+        })
+        .await?;
+    assert_eq!(found, times, "{name}: {reason}");
+    Ok(())
+}
+
+/// Waits until the operator may not read logs any more: the API server reads a role a moment after it is stored.
+async fn reads_no_logs(site: &Site) -> Result<(), Failure> {
+    let asked = ["auth", "can-i", "get", "pods", "--subresource=log", "--as", IDENTITY, "-n", NAMESPACE];
+    site.eventually("the operator may not read logs", SOON, || async {
+        // The answer "no" is an exit status of its own.
+        match site.cluster().kubectl(&asked, None).await {
+            Ok(answer) => Err(Failure::new(answer)),
+            Err(_) => Ok(()),
+        }
+    })
+    .await
+}
+
 async fn delete(site: &Site, kind: &str, name: &str) -> Result<(), Failure> {
     objects::delete(site.cluster(), kind, NAMESPACE, name).await
 }
@@ -124,6 +150,15 @@ async fn uid(site: &Site, kind: &str, name: &str) -> Result<Value, Failure> {
 /// Uids of the pods of a service.
 async fn pods(site: &Site, name: &str) -> Result<Vec<Value>, Failure> {
     objects::pod_uids(site.cluster(), NAMESPACE, name).await
+}
+
+/// The same of a service of one replica, once the pods of an older template have gone.
+async fn one_pod(site: &Site, name: &str) -> Result<Vec<Value>, Failure> {
+    site.eventually(&format!("{name} has one pod"), SOON, || async {
+        let found = pods(site, name).await?;
+        if found.len() == 1 { Ok(found) } else { Err(Failure::new(format!("{} pods", found.len()))) }
+    })
+    .await
 }
 
 #[tokio::test]
@@ -144,15 +179,21 @@ async fn a_claim_that_was_made(site: &Site) -> Result<(), Failure> {
     let job = uid(site, "Job", "embed-job").await?;
     delete(site, PVC, "embed-pvc").await?;
     ready_anew(site, "embed", &before).await?;
-    assert_ne!(uid(site, "Job", "embed-job").await?, job, "it was downloaded again");
-    let told = warned(site, "embed", "PVCLost").await? + warned(site, "embed", "PVCTerminating").await?;
-    assert!(told > 0, "a warning says so");
+    site.eventually("it is downloaded again", SOON, || async {
+        if uid(site, "Job", "embed-job").await? == job { Err(Failure::new("the old job")) } else { Ok(()) }
+    })
+    .await?;
+    site.eventually("a warning says so", SOON, || async {
+        let told = warned(site, "embed", "PVCLost").await? + warned(site, "embed", "PVCTerminating").await?;
+        if told > 0 { Ok(()) } else { Err(Failure::new("no warning")) }
+    })
+    .await?;
     // While nobody looks as well.
     let before = get(site, PVC, "embed-pvc").await?;
     let told = warned(site, "embed", "PVCLost").await?;
     site.operator().kill();
     for (kind, name) in [("job", "embed-job"), ("pvc", "embed-pvc")] {
-        let delete = ["delete", kind, name, "-n", NAMESPACE, "--timeout=60s"];
+        let delete = ["delete", kind, name, "-n", NAMESPACE, "--timeout=180s"];
         site.cluster().kubectl(&delete, None).await?;
     }
     apply(site, &claim("embed-pvc")).await?;
@@ -160,8 +201,7 @@ async fn a_claim_that_was_made(site: &Site) -> Result<(), Failure> {
     // The status that the NIMCache had says Ready until it is looked at.
     site.eventually("it is downloaded again", SOON, || uid(site, "Job", "embed-job")).await?;
     ready_anew(site, "embed", &before).await?;
-    assert_eq!(warned(site, "embed", "PVCLost").await?, told + 1);
-    Ok(())
+    is_warned(site, "embed", "PVCLost", told + 1).await
 }
 
 async fn a_claim_that_was_given(site: &Site) -> Result<(), Failure> {
@@ -175,7 +215,7 @@ async fn a_claim_that_was_given(site: &Site) -> Result<(), Failure> {
     objects::absent(site.cluster(), PVC, NAMESPACE, "given").await?;
     apply(site, &claim("given")).await?;
     ready_anew(site, "rerank", &before).await?;
-    assert_eq!(warned(site, "rerank", "PVCNotFound").await?, 1);
+    is_warned(site, "rerank", "PVCNotFound", 1).await?;
     delete(site, "NIMCache", "rerank").await
 }
 
@@ -208,15 +248,17 @@ async fn a_claim_that_pods_hold(site: &Site) -> Result<(), Failure> {
 async fn a_manifest_that_cannot_be_read(site: &Site) -> Result<(), Failure> {
     let roles = site.cluster().kubectl(&["get", "clusterrole", "-o", "json"], None).await?;
     let roles: Value = serde_json::from_str(&roles)?;
-    let reads_logs = |role: &&Value| {
+    let grants_logs = |role: &&Value| {
         let granted = role["rules"].as_array().map(Vec::as_slice).unwrap_or_default();
         role["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("nimfleet"))
             && granted.iter().any(|rule| rule["resources"].to_string().contains("pods/log"))
     };
-    let role = roles["items"].as_array().into_iter().flatten().find(reads_logs);
+    let role = roles["items"].as_array().into_iter().flatten().find(grants_logs);
     let role = role.ok_or_else(|| Failure::new("no role of the operator's reads logs"))?;
-    let without = serde_json::from_str::<Value>(&role.to_string().replace("pods/log", "pods/none"))?;
+    let mut without = serde_json::from_str::<Value>(&role.to_string().replace("pods/log", "pods/none"))?;
+    without["metadata"]["resourceVersion"] = Value::Null;
     site.cluster().kubectl(&["replace", "-f", "-"], Some(&without.to_string())).await?;
+    reads_no_logs(site).await?;
     apply(site, &made("unread", "2.0.0")).await?;
     let unreadable = |found: &Value| match objects::condition(found, "NIM_CACHE_RECONCILE_FAILED") {
         Some((status, reason, message))
@@ -228,7 +270,7 @@ async fn a_manifest_that_cannot_be_read(site: &Site) -> Result<(), Failure> {
     };
     let found = until(site, "NIMCache", "unread", unreadable).await?;
     assert_eq!(found["status"]["state"], "NotReady");
-    assert_eq!(warned(site, "unread", "ManifestUnreadable").await?, 1);
+    is_warned(site, "unread", "ManifestUnreadable", 1).await?;
     let mut with = role.clone();
     with["metadata"]["resourceVersion"] = Value::Null;
     site.cluster().kubectl(&["replace", "-f", "-"], Some(&with.to_string())).await?;
@@ -244,7 +286,7 @@ async fn a_service_that_was_changed_with_its_cache(site: &Site) -> Result<(), Fa
     apply(site, &made("up", "1.9.0")).await?;
     apply(site, &service("up", "up", "1.9.0")).await?;
     until(site, "NIMService", "up", is_ready).await?;
-    let (old, before) = (pods(site, "up").await?, get(site, PVC, "up-pvc").await?);
+    let (old, before) = (one_pod(site, "up").await?, get(site, PVC, "up-pvc").await?);
 
     delete(site, "NIMCache", "up").await?;
     let held = |found: &Value| match objects::condition(found, "Held") {
@@ -271,14 +313,18 @@ async fn a_service_that_was_changed_with_its_cache(site: &Site) -> Result<(), Fa
     assert_eq!(pods(site, "up").await?, old, "nothing was stopped for it");
     apply(site, &made("up", "1.13.0")).await?;
     ready_anew(site, "up", &before).await?;
+    // What the NIMService says may still be of the Deployment before.
+    let renewed = |deployment: &Value| {
+        let template = deployment["spec"]["template"].to_string();
+        if template.contains("embed:1.13.0") { Ok(()) } else { Err(Failure::new(template)) }
+    };
+    until(site, "Deployment", "up", renewed).await?;
     until(site, "NIMService", "up", is_ready).await?;
-    let deployment = get(site, "Deployment", "up").await?;
-    assert!(deployment["spec"]["template"].to_string().contains("embed:1.13.0"));
     gone(PVC, "up-pvc").await?;
 
     // With its claim, and both at once.
     let claim = get(site, "NIMCache", "up").await?["status"]["pvc"].as_str().unwrap_or_default().to_owned();
-    let (old, before) = (pods(site, "up").await?, get(site, PVC, &claim).await?);
+    let (old, before) = (one_pod(site, "up").await?, get(site, PVC, &claim).await?);
     delete(site, "NIMCache", "up").await?;
     delete(site, PVC, &claim).await?;
     gone("NIMCache", "up").await?;
@@ -287,9 +333,9 @@ async fn a_service_that_was_changed_with_its_cache(site: &Site) -> Result<(), Fa
     apply(site, &made("up", "1.14.0")).await?;
     ready_anew(site, "up", &before).await?;
     until(site, "NIMService", "up", is_ready).await?;
-    let all = ["delete", "nimcache,nimservice", "--all", "-n", NAMESPACE, "--timeout=60s"];
+    let all = ["delete", "nimcache,nimservice", "--all", "-n", NAMESPACE, "--timeout=180s"];
     site.cluster().kubectl(&all, None).await.map(drop)?;
-    site.cluster().kubectl(&["delete", "namespace", NAMESPACE, "--timeout=60s"], None).await.map(drop)?;
+    site.cluster().kubectl(&["delete", "namespace", NAMESPACE, "--timeout=180s"], None).await.map(drop)?;
     Ok(())
 }
 
@@ -349,9 +395,27 @@ async fn a_cache_is_replaced_from_the_hub_while_its_service_runs() -> Result<(),
 async fn a_claim_that_goes_is_told_on_the_hub(fleet: &Fleet) -> Result<(), Failure> {
     let (hub, east) = (fleet.hub().cluster(), fleet.cluster("east")?.cluster());
     let cache = || objects::get(hub, "NIMCache", NAMESPACE, "up");
-    let claim = cache().await?["status"]["pvc"].as_str().unwrap_or_default().to_owned();
+    // The hub hears of NIMCache and NIMService one after the other, and a rollout may still go on.
+    let claim = fleet
+        .eventually("the hub says on which claim the model is", SOON, || async {
+            let cache = cache().await?;
+            objects::expect(&cache, "Ready", "True")?;
+            let claim = cache["status"]["pvc"].as_str().unwrap_or_default().to_owned();
+            if claim.is_empty() { Err(Failure::new(cache["status"].to_string())) } else { Ok(claim) }
+        })
+        .await?;
     let before = objects::get(east, PVC, NAMESPACE, &claim).await?["metadata"]["uid"].clone();
-    let running = objects::pod_uids(east, NAMESPACE, "up").await?;
+    let running = fleet
+        .eventually("only the new pod is left", SOON, || async {
+            let found = objects::pods(east, NAMESPACE, "up").await?;
+            match &found[..] {
+                [pod] if pod["spec"].to_string().contains("embed:1.13.0") => {
+                    Ok(vec![pod["metadata"]["uid"].clone()])
+                }
+                other => Err(Failure::new(format!("{} pods", other.len()))),
+            }
+        })
+        .await?;
     objects::delete(east, PVC, NAMESPACE, &claim).await?;
     let words = format!("PersistentVolumeClaim {claim} is being deleted");
     let told = |kind: &'static str, condition: &'static str| {
@@ -369,8 +433,12 @@ async fn a_claim_that_goes_is_told_on_the_hub(fleet: &Fleet) -> Result<(), Failu
     };
     told("NIMCache", "Ready").await?;
     told("NIMPlacement", "Available").await?;
-    let runs = objects::get(hub, "NIMService", NAMESPACE, "up").await?;
-    objects::expect(&runs, "Ready", "True")?;
+    fleet
+        .eventually("the service is Ready all the same", SOON, || async {
+            let runs = objects::get(hub, "NIMService", NAMESPACE, "up").await?;
+            objects::expect(&runs, "Ready", "True")
+        })
+        .await?;
     assert_eq!(objects::pod_uids(east, NAMESPACE, "up").await?, running, "what runs goes on");
 
     // Nothing mounts it any more: it goes, and is filled anew.

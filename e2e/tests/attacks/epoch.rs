@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::hostile_spoke::{HostileSpoke, goodbye};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(1);
 
 /// The hub's epoch as it is stored: hub ID and term.
 async fn stored(fleet: &Fleet) -> Result<(String, u64), Failure> {
@@ -62,7 +62,7 @@ async fn an_epoch_that_is_not_proven_raises_nothing_and_is_shown() -> Result<(),
         message.contains(&theirs) && message.contains(&ours) && message.contains("revokedCertificates"),
         "{message}"
     );
-    hub.connected("east").await?;
+    fleet.eventually("east is connected", SOON, || hub.connected("east")).await?;
 
     // A term that could be: the admin is told the command, and its word counts under the hub that runs.
     let lost = term + 40;
@@ -80,10 +80,15 @@ async fn an_epoch_that_is_not_proven_raises_nothing_and_is_shown() -> Result<(),
     assert!(refused.contains("EpochProven"), "{refused}");
     let said = hub.raise_term(lost).await?;
     assert!(said.contains(&format!("raised: the hub is at term {}", lost + 1)), "{said}");
-    let log = std::fs::read_to_string(hub.daemon().log())?;
-    assert!(log.contains("raise-term") && log.contains("audit"), "the act is not recorded");
-    let welcomed = mallory.answer(Some(claim(lost))).await;
-    let FromHub::Welcome(welcome) = &welcomed else { panic!("{welcomed:?}") };
+    // The command ends when the term is stored; the hub takes it up and records it after that.
+    recorded(&fleet, "raise-term").await?;
+    let welcomed = || async {
+        match mallory.answer(Some(claim(lost))).await {
+            FromHub::Welcome(welcome) => Ok(welcome),
+            other => Err(Failure::new(format!("{other:?}"))),
+        }
+    };
+    let welcome = fleet.eventually("it is let in", SOON, welcomed).await?;
     let offered = welcome.epoch.clone().unwrap_or_default();
     assert_eq!((offered.term, offered.proof.len()), (lost + 1, 32));
     shows(&fleet, "mallory", "True", "EpochProven").await?;
@@ -92,7 +97,7 @@ async fn an_epoch_that_is_not_proven_raises_nothing_and_is_shown() -> Result<(),
     let forged = v1::Epoch { term: offered.term + 1, ..offered.clone() };
     assert!(goodbye(&mallory.answer(Some(forged)).await).message.contains("did not make"));
     let (eve, _) = HostileSpoke::joined(&fleet, "eve", "uid").await?;
-    hub.connected("east").await?;
+    fleet.eventually("east is connected", SOON, || hub.connected("east")).await?;
 
     // The next start of the hub is obeyed by the others as ever.
     hub.kill();
@@ -126,6 +131,20 @@ async fn an_epoch_that_is_not_proven_raises_nothing_and_is_shown() -> Result<(),
     };
     assert_eq!(welcome.epoch.unwrap_or_default().term, latest.term + 1);
     Ok(())
+}
+
+/// Waits until the log of the hub has an audit record of this act.
+async fn recorded(fleet: &Fleet, act: &str) -> Result<(), Failure> {
+    fleet
+        .eventually(&format!("{act} is recorded"), SOON, || async {
+            let log = std::fs::read_to_string(fleet.hub().daemon().log())?;
+            if log.contains(act) && log.contains("audit") {
+                Ok(())
+            } else {
+                Err(Failure::new("the act is not recorded"))
+            }
+        })
+        .await
 }
 
 /// Keeps the cluster's own spoke from raising the term first.
@@ -210,7 +229,5 @@ async fn a_hub_that_lost_what_clusters_know_it_by_refuses_to_start() -> Result<(
     hub.restart_with("begin-anew", "epoch-key")?;
     fleet.eventually("the hub leads", SOON, || hub.ready()).await?;
     fleet.eventually("east is connected", SOON, || hub.connected("east")).await?;
-    let log = std::fs::read_to_string(hub.daemon().log())?;
-    assert!(log.contains("begin-anew") && log.contains("audit"), "the act is not recorded: {log}");
-    Ok(())
+    recorded(&fleet, "begin-anew").await
 }

@@ -24,9 +24,9 @@ use tonic::{Code, Status};
 use tower::service_fn;
 
 /// How long the hub may take for one word.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an admin and the hub's controllers may take.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(1);
 
 /// A spoke of one cluster that keeps no rule.
 pub(crate) struct HostileSpoke {

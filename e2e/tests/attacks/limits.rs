@@ -96,10 +96,13 @@ async fn nothing_reaches_beyond_the_limits_by_what_is_delivered_or_rendered() ->
         objects::apply(hub, &sample::placement(name, &json!({}))).await?;
     }
     for (name, _, telling) in &attacks {
-        let message = sample::says(&fleet, name, "Scheduled", "PolicyDenied").await?;
-        let placement = sample::placed(&fleet, name).await?;
-        let said = format!("{message} {}", placement["status"]["refusals"]);
-        assert!(said.replace("\\\"", "\"").contains(telling), "{name}: {telling} is not in {said}");
+        let refused = || async {
+            let message = sample::says(&fleet, name, "Scheduled", "PolicyDenied").await?;
+            let placement = sample::placed(&fleet, name).await?;
+            let said = format!("{message} {}", placement["status"]["refusals"]);
+            if said.replace("\\\"", "\"").contains(telling) { Ok(()) } else { Err(Failure::new(said)) }
+        };
+        fleet.eventually(&format!("{name}: {telling}"), SOON, refused).await?;
         objects::absent(east, "Deployment", sample::NAMESPACE, name).await?;
         objects::absent(east, "ServiceAccount", sample::NAMESPACE, name).await?;
     }
@@ -221,9 +224,13 @@ async fn a_limit_that_was_narrowed_keeps_what_runs_where_it_runs() -> Result<(),
     let said = sample::says(&fleet, NAME, "Degraded", "PolicyDenied").await?;
     assert!(said.contains("team.example.com/owner") && said.contains("limits.annotations"), "{said}");
     assert_eq!(deployment().await?["metadata"]["uid"], before["metadata"]["uid"]);
-    let local = objects::get(east, "NIMService", sample::NAMESPACE, NAME).await?;
-    objects::expect(&local, "PolicyDenied", "True")?;
-    objects::expect(&local, "Ready", "True")?;
+    fleet
+        .eventually("it is Ready all the same", SOON, || async {
+            let local = objects::get(east, "NIMService", sample::NAMESPACE, NAME).await?;
+            objects::expect(&local, "PolicyDenied", "True")?;
+            objects::expect(&local, "Ready", "True")
+        })
+        .await?;
 
     // It is scaled, and healed.
     objects::patch(hub, "NIMService", sample::NAMESPACE, NAME, json!({"spec": {"replicas": 2}})).await?;

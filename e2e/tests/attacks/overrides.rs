@@ -9,7 +9,7 @@ use e2e::fleet::Fleet;
 use e2e::{objects, sample};
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(1);
 /// Until the API server has taken up by which CA it knows the hub: it looks again after half a minute.
 const PASSED_ON: Duration = Duration::from_mins(2);
 const MEBIBYTE: u64 = 1024 * 1024;
@@ -138,6 +138,9 @@ async fn overrides_are_bounded_and_count_for_what_they_make() -> Result<(), Fail
     objects::apply(hub, &quota(3)).await?;
     sample::says(&fleet, "counts", "Scheduled", "Placed").await?;
     used(&fleet, "*: 3/3").await?;
+    // Placed is what is decided: west gets it after that.
+    let sent = || objects::get(west, "NIMService", sample::NAMESPACE, "counts");
+    fleet.eventually("it is sent", SOON, sent).await?;
     // It runs with three; four are one too many: nothing of it changes.
     let four = json!({"spec": overrides(&json!([
         {"op": "replace", "path": "/spec/resources/limits/nvidia.com~1gpu", "value": 4},
@@ -145,8 +148,7 @@ async fn overrides_are_bounded_and_count_for_what_they_make() -> Result<(), Fail
     objects::patch(hub, "NIMPlacement", sample::NAMESPACE, "counts", four).await?;
     let said = sample::says(&fleet, "counts", "Scheduled", "QuotaExceeded").await?;
     has(&said, &["west", "needs 1 GPUs", "0 of 3 left in GPUQuota q"]);
-    let sent = objects::get(west, "NIMService", sample::NAMESPACE, "counts").await?;
-    assert_eq!(sent["spec"]["resources"]["limits"]["nvidia.com/gpu"], 3);
+    assert_eq!(sent().await?["spec"]["resources"]["limits"]["nvidia.com/gpu"], 3);
 
     // What an older version let in is refused by the hub, with the remedy, and its memory stays flat.
     without_rules(hub).await?;

@@ -204,7 +204,7 @@ async fn two_replicas_are_one_service_and_one_audit_trail() -> Result<(), Failur
     fleet.eventually("the other alone", SOON, || leads_to(cluster, address)).await?;
     from.start()?;
     fleet.eventually("the last leader stands by", SOON, || async { Ok(from.ready().await?) }).await?;
-    leads_to(cluster, address).await
+    fleet.eventually("still the other alone", SOON, || leads_to(cluster, address)).await
 }
 
 #[tokio::test]

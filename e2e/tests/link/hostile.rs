@@ -29,9 +29,10 @@ const WEST: &str = "west";
 /// What is wanted of the hostile cluster: 100 MiB, which the hub holds once.
 const OBJECTS: usize = 400;
 const BYTES: usize = 256 << 10;
-/// While it is hostile, so many changes and statuses of the other cluster are carried through, each within this time.
+/// While it is hostile, so many changes and statuses of the other cluster are carried through, each within this time
+/// on a busy machine. What waits for a spoke that does not read waits for ever.
 const ROUNDS: usize = 25;
-const PROMPT: Duration = Duration::from_secs(1);
+const PROMPT: Duration = Duration::from_secs(5);
 /// The most by which the memory of hub, spoke and attacker, which are one process here, may grow: 4 MiB under way, 8 MiB
 /// in the lanes, buffers of TLS and HTTP/2, and what allocators keep.
 const FLAT_KIB: usize = 48 << 10;

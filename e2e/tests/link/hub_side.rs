@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Of the GPUCluster of every cluster.
 pub(crate) const OBJECT_UID: &str = "object";
 

@@ -45,12 +45,14 @@ async fn identified(
 
 #[tokio::test]
 async fn certificates_follow_one_another_while_statuses_flow() {
-    let (mut hub, spoke, first) = connected_for(6).await;
+    let (mut hub, spoke, first) = connected_for(9).await;
     hub.desired.set_desired(&EAST.parse().unwrap(), desired("a", "1"));
     hub.until("a is accepted", |event| matches!(event, LinkEvent::Results { .. })).await;
     let (begin, mut longest, mut serials) = (Instant::now(), Duration::ZERO, vec![first.serial.clone()]);
     for number in 0.. {
-        if begin.elapsed() > Duration::from_secs(9) {
+        // The first certificate has ended by then; two more come in time, or later on a busy machine.
+        let lasted = begin.elapsed();
+        if lasted > Duration::from_secs(12) && serials.len() >= 3 || lasted > Duration::from_secs(40) {
             break;
         }
         let state = format!("S{number}");
@@ -71,21 +73,22 @@ async fn certificates_follow_one_another_while_statuses_flow() {
     }
     assert!(serials.len() >= 3, "renewed too seldom: {serials:?}");
     assert!(serials.iter().all(|serial| serial[..16] == first.serial[..16]), "one family: {serials:?}");
-    assert!(longest < Duration::from_secs(1), "a status took {longest:?}");
+    assert!(longest < Duration::from_secs(5), "a status took {longest:?}");
     assert!(hub.counters.renewals.get() >= 2 && spoke.counters.failed_renewals.get() == 0);
     assert_eq!(spoke.counters.enrolments.get(), 1);
 }
 
 #[tokio::test]
 async fn an_agent_whose_certificate_ended_while_it_was_off_comes_back_by_its_key() {
-    let (mut hub, mut spoke, first) = connected_for(3).await;
+    let life = 6;
+    let (mut hub, mut spoke, _) = connected_for(life).await;
     hub.desired.set_desired(&EAST.parse().unwrap(), desired("a", "1"));
     hub.until("a is accepted", |event| matches!(event, LinkEvent::Results { .. })).await;
     let before = spoke.cluster.calls();
     spoke.stop().await;
     spoke.settings.token = None;
-    let left = first.expires.duration_since(Timestamp::now()) + SignedDuration::from_secs(3);
-    tokio::time::sleep(Duration::try_from(left).unwrap_or_default()).await;
+    // Whatever it holds by now was certified before it was stopped.
+    tokio::time::sleep(Duration::from_secs(life.unsigned_abs() + 3)).await;
     spoke.start();
     spoke.until("it is back", LinkState::is_connected).await;
     assert_eq!(spoke.counters.enrolments.get(), 2, "once by token, once by its key");
@@ -96,14 +99,14 @@ async fn an_agent_whose_certificate_ended_while_it_was_off_comes_back_by_its_key
 #[tokio::test]
 async fn a_certificate_that_ended_too_long_ago_needs_a_token() {
     let world = World::new();
-    world.certify_for(SignedDuration::from_secs(2));
+    world.certify_for(SignedDuration::from_secs(6));
     world.return_within(SignedDuration::ZERO);
     let hub = Hub::start_with(world, ANY).await;
     let mut spoke = Spoke::of(&hub.join(EAST).await);
     spoke.start();
     spoke.until("it is connected", LinkState::is_connected).await;
     spoke.stop().await;
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
     spoke.start();
     spoke.until("it is told", |state| refused_with(state, &["expired at", "join-command"])).await;
     spoke.stop().await;
@@ -189,9 +192,10 @@ async fn an_identity_that_was_copied_to_another_cluster_is_refused() {
 async fn a_second_agent_is_told_of_with_where_it_is() {
     let (mut hub, mut old) = connected().await;
     let mut new = old.twin(1);
+    // Stopped before the other starts: by itself it would come back once more.
+    old.stop().await;
     new.start();
     new.until("it is connected", LinkState::is_connected).await;
-    old.stop().await;
     old.start();
     let event = hub.until("both are told of", |event| matches!(event, LinkEvent::Duplicate { .. })).await;
     let LinkEvent::Duplicate { message, .. } = event else { panic!("{event:?}") };
@@ -233,7 +237,7 @@ async fn a_proxy_that_cuts_what_is_idle_does_not_cut_the_session() {
         world.beat_every(Duration::from_secs(20));
         let hub = Hub::start_with(world, ANY).await;
         let proxy = FaultProxy::start(ANY, hub.address).await.unwrap();
-        proxy.set(Network::IdleAfter(Duration::from_secs(1)));
+        proxy.set(Network::IdleAfter(Duration::from_secs(3)));
         let mut join = hub.join(EAST).await;
         join.address = proxy.address().to_string();
         let mut spoke = Spoke::of(&join);
@@ -241,7 +245,7 @@ async fn a_proxy_that_cuts_what_is_idle_does_not_cut_the_session() {
         spoke.start();
         spoke.until("it is connected", LinkState::is_connected).await;
         let broke = spoke.until("it breaks", |state| !state.is_connected());
-        let broke = tokio::time::timeout(Duration::from_secs(4), broke).await.is_ok();
+        let broke = tokio::time::timeout(Duration::from_secs(10), broke).await.is_ok();
         assert_eq!(broke, !survives, "asked every {keepalive:?}");
     }
 }

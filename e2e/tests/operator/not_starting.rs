@@ -36,7 +36,17 @@ async fn quota(site: &Site, gpus: Option<u32>) -> Result<(), Failure> {
         "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "gpu-quota", "namespace": NAMESPACE},
         "spec": {"hard": {"requests.nvidia.com/gpu": gpus.to_string()}},
     });
-    objects::apply(site.cluster(), &quota.to_string()).await
+    objects::apply(site.cluster(), &quota.to_string()).await?;
+    // Until its controller has counted, pods are refused in other words, or by what the quota was before.
+    let wanted = gpus.to_string();
+    site.eventually(&format!("the quota is {wanted}"), SOON, || async {
+        let found = objects::get(site.cluster(), "ResourceQuota", NAMESPACE, "gpu-quota").await?;
+        let status = &found["status"];
+        let is = status["hard"]["requests.nvidia.com/gpu"].as_str();
+        let is_counted = status["used"]["requests.nvidia.com/gpu"].is_string();
+        if is == Some(wanted.as_str()) && is_counted { Ok(()) } else { Err(Failure::new(status.to_string())) }
+    })
+    .await
 }
 
 /// Warnings of one NIM object for a reason.
@@ -152,6 +162,18 @@ async fn what_the_kubelet_says(site: &Site) -> Result<(), Failure> {
     let message = says(site, "chat", "ImagePullBackOff").await?;
     assert!(message.starts_with(&format!("ImagePullBackOff: {pulls}")), "{message}");
     assert!(message.contains(&format!("(pod {pod})")), "{message}");
+    // What the Deployment says of its pod follows.
+    site.eventually("no replica is available", SOON, || async {
+        let found = objects::get(site.cluster(), "NIMService", NAMESPACE, "chat").await?;
+        let deployment = objects::get(site.cluster(), "Deployment", NAMESPACE, "chat").await?;
+        let available = [&found["status"]["availableReplicas"], &deployment["status"]["availableReplicas"]];
+        if available.iter().all(|count| count.as_i64().unwrap_or_default() == 0) {
+            Ok(())
+        } else {
+            Err(Failure::new(format!("{available:?}")))
+        }
+    })
+    .await?;
     // The two words of the kubelet in turn are one state of the service.
     let since = Timestamp::now();
     for _ in 0..5 {
@@ -164,8 +186,14 @@ async fn what_the_kubelet_says(site: &Site) -> Result<(), Failure> {
     kubelet(site, &pod, waiting("CreateContainerConfigError", missing), false).await?;
     let message = says(site, "chat", "CreateContainerConfigError").await?;
     assert!(message.starts_with(&format!("CreateContainerConfigError: {missing}")), "{message}");
-    let ours = site.cluster().audit().writes_by(IDENTITY, since);
-    let statuses: Vec<_> = ours.iter().filter(|write| write.resource == "nimservices/status").collect();
+    // The API server notes a request when it has answered, which is after what was written can be read.
+    let statuses = site
+        .eventually("the status is in the audit log", SOON, || async {
+            let mut ours = site.cluster().audit().writes_by(IDENTITY, since);
+            ours.retain(|write| write.resource == "nimservices/status");
+            if ours.is_empty() { Err(Failure::new("no status")) } else { Ok(ours) }
+        })
+        .await?;
     assert_eq!(statuses.len(), 1, "one for the new reason: {statuses:?}");
     let ended = json!({"terminated": {"exitCode": 1, "reason": "Error", "message": "no licence"}});
     let mut crash = waiting("CrashLoopBackOff", "back-off 40s restarting failed container");

@@ -130,9 +130,13 @@ async fn a_cache_left_behind(site: &Site) -> Result<(), Failure> {
     let claim = objects::get(cluster, "PersistentVolumeClaim", NAMESPACE, "model-pvc").await?;
     objects::apply(cluster, &cache().to_string()).await?;
     let uid = cache_ready(site).await?["metadata"]["uid"].clone();
-    let taken = objects::get(cluster, "PersistentVolumeClaim", NAMESPACE, "model-pvc").await?;
-    assert_eq!(taken["metadata"]["uid"], claim["metadata"]["uid"], "the same claim");
-    assert_eq!(taken["metadata"]["ownerReferences"][0]["uid"], uid);
+    site.eventually("the claim is owned again", SOON, || async {
+        let taken = objects::get(cluster, "PersistentVolumeClaim", NAMESPACE, "model-pvc").await?;
+        assert_eq!(taken["metadata"]["uid"], claim["metadata"]["uid"], "the same claim");
+        let owner = &taken["metadata"]["ownerReferences"][0];
+        if owner["uid"] == uid { Ok(()) } else { Err(Failure::new(owner.to_string())) }
+    })
+    .await?;
     objects::delete(cluster, "NIMCache", NAMESPACE, "model").await?;
     gone(site, "PersistentVolumeClaim", "model-pvc").await?;
     gone(site, "ConfigMap", "model-manifest").await

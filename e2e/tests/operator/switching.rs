@@ -6,7 +6,7 @@ use e2e::objects;
 use e2e::site::Site;
 use serde_json::json;
 
-use crate::service::{NAMESPACE, apply, gone, kserve, ready, there};
+use crate::service::{NAMESPACE, SOON, apply, gone, kserve, ready, there};
 
 #[tokio::test]
 async fn standalone_to_kserve_and_back_leaves_nothing() -> Result<(), Failure> {
@@ -24,10 +24,13 @@ async fn standalone_to_kserve_and_back_leaves_nothing() -> Result<(), Failure> {
     ready(&site, "moving").await?;
     gone(&site, "InferenceService", "moving").await?;
     for kind in ["Deployment", "Service", "ServiceAccount", "Role", "RoleBinding"] {
-        let found = objects::list(site.cluster(), kind, NAMESPACE).await?;
-        let names: Vec<&str> = found.iter().filter_map(|one| one["metadata"]["name"].as_str()).collect();
-        let ours: Vec<&&str> = names.iter().filter(|name| **name != "default").collect();
-        assert_eq!(ours, [&"moving"], "{kind}");
+        site.eventually(&format!("one {kind} is left"), SOON, || async {
+            let found = objects::list(site.cluster(), kind, NAMESPACE).await?;
+            let names = found.iter().filter_map(|one| one["metadata"]["name"].as_str());
+            let ours: Vec<&str> = names.filter(|name| *name != "default").collect();
+            if ours == ["moving"] { Ok(()) } else { Err(Failure::new(format!("{ours:?}"))) }
+        })
+        .await?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use e2e::objects;
 use e2e::site::Site;
 use serde_json::json;
 
-use crate::service::{NAMESPACE, SOON, apply, ready};
+use super::service::{NAMESPACE, SOON, apply, ready};
 
 /// The promise.
 const HEALED_WITHIN: Duration = Duration::from_secs(2);

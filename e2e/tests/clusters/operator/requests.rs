@@ -12,7 +12,7 @@ use e2e::site::{IDENTITY, Site};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::service::{NAMESPACE, SOON, apply, ready, says};
+use super::service::{NAMESPACE, SOON, apply, ready, says};
 
 /// After so long without a request nothing more follows: longer than any pace of a status, shorter than the minute after
 /// which pods that find no node are told of in other words.

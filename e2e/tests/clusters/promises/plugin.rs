@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::docs::tools;
+use super::docs::tools;
 
 /// Longest wait for what the hub does in its own time.
 const SOON: Duration = Duration::from_mins(1);

@@ -6,7 +6,7 @@ use e2e::objects;
 use e2e::site::Site;
 use serde_json::{Value, json};
 
-use crate::service::{NAMESPACE, SOON, apply, ready, service, there};
+use super::service::{NAMESPACE, SOON, apply, ready, service, there};
 
 /// An autoscaler that asks a queue how many replicas there shall be.
 fn scale(least: i32, metrics: &Value) -> Value {

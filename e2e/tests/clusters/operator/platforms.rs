@@ -6,7 +6,7 @@ use e2e::objects;
 use e2e::site::Site;
 use serde_json::json;
 
-use crate::service::{NAMESPACE, apply, gone, ready, there};
+use super::service::{NAMESPACE, apply, gone, ready, there};
 
 #[tokio::test]
 async fn every_platform_comes_to_ready() -> Result<(), Failure> {
@@ -66,7 +66,7 @@ async fn over_nodes(site: &Site) -> Result<(), Failure> {
     assert_eq!(found["status"]["availableReplicas"], 2, "groups are counted");
 
     apply(site, "wide", json!({"multiNode": parallelism, "replicas": 3})).await?;
-    site.eventually("the third host file is there", crate::service::SOON, || async {
+    site.eventually("the third host file is there", super::service::SOON, || async {
         let hosts = objects::get(site.cluster(), "ConfigMap", NAMESPACE, "wide-mpi-config").await?;
         hosts["data"].get("hostfile-2").map(drop).ok_or_else(|| Failure::new(hosts["data"].to_string()))
     })
@@ -74,7 +74,7 @@ async fn over_nodes(site: &Site) -> Result<(), Failure> {
 }
 
 async fn kserve(site: &Site) -> Result<(), Failure> {
-    crate::service::kserve(site).await?;
+    super::service::kserve(site).await?;
     let outside = json!({"service": {"port": 8000}, "ingress": {"enabled": true, "spec": {}}});
     apply(site, "served", json!({"inferencePlatform": "kserve", "expose": outside})).await?;
     there(site, "InferenceService", "served").await?;
@@ -86,7 +86,7 @@ async fn kserve(site: &Site) -> Result<(), Failure> {
     });
     objects::play_status(site.cluster(), "InferenceService", NAMESPACE, "served", reported).await?;
     ready(site, "served").await?;
-    site.eventually("it says where it is reached", crate::service::SOON, || async {
+    site.eventually("it says where it is reached", super::service::SOON, || async {
         let found = objects::get(site.cluster(), "NIMService", NAMESPACE, "served").await?;
         let model = &found["status"]["model"];
         let is_told = model["externalEndpoint"] == "http://served.models.example.com";

@@ -10,16 +10,16 @@ use e2e::site::Site;
 use e2e::{objects, take_over};
 use serde_json::{Value, json};
 
-use crate::service::SOON;
+use super::service::SOON;
 
 /// Name of the NIMService and of its Deployment in every fixture.
 const NAME: &str = "meta-llama-3-2-1b-instruct";
 
 const FIXTURES: [(&str, &str); 4] = [
-    ("cache", include_str!("../../fixtures/take-over/cache.json")),
-    ("claim", include_str!("../../fixtures/take-over/claim.json")),
-    ("hugging-face", include_str!("../../fixtures/take-over/hugging-face.json")),
-    ("ingress", include_str!("../../fixtures/take-over/ingress.json")),
+    ("cache", include_str!("../../../fixtures/take-over/cache.json")),
+    ("claim", include_str!("../../../fixtures/take-over/claim.json")),
+    ("hugging-face", include_str!("../../../fixtures/take-over/hugging-face.json")),
+    ("ingress", include_str!("../../../fixtures/take-over/ingress.json")),
 ];
 
 /// The recorded objects as they are left in a namespace.
@@ -105,7 +105,7 @@ async fn no_pod_template_changes_when_a_cluster_is_taken_over() -> Result<(), Fa
     for (namespace, text) in FIXTURES {
         all.push((namespace, left(text, namespace)?));
     }
-    let claim = include_str!("../../fixtures/take-over/claim.json");
+    let claim = include_str!("../../../fixtures/take-over/claim.json");
     all.push(("newer", of_a_newer_release(left(claim, "newer")?)));
     all.push(("proxied", behind_a_proxy(left(claim, "proxied")?)));
     let namespaces: Vec<&str> = all.iter().map(|(namespace, _)| *namespace).collect();

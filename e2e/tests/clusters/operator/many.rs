@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::service::{NAMESPACE, apply};
+use super::service::{NAMESPACE, apply};
 
 const SERVICES: u32 = 200;
 /// Their pods go through a scheduler and a kubelet that are played on the same two cores.

@@ -6,7 +6,7 @@ use e2e::objects;
 use e2e::site::Site;
 use serde_json::json;
 
-use crate::service::{NAMESPACE, SOON, apply, gone, kserve, ready, there};
+use super::service::{NAMESPACE, SOON, apply, gone, kserve, ready, there};
 
 #[tokio::test]
 async fn standalone_to_kserve_and_back_leaves_nothing() -> Result<(), Failure> {

@@ -2,9 +2,6 @@
 //!
 //! One file per kind of attack. Threats T1 to T7 of docs/secure.md name these tests.
 
-// A helper that fails is a test that fails; the lints know tests by their attribute only.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 mod admission_policy;
 mod author;
 mod budgets;

@@ -6,7 +6,7 @@ use e2e::objects;
 use e2e::site::Site;
 use serde_json::{Value, json};
 
-use crate::service::{NAMESPACE, SOON, apply, gone, ready};
+use super::service::{NAMESPACE, SOON, apply, gone, ready};
 
 /// Children of a NIMService with a claim and an autoscaler.
 const CHILDREN: [&str; 7] = [
@@ -145,7 +145,7 @@ async fn a_cache_left_behind(site: &Site) -> Result<(), Failure> {
 /// The service stands before its cache, as documents often do, and both are deleted and made again at once.
 async fn replaced_by_force(site: &Site) -> Result<(), Failure> {
     let cluster = site.cluster();
-    let service = crate::service::service("forced", json!({"storage": {"nimCache": {"name": "model"}}}));
+    let service = super::service::service("forced", json!({"storage": {"nimCache": {"name": "model"}}}));
     let both = format!("{service}\n---\n{}", cache());
     objects::apply(cluster, &both).await?;
     ready(site, "forced").await?;

@@ -19,7 +19,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
 use tokio_rustls::TlsConnector;
 
-use crate::{object, rendered};
+use super::{object, rendered};
 
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_mins(1);

@@ -9,7 +9,7 @@ use proto::v1::GoAwayReason;
 use proto::v1::hub_message::Message as FromHub;
 use serde_json::json;
 
-use crate::hostile_spoke::{HostileSpoke, denied, goodbye};
+use super::hostile_spoke::{HostileSpoke, denied, goodbye};
 
 const SOON: Duration = Duration::from_mins(1);
 

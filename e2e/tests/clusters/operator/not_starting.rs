@@ -9,7 +9,7 @@ use e2e::site::{IDENTITY, Site};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::service::{NAMESPACE, SOON, apply, gone, ready, says, service, there};
+use super::service::{NAMESPACE, SOON, apply, gone, ready, says, service, there};
 
 /// Within this time a reason is told.
 const TOLD: Duration = Duration::from_secs(10);

@@ -13,10 +13,10 @@ use super::shares::SOON;
 
 /// NVIDIA's sample, unchanged: three services of one GPU each, on three caches.
 const MANIFESTS: [&str; 4] = [
-    include_str!("../../fixtures/nvidia/nim/pipelines/rag/nimcache-llm.yaml"),
-    include_str!("../../fixtures/nvidia/nim/pipelines/rag/nimcache-embedding.yaml"),
-    include_str!("../../fixtures/nvidia/nim/pipelines/rag/nimcache-reranking.yaml"),
-    include_str!("../../fixtures/nvidia/nim/pipelines/rag/rag-pipeline.yaml"),
+    include_str!("../../../fixtures/nvidia/nim/pipelines/rag/nimcache-llm.yaml"),
+    include_str!("../../../fixtures/nvidia/nim/pipelines/rag/nimcache-embedding.yaml"),
+    include_str!("../../../fixtures/nvidia/nim/pipelines/rag/nimcache-reranking.yaml"),
+    include_str!("../../../fixtures/nvidia/nim/pipelines/rag/rag-pipeline.yaml"),
 ];
 const PIPELINE: &str = "rag-pipeline";
 /// The services of the sample; their caches have the same names.

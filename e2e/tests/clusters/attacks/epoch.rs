@@ -9,7 +9,7 @@ use proto::v1;
 use proto::v1::hub_message::Message as FromHub;
 use serde_json::json;
 
-use crate::hostile_spoke::{HostileSpoke, goodbye};
+use super::hostile_spoke::{HostileSpoke, goodbye};
 
 const SOON: Duration = Duration::from_mins(1);
 

@@ -6,7 +6,7 @@ use e2e::failure::Failure;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use crate::{folder, helm, manifests, object, rendered};
+use super::{folder, helm, manifests, object, rendered};
 
 /// So many renderings at a time.
 const AT_ONCE: usize = 4;
@@ -310,9 +310,9 @@ async fn a_value_that_cannot_be_used_is_refused_with_its_name_and_the_remedy() -
 #[tokio::test]
 async fn the_charts_pass_helms_lint_with_and_without_everything() -> Result<(), Failure> {
     for (chart, flags) in
-        [("nimfleet-crds", &[][..]), ("nimfleet-hub", &[][..]), ("nimfleet-spoke", &crate::SPOKE[..])]
+        [("nimfleet-crds", &[][..]), ("nimfleet-hub", &[][..]), ("nimfleet-spoke", &super::SPOKE[..])]
     {
-        let all = if chart == "nimfleet-crds" { Vec::new() } else { set(&crate::EVERYTHING) };
+        let all = if chart == "nimfleet-crds" { Vec::new() } else { set(&super::EVERYTHING) };
         for more in [Vec::new(), all] {
             helm(&[&["lint", "--strict", &folder(chart)][..], flags, &more[..]].concat()).await?;
         }

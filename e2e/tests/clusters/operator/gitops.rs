@@ -9,7 +9,7 @@ use e2e::site::{IDENTITY, Site};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::service::{NAMESPACE, SOON, apply, ready, service};
+use super::service::{NAMESPACE, SOON, apply, ready, service};
 
 /// How often the status of an autoscaler changes in the test.
 const STATUS_CHANGES: u32 = 10;

@@ -6,7 +6,7 @@ use e2e::objects;
 use e2e::site::Site;
 use serde_json::json;
 
-use crate::service::{NAMESPACE, apply, gone, ready, there};
+use super::service::{NAMESPACE, apply, gone, ready, there};
 
 #[tokio::test]
 async fn each_optional_part_goes_when_it_is_switched_off() -> Result<(), Failure> {
@@ -46,7 +46,7 @@ async fn each_optional_part_goes_when_it_is_switched_off() -> Result<(), Failure
     for (kind, name) in parts {
         gone(&site, kind, name).await?;
     }
-    site.eventually("replicas are the spec's again", crate::service::SOON, || async {
+    site.eventually("replicas are the spec's again", super::service::SOON, || async {
         let found = ready(&site, "full").await?;
         match &found["status"]["availableReplicas"] {
             available if *available == 1 => Ok(()),
@@ -68,7 +68,7 @@ async fn autoscaler_keeps_its_replicas(site: &Site) -> Result<(), Failure> {
     cluster.kubectl(&["scale", "deployment", "full", "-n", NAMESPACE, "--replicas=3"], None).await?;
     let change = json!({"spec": {"image": {"tag": "1.13.0"}}});
     objects::patch(cluster, "NIMService", NAMESPACE, "full", change).await?;
-    site.eventually("the new image is rendered", crate::service::SOON, || async {
+    site.eventually("the new image is rendered", super::service::SOON, || async {
         let found = objects::get(cluster, "Deployment", NAMESPACE, "full").await?;
         let image = &found["spec"]["template"]["spec"]["containers"][0]["image"];
         if image.as_str().is_some_and(|image| image.ends_with(":1.13.0")) {
@@ -103,7 +103,7 @@ async fn foreign_objects_of_the_same_name_stay() -> Result<(), Failure> {
     // And where one wants a name that is taken, it says whose it is and touches nothing.
     let router = json!({"hostDomainName": "example.com", "ingress": {"ingressClass": "nginx"}});
     apply(&site, "shared", json!({"expose": {"service": {"port": 8000}, "router": router}})).await?;
-    let message = crate::service::says(&site, "shared", "IngressConflict").await?;
+    let message = super::service::says(&site, "shared", "IngressConflict").await?;
     assert!(message.contains("shared") && message.contains("not ours"), "{message}");
     let kept = there(&site, "Ingress", "shared").await?;
     assert_eq!(kept["spec"]["defaultBackend"]["service"]["name"], "other");

@@ -1,8 +1,5 @@
 //! The charts and what they make of the programs: values, objects that an API server takes, replicas behind one Service.
 
-// A helper that fails is a test that fails; the lints know tests by their attribute only.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 mod installed;
 mod replicas;
 mod values;

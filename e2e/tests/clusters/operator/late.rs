@@ -6,7 +6,7 @@ use e2e::site::Site;
 use e2e::{foreign, objects};
 use serde_json::json;
 
-use crate::service::{NAMESPACE, apply, gone, ready, says, there};
+use super::service::{NAMESPACE, apply, gone, ready, says, there};
 
 #[tokio::test]
 async fn a_definition_that_comes_late_is_used() -> Result<(), Failure> {
@@ -24,7 +24,7 @@ async fn a_definition_that_comes_late_is_used() -> Result<(), Failure> {
 
     // It is watched like any other: what is deleted by hand comes back.
     objects::delete(site.cluster(), "ServiceMonitor", NAMESPACE, "watched").await?;
-    site.eventually("the ServiceMonitor is back", crate::service::SOON, || async {
+    site.eventually("the ServiceMonitor is back", super::service::SOON, || async {
         let found = objects::get(site.cluster(), "ServiceMonitor", NAMESPACE, "watched").await?;
         if found["metadata"]["uid"] == old["metadata"]["uid"] {
             return Err(Failure::new("it is still the old one"));

@@ -10,7 +10,7 @@ use kube::client::Body;
 use serde_json::Value;
 use spoke::operator::{Operator, Settings, WAIT_FOR_POSTGRES_IMAGE};
 
-use crate::{object, rendered};
+use super::{object, rendered};
 
 /// Names of the samples in a text of OpenMetrics.
 fn samples(text: &str) -> BTreeSet<String> {

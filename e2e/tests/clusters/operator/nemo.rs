@@ -9,7 +9,7 @@ use e2e::{foreign, objects};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::service::SOON;
+use super::service::SOON;
 
 /// How soon a changed ConfigMap has to be seen in the pods' template, and drift put right, on a busy machine.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(15);

@@ -7,7 +7,7 @@ use e2e::objects;
 use e2e::site::Site;
 use serde_json::{Value, json};
 
-use crate::service::{NAMESPACE, SOON, apply, kserve, ready, there};
+use super::service::{NAMESPACE, SOON, apply, kserve, ready, there};
 
 /// Every pod of this platform gets a seccomp profile, which is a difference that no user asked for.
 const TANZU: &str = "node.vmware.com/tkg=yes";

@@ -9,7 +9,7 @@ use e2e::fleet::NAMESPACE;
 use e2e::{foreign, objects};
 use serde_json::{Value, json};
 
-use crate::{EVERYTHING, folder, manifests};
+use super::{EVERYTHING, folder, manifests};
 
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_mins(1);

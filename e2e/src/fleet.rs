@@ -31,8 +31,8 @@ use crate::process::Program;
 
 /// Namespace of hub and spokes, as in the README.
 pub const NAMESPACE: &str = "nimfleet";
-/// How long joining may take.
-const JOINED_WITHIN: Duration = Duration::from_mins(1);
+/// How long each step of joining may take on a busy machine.
+const JOINED_WITHIN: Duration = Duration::from_mins(2);
 
 /// A fleet could not be started or steered.
 #[derive(Debug, thiserror::Error)]
@@ -308,12 +308,14 @@ impl Fleet {
         &self.ground
     }
 
-    /// Joins a cluster as the README says: token, spoke, acceptance; returns when the hub sees it connected.
+    /// Joins a cluster as the README says: token, spoke, acceptance; returns when the hub sees it connected and knows what it has.
+    /// A placement that was decided earlier would say of this cluster that it has not reported.
     pub async fn join(&self, name: &str) -> Result<(), Failure> {
         let member = self.cluster(name)?;
         member.start_spoke(&self.hub.invite(name).await?)?;
         self.eventually(&format!("{name} knocks"), JOINED_WITHIN, || self.hub.accept(name)).await?;
-        self.eventually(&format!("{name} is connected"), JOINED_WITHIN, || self.hub.connected(name)).await
+        self.eventually(&format!("{name} is connected"), JOINED_WITHIN, || self.hub.connected(name)).await?;
+        self.eventually(&format!("{name} has reported"), JOINED_WITHIN, || self.hub.reported(name)).await
     }
 
     /// Joins the hub's own cluster as `name`, as somebody does who installs the spoke's chart there; returns its process when the

@@ -10,10 +10,16 @@ mod released;
 
 pub use released::start;
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::cluster::Cluster;
-use crate::command::CommandError;
+use crate::failure::Failure;
+use crate::patience;
+
+/// How long a definition may take until it is served.
+const SERVED_WITHIN: Duration = Duration::from_mins(2);
 
 /// Group, version, kind and plural of each.
 pub const KINDS: [(&str, &str, &str, &str); 11] = [
@@ -31,7 +37,7 @@ pub const KINDS: [(&str, &str, &str, &str); 11] = [
 ];
 
 /// Installs the definitions of these kinds and waits until they are served.
-pub async fn install(cluster: &Cluster, kinds: &[&str]) -> Result<(), CommandError> {
+pub async fn install(cluster: &Cluster, kinds: &[&str]) -> Result<(), Failure> {
     for (group, version, kind, plural) in KINDS.iter().filter(|known| kinds.contains(&known.2)) {
         let name = format!("{plural}.{group}");
         let definition = json!({
@@ -51,8 +57,13 @@ pub async fn install(cluster: &Cluster, kinds: &[&str]) -> Result<(), CommandErr
             },
         });
         cluster.kubectl(&["apply", "--server-side", "-f", "-"], Some(&definition.to_string())).await?;
-        let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd", &name];
-        cluster.kubectl(&wait, None).await?;
+        // kubectl fails on a definition that has no conditions yet.
+        let established = || async {
+            let wait = ["wait", "--for=condition=Established", "--timeout=10s", "crd", &name];
+            cluster.kubectl(&wait, None).await.map(drop).map_err(Failure::from)
+        };
+        let what = format!("{name} is served");
+        patience::eventually(&what, SERVED_WITHIN, established, || async { String::new() }).await?;
     }
     Ok(())
 }

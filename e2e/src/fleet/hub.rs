@@ -187,12 +187,22 @@ impl Hub {
 
     /// Succeeds when the hub says that the cluster is connected.
     pub async fn connected(&self, cluster: &str) -> Result<(), Failure> {
+        self.says(cluster, "Connected").await
+    }
+
+    /// Succeeds when the hub knows what the cluster has: the first report comes after the session is up.
+    pub async fn reported(&self, cluster: &str) -> Result<(), Failure> {
+        self.says(cluster, "CapacityFresh").await
+    }
+
+    /// Succeeds when a condition of the GPUCluster is True.
+    async fn says(&self, cluster: &str, kind: &str) -> Result<(), Failure> {
         let found = self.gpu_clusters().get(cluster).await?;
         let conditions = found.status.map(|status| status.conditions).unwrap_or_default();
-        match conditions.iter().find(|c| c.type_ == "Connected") {
+        match conditions.iter().find(|c| c.type_ == kind) {
             Some(c) if c.status == "True" => Ok(()),
-            Some(c) => Err(Failure::new(format!("Connected is {}: {}: {}", c.status, c.reason, c.message))),
-            None => Err(Failure::new("no condition Connected")),
+            Some(c) => Err(Failure::new(format!("{kind} is {}: {}: {}", c.status, c.reason, c.message))),
+            None => Err(Failure::new(format!("no condition {kind}"))),
         }
     }
 

@@ -170,7 +170,8 @@ fn an_autoscaler_has_the_metrics_that_were_asked_for_or_they_are_named() -> Resu
         let pods = all.serves(namespace, "scaled", 2).await?;
         let autoscaler =
             |name: &'static str| objects::get(all.cluster(), "HorizontalPodAutoscaler", namespace, name);
-        let found = autoscaler("scaled-predictor").await?;
+        // KServe makes it after the Deployment.
+        let found = all.eventually("the autoscaler is there", || autoscaler("scaled-predictor")).await?;
         assert_eq!(found["spec"]["metrics"], json!([memory, cpu]));
 
         all.apply_served(namespace, "scaled", scaled(4, &[&memory, &cpu])).await?;
@@ -186,7 +187,7 @@ fn an_autoscaler_has_the_metrics_that_were_asked_for_or_they_are_named() -> Resu
         all.ready(namespace, "cores").await?;
         let words = all.says(namespace, "cores").await?;
         assert!(words.contains("spec.scale.hpa.metrics[0] (cpu by AverageValue"), "{words}");
-        let found = autoscaler("cores-predictor").await?;
+        let found = all.eventually("the autoscaler is there", || autoscaler("cores-predictor")).await?;
         assert_eq!(
             found["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 80,
             "as it is told"
@@ -211,12 +212,21 @@ fn a_model_with_a_sidecar_runs_and_nothing_is_written_once_it_does() -> Result<(
         let names: Vec<&Value> = containers.into_iter().flatten().map(|one| &one["name"]).collect();
         assert_eq!(names, ["kserve-container", "proxy"]);
 
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        let since = Timestamp::now();
+        let ours = |since: Timestamp| {
+            let writes = all.cluster().audit().writes_by(IDENTITY, since);
+            writes.into_iter().filter(|request| request.namespace == namespace).collect::<Vec<_>>()
+        };
+        let since = all
+            .eventually("the operator is done with it", || async {
+                let since = Timestamp::now();
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                let writes = ours(since);
+                if writes.is_empty() { Ok(since) } else { Err(Failure::new(format!("{writes:?}"))) }
+            })
+            .await?;
         tokio::time::sleep(Duration::from_secs(8)).await;
-        let writes = all.cluster().audit().writes_by(IDENTITY, since);
-        let ours: Vec<_> = writes.iter().filter(|request| request.namespace == namespace).collect();
-        assert!(ours.is_empty(), "{ours:?}");
+        let writes = ours(since);
+        assert!(writes.is_empty(), "{writes:?}");
         all.removed(namespace, "both").await
     })
 }
@@ -280,6 +290,12 @@ fn a_restart_or_another_rendering_replaces_no_pod() -> Result<(), Failure> {
                 return Ok(());
             }
             objects::delete(all.cluster(), "NIMService", namespace, "probe").await?;
+            for kind in ["NIMService", "InferenceService"] {
+                all.eventually("the probe is gone", || {
+                    objects::absent(all.cluster(), kind, namespace, "probe")
+                })
+                .await?;
+            }
             Err(Failure::new("the platform is not known yet"))
         })
         .await?;

@@ -132,8 +132,12 @@ async fn lifetime(all: &'static Foreign, version: Controller, namespace: &str) -
     assert!(stayed(&one, &first), "{one:?} {first:?}");
     all.apply(namespace, name, groups(Some(0), user.clone())).await?;
     all.has_pods(namespace, name, 0).await?;
-    let none = all.not_ready(namespace, name, "scaled down to 0").await?;
-    assert!(none["status"]["availableReplicas"].is_null(), "{none}");
+    all.not_ready(namespace, name, "scaled down to 0").await?;
+    all.eventually("no group is told", || async {
+        let told = all.service(namespace, name).await?["status"]["availableReplicas"].clone();
+        if told.is_null() { Ok(()) } else { Err(Failure::new(told.to_string())) }
+    })
+    .await?;
     all.apply(namespace, name, groups(Some(2), user.clone())).await?;
     let again = all.groups_serve(namespace, name, 2).await?;
 

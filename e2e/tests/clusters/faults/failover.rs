@@ -11,13 +11,14 @@ use tokio::time::Instant;
 
 use super::watching::{SOON, deployments, measures, says, told};
 
-/// The patience of the placements here.
-const LOST_AFTER: Duration = Duration::from_secs(10);
+/// The patience of the placements here: a short break and the way back must fit into it on a busy machine.
+const LOST_AFTER: Duration = Duration::from_secs(20);
 
 async fn running(clusters: &[&str]) -> Result<Fleet, Failure> {
     let plan = clusters.iter().fold(Fleet::new(), |plan, name| plan.cluster(name).gpus(H100, 8, 1));
     let fleet = plan.audited().start().await?;
-    let failover = json!({"failover": {"onUnreachable": "Replace", "lostAfter": "10s"}});
+    let failover =
+        json!({"failover": {"onUnreachable": "Replace", "lostAfter": format!("{}s", LOST_AFTER.as_secs())}});
     sample::place(&fleet, sample::NAME, &failover).await?;
     assert_eq!(sample::ready(&fleet, sample::NAME).await?, [clusters[0]]);
     Ok(fleet)
@@ -62,24 +63,31 @@ async fn the_old_copy_of_a_lost_cluster_goes_when_it_is_back_and_the_new_one_ser
     assert_eq!(rows(&fleet).await?, [("east".to_owned(), "Placed".to_owned())]);
     assert!(deployments(west.cluster()).await?.is_empty(), "short breaks have moved the model");
 
-    east.link().cut().await;
+    // Before the cut: the hub may count from a moment before this task goes on.
     let cut = Instant::now();
+    east.link().cut().await;
     until_rows(&fleet, &[("east", "Replaced"), ("west", "Placed")]).await?;
-    println!("lostAfter 10 s: others took over {} ms after the cut", cut.elapsed().as_millis());
+    println!("lostAfter {LOST_AFTER:?}: others took over {} ms after the cut", cut.elapsed().as_millis());
     assert!(cut.elapsed() >= LOST_AFTER, "it was not lost yet");
     assert_eq!(sample::ready(&fleet, sample::NAME).await?, ["west"]);
     assert_eq!(deployments(east.cluster()).await?, old, "the old copy was touched while nobody could tell");
     measures(&fleet, "nimfleet_hub_failovers_total 1").await?;
 
-    east.link().heal().await;
     let back = Instant::now();
+    east.link().heal().await;
     until_rows(&fleet, &[("west", "Placed")]).await?;
     println!(
         "back: the old copy was gone after {} ms, of which it was watched for 3000",
         back.elapsed().as_millis()
     );
     assert!(back.elapsed() >= Duration::from_secs(3), "it was not watched");
-    assert!(deployments(east.cluster()).await?.is_empty());
+    // The workload follows when Kubernetes' garbage collector comes by.
+    fleet
+        .eventually("nothing is left in east", SOON, || async {
+            let left = deployments(east.cluster()).await?;
+            if left.is_empty() { Ok(()) } else { Err(Failure::new(format!("{left:?}"))) }
+        })
+        .await?;
     assert_eq!(sample::ready(&fleet, sample::NAME).await?, ["west"]);
     Ok(())
 }
@@ -117,7 +125,11 @@ async fn clusters_that_vanish_together_fail_over_on_the_admins_word_alone() -> R
     }
     measures(&fleet, "nimfleet_hub_failover_held_clusters 0").await?;
     until_rows(&fleet, &[("west", "Placed")]).await?;
-    let east = objects::get(fleet.hub().cluster(), "GPUCluster", "", "east").await?;
-    assert!(east["metadata"]["annotations"]["nimfleet.io/confirm-failover"].is_null(), "{east}");
-    Ok(())
+    fleet
+        .eventually("the word is taken off", SOON, || async {
+            let east = objects::get(fleet.hub().cluster(), "GPUCluster", "", "east").await?;
+            let word = &east["metadata"]["annotations"]["nimfleet.io/confirm-failover"];
+            if word.is_null() { Ok(()) } else { Err(Failure::new(word.to_string())) }
+        })
+        .await
 }

@@ -81,11 +81,13 @@ async fn a_hub_restored_from_a_backup_deletes_nothing_and_says_what_it_found() -
     fleet.hub().kill();
     hub.restore(&backup).await?;
     fleet.hub().restart()?;
-    let message = says(&fleet, "east", "Orphans", "True", "UnknownToHub").await?;
-    assert!(
-        message.starts_with("20 objects") && message.contains("NIMService nim-service/late-00"),
-        "{message}"
-    );
+    let message = fleet
+        .eventually("the hub says that twenty are unknown", SOON, || async {
+            let message = says(&fleet, "east", "Orphans", "True", "UnknownToHub").await?;
+            if message.starts_with("20 objects") { Ok(message) } else { Err(Failure::new(message)) }
+        })
+        .await?;
+    assert!(message.contains("NIMService nim-service/late-00"), "{message}");
     assert!(!message.contains("late-15"), "the names are bounded: {message}");
     measures(&fleet, "nimfleet_hub_orphans 20").await?;
     told(&fleet, "GPUCluster", "UnknownToHub").await?;

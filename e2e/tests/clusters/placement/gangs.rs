@@ -11,7 +11,7 @@ use e2e::fleet::Fleet;
 use e2e::{foreign, objects, sample};
 use serde_json::{Value, json};
 
-use super::shares::{SOON, until_shares};
+use super::shares::{SOON, has_platform, until_shares};
 
 /// How long words take to the hub and back while it is to decide by old ones; a decision takes a fraction of it.
 const SLOW: Duration = Duration::from_secs(4);
@@ -69,14 +69,25 @@ async fn place_while_a_node_is_taken(fleet: &Fleet, name: &str, more: &Value) ->
 /// How often east has refused for want of room, by its own count and by the hub's.
 async fn refused(fleet: &Fleet, times: u32) -> Result<(), Failure> {
     let (hub, east) = (fleet.hub().daemon(), fleet.cluster("east")?.spoke());
-    let at_hub = format!("nimfleet_hub_link_rejections_total{{class=\"NoRoom\"}} {times}");
-    let at_east = format!("objects_rejected_total{{class=\"NoRoom\"}} {times}");
-    for (metrics, line) in [(hub.metrics().await?, at_hub), (east.metrics().await?, at_east)] {
-        if !metrics.contains(&line) {
-            return Err(Failure::new(format!("{line} is not in {metrics}")));
-        }
-    }
-    Ok(())
+    let at_hub = &format!("nimfleet_hub_link_rejections_total{{class=\"NoRoom\"}} {times}\n");
+    let at_east = &format!("objects_rejected_total{{class=\"NoRoom\"}} {times}\n");
+    fleet
+        .eventually(&format!("{times} refusals are counted"), SOON, || async {
+            for (metrics, line) in [(hub.metrics().await?, at_hub), (east.metrics().await?, at_east)] {
+                if !metrics.contains(line) {
+                    return Err(Failure::new(format!("{line} is not in {metrics}")));
+                }
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Whoever took the GPUs of a node gives them back.
+async fn give_back(fleet: &Fleet, cluster: &Cluster, node: &str) -> Result<(), Failure> {
+    objects::delete(cluster, "Pod", "default", node).await?;
+    let gone = || objects::absent(cluster, "Pod", "default", node);
+    fleet.eventually(&format!("the pod on {node} is gone"), SOON, gone).await
 }
 
 async fn nothing_in(cluster: &Cluster, name: &str) -> Result<(), Failure> {
@@ -95,13 +106,7 @@ async fn nodes_that_were_taken_since_the_last_report_are_seen_before_anything_is
         foreign::install(cluster, &["LeaderWorkerSet"]).await?;
     }
     for cluster in ["east", "west"] {
-        fleet
-            .eventually(&format!("the hub knows of groups in {cluster}"), SOON, || async {
-                let known = objects::get(hub, "GPUCluster", "", cluster).await?;
-                let platforms = known["status"]["platforms"].to_string();
-                if platforms.contains("lws") { Ok(()) } else { Err(Failure::new(platforms)) }
-            })
-            .await?;
+        has_platform(&fleet, cluster, "lws").await?;
         until_free(&fleet, cluster, 16).await?;
     }
 
@@ -151,7 +156,7 @@ async fn nodes_that_were_taken_since_the_last_report_are_seen_before_anything_is
         .await?;
 
     // Where no other cluster will do it waits, with the numbers, and comes when a report shows that there is room.
-    objects::delete(east, "Pod", "default", "east-0").await?;
+    give_back(&fleet, east, "east-0").await?;
     until_free(&fleet, "east", 16).await?;
     let only_east = json!({"clusterAffinity": {"clusterNames": ["east"]}});
     place_while_a_node_is_taken(&fleet, "lone", &only_east).await?;
@@ -162,7 +167,7 @@ async fn nodes_that_were_taken_since_the_last_report_are_seen_before_anything_is
     fleet.cluster("east")?.link().set(Network::Whole);
     sample::says(&fleet, "lone", "Scheduled", "NoRoom").await?;
     refused(&fleet, 2).await?;
-    objects::delete(east, "Pod", "default", "east-0").await?;
+    give_back(&fleet, east, "east-0").await?;
     until_shares(&fleet, "lone", &[("east", 1)]).await?;
     fleet
         .eventually("east has it", SOON, || objects::get(east, "NIMService", sample::NAMESPACE, "lone"))

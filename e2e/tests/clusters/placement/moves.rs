@@ -7,7 +7,7 @@ use e2e::fleet::Fleet;
 use e2e::{objects, sample};
 use serde_json::json;
 
-use super::shares::{SOON, are_shares, good_slot, in_good_slots, says_of, slot, until_shares};
+use super::shares::{SOON, are_shares, good_slot, in_good_slots, knows_labels, says_of, slot, until_shares};
 
 #[tokio::test]
 async fn a_drained_cluster_is_left_once_another_one_serves() -> Result<(), Failure> {
@@ -17,6 +17,9 @@ async fn a_drained_cluster_is_left_once_another_one_serves() -> Result<(), Failu
         (fleet.hub().cluster(), fleet.cluster("east")?.cluster(), fleet.cluster("west")?.cluster());
     good_slot(&fleet, "east", "east-0").await?;
     slot(&fleet, "west", "west-0", "poor").await?;
+    for cluster in ["east", "west"] {
+        knows_labels(&fleet, cluster).await?;
+    }
     objects::apply(hub, &in_good_slots(1)).await?;
     objects::apply(hub, &sample::placement(sample::NAME, &json!({}))).await?;
     assert_eq!(sample::ready(&fleet, sample::NAME).await?, ["east"]);
@@ -29,14 +32,23 @@ async fn a_drained_cluster_is_left_once_another_one_serves() -> Result<(), Failu
     let message = says_of(&fleet, sample::NAME, "east", "Drained").await?;
     assert!(message.contains("this copy goes when the others are available"), "{message}");
     assert_eq!(running(east).await?, served, "the old copy was touched before the new one served");
-    let told = objects::get(hub, "NIMService", sample::NAMESPACE, sample::NAME).await?;
-    let (_, _, message) =
-        objects::condition(&told, "Ready").ok_or_else(|| Failure::new("it says nothing"))?;
-    assert!(message.contains("until then east serves"), "{message}");
+    // Statuses of placement, service and cluster are written apart.
+    fleet
+        .eventually("the service says who serves", SOON, || async {
+            let told = objects::get(hub, "NIMService", sample::NAMESPACE, sample::NAME).await?;
+            match objects::condition(&told, "Ready") {
+                Some((_, _, message)) if message.contains("until then east serves") => Ok(()),
+                other => Err(Failure::new(format!("{other:?}"))),
+            }
+        })
+        .await?;
     let old = objects::get(east, "NIMService", sample::NAMESPACE, sample::NAME).await?;
     objects::expect(&old, "Ready", "True")?;
-    let drained = objects::get(hub, "GPUCluster", "", "east").await?;
-    objects::expect(&drained, "Drained", "False")?;
+    fleet
+        .eventually("east says that it is not empty yet", SOON, || async {
+            objects::expect(&objects::get(hub, "GPUCluster", "", "east").await?, "Drained", "False")
+        })
+        .await?;
 
     // It serves: the old one goes.
     good_slot(&fleet, "west", "west-0").await?;
@@ -63,6 +75,9 @@ async fn of_replicas_that_find_no_node_for_too_long_only_these_move() -> Result<
     // West could take both.
     for (cluster, node) in [("east", "east-0"), ("west", "west-0"), ("west", "west-1")] {
         good_slot(&fleet, cluster, node).await?;
+    }
+    for cluster in ["east", "west"] {
+        knows_labels(&fleet, cluster).await?;
     }
     objects::apply(hub, &in_good_slots(2)).await?;
     let divided = json!({"replicaScheduling": {"type": "Divided"}});

@@ -6,7 +6,7 @@ use e2e::fleet::Fleet;
 use e2e::{objects, sample};
 use serde_json::{Value, json};
 
-use super::shares::SOON;
+use super::shares::{SOON, knows_labels};
 
 /// A service with more of its spec.
 fn service(name: &str, more: &Value) -> String {
@@ -208,6 +208,7 @@ async fn a_cluster_whose_gpus_are_devices_has_gpus() -> Result<(), Failure> {
     let hub = fleet.hub().cluster();
     let nvidia = json!({NVIDIA_NODE: "true"});
     patch_node(&fleet, "dra", json!({"metadata": {"labels": nvidia}})).await?;
+    knows_labels(&fleet, "dra").await?;
     objects::apply(fleet.cluster("dra")?.cluster(), &devices("dra-0")).await?;
     reported(&fleet, "dra", "counts its devices", |status| status["gpuSummary"] == "2/2").await?;
 

@@ -8,13 +8,21 @@ use serde_json::{Value, json};
 
 use super::shares::{SOON, decided_anew, says_of};
 
-/// A quota in the namespace of the sample in east.
+/// A quota in the namespace of the sample in east, in force: until its status has it, pods are refused in other words.
 async fn quota(fleet: &Fleet, hard: Value) -> Result<(), Failure> {
     let quota = json!({
         "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "tight", "namespace": sample::NAMESPACE},
         "spec": {"hard": hard},
     });
-    objects::apply(fleet.cluster("east")?.cluster(), &quota.to_string()).await
+    let east = fleet.cluster("east")?.cluster();
+    objects::apply(east, &quota.to_string()).await?;
+    fleet
+        .eventually("the quota is in force", SOON, || async {
+            let found = objects::get(east, "ResourceQuota", sample::NAMESPACE, "tight").await?;
+            let (told, wanted) = (&found["status"]["hard"], &found["spec"]["hard"]);
+            if told == wanted { Ok(()) } else { Err(Failure::new(found.to_string())) }
+        })
+        .await
 }
 
 /// Waits until an object of the hub says words that hold these, in a condition that is not True.
@@ -72,8 +80,13 @@ async fn pods_that_a_quota_refuses(fleet: &Fleet) -> Result<(), Failure> {
             Err(Failure::new(format!("{kinds:?}")))
         })
         .await?;
-    let cache = objects::get(hub, "NIMCache", sample::NAMESPACE, sample::NAME).await?;
-    assert_eq!(cache["status"]["pvc"], format!("{}-pvc", sample::NAME), "{}", cache["status"]);
+    fleet
+        .eventually("the hub knows the claim of the cache", SOON, || async {
+            let cache = objects::get(hub, "NIMCache", sample::NAMESPACE, sample::NAME).await?;
+            let is_told = cache["status"]["pvc"] == format!("{}-pvc", sample::NAME);
+            if is_told { Ok(()) } else { Err(Failure::new(cache["status"].to_string())) }
+        })
+        .await?;
     let anywhere = json!({"spec": {"clusterAffinity": null}});
     objects::patch(hub, "NIMPlacement", sample::NAMESPACE, sample::NAME, anywhere).await?;
     impatient(fleet, sample::NAME).await?;

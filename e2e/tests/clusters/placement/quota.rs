@@ -8,7 +8,7 @@ use e2e::fleet::Fleet;
 use e2e::{objects, sample};
 use serde_json::json;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(1);
 
 fn quota(gpus: u32) -> String {
     json!({

@@ -6,7 +6,7 @@ use e2e::fleet::Fleet;
 use e2e::{foreign, objects, sample};
 use serde_json::{Value, json};
 
-use super::shares::SOON;
+use super::shares::{SOON, has_platform};
 
 /// A service with so many replicas of these GPUs, and more of its spec.
 fn service(name: &str, replicas: u32, gpus: &Value, more: &Value) -> String {
@@ -47,6 +47,9 @@ async fn sixteen_gpus_seat_a_service_over_two_nodes_only_where_they_are_two_whol
         Fleet::new().cluster("split").gpus(H100, 1, 16).cluster("whole").gpus(H100, 8, 2).start().await?;
     for name in ["split", "whole"] {
         foreign::install(fleet.cluster(name)?.cluster(), &["LeaderWorkerSet"]).await?;
+    }
+    for name in ["split", "whole"] {
+        has_platform(&fleet, name, "lws").await?;
     }
     let over_nodes = json!({
         "multiNode": {"parallelism": {"tensor": 8, "pipeline": 2}, "backendType": "lws"},

@@ -6,7 +6,7 @@ use crds::fleet::DecisionState;
 use e2e::failure::Failure;
 use e2e::fleet::Fleet;
 use e2e::{objects, sample};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What a busy machine may take.
 pub(super) const SOON: Duration = Duration::from_mins(1);
@@ -68,6 +68,47 @@ pub(super) async fn decided_anew(fleet: &Fleet, name: &str, priority: i32) -> Re
             let (status, generation) = (&placement["status"], &placement["metadata"]["generation"]);
             let is_told = status["observedGeneration"] == *generation;
             if is_told { Ok(()) } else { Err(Failure::new(status.to_string())) }
+        })
+        .await
+}
+
+/// Changes the spec of a GPUCluster as its admin, and waits until the hub has seen it: clusters and placements are watched apart,
+/// so a placement that is applied afterwards could be decided by what was before.
+pub(super) async fn admin_says(fleet: &Fleet, cluster: &str, spec: Value) -> Result<(), Failure> {
+    let hub = fleet.hub().cluster();
+    objects::patch(hub, "GPUCluster", "", cluster, json!({ "spec": spec })).await?;
+    fleet
+        .eventually(&format!("the hub has seen the change of {cluster}"), SOON, || async {
+            let known = objects::get(hub, "GPUCluster", "", cluster).await?;
+            let (seen, is) = (&known["status"]["observedGeneration"], &known["metadata"]["generation"]);
+            if seen == is { Ok(()) } else { Err(Failure::new(format!("{seen}, not {is}"))) }
+        })
+        .await
+}
+
+/// Waits until the hub knows that a cluster has this platform.
+pub(super) async fn has_platform(fleet: &Fleet, cluster: &str, platform: &str) -> Result<(), Failure> {
+    fleet
+        .eventually(&format!("the hub knows of {platform} in {cluster}"), SOON, || async {
+            let known = objects::get(fleet.hub().cluster(), "GPUCluster", "", cluster).await?;
+            let platforms = known["status"]["platforms"].to_string();
+            if platforms.contains(platform) { Ok(()) } else { Err(Failure::new(platforms)) }
+        })
+        .await
+}
+
+/// Waits until the hub knows the labels that the nodes of a cluster have now. No status tells them; so the nodes are given a region
+/// last, which is told in the same report.
+pub(super) async fn knows_labels(fleet: &Fleet, cluster: &str) -> Result<(), Failure> {
+    const REGION: &str = "labelled";
+    let label = format!("topology.kubernetes.io/region={REGION}");
+    let arguments = ["label", "node", "--all", "--overwrite", &label];
+    fleet.cluster(cluster)?.cluster().kubectl(&arguments, None).await?;
+    fleet
+        .eventually(&format!("the hub knows the labels of {cluster}"), SOON, || async {
+            let known = objects::get(fleet.hub().cluster(), "GPUCluster", "", cluster).await?;
+            let region = &known["status"]["region"];
+            if region == REGION { Ok(()) } else { Err(Failure::new(format!("its region is {region}"))) }
         })
         .await
 }

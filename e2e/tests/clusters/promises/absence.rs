@@ -29,7 +29,7 @@ async fn standing() -> Result<Fleet, Failure> {
 async fn settled(fleet: &Fleet) -> Result<Timestamp, Failure> {
     let (hub, east) = (fleet.hub().cluster(), fleet.cluster("east")?.cluster());
     fleet
-        .eventually("the fleet settles", SOON, || async {
+        .eventually("the fleet settles", 2 * SOON, || async {
             let since = Timestamp::now();
             tokio::time::sleep(Duration::from_secs(3)).await;
             let writes = [hub.audit().writes_by(OURS, since), east.audit().writes_by(OURS, since)].concat();
@@ -91,7 +91,7 @@ async fn a_spoke_that_restarts_without_a_hub_heals_its_cluster() -> Result<(), F
     // And again, while the spoke watches: at once.
     objects::delete(east, "Deployment", sample::NAMESPACE, sample::NAME).await?;
     fleet
-        .eventually("the Deployment is back again", Duration::from_secs(10), || async {
+        .eventually("the Deployment is back again", Duration::from_secs(30), || async {
             let found = objects::get(east, "Deployment", sample::NAMESPACE, sample::NAME).await?;
             match found["metadata"]["deletionTimestamp"].as_str() {
                 None => Ok(()),

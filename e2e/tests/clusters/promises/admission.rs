@@ -189,7 +189,7 @@ async fn changed_children_are_left_alone(fleet: &Fleet, member: &Member) -> Resu
             if said.contains(&line) { Ok(()) } else { Err(Failure::new(said)) }
         })
         .await?;
-    told(east, RENDERED, "Ready").await?;
+    fleet.eventually("it is ready", SOON, || told(east, RENDERED, "Ready")).await?;
     assert_eq!(status_changes(fleet, RENDERED).await?, Vec::<String>::new());
     let edit = json!({"metadata": {"labels": {"app.kubernetes.io/part-of": "edited"}}});
     objects::patch(east, "Deployment", RENDERED, "chat", edit).await?;

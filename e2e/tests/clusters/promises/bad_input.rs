@@ -12,7 +12,7 @@ use serde_json::json;
 
 /// Runs a program that has to refuse, and gives back its exit status and what it said.
 async fn refusal(program: &Path, arguments: &[&str]) -> (Option<i32>, String) {
-    let run = tokio::time::timeout(Duration::from_secs(30), command::run(program, arguments, None));
+    let run = tokio::time::timeout(Duration::from_mins(1), command::run(program, arguments, None));
     match run.await {
         Ok(Err(error)) => (error.code, error.said),
         Ok(Ok(printed)) => (Some(0), printed),

@@ -8,7 +8,7 @@ use e2e::cluster::gpu::H100;
 use e2e::cluster::{ADMIN, Cluster, Ground, Shape};
 use e2e::failure::Failure;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ServiceAccount};
 use kube::Api;
 use kube::api::{LogParams, PostParams};
 use kube::runtime::wait::{Condition, await_condition};
@@ -30,8 +30,14 @@ where
     K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let wait = await_condition(api.clone(), name, condition);
-    tokio::time::timeout(Duration::from_mins(1), wait).await??;
+    tokio::time::timeout(Duration::from_mins(2), wait).await??;
     Ok(())
+}
+
+/// Waits for the service account of the default namespace, which a controller makes: a pod is refused without it.
+async fn pods_are_taken(cluster: &Cluster) -> Result<(), Failure> {
+    let accounts: Api<ServiceAccount> = Api::default_namespaced(cluster.client());
+    until(&accounts, "default", |account: Option<&_>| account.is_some()).await
 }
 
 /// Command lines of running processes that name `folder`.
@@ -63,6 +69,7 @@ async fn a_cluster_runs_pods_and_jobs_and_leaves_nothing_behind() -> Result<(), 
     assert!(processes_about(&folder).len() >= 6, "{:?}", processes_about(&folder));
 
     let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+    pods_are_taken(&cluster).await?;
     create(&pods, json!({"metadata": {"name": "one"}, "spec": pod_spec()})).await?;
     until(&pods, "one", |pod: Option<&Pod>| {
         pod.and_then(|p| p.status.as_ref()).is_some_and(|s| s.phase.as_deref() == Some("Running"))
@@ -101,7 +108,7 @@ async fn a_cluster_runs_pods_and_jobs_and_leaves_nothing_behind() -> Result<(), 
 
     drop(cluster);
     drop(ground);
-    let until = std::time::Instant::now() + Duration::from_secs(5);
+    let until = std::time::Instant::now() + Duration::from_secs(30);
     while !processes_about(&folder).is_empty() {
         assert!(std::time::Instant::now() < until, "left behind: {:?}", processes_about(&folder));
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -115,9 +122,7 @@ async fn an_api_server_that_was_away_comes_back_with_what_it_held() -> Result<()
     let ground = Ground::prepare().await?;
     let cluster = Cluster::start(&ground, "hub", &Shape::new()).await?;
     let pods: Api<Pod> = Api::default_namespaced(cluster.client());
-    // Without its namespace's service account, which a controller makes, a pod is refused.
-    let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::default_namespaced(cluster.client());
-    until(&accounts, "default", |account: Option<&_>| account.is_some()).await?;
+    pods_are_taken(&cluster).await?;
     create(&pods, json!({"metadata": {"name": "one"}, "spec": pod_spec()})).await?;
     cluster.kill_api_server();
     assert!(pods.get("one").await.is_err());

@@ -6,7 +6,7 @@ use e2e::failure::Failure;
 use e2e::fleet::{Fleet, Invitation, NAMESPACE};
 use e2e::objects;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(2);
 
 async fn refused_for(
     fleet: &Fleet,

@@ -9,7 +9,7 @@ use e2e::{objects, sample};
 use serde_json::{Value, json};
 
 /// A change on the hub is seen everywhere well within this time.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(1);
 
 /// The sample's service, with its model on a folder of the node.
 fn on_a_host_path(env: &str) -> String {

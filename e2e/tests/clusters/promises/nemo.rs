@@ -41,8 +41,8 @@ async fn nemo_accept_a_stack_is_placed_together_and_goes_from_everywhere() -> Re
             .eventually(&format!("{kind} {name} is Ready on the hub"), READY_WITHIN, || async {
                 let found = objects::get(hub, kind, NAMESPACE, name).await?;
                 objects::expect(&found, "Ready", "True")?;
-                assert_eq!(found["status"]["availableReplicas"], 1, "{kind}");
-                Ok(())
+                let available = &found["status"]["availableReplicas"];
+                if *available == 1 { Ok(()) } else { Err(Failure::new(format!("{available} are available"))) }
             })
             .await?;
         objects::get(train, "Deployment", NAMESPACE, name).await?;

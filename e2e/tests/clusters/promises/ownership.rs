@@ -68,8 +68,14 @@ async fn a_new_service_costs_few_requests_and_its_fields_go_when_they_are_no_lon
     // The first of its kind is not counted: it finds the namespace new.
     objects::apply(east, &service("first", &json!({})).to_string()).await?;
     ready(&fleet, east, "first").await?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let since = Timestamp::now();
+    let since = fleet
+        .eventually("the operator is done with it", SOON, || async {
+            let since = Timestamp::now();
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let writes = east.audit().writes_by(OURS, since);
+            if writes.is_empty() { Ok(Timestamp::now()) } else { Err(Failure::new(format!("{writes:?}"))) }
+        })
+        .await?;
     let labelled = json!({"nodeSelector": {"kubernetes.io/os": "linux"}, "labels": {"team": "a"}});
     objects::apply(east, &service("second", &labelled).to_string()).await?;
     ready(&fleet, east, "second").await?;
@@ -156,10 +162,15 @@ async fn b15_a_kind_that_comes_late_is_waited_for_and_its_going_holds_nothing_up
     objects::apply(east, &definition().to_string()).await?;
     ready(&fleet, east, "watched").await?;
     let monitors = ["get", "servicemonitors.monitoring.coreos.com", "-n", NAMESPACE, "-o", "name"];
-    assert!(east.kubectl(&monitors, None).await?.contains("watched"));
+    fleet
+        .eventually("the monitor is there", SOON, || async {
+            let found = east.kubectl(&monitors, None).await?;
+            if found.contains("watched") { Ok(()) } else { Err(Failure::new(found)) }
+        })
+        .await?;
 
     let name = "servicemonitors.monitoring.coreos.com";
-    east.kubectl(&["delete", "customresourcedefinition", name, "--timeout=60s"], None).await?;
+    east.kubectl(&["delete", "customresourcedefinition", name, "--timeout=180s"], None).await?;
     objects::delete(east, "NIMService", NAMESPACE, "watched").await?;
     let gone = || objects::absent(east, "NIMService", NAMESPACE, "watched");
     fleet.eventually("the service goes without the kind", SOON, gone).await
@@ -185,7 +196,14 @@ async fn nothing_is_written_beside_another_operator() -> Result<(), Failure> {
         if metrics.contains(&wanted) { Ok(()) } else { Err(Failure::new(metrics)) }
     };
     fleet.eventually("the other operator is seen", SOON, || tells("1")).await?;
-    assert!(member.spoke().ready().await.is_err());
+    fleet
+        .eventually("the operator is not ready", SOON, || async {
+            match member.spoke().ready().await {
+                Err(_) => Ok(()),
+                Ok(()) => Err(Failure::new("it is ready")),
+            }
+        })
+        .await?;
     let since = Timestamp::now();
     objects::apply(east, &service("waits", &json!({})).to_string()).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -195,5 +213,7 @@ async fn nothing_is_written_beside_another_operator() -> Result<(), Failure> {
     objects::apply(east, &lease(1)).await?;
     fleet.eventually("the other operator is gone", SOON, || tells("0")).await?;
     ready(&fleet, east, "waits").await?;
-    Ok(member.spoke().ready().await?)
+    fleet
+        .eventually("the operator is ready again", SOON, || async { Ok(member.spoke().ready().await?) })
+        .await
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use e2e::cluster::{Cluster, Ground, Shape};
 use e2e::failure::Failure;
+use e2e::patience::eventually;
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -20,7 +21,7 @@ use tokio::time::{Instant, sleep};
 
 const NAMESPACE: &str = "default";
 /// How long an API server may take to put a new policy in force.
-const IN_FORCE_WITHIN: Duration = Duration::from_secs(30);
+const IN_FORCE_WITHIN: Duration = Duration::from_mins(2);
 
 /// One rule: an object that breaks it and nothing else, and the same object mended.
 struct Row {
@@ -146,6 +147,13 @@ async fn is_warned_of(cluster: &Cluster, row: &Row) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Waits until all definitions are served. kubectl fails on one that has no conditions yet.
+async fn are_served(cluster: &Cluster) -> Result<(), Failure> {
+    let wait = ["wait", "--for=condition=Established", "--timeout=10s", "crd", "--all"];
+    let served = || async { Ok(cluster.kubectl(&wait, None).await?) };
+    eventually("definitions are served", IN_FORCE_WITHIN, served, || async { String::new() }).await.map(drop)
+}
+
 /// Manifests of all definitions and of all policies, as crdgen prints them.
 fn manifests() -> Result<(String, String), Failure> {
     let crds = crds::all().map_err(|error| Failure::new(error.to_string()))?;
@@ -189,7 +197,7 @@ async fn accept_webhook_verdicts_s1_to_s46_k1_to_k18() -> Result<(), Failure> {
     let (crds, policies) = manifests()?;
     let apply = ["apply", "--server-side", "-f", "-"];
     cluster.kubectl(&apply, Some(&crds)).await?;
-    cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"], None).await?;
+    are_served(&cluster).await?;
     let before = Before::store(&cluster).await?;
     cluster.kubectl(&apply, Some(&policies)).await?;
 
@@ -241,7 +249,7 @@ async fn every_word_of_the_policies_fits_the_definitions(cluster: &Cluster) -> R
     let wait = [
         "wait",
         "--for=jsonpath={.status.observedGeneration}=1",
-        "--timeout=60s",
+        "--timeout=180s",
         "validatingadmissionpolicy",
         "--all",
     ];

@@ -85,6 +85,39 @@ pub fn set(
     changed
 }
 
+/// Why an object is not [`READY`], in the two conditions by which tools of GitOps judge it (kstatus of kubernetes-sigs/cli-utils): one of
+/// them is there, and True, as long as the object is not Ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unready {
+    /// `Reconciling`: what is missing comes without anybody doing something, or when something comes that is waited for.
+    Reconciling,
+    /// `Stalled`: it stays so until somebody changes something.
+    Stalled,
+}
+
+/// Type of the condition that says whether an object is as it is wanted.
+pub const READY: &str = "Ready";
+const RECONCILING: &str = "Reconciling";
+const STALLED: &str = "Stalled";
+
+/// Writes why the object is not Ready, with the reason and the message of that condition, and takes it away from one that is.
+pub fn set_unready(conditions: &mut Vec<Condition>, why: Unready, generation: Option<i64>, now: Timestamp) {
+    let against = find(conditions, READY).filter(|ready| ready.status != Truth::True.as_str()).cloned();
+    let (kind, other) = match why {
+        Unready::Reconciling => (RECONCILING, STALLED),
+        Unready::Stalled => (STALLED, RECONCILING),
+    };
+    remove(conditions, other);
+    match against {
+        Some(ready) => {
+            set(conditions, Finding::new(kind, true, &ready.reason, ready.message), generation, now);
+        }
+        None => {
+            remove(conditions, kind);
+        }
+    }
+}
+
 /// The condition of this type, if the list has one.
 #[must_use]
 pub fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
@@ -173,6 +206,30 @@ mod tests {
         assert!(remove(&mut list, "Ready"));
         assert!(!remove(&mut list, "Ready"));
         assert_eq!(list.len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_ready_is_reconciling_or_stalled_and_what_is_ready_is_neither() {
+        let mut list = Vec::new();
+        for (second, truth, why, expected) in [
+            (1, Truth::False, Unready::Reconciling, Some("Reconciling")),
+            (2, Truth::Unknown, Unready::Stalled, Some("Stalled")),
+            (3, Truth::True, Unready::Stalled, None),
+            (4, Truth::False, Unready::Stalled, Some("Stalled")),
+            (5, Truth::True, Unready::Reconciling, None),
+        ] {
+            set(&mut list, Finding::new(READY, truth, "Because", "why"), Some(2), at(second));
+            set_unready(&mut list, why, Some(2), at(second));
+            let told: Vec<&Condition> = list.iter().filter(|one| one.type_ != READY).collect();
+            assert_eq!(
+                told.iter().map(|one| one.type_.as_str()).collect::<Vec<_>>(),
+                Vec::from_iter(expected)
+            );
+            for one in told {
+                let says = (one.status.as_str(), one.reason.as_str(), one.message.as_str());
+                assert_eq!((says, one.observed_generation), (("True", "Because", "why"), Some(2)));
+            }
+        }
     }
 
     #[test]

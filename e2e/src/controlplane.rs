@@ -89,6 +89,10 @@ pub enum Controller {
     /// with it; its arguments are entries of Knative's ConfigMap config-features, `key=value`.
     #[value(name = "knative")]
     Knative,
+    /// Not a controller but the judgement of Argo CD 3.1 (by a script of health in Lua) and of Flux (kstatus): it reads both the script
+    /// and an object as JSON on stdin.
+    #[value(name = "gitops")]
+    GitOps,
 }
 
 /// Where a controller is.
@@ -115,6 +119,7 @@ impl Controller {
             Self::Kueue => &recipe::KUEUE,
             Self::EndpointPicker => &recipe::ENDPOINT_PICKER,
             Self::Knative => &recipe::KNATIVE,
+            Self::GitOps => &recipe::GITOPS,
         }
     }
 
@@ -126,6 +131,7 @@ impl Controller {
             Self::Kueue => "sigs.k8s.io/kueue",
             Self::EndpointPicker => "sigs.k8s.io/gateway-api-inference-extension",
             Self::Knative => "knative.dev/serving",
+            Self::GitOps => "github.com/argoproj/argo-cd/v3",
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Services beside Kueue, under the endpoint picker and before Knative's validator, as these are released. Run by hand, since they take
-//! nine CPU minutes to build: `cargo test -p e2e --test third_party`.
+//! Services beside Kueue, under the endpoint picker and before Knative's validator, and placements as Argo CD and Flux judge them, as
+//! all of these are released. Run by hand, since they take a dozen CPU minutes to build: `cargo test -p e2e --test third_party`.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use e2e::cluster::gpu::H100;
 use e2e::command::run;
 use e2e::controlplane::Controller;
 use e2e::failure::Failure;
+use e2e::fleet::Fleet;
 use e2e::site::Site;
 use e2e::{foreign, objects, sample};
 use serde_json::{Value, json};
@@ -255,5 +256,82 @@ async fn knatives_validator_takes_what_kserve_makes() -> Result<(), Failure> {
         }
         objects::delete(site.cluster(), "NIMService", namespace, name).await?;
     }
+    Ok(())
+}
+
+/// The script of docs/gitops.md.
+const HEALTH: &str = include_str!("../../docs/gitops/health.lua");
+
+/// Waits until Argo CD and Flux say so of an object of the hub, and kubectl of its condition `Ready`.
+async fn judged(
+    fleet: &Fleet,
+    judge: &std::path::Path,
+    (kind, namespace, name): (&str, &str, &str),
+    (argo, flux, ready): (&str, &str, &str),
+) -> Result<(), Failure> {
+    let hub = fleet.hub().cluster();
+    let check = || async {
+        let object = objects::get(hub, kind, namespace, name).await?;
+        let asked = json!({"lua": HEALTH, "object": object}).to_string();
+        let said: Value = serde_json::from_str(&run(judge, &[], Some(&asked)).await?)?;
+        let says = (said["argo"].as_str(), said["flux"].as_str());
+        if says == (Some(argo), Some(flux)) {
+            Ok(said)
+        } else {
+            Err(Failure::new(format!("{said} of {}", object["status"])))
+        }
+    };
+    let said = fleet.eventually(&format!("{kind} {name} is {argo} and {flux}"), SOON, check).await?;
+    eprintln!("| {kind} {name} | {argo}: {} | {flux} |", said["argoMessage"].as_str().unwrap_or_default());
+    let (of, condition) = (format!("{kind}/{name}"), format!("--for=condition=Ready={ready}"));
+    let wait = ["wait", &condition, &of, "--namespace", namespace, "--timeout=5s"];
+    hub.kubectl(&wait, None).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn argo_cd_and_flux_judge_each_phase_as_it_is() -> Result<(), Failure> {
+    let judge = tokio::task::spawn_blocking(|| Controller::GitOps.ready()).await??.program;
+    let fleet = Fleet::new().cluster("east").gpus(H100, 8, 1).cluster("plain").cpu_nodes(1).start().await?;
+    let (hub, namespace) = (fleet.hub().cluster(), sample::NAMESPACE);
+    let healthy = ("Healthy", "Current", "True");
+    let waits = ("Progressing", "InProgress", "False");
+
+    // Placement before service, as a tool may apply them.
+    objects::apply(hub, &sample::placement(sample::NAME, &json!({}))).await?;
+    let placement = ("NIMPlacement", namespace, sample::NAME);
+    judged(&fleet, &judge, placement, waits).await?;
+    objects::apply(hub, sample::MANIFEST).await?;
+    for kind in ["NIMPlacement", "NIMService", "NIMCache"] {
+        judged(&fleet, &judge, (kind, namespace, sample::NAME), healthy).await?;
+    }
+    let quota = json!({
+        "apiVersion": "nimfleet.io/v1alpha1", "kind": "GPUQuota", "metadata": {"name": "team", "namespace": namespace},
+        "spec": {"limits": [{"product": "*", "gpus": 8}]},
+    });
+    objects::apply(hub, &quota.to_string()).await?;
+    judged(&fleet, &judge, ("GPUQuota", namespace, "team"), healthy).await?;
+    judged(&fleet, &judge, ("GPUCluster", "", "east"), healthy).await?;
+
+    // Nothing can take it.
+    let large = sample::service(namespace, "large", json!({"resources": {"limits": {"nvidia.com/gpu": 64}}}));
+    objects::apply(hub, &large.to_string()).await?;
+    objects::apply(hub, &sample::placement("large", &json!({}))).await?;
+    judged(&fleet, &judge, ("NIMPlacement", namespace, "large"), waits).await?;
+
+    // A name that belongs to somebody in the cluster.
+    let east = fleet.cluster("east")?;
+    objects::apply(east.cluster(), &large.to_string().replace("large", "taken")).await?;
+    objects::apply(hub, &sample::service(namespace, "taken", json!({})).to_string()).await?;
+    objects::apply(hub, &sample::placement("taken", &json!({}))).await?;
+    judged(&fleet, &judge, ("NIMPlacement", namespace, "taken"), ("Degraded", "Failed", "False")).await?;
+
+    // Nobody hears of it.
+    east.link().cut().await;
+    judged(&fleet, &judge, placement, ("Degraded", "InProgress", "Unknown")).await?;
+    judged(&fleet, &judge, ("GPUCluster", "", "east"), ("Progressing", "InProgress", "Unknown")).await?;
+    objects::delete(hub, "NIMPlacement", namespace, sample::NAME).await?;
+    judged(&fleet, &judge, placement, ("Progressing", "Terminating", "False")).await?;
+    east.link().heal().await;
     Ok(())
 }

@@ -121,7 +121,7 @@ pub struct GPUClusterStatus {
     /// The generation of the GPUCluster that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready` (accepted, connected, with a fresh report, and not the hub's own cluster), `Accepted`, `Connected`, `CapacityFresh`, `AgentUpToDate`, `CertificateValid`, `TrustUpToDate`; and once there was
+    /// `Ready` (accepted, connected, with a fresh report, and not the hub's own cluster), `Accepted`, `Connected`, `CapacityFresh`, `AgentUpToDate`, `CertificateValid`, `TrustUpToDate`; while it is not Ready `Reconciling` (it waits for the agent) or `Stalled` (somebody has to change something); and once there was
     /// something to tell `IsHub` (it is the hub's own cluster, and nothing is placed there), `DuplicateAgent`, `EpochProven`, `GPUsLabelled` (False while no label says what the GPUs of some nodes are), `Orphans`, `ReportTruncated` (the agent reports more than the hub keeps) and `DeletionHeld`: within ten minutes the agent deletes up to ten objects
     /// unasked, or 20 % of what the cluster holds if that is more; the others wait to be confirmed, by the command that it
     /// names. Of what was decided 15 minutes or more before the cluster came back, only ten go unasked.

@@ -23,8 +23,8 @@ pub struct NIMPlacementStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// `Ready` (`Available`, and not `Degraded`), `Scheduled`, `Synchronized`, `Applied`, `Available`, `Progressing` and
-    /// `Degraded`. Partial is not True. Once there was
-    /// something to tell also `FailoverHeld`, and `DeletionHeld`: deletions that wait to be confirmed, and the command for it.
+    /// `Degraded`. Partial is not True. While it is not Ready also `Reconciling` (it waits for something) or `Stalled` (somebody
+    /// has to change something). Once there was something to tell also `FailoverHeld`, and `DeletionHeld`: deletions that wait to be confirmed, and the command for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

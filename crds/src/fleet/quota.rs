@@ -52,7 +52,7 @@ pub struct GPUQuotaStatus {
     /// The generation of the quota that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Enforced`: the hub refuses what would exceed it. `Exceeded`: more is taken than it allows, since it was lowered or
+    /// `Ready` and `Enforced`: the hub refuses what would exceed it. `Exceeded`: more is taken than it allows, since it was lowered or
     /// came later.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -202,6 +202,12 @@ pub(super) const KNATIVE: Module = Module {
     ..module!("knative", &[built("knative-validate", ".")])
 };
 
+/// Argo CD's runner of Lua and Flux's kstatus as one program; 4 CPU minutes to build.
+pub(super) const GITOPS: Module = Module {
+    source: include_str!("../../controlplane/gitops/main.go"),
+    ..module!("gitops", &[built("gitops-judge", ".")])
+};
+
 /// What runs on a real node: kubelet and kube-proxy of the control plane's version, 1 CPU minute to build after the control
 /// plane, with which they share most packages; containerd, 2 CPU minutes; CoreDNS with few plugins, 2 CPU minutes.
 pub(super) const NODE: [Module; 3] = [

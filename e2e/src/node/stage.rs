@@ -169,7 +169,7 @@ impl<'a> Stage<'a> {
         }
         self.rolled_out(&self.hub, HUB).await?;
         let available =
-            ["wait", "--for=condition=Available", "apiservice/v1alpha1.query.nimfleet.io", "--timeout=120s"];
+            ["wait", "--for=condition=Available", "apiservice/v1alpha1.query.nimfleet.io", "--timeout=300s"];
         self.hub.kubectl(&available, None).await?;
         Ok(())
     }

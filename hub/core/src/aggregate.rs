@@ -27,8 +27,8 @@ use crate::{
 };
 
 pub use cluster::{
-    cluster_conditions, cluster_ready, cluster_troubles, drained, gpus_labelled, is_hub, report_truncated,
-    write_summaries,
+    cluster_conditions, cluster_ready, cluster_troubles, cluster_unready, drained, gpus_labelled, is_hub,
+    report_truncated, write_summaries,
 };
 pub use held::{DELETION_HELD, HELD, HeldDeletions, confirmation, deletion_held, kept_in_use};
 pub use identity::{DUPLICATE_FOR, Identity, set_identity_conditions};

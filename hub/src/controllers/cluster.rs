@@ -4,8 +4,8 @@ use crds::condition;
 use crds::fleet::{GPUCluster, GPUClusterStatus};
 use hub_core::aggregate::{
     DELETION_HELD, DUPLICATE_FOR, HeldDeletions, Identity, cluster_conditions, cluster_ready,
-    cluster_troubles, confirmation, deletion_held, drained, gpus_labelled, is_hub, report_truncated,
-    set_identity_conditions, write_summaries,
+    cluster_troubles, cluster_unready, confirmation, deletion_held, drained, gpus_labelled, is_hub,
+    report_truncated, set_identity_conditions, write_summaries,
 };
 use hub_core::fleet_state::Session;
 use hub_scheduler::failover::Outages;
@@ -192,6 +192,8 @@ fn status(
     set_identity_conditions(&mut conditions, &stored.spec, &next, &identity, generation, now);
     let is_ready = cluster_ready(&conditions);
     condition::set(&mut conditions, is_ready, generation, now);
+    let unready = cluster_unready(&conditions);
+    condition::set_unready(&mut conditions, unready, generation, now);
     next.conditions = conditions;
     next.observed_generation = generation;
     write_summaries(&mut next, &stored.spec, deletions);

@@ -1,6 +1,6 @@
 //! Conditions of a GPUCluster.
 
-use crds::condition::{self, Finding, Truth};
+use crds::condition::{self, Finding, Truth, Unready};
 use crds::fleet::{GPUClusterSpec, GPUClusterStatus, GPUPool, Taint};
 use crds::marks::{CONFIRM_FAILOVER_ANNOTATION, CONFIRM_ORPHAN_REMOVAL_ANNOTATION};
 use jiff::Timestamp;
@@ -75,6 +75,16 @@ pub fn cluster_ready(conditions: &[Condition]) -> Finding<'static> {
     found.or_else(|| is_not("CapacityFresh")).unwrap_or_else(|| {
         Finding::new(KIND, true, Reason::Ready.as_str(), "accepted and connected, and it reports what it has")
     })
+}
+
+/// Why a cluster is not Ready: one that nobody accepts, or that is the hub's own, stays so; an agent connects and reports by itself.
+#[must_use]
+pub fn cluster_unready(conditions: &[Condition]) -> Unready {
+    if condition::is_true(conditions, "Accepted") && !condition::is_true(conditions, "IsHub") {
+        Unready::Reconciling
+    } else {
+        Unready::Stalled
+    }
 }
 
 /// Writes the columns that say what a cluster has and what keeps placements away; so many deletions wait to be confirmed.

@@ -1,7 +1,7 @@
 //! Status of a NIMPlacement.
 
 use crds::{
-    condition::{self, Finding, Truth},
+    condition::{self, Finding, Truth, Unready},
     fleet::{DecisionSummary, NIMPlacementStatus, Refusal, Tally},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -36,11 +36,13 @@ pub fn placement_status(view: &View<'_>, stored: Option<&NIMPlacementStatus>) ->
     let places = where_summary(view);
     let mut findings = findings(view, &stood);
     let (phase, reason) = phase(&findings);
+    let unready = unready(&findings);
     findings.insert(0, ready(&findings, places.as_deref()));
     let mut conditions = stored.map(|status| status.conditions.clone()).unwrap_or_default();
     for finding in findings {
         condition::set(&mut conditions, finding, Some(view.generation), view.now);
     }
+    condition::set_unready(&mut conditions, unready, Some(view.generation), view.now);
     if let Some(finding) = failover_held(view, &conditions) {
         condition::set(&mut conditions, finding, Some(view.generation), view.now);
     }
@@ -104,6 +106,19 @@ fn ready<'a>(findings: &[Finding<'a>], places: Option<&str>) -> Finding<'a> {
             let message = format!("ready in {}", places.unwrap_or_default());
             Finding::new("Ready", true, Reason::Ready.as_str(), message)
         }
+    }
+}
+
+/// A placement is stalled by what has failed or was refused, while nothing else is under way. What waits for a cluster, for objects
+/// or for word of a silent cluster goes on when that comes.
+fn unready(findings: &[Finding<'_>]) -> Unready {
+    let is =
+        |kind: &str, truth| findings.iter().any(|finding| finding.kind == kind && finding.truth == truth);
+    let is_silence = is("Available", Truth::Unknown);
+    if is("Degraded", Truth::True) && !is("Progressing", Truth::True) && !is_silence {
+        Unready::Stalled
+    } else {
+        Unready::Reconciling
     }
 }
 

@@ -262,6 +262,12 @@ fn one_cluster_behind_makes_the_whole_not_ready() {
         assert_ne!(available.status, "True", "{what}");
         let of_placement = find(&placement.conditions, "Ready").unwrap();
         assert_eq!(format!("{}/{}", of_placement.status, of_placement.reason), ready, "{what}");
+        // What failed or was refused stays so; all else is waited for.
+        let is_stalled = phase.starts_with("Degraded") && ready.starts_with("False");
+        let why: Vec<&str> = placement.conditions.iter().map(|one| one.type_.as_str()).collect();
+        let why: Vec<&str> =
+            why.into_iter().filter(|kind| ["Reconciling", "Stalled"].contains(kind)).collect();
+        assert_eq!(why, [if is_stalled { "Stalled" } else { "Reconciling" }], "{what}");
         assert_eq!(placement.clusters_summary.as_deref(), Some("1/2"), "{what}");
         assert_eq!(placement.decisions[0].cluster_name, "east", "{what}: the worst comes first");
     }

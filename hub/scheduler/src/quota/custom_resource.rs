@@ -42,7 +42,9 @@ pub fn status(quota: &crd::GPUQuota, uses: &[Use], now: Timestamp) -> crd::GPUQu
             format!("{over}: it was lowered, or came later; what runs stays, and nothing more is given");
         Finding::new("Exceeded", true, "QuotaExceeded", message)
     };
-    for finding in [Finding::new("Enforced", true, "Enforced", enforced), exceeded] {
+    // It counts from the moment the hub has read it, so it is never waited for.
+    let ready = Finding::new(condition::READY, true, "Enforced", enforced);
+    for finding in [ready, Finding::new("Enforced", true, "Enforced", enforced), exceeded] {
         condition::set(&mut conditions, finding, generation, now);
     }
     let limits = uses.iter().map(|one| crd::QuotaUse {

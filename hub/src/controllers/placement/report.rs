@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use crds::condition::{self, Finding};
+use crds::condition::{self, Finding, Unready};
 use crds::fleet::{NIMPlacement, NIMPlacementStatus, PlacedObject};
 use futures::stream::{self, StreamExt};
 use hub_core::aggregate::{
@@ -255,6 +255,7 @@ async fn leaving(
     ] {
         condition::set(&mut status.conditions, finding, status.observed_generation, now);
     }
+    condition::set_unready(&mut status.conditions, Unready::Reconciling, status.observed_generation, now);
     deletion_held(&mut status.conditions, held, None, status.observed_generation, now);
     let changed = leaving_changes(hub, turn, held, told, now);
     write_all(hub, turn, stored, status, changed, told).await

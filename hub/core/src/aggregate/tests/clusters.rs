@@ -79,12 +79,12 @@ fn a_cluster_is_ready_when_placements_may_come() {
     let stale = finding("CapacityFresh", Truth::False, "ReportStale");
     let refused = finding("Accepted", Truth::False, "NotAccepted");
     let hub = is_hub(crate::fleet::Role::Hub, &[]).unwrap();
-    for (other, expected) in [
-        (vec![], "True/Ready"),
-        (vec![silent.clone(), stale.clone()], "Unknown/Unreachable"),
-        (vec![stale], "False/ReportStale"),
-        (vec![refused, silent], "False/NotAccepted"),
-        (vec![hub], "False/IsHub"),
+    for (other, expected, unready) in [
+        (vec![], "True/Ready", None),
+        (vec![silent.clone(), stale.clone()], "Unknown/Unreachable", Some("Reconciling")),
+        (vec![stale], "False/ReportStale", Some("Reconciling")),
+        (vec![refused, silent], "False/NotAccepted", Some("Stalled")),
+        (vec![hub], "False/IsHub", Some("Stalled")),
     ] {
         let mut conditions = Vec::new();
         for finding in good().into_iter().chain(other) {
@@ -92,6 +92,11 @@ fn a_cluster_is_ready_when_placements_may_come() {
         }
         let ready = cluster_ready(&conditions);
         assert_eq!(format!("{}/{}", ready.truth.as_str(), ready.reason), expected);
+        crds::condition::set(&mut conditions, ready, Some(3), at(1));
+        let why = cluster_unready(&conditions);
+        crds::condition::set_unready(&mut conditions, why, Some(3), at(1));
+        let told = ["Reconciling", "Stalled"].into_iter().filter(|kind| find(&conditions, kind).is_some());
+        assert_eq!(told.collect::<Vec<_>>(), Vec::from_iter(unready), "{expected}");
     }
 }
 

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::fault::Fault;
+use super::triggers::Compared;
 use super::{Hub, time_until};
 use crate::audit::RecordAct;
 
@@ -55,7 +56,10 @@ impl Book {
 /// One turn on one placement. Slices that watches have shown meanwhile are compared when it has ended.
 pub(super) async fn reconcile(hub: &Hub, key: &PlacementKey) -> Result<(), Fault> {
     let outcome = turn(hub, key).await;
-    hub.compare_slices(key);
+    if hub.compare_slices(key) == Compared::Later {
+        // Whoever asks why has the book now, and compares nothing.
+        hub.placements.add_soon(key.clone());
+    }
     outcome
 }
 
@@ -91,7 +95,10 @@ async fn turn(hub: &Hub, key: &PlacementKey) -> Result<(), Fault> {
     let before = std::mem::replace(&mut book.state.assignments, planned.assignments.clone());
     apply::settle(hub, &before, &book.state.assignments);
     touch_clusters(hub, &before, &book.state.assignments);
-    let Delivery { changes, acts, sent } = deliver(&hub.live(), &selection, &planned, &mut book.state);
+    // Making what is sent takes long where it is much; nobody waits for it.
+    let clusters = hub.live().fleet.shared();
+    let shares = |cluster: &str, uid: &str| hub.live().shares(cluster, uid, key);
+    let Delivery { changes, acts, sent } = deliver(&clusters, shares, &selection, &planned, &mut book.state);
     for (cluster, change) in changes {
         hub.desired.apply(&cluster, change);
     }

@@ -83,6 +83,7 @@ pub(crate) fn run(
     stop: &CancellationToken,
 ) -> Arc<Hub> {
     let (stores, writers) = Stores::new();
+    setup.metrics.show(stores.clusters.clone(), stores.placements.clone());
     let (events, waiting) = Events::new();
     let health = &setup.health;
     let hub = Arc::new(Hub {
@@ -171,7 +172,7 @@ async fn work(hub: Arc<Hub>, mut heard: mpsc::Receiver<LinkEvent>, tasks: Tasks,
     if !synced {
         return;
     }
-    restore(&hub);
+    restore(&hub).await;
     for placement in hub.stores.placements.state() {
         hub.placements.add(key_of(placement.as_ref(), placement.name_any()));
     }
@@ -365,14 +366,13 @@ fn finish(
 }
 
 /// What the slices say is in force again: as memory, as reservations, and as claims of objects.
-fn restore(hub: &Hub) {
+async fn restore(hub: &Hub) {
     for slice in hub.stores.decisions.state() {
         let key = key_of(slice.as_ref(), slice.spec.placement_ref.name.clone());
-        let book = hub.book(&key);
-        if let (Ok(mut book), Some(index)) = (book.try_lock(), Slices::index(&key.name, &slice.name_any())) {
-            let version = slice.resource_version().unwrap_or_default();
-            book.slices.restore(index, version, &slice.spec.decisions);
-        }
+        let Some(index) = Slices::index(&key.name, &slice.name_any()) else { continue };
+        let version = slice.resource_version().unwrap_or_default();
+        // The watch may be comparing another slice of the placement at this moment.
+        hub.book(&key).lock().await.slices.restore(index, version, &slice.spec.decisions);
     }
     let mut objects: HashMap<PlacementKey, Vec<(String, Value)>> = HashMap::new();
     let placements = hub.stores.placements.state();
@@ -391,20 +391,20 @@ fn restore(hub: &Hub) {
         books.iter().map(|(key, book)| (key.clone(), book.clone())).collect()
     };
     for (placement, book) in books {
-        if let Ok(mut book) = book.try_lock() {
-            book.state.assignments = book.slices.assignments();
-            let known = hub.stores.placement(&placement.namespace, &placement.name);
-            let priority = known.as_ref().and_then(|known| known.spec.priority).unwrap_or_default();
-            let objects = objects.remove(&placement).unwrap_or_default();
-            let known = known.as_deref();
-            book.state.needs = narrowed(&placement, known, &objects, &book.state.assignments, &clusters);
-            let grants =
-                grants(&book.state.assignments, |cluster, uid| book.state.needs.get(cluster, uid), priority);
-            let charges = charges_of(&book.state.assignments, &book.state.needs);
-            hub.live().charged.insert(placement.clone(), charges);
-            hub.live().lists_secrets(&placement, &book.state.assignments);
-            hub.live().fleet.apply(FleetEvent::Granted { placement, grants });
-        }
+        let mut book = book.lock().await;
+        book.state.assignments = book.slices.assignments();
+        let known = hub.stores.placement(&placement.namespace, &placement.name);
+        let priority = known.as_ref().and_then(|known| known.spec.priority).unwrap_or_default();
+        let objects = objects.remove(&placement).unwrap_or_default();
+        let known = known.as_deref();
+        book.state.needs = narrowed(&placement, known, &objects, &book.state.assignments, &clusters);
+        let grants =
+            grants(&book.state.assignments, |cluster, uid| book.state.needs.get(cluster, uid), priority);
+        let charges = charges_of(&book.state.assignments, &book.state.needs);
+        let mut live = hub.live();
+        live.charged.insert(placement.clone(), charges);
+        live.lists_secrets(&placement, &book.state.assignments);
+        live.fleet.apply(FleetEvent::Granted { placement, grants });
     }
 }
 

@@ -28,6 +28,15 @@ const SYSTEM: &str = "kube-system";
 /// What a NIMCache holds, as its status says.
 const PROFILES: &str = "/status/profiles";
 
+/// When slices that watches have shown are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// They have been.
+    Now,
+    /// By whoever works on the placement at present, at its end.
+    Later,
+}
+
 impl Hub {
     /// A placement is new, gone or changed.
     pub(super) fn placement_changed(&self, before: Option<&NIMPlacement>, after: Option<&NIMPlacement>) {
@@ -53,9 +62,12 @@ impl Hub {
 
     /// Compares the slices of a placement that watches have shown with what the hub has stored. While a turn on the placement is
     /// under way they wait for its end, when it compares them.
-    pub(super) fn compare_slices(&self, key: &PlacementKey) {
+    pub(super) fn compare_slices(&self, key: &PlacementKey) -> Compared {
+        if !self.shown_slices().contains_key(key) {
+            return Compared::Now;
+        }
         let book = self.book(key);
-        let Ok(mut book) = book.try_lock() else { return };
+        let Ok(mut book) = book.try_lock() else { return Compared::Later };
         let shown = self.shown_slices().remove(key).unwrap_or_default();
         let differs = shown.into_iter().filter(|(index, shown)| {
             let shown = shown.as_ref().map(|(version, decisions)| (version.as_str(), decisions.as_slice()));
@@ -64,6 +76,7 @@ impl Hub {
         if differs.count() > 0 {
             self.placements.add(key.clone());
         }
+        Compared::Now
     }
 
     /// A NIM object is new, gone or changed: its owner is woken, and whoever selects it, did, or may bring it along.

@@ -1,6 +1,7 @@
 //! Delivery: the stored assignments of one placement become what the link holds for each cluster.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use crds::fleet::RemovalPolicy as Policy;
 
@@ -50,9 +51,11 @@ impl Delivery {
 }
 
 /// What every cluster shall hold and what shall leave it. To be called once the assignments of `state` are stored and the objects
-/// carry the placement's marks. Level-triggered: the same assignments again change nothing.
+/// carry the placement's marks. Level-triggered: the same assignments again change nothing. `clusters` are those of the fleet by name;
+/// `shares` says whether another placement has an object, by its uid, in a cluster.
 pub fn deliver(
-    fleet_state: &FleetState,
+    clusters: &[Arc<Cluster>],
+    shares: impl Fn(&str, &str) -> bool,
     selection: &Selection,
     planned: &Planned,
     state: &mut PlacementState,
@@ -64,7 +67,8 @@ pub fn deliver(
         resolve::read(&selection.key, &selection.placement.spec.overrides).map_err(|error| error.to_string());
     for chosen in &planned.decision.chosen {
         let name = chosen.cluster.to_string();
-        let Some(cluster) = fleet_state.fleet.cluster(&name) else { continue };
+        let Ok(at) = clusters.binary_search_by(|cluster| cluster.name.as_str().cmp(&name)) else { continue };
+        let cluster = &*clusters[at];
         let Some(row) = state.assignments.placed.get(&name) else { continue };
         let is_placed =
             |selected: &&Selected| row.objects.iter().any(|object| object.uid == selected.object.uid);
@@ -107,7 +111,7 @@ pub fn deliver(
     listed.extend(leaving.iter().cloned());
     state.leaving = leaving;
     for (cluster, uid) in state.listed.difference(&listed) {
-        if !fleet_state.shares(cluster, uid, &selection.key)
+        if !shares(cluster, uid)
             && let Ok(cluster) = cluster.parse()
         {
             delivery.change(&cluster, LinkChange::Forget(uid.clone()));

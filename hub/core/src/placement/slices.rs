@@ -12,6 +12,7 @@
 //! So of a cluster that two slices have, both say the same. Slices of earlier versions may say different things of one cluster:
 //! they are taken together, and brought to one home in the same steps.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crds::fleet::{DecidedCluster, Decision, DecisionState, PlacedObject};
@@ -26,6 +27,9 @@ const DECISIONS: usize = 100;
 /// Most objects of one slice, each of some hundred bytes: etcd takes 1.5 MiB. The schema says the same of one decision. A single
 /// cluster may have more.
 const OBJECTS: usize = 2000;
+
+/// Highest number of a slice: a hundred million clusters have room below it.
+const HIGHEST: u32 = 999_999;
 
 /// The slices of one placement, as far as they are known, and the calls to the API server that are under way for them.
 #[derive(Clone, Debug, Default)]
@@ -124,19 +128,25 @@ impl Slices {
     #[must_use]
     pub fn index(placement: &str, name: &str) -> Option<u32> {
         let index = name.strip_prefix(placement)?.strip_prefix('-')?;
-        index.parse().ok().filter(|number: &u32| number.to_string() == index)
+        index.parse().ok().filter(|number: &u32| *number <= HIGHEST && number.to_string() == index)
     }
 
     /// A slice was found like this at the start of the process.
     pub fn restore(&mut self, index: u32, version: String, decisions: &[Decision]) {
-        let slice = self.known.entry(index).or_default();
-        (slice.version, slice.stored) = (Some(version), normal(decisions));
+        let (version, stored) = (Some(version), normal(decisions));
+        self.known.insert(index, Slice { version, stored, call: Call::None });
     }
 
     /// A watch shows a slice: resourceVersion and content, or none if it is gone. Says whether it differs from what the hub has
-    /// stored: then it has to be read and put right, since the hub alone decides.
+    /// stored: then it has to be read and put right, since the hub alone decides. So has a slice that the hub does not know: somebody
+    /// else made it, or a write whose answer was lost came late.
     pub fn is_changed_by_others(&mut self, index: u32, shown: Option<(&str, &[Decision])>) -> bool {
-        let Some(slice) = self.known.get_mut(&index) else { return shown.is_some() };
+        let Some(slice) = self.known.get_mut(&index) else {
+            if shown.is_some() {
+                self.known.insert(index, Slice { call: Call::ToRead, ..Slice::default() });
+            }
+            return shown.is_some();
+        };
         // A slice with a call under way is compared when the call has ended.
         let is_same = slice.call != Call::None
             || match (shown, slice.version.as_deref()) {
@@ -165,11 +175,9 @@ impl Slices {
         for decision in self.known.values().flat_map(|slice| &slice.stored) {
             assignments.add(decision, |cluster| !twice.contains(cluster));
         }
-        for cluster in twice {
-            let Assignments { placed, removing } = self.stored_of(cluster);
-            assignments.placed.extend(placed);
-            assignments.removing.extend(removing);
-        }
+        let Assignments { placed, removing } = self.stored_of(&twice);
+        assignments.placed.extend(placed);
+        assignments.removing.extend(removing);
         assignments
     }
 
@@ -186,17 +194,48 @@ impl Slices {
         })
     }
 
-    /// All that is stored of a cluster, in whichever slices. Of an object that two slices name, the one of the higher number
-    /// counts.
-    fn stored_of(&self, cluster: &str) -> Assignments {
+    /// All that is stored of these clusters, in whichever slices. Of an object that two slices name for one of them, the one of the
+    /// higher number counts.
+    fn stored_of(&self, clusters: &BTreeSet<&str>) -> Assignments {
         let mut all = Assignments::default();
+        // Clusters and objects of slices of higher numbers.
+        let mut known: HashMap<&str, HashSet<&str>> = HashMap::new();
         for slice in self.known.values().rev() {
-            let known: HashSet<String> = all.objects().map(|(_, object)| object.uid.clone()).collect();
             for decision in &slice.stored {
-                let objects = decision.objects.iter().filter(|object| !known.contains(&object.uid));
-                let rest = Decision { objects: objects.cloned().collect(), ..decision.clone() };
-                if !rest.objects.is_empty() || decision.objects.is_empty() {
-                    all.add(&rest, |name| name == cluster);
+                let asked =
+                    decision.clusters.iter().filter(|cluster| clusters.contains(cluster.name.as_str()));
+                let is_known = |cluster: &DecidedCluster| {
+                    let objects = known.get(cluster.name.as_str());
+                    objects.is_some_and(|objects| {
+                        decision.objects.iter().any(|object| objects.contains(object.uid.as_str()))
+                    })
+                };
+                let (repeated, new): (Vec<_>, Vec<_>) = asked.partition(|cluster| is_known(cluster));
+                let new: HashSet<&str> = new.into_iter().map(|cluster| cluster.name.as_str()).collect();
+                if !new.is_empty() {
+                    all.add(decision, |name| new.contains(name));
+                }
+                for cluster in repeated {
+                    let objects = &known[cluster.name.as_str()];
+                    let rest =
+                        decision.objects.iter().filter(|object| !objects.contains(object.uid.as_str()));
+                    let rest = Decision {
+                        clusters: vec![cluster.clone()],
+                        state: decision.state,
+                        reason: decision.reason.clone(),
+                        objects: rest.cloned().collect(),
+                    };
+                    if !rest.objects.is_empty() {
+                        all.add(&rest, |_| true);
+                    }
+                }
+            }
+            for decision in &slice.stored {
+                for cluster in
+                    decision.clusters.iter().filter(|cluster| clusters.contains(cluster.name.as_str()))
+                {
+                    let objects = decision.objects.iter().map(|object| object.uid.as_str());
+                    known.entry(&cluster.name).or_default().extend(objects);
                 }
             }
         }
@@ -216,7 +255,8 @@ impl Slices {
                     slice.call = Call::Read;
                     calls.push(SliceCall::Read { index });
                 }
-                Call::None if slice.stored == decisions => {}
+                Call::None
+                    if slice.stored == decisions && (!decisions.is_empty() || slice.version.is_none()) => {}
                 Call::None => match (decisions.is_empty(), slice.version.clone()) {
                     (true, Some(version)) => {
                         slice.call = Call::Delete;
@@ -268,35 +308,40 @@ impl Slices {
         }
         let clusters: BTreeSet<&str> =
             decided.placed.keys().chain(decided.removing.keys()).map(String::as_str).collect();
-        let homes = homes(&stored_in, &mut chosen, &clusters, decided);
+        let all_stored = LazyCell::new(|| self.assignments());
+        let homes =
+            homes(&stored_in, &|cluster| Entry::of(&all_stored, cluster), &mut chosen, &clusters, decided);
         // Clusters that are brought to one home: as they are stored, until no other slice has them.
-        let mut moving: BTreeMap<&str, (u32, Assignments)> = BTreeMap::new();
-        let mut frozen: BTreeSet<u32> = BTreeSet::new();
+        let mut moving: BTreeMap<&str, u32> = BTreeMap::new();
         for (cluster, indices) in &stored_in {
             let Some(home) = homes.get(cluster).or(indices.last()) else { continue };
-            if indices.len() == 1 && indices.contains(home) {
-                continue;
+            if indices.len() > 1 || !indices.contains(home) {
+                moving.insert(cluster, *home);
             }
-            let stored = self.stored_of(cluster);
-            let is_there = indices.contains(home) && {
-                let mut there = Assignments::default();
-                for decision in self.known.get(home).iter().flat_map(|slice| &slice.stored) {
-                    there.add(decision, |name| name == *cluster);
-                }
-                there == stored
-            };
-            if !is_there {
-                frozen.extend(indices.iter().filter(|index| *index != home));
+        }
+        let stored = self.stored_of(&moving.keys().copied().collect());
+        let mut there: BTreeMap<u32, Assignments> = BTreeMap::new();
+        for home in moving.values().collect::<BTreeSet<_>>() {
+            let there = there.entry(*home).or_default();
+            // What was read last of a slice that has to be read again may be there no more.
+            let known = self.known.get(home).filter(|slice| slice.call == Call::None);
+            for decision in known.iter().flat_map(|slice| &slice.stored) {
+                there.add(decision, |name| moving.get(name) == Some(home));
             }
-            moving.insert(cluster, (*home, stored));
+        }
+        let mut frozen: BTreeSet<u32> = BTreeSet::new();
+        for (cluster, home) in &moving {
+            if Entry::of(&there[home], cluster) != Entry::of(&stored, cluster) {
+                frozen.extend(stored_in[cluster].iter().filter(|index| *index != home));
+            }
         }
         let mut entries: BTreeMap<u32, Vec<(&str, Entry<'_>)>> =
             self.known.keys().map(|index| (*index, Vec::new())).collect();
         for (cluster, home) in homes.iter().filter(|(cluster, _)| !moving.contains_key(*cluster)) {
             entries.entry(*home).or_default().push((cluster, Entry::of(decided, cluster)));
         }
-        for (cluster, (home, stored)) in &moving {
-            entries.entry(*home).or_default().push((cluster, Entry::of(stored, cluster)));
+        for (cluster, home) in &moving {
+            entries.entry(*home).or_default().push((cluster, Entry::of(&stored, cluster)));
         }
         let content = |(index, entries): (u32, Vec<(&str, Entry<'_>)>)| {
             // A slice that clusters are yet to be copied from stays as it is until they are.
@@ -310,7 +355,7 @@ impl Slices {
 }
 
 /// All that a placement has in one cluster.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Entry<'a> {
     placed: Option<&'a PlacedAssignment>,
     removing: Option<&'a RemovingAssignment>,
@@ -345,9 +390,16 @@ struct Fill<'a> {
 }
 
 impl<'a> Fill<'a> {
-    /// Adds a cluster, if there is room for it: there is in an empty slice.
-    fn add(&mut self, entry: Entry<'a>) -> bool {
-        let new: Vec<Alike<'a>> = entry.alike().filter(|alike| !self.alike.contains(alike)).collect();
+    /// Whether there may be room for a cluster that is like none before it.
+    fn is_open(&self) -> bool {
+        self.clusters < CLUSTERS && self.decisions < DECISIONS && self.objects < OBJECTS
+    }
+
+    /// Adds a cluster, if there is room for it: there is in an empty slice. A cluster that is copied here has room for what is stored
+    /// of it as well.
+    fn add(&mut self, entries: [Entry<'a>; 2]) -> bool {
+        let alike: BTreeSet<Alike<'a>> = entries.into_iter().flat_map(Entry::alike).collect();
+        let new: Vec<Alike<'a>> = alike.into_iter().filter(|alike| !self.alike.contains(alike)).collect();
         let decisions = new.iter().map(|alike| alike.2.len().div_ceil(OBJECTS).max(1)).sum::<usize>();
         let objects = new.iter().map(|alike| alike.2.len()).sum::<usize>();
         let fits = self.clusters < CLUSTERS
@@ -368,6 +420,7 @@ impl<'a> Fill<'a> {
 /// there is room if it is new. What is chosen is kept in `chosen` until it is stored.
 fn homes<'a>(
     stored_in: &BTreeMap<&str, BTreeSet<u32>>,
+    stored: &dyn Fn(&str) -> Entry<'a>,
     chosen: &mut BTreeMap<String, u32>,
     clusters: &BTreeSet<&'a str>,
     decided: &'a Assignments,
@@ -379,10 +432,23 @@ fn homes<'a>(
     let mut fills: BTreeMap<u32, Fill<'a>> = BTreeMap::new();
     let mut homes = BTreeMap::new();
     let mut without = Vec::new();
+    // What of a cluster may be in its home at a time: what is decided, and before that what is stored elsewhere.
+    let entries = |cluster: &str, home: u32| {
+        let is_alone = stored_in.get(cluster).is_none_or(|indices| indices.iter().eq([&home]));
+        [Entry::of(decided, cluster), if is_alone { Entry::default() } else { stored(cluster) }]
+    };
+    // A cluster that leaves, and is in two slices, is taken together in one before it goes.
+    for (cluster, indices) in stored_in {
+        if let (false, [_, .., last]) = (clusters.contains(cluster), &indices.iter().collect::<Vec<_>>()[..])
+        {
+            fills.entry(**last).or_default().add(entries(cluster, **last));
+        }
+    }
     for cluster in clusters {
-        let entry = Entry::of(decided, cluster);
         match chosen.get(*cluster).copied().or_else(|| highest(cluster)) {
-            Some(home) if fills.entry(home).or_default().add(entry) => drop(homes.insert(*cluster, home)),
+            Some(home) if fills.entry(home).or_default().add(entries(cluster, home)) => {
+                homes.insert(*cluster, home);
+            }
             former => without.push((*cluster, former)),
         }
     }
@@ -390,23 +456,22 @@ fn homes<'a>(
     let last = fills.keys().last().copied().max(last_stored);
     let mut end = last.map_or(0, |last| last + 1);
     let mut open: BTreeSet<u32> =
-        (0..end).filter(|index| fills.get(index).is_none_or(|fill| fill.clusters < CLUSTERS)).collect();
+        (0..end).filter(|index| fills.get(index).is_none_or(Fill::is_open)).collect();
     for (cluster, former) in without {
-        let entry = Entry::of(decided, cluster);
         // A copy has to be in a slice of a higher number than the one that it is a copy of.
         let stored = highest(cluster);
         let found = open.iter().copied().find(|index| {
             stored.is_none_or(|stored| *index > stored)
                 && Some(*index) != former
-                && fills.entry(*index).or_default().add(entry)
+                && fills.entry(*index).or_default().add(entries(cluster, *index))
         });
         let home = found.unwrap_or_else(|| {
-            fills.entry(end).or_default().add(entry);
+            fills.entry(end).or_default().add(entries(cluster, end));
             open.insert(end);
             end += 1;
             end - 1
         });
-        if fills.get(&home).is_some_and(|fill| fill.clusters >= CLUSTERS) {
+        if fills.get(&home).is_some_and(|fill| !fill.is_open()) {
             open.remove(&home);
         }
         chosen.insert(cluster.to_owned(), home);

@@ -23,8 +23,8 @@ use super::Book;
 const FIELD_MANAGER: &str = "nimfleet-hub";
 /// A resourceVersion that no object has: an apply with it makes the object, or is a conflict where one of that name is there.
 const OF_NOTHING: &str = "1";
-/// Most rounds of calls in one turn: a move takes three, and each conflict with somebody else two more.
-const ROUNDS: u32 = 10;
+/// Most rounds of calls in one turn that met a conflict with somebody else.
+const CONFLICTS: u32 = 5;
 /// Calls at once for one placement.
 const AT_ONCE: usize = 8;
 
@@ -59,7 +59,8 @@ pub(super) async fn slices(
 ) -> Result<(), Fault> {
     // A turn that was given up may have left calls whose answers nobody heard.
     book.slices.interrupted();
-    for _ in 0..ROUNDS {
+    let mut conflicts = 0;
+    while conflicts < CONFLICTS {
         let calls = book.slices.next(assignments);
         if calls.is_empty() {
             return Ok(());
@@ -69,15 +70,20 @@ pub(super) async fn slices(
             (index, carry_out(hub, selection, call).await)
         });
         let mut ended = stream::iter(calls).buffer_unordered(AT_ONCE);
-        let mut failed = None;
+        let (mut failed, mut is_contended) = (None, false);
         while let Some((index, outcome)) = ended.next().await {
             let outcome = outcome.unwrap_or_else(|(outcome, fault)| {
                 // A conflict is looked into at once.
-                failed = failed.take().or((outcome != SliceOutcome::Conflict).then_some(fault));
+                if outcome == SliceOutcome::Conflict {
+                    is_contended = true;
+                } else {
+                    failed.get_or_insert(fault);
+                }
                 outcome
             });
             book.slices.ended(index, outcome);
         }
+        conflicts += u32::from(is_contended);
         if let Some(fault) = failed {
             return Err(fault);
         }

@@ -154,7 +154,8 @@ fn what_no_longer_fits_moves_to_a_slice_of_a_higher_number() {
         assert!(decisions.len() <= DECISIONS, "{} decisions", decisions.len());
         assert!(decisions.iter().map(|one| one.objects.len()).sum::<usize>() <= OBJECTS);
     }
-    assert_eq!(server.slices.len(), 5);
+    // Twenty clusters fill a slice; of those that are copied eighteen do, since each has room as it is stored as well.
+    assert_eq!(server.slices.len(), 6);
     store(&mut server, &mut slices, &Assignments::default());
     assert!(server.slices.is_empty(), "nothing is left");
 }
@@ -225,9 +226,126 @@ fn what_others_change_is_read_and_put_right() {
 }
 
 #[test]
+fn a_slice_that_somebody_else_made_is_put_right_and_counts_no_more_after_a_restart() {
+    let (mut server, mut slices) = (Server::default(), Slices::default());
+    let decided = everywhere(2, &objects(0..1));
+    store(&mut server, &mut slices, &decided);
+    // A backup, or a write that was answered by nobody: older rows of a cluster that has others now, and one of a cluster that left.
+    let old = decisions_of(&everywhere(3, &objects(7..9)));
+    server.revision += 1;
+    server.slices.insert(5, (server.revision, old.clone()));
+    assert!(slices.is_changed_by_others(5, Some((&server.revision.to_string(), &old))));
+    store(&mut server, &mut slices, &decided);
+    assert_eq!(server.restart().assignments(), decided);
+    // One that holds nothing is not kept.
+    server.revision += 1;
+    server.slices.insert(9, (server.revision, Vec::new()));
+    assert!(slices.is_changed_by_others(9, Some((&server.revision.to_string(), &[]))));
+    store(&mut server, &mut slices, &decided);
+    assert_eq!((server.slices.contains_key(&9), server.restart().assignments()), (false, decided));
+}
+
+#[test]
+fn what_was_listed_before_the_start_is_not_read_again() {
+    let (mut server, mut slices) = (Server::default(), Slices::default());
+    let decided = everywhere(2, &objects(0..1));
+    store(&mut server, &mut slices, &decided);
+    let (version, content) = server.slices[&0].clone();
+    let mut slices = Slices::default();
+    assert!(slices.is_changed_by_others(0, Some((&version.to_string(), &content))));
+    slices.restore(0, version.to_string(), &content);
+    assert_eq!(slices.next(&decided), []);
+}
+
+/// All of these in one slice.
+fn decisions_of(assignments: &Assignments) -> Vec<Decision> {
+    decisions(assignments.placed.keys().map(|name| (name.as_str(), Entry::of(assignments, name))))
+}
+
+fn is_within_bounds(decisions: &[Decision]) -> bool {
+    let clusters: BTreeSet<&str> =
+        decisions.iter().flat_map(|one| &one.clusters).map(|cluster| cluster.name.as_str()).collect();
+    let objects = decisions.iter().map(|one| one.objects.len()).sum::<usize>();
+    decisions.len() <= DECISIONS && clusters.len() <= CLUSTERS && (objects <= OBJECTS || clusters.len() == 1)
+}
+
+#[test]
+fn what_is_copied_has_room_as_it_is_stored() {
+    // 95 clusters with replicas of their own are in slice 1; ten of slice 0 become like the first of them, and have to move there.
+    let mut server = Server::default();
+    let row = |replicas: usize, count: usize| {
+        let mut objects = objects(0..count);
+        objects[0].replicas = i32::try_from(replicas).ok();
+        placed(objects)
+    };
+    let first = |count| (0..100).map(move |n| (format!("a{n:03}"), row(n, count)));
+    let second = |count| (0..95).map(move |n| (format!("b{n:03}"), row(n, count)));
+    let slice = |rows: Vec<(String, PlacedAssignment)>| {
+        let all = Assignments { placed: rows.into_iter().collect(), ..Assignments::default() };
+        decisions_of(&all)
+    };
+    server.slices.insert(0, (1, slice(first(3).collect())));
+    server.slices.insert(1, (2, slice(second(1).collect())));
+    server.revision = 2;
+    let mut slices = server.restart();
+    // What the first hundred hold grows, so that some of them leave their slice.
+    let rows = first(25).map(|(name, _)| (name, row(0, 25))).chain(second(1));
+    let mut decided = Assignments { placed: rows.collect(), ..Assignments::default() };
+    for n in 0..60 {
+        decided.placed.insert(format!("a{n:03}"), row(n, 40));
+    }
+    loop {
+        let calls = slices.next(&decided);
+        if calls.is_empty() {
+            break;
+        }
+        for call in calls {
+            if let SliceCall::Put { decisions, .. } = &call {
+                assert!(is_within_bounds(decisions), "{} decisions", decisions.len());
+            }
+            let outcome = server.serve(&call);
+            slices.ended(call.index(), outcome);
+        }
+    }
+    assert_eq!(server.restart().assignments(), decided);
+}
+
+#[test]
+fn thousands_of_clusters_of_an_earlier_version_are_brought_home_in_one_pass() {
+    // By the order of rows, as the version before wrote them: what is placed in one slice, what leaves in another.
+    let mut server = Server::default();
+    let mut decided = everywhere(5000, &objects(0..2));
+    for (name, row) in &decided.placed {
+        decided.removing.insert(
+            name.clone(),
+            removing(vec![PlacedObject { uid: "gone".into(), ..row.objects[0].clone() }]),
+        );
+    }
+    let names: Vec<&String> = decided.placed.keys().collect();
+    for (part, names) in names.chunks(100).enumerate() {
+        for (state, at) in [(true, part), (false, part + 50)] {
+            let entry = |name: &&String| {
+                let Entry { placed, removing } = Entry::of(&decided, name);
+                if state { Entry { placed, removing: None } } else { Entry { placed: None, removing } }
+            };
+            let content = decisions(names.iter().map(|name| (name.as_str(), entry(name))));
+            server.revision += 1;
+            server.slices.insert(u32::try_from(at).unwrap(), (server.revision, content));
+        }
+    }
+    let began = std::time::Instant::now();
+    let mut slices = server.restart();
+    assert_eq!(slices.assignments(), decided);
+    let calls = slices.next(&decided);
+    assert!(!calls.is_empty());
+    // Some two seconds of a debug build, more on a busy machine; with a pass over all slices for each cluster it takes minutes.
+    assert!(began.elapsed() < std::time::Duration::from_mins(1), "{:?}", began.elapsed());
+}
+
+#[test]
 fn names_of_slices_are_those_of_their_placement() {
     assert_eq!(Slices::index("a", &Slices::name("a", 12)), Some(12));
-    for other in ["a", "a-", "a-01", "a-1-0", "b-1", "a-x"] {
+    for other in ["a", "a-", "a-01", "a-1-0", "b-1", "a-x", "a-1000000", "a-4294967295"] {
         assert_eq!(Slices::index("a", other), None, "{other}");
     }
 }
@@ -291,6 +409,9 @@ proptest! {
                 }
                 let mut is_over = false;
                 for call in calls {
+                    if let SliceCall::Put { decisions, .. } = &call {
+                        prop_assert!(is_within_bounds(decisions), "{} decisions", decisions.len());
+                    }
                     budget -= 1;
                     let fault = if budget > 0 { faults.next().unwrap_or_default() } else { 9 };
                     let outcome = match fault {

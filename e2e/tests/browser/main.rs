@@ -144,7 +144,7 @@ async fn pictures(browser: &Browser, page: &Page) -> Result<(), Failure> {
 /// What changes is put in its place, and the focus stays where it is.
 async fn it_follows_the_fleet(fleet: &Fleet, browser: &Browser, page: &Page) -> Result<(), Failure> {
     browser.go(&page.url).await?;
-    browser.run("document.getElementById('c.west.link').focus(); window.stays = true").await?;
+    browser.run("document.getElementById('c.west:link').focus(); window.stays = true").await?;
     let hub = fleet.hub().cluster();
     objects::patch(hub, "GPUCluster", "", "west", json!({"spec": {"drain": true}})).await?;
     until(
@@ -154,7 +154,7 @@ async fn it_follows_the_fleet(fleet: &Fleet, browser: &Browser, page: &Page) -> 
     )
     .await?;
     let same = browser.run("return window.stays === true && document.activeElement.id").await?;
-    assert_eq!(same, json!("c.west.link"), "the page was loaded anew, or the focus is lost");
+    assert_eq!(same, json!("c.west:link"), "the page was loaded anew, or the focus is lost");
     objects::patch(hub, "GPUCluster", "", "west", json!({"spec": {"drain": false}})).await?;
     until(
         browser,
@@ -177,13 +177,13 @@ async fn by_keyboard_alone(browser: &Browser, page: &Page) -> Result<(), Failure
             browser.run("return document.activeElement.id || document.activeElement.innerText").await?;
         let visible = browser.run("return getComputedStyle(document.activeElement).outlineStyle").await?;
         assert_ne!(visible, json!("none"), "{stop} does not show that it has the focus");
-        let done = stop == "p.nim-service.huge.link";
+        let done = stop == "p.nim-service.huge:link";
         stops.push(stop);
         if done {
             break;
         }
     }
-    assert_eq!(stops.last(), Some(&json!("p.nim-service.huge.link")), "{stops:?}");
+    assert_eq!(stops.last(), Some(&json!("p.nim-service.huge:link")), "{stops:?}");
     browser.press("\u{e007}").await?;
     until(browser, "the placement is shown", "return document.body.innerText.includes('Why not elsewhere')")
         .await?;

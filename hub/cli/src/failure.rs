@@ -66,6 +66,11 @@ impl Failure {
         matches!(self, Self::Call { error, .. } if error.is_forbidden())
     }
 
+    /// Whether the API server says that there is no such object.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Call { error, .. } if error.is_not_found())
+    }
+
     /// Whether whoever read the output has gone, as `head` does: nothing to complain of.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)

@@ -380,7 +380,7 @@ fn render(status: &FleetStatus, now: Timestamp) -> String {
         out += &table.render(0);
         out.push('\n');
     }
-    out += &problem_list(problems);
+    out += &problem_list(problems, hidden.is_empty());
     out += &session::hidden(hidden);
     out
 }
@@ -434,9 +434,10 @@ fn placement_table(placements: &[PlacementRow]) -> Table {
     table
 }
 
-fn problem_list(problems: &[Problem]) -> String {
+fn problem_list(problems: &[Problem], all_is_seen: bool) -> String {
     if problems.is_empty() {
-        return format!("{}\n", paint("nothing is wrong", Tone::Good));
+        let words = if all_is_seen { "nothing is wrong" } else { "nothing is wrong with what you may see" };
+        return format!("{}\n", paint(words, Tone::Good));
     }
     let mut out = format!("{}\n\n", paint(&count(problems.len(), "problem"), Tone::Heading));
     for Problem { severity, object, reason, message, remedy } in problems {

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -146,11 +146,14 @@ struct Since {
     since: u64,
 }
 
-/// What has changed since a page was made, and from then on as it changes.
+/// What has changed since a page was made, and from then on as it changes. A browser that comes back says what it was told last.
 async fn events(
     State(here): State<Answering>,
     Query(Since { since }): Query<Since>,
+    headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
+    let told = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let since = told.unwrap_or(since);
     let mut recent = here.recent;
     // The first look does not wait for a change.
     recent.mark_changed();
@@ -162,9 +165,10 @@ async fn events(
             // A page of a view that is forgotten, or of another process.
             let changes =
                 shown.map_or_else(|| Some(Changes::unknown()), |shown| Changes::between(&shown, &now));
+            let version = now.version.to_string();
             shown = Some(now);
             if let Some(changes) = changes {
-                let event = Event::default().event("change").json_data(changes);
+                let event = Event::default().event("change").id(version).json_data(changes);
                 return Some((event, (recent, shown)));
             }
         }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::args::{SimulateArgs, WhyArgs};
 use crate::failure::{DONE, Failure, NO};
 use crate::print::Printer;
-use crate::session::{Seen, Session};
+use crate::session::{self, Hidden, Seen, Session};
 use crate::status::PlacementRow;
 use crate::table::{Cell, Table, Tone, age_of, paint};
 
@@ -85,6 +85,8 @@ pub(crate) struct Why {
     pub(crate) placement: PlacementRow,
     /// Its clusters, as the hub has written them down.
     pub(crate) clusters: Vec<Decided>,
+    /// What of them the caller may not see.
+    pub(crate) hidden: Vec<Hidden>,
     /// What the hub would decide now. Absent while no hub answers, or for a caller who may not ask.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) explanation: Option<Explanation>,
@@ -152,6 +154,7 @@ impl Why {
         Self {
             placement: PlacementRow::of(placement),
             clusters: decided(&slices.items),
+            hidden: Hidden::of("NIMPlacementDecision", slices).into_iter().collect(),
             explanation,
             unexplained,
             refusals: placement.status.as_ref().map(|status| status.refusals.clone()).unwrap_or_default(),
@@ -177,7 +180,7 @@ pub(crate) async fn print(session: &Session, printer: Printer, args: &WhyArgs) -
 }
 
 fn render(why: &Why, now: Timestamp) -> String {
-    let Why { placement: row, clusters, explanation, unexplained, refusals } = why;
+    let Why { placement: row, clusters, hidden, explanation, unexplained, refusals } = why;
     let mut out = String::new();
     let _ = writeln!(
         out,
@@ -211,7 +214,12 @@ fn render(why: &Why, now: Timestamp) -> String {
             because.trim().into(),
         ]);
     }
-    out += &if there.is_empty() { "it is placed nowhere\n".to_owned() } else { there.render(0) };
+    out += &match (there.is_empty(), hidden.is_empty()) {
+        (true, true) => "it is placed nowhere\n".to_owned(),
+        (true, false) => String::new(),
+        (false, _) => there.render(0),
+    };
+    out += &session::hidden(hidden);
     match (explanation, unexplained) {
         (Some(explanation), _) => {
             out.push('\n');

@@ -38,6 +38,7 @@ fn what_is_hidden_is_told_and_no_cluster_is_counted() {
     let status = FleetStatus::of(&hidden, &seen::<NIMPlacement>(PLACED.placements), &none::<GPUQuota>());
     let text = plain(&render(&status, now()));
     assert!(text.starts_with("1 placement, 1 ready"), "{text}");
+    assert!(text.contains("nothing is wrong with what you may see"), "{text}");
     assert!(text.ends_with("not shown, GPUCluster: gpuclusters.nimfleet.io is forbidden\n"), "{text}");
 }
 

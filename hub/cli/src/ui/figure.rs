@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use crate::status::ClusterRow;
 
 /// Width of a bar, in its own units; its height is 8.
-const BAR: u32 = 100;
+const BAR: u64 = 100;
 /// Side of a square of the map, and what is between two.
 const SQUARE: usize = 12;
 const GAP: usize = 3;
@@ -15,11 +15,17 @@ const GAP: usize = 3;
 const IN_A_ROW: usize = 75;
 
 /// A bar of the GPUs that are held, of all; what is free is the rest.
-pub(super) fn share(free: u32, total: u32) -> Markup {
+pub(super) fn held(free: u32, total: u32) -> Markup {
     let held = total.saturating_sub(free);
-    let width = (BAR * held).checked_div(total).unwrap_or(0);
+    share(held, total, Some(&format!("{held} of {total} GPUs are held")))
+}
+
+/// A bar of a part of a whole. Without a label its numbers stand beside it.
+pub(super) fn share(part: u32, whole: u32, label: Option<&str>) -> Markup {
+    let width = (BAR * u64::from(part)).checked_div(u64::from(whole)).unwrap_or(0).min(BAR);
+    let (role, is_hidden) = if label.is_some() { (Some("img"), None) } else { (None, Some("true")) };
     html! {
-        svg.share viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label=(format!("{held} of {total} GPUs are held")) {
+        svg.share viewBox="0 0 100 8" preserveAspectRatio="none" role=[role] aria-label=[label] aria-hidden=[is_hidden] {
             rect.free width=(BAR) height="8" rx="2" {}
             rect.held width=(width) height="8" rx="2" {}
         }
@@ -58,10 +64,11 @@ fn held_height(row: &ClusterRow) -> usize {
 
 /// How many nodes have so many free GPUs: a column for each number.
 pub(super) fn histogram(free_per_node: &BTreeMap<String, i32>) -> Markup {
-    const HEIGHT: i32 = 60;
+    const HEIGHT: i64 = 60;
     const COLUMN: usize = 28;
-    let column = |(free, nodes): (&String, &i32)| Some((free.parse::<u32>().ok()?, (*nodes).max(0)));
-    let mut free_per_node: Vec<(u32, i32)> = free_per_node.iter().filter_map(column).collect();
+    let column =
+        |(free, nodes): (&String, &i32)| Some((free.parse::<u32>().ok()?, i64::from((*nodes).max(0))));
+    let mut free_per_node: Vec<(u32, i64)> = free_per_node.iter().filter_map(column).collect();
     free_per_node.sort_unstable();
     let most = free_per_node.iter().map(|(_, nodes)| *nodes).max().unwrap_or(1).max(1);
     let box_of = format!("0 0 {} {}", free_per_node.len() * COLUMN, HEIGHT + 34);

@@ -37,7 +37,10 @@ impl Guard {
     /// Whether a browser was led here by one of the loopback's own names.
     fn is_named(&self, host: Option<&HeaderValue>) -> bool {
         let names = ["127.0.0.1", "localhost"].map(|name| format!("{name}:{}", self.port));
-        host.and_then(|host| host.to_str().ok()).is_some_and(|host| names.iter().any(|name| name == host))
+        // A browser leaves the port of HTTP out.
+        let is_it = |host: &str, name: &String| name == host || name.strip_suffix(":80") == Some(host);
+        host.and_then(|host| host.to_str().ok())
+            .is_some_and(|host| names.iter().any(|name| is_it(host, name)))
     }
 
     /// Whether the path begins with the token; how long that takes tells nothing about it.

@@ -1,7 +1,8 @@
 // Follows the fleet: puts parts that have changed in their places, and words times as ages. Everything else is the server's.
 "use strict";
 
-const { home, since, part } = document.body.dataset;
+const { home, part } = document.body.dataset;
+let { since } = document.body.dataset;
 const connection = document.getElementById("connection");
 const QUIET = 5000;
 let loaded = Date.now();
@@ -34,8 +35,10 @@ async function load() {
   loaded = Date.now();
   meanwhile = {};
   const answer = await fetch(location.href).catch(() => null);
-  if (!answer?.ok) return;
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const page = new DOMParser().parseFromString(answer ? await answer.text() : "", "text/html");
+  // An object that is gone says so; what could not be asked is asked again.
+  if (!answer || answer.status >= 500) plan();
+  if (!page.getElementById("content")) return;
   const typed = document.getElementById("q")?.value;
   keepFocus(() => document.getElementById("content").replaceChildren(...page.getElementById("content").childNodes));
   const field = document.getElementById("q");
@@ -65,17 +68,28 @@ function age() {
 }
 
 function change({ parts, reload }) {
-  if (reload || part in parts) plan();
+  if (reload || part?.split(" ").some((id) => id in parts)) plan();
   if (part) return;
   Object.assign(meanwhile, parts);
   put(parts);
 }
 
-if (since) {
-  const source = new EventSource(home + "events?since=" + since);
+let source = null;
+
+// A tab that nobody looks at keeps no connection: browsers open six to a server, and the seventh tab would wait for ever.
+function follow() {
+  source?.close();
+  if (!since || document.hidden) return;
+  source = new EventSource(home + "events?since=" + since);
   source.onopen = () => (connection.textContent = "");
   source.onerror = () => (connection.textContent = "the command that serves this page does not answer: what is shown may be old");
-  source.addEventListener("change", (event) => change(JSON.parse(event.data)));
+  source.addEventListener("change", (event) => {
+    since = event.lastEventId;
+    change(JSON.parse(event.data));
+  });
 }
+
+document.addEventListener("visibilitychange", follow);
+follow();
 age();
 setInterval(age, 5000);

@@ -10,7 +10,6 @@ use crds::fleet::{GPUCluster, GPUQuota, NIMPlacement};
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::events::v1::Event;
 use kube::core::NamespaceResourceScope;
-use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, watcher};
 use kube::{Api, Resource, ResourceExt};
 use runtime::chain;
@@ -28,6 +27,8 @@ const PACE: Duration = Duration::from_millis(250);
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// Who may list and not watch is shown a list of this age at the most.
 const POLL: Duration = Duration::from_secs(10);
+/// Pause before a kind is listed anew whose watch has failed.
+const LIST_AGAIN: Duration = Duration::from_secs(5);
 /// So many events are kept, the newest.
 const EVENTS: usize = 200;
 
@@ -150,6 +151,8 @@ enum End {
     Forbidden(String),
     /// The caller may list and not watch.
     Unwatchable,
+    /// The API server could not be asked, or its answer broke off.
+    Broken,
 }
 
 /// Keeps objects of one kind up to date: of the first of the places that the caller may list, with what is hidden then.
@@ -170,6 +173,11 @@ async fn keep<K>(
                 End::Unwatchable => {
                     refused.clear();
                     wait = POLL;
+                    break;
+                }
+                End::Broken => {
+                    refused.clear();
+                    wait = LIST_AGAIN;
                     break;
                 }
             }
@@ -194,7 +202,7 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     K::DynamicType: Default + Clone + std::hash::Hash + Eq,
 {
-    let seen = watcher(api.clone(), Config::default()).default_backoff();
+    let seen = watcher(api.clone(), Config::default());
     pin_mut!(seen);
     let mut listed = BTreeMap::new();
     let key = |object: &K| (object.namespace(), object.name_any());
@@ -206,7 +214,8 @@ where
                 objects.problem = None;
                 match event {
                     watcher::Event::Init => listed.clear(),
-                    watcher::Event::InitApply(object) => {
+                    watcher::Event::InitApply(mut object) => {
+                        object.meta_mut().managed_fields = None;
                         listed.insert(key(&object), Arc::new(object));
                         continue;
                     }
@@ -215,7 +224,8 @@ where
                         objects.hidden = hides.map(str::to_owned);
                         objects.asked = true;
                     }
-                    watcher::Event::Apply(object) => {
+                    watcher::Event::Apply(mut object) => {
+                        object.meta_mut().managed_fields = None;
                         objects.items.insert(key(&object), Arc::new(object));
                     }
                     watcher::Event::Delete(object) => {
@@ -231,8 +241,12 @@ where
             }
             Err(watcher::Error::WatchError(status)) if status.code == 403 => return End::Unwatchable,
             Err(error) => {
+                // A watch that is resumed tells nothing until something changes; a list tells at once that all is well again.
                 objects.problem = Some(chain(&error));
                 objects.asked = true;
+                drop(known);
+                shared.changed.notify_one();
+                return End::Broken;
             }
         }
         drop(known);

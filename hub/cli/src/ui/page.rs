@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
 use super::figure;
-use super::render::{View, badge, class, cluster_id, event_list, placement_id, readiness, time};
+use super::render::{View, badge, class, cluster_id, event_list, hides, placement_id, readiness, time};
 use crate::failure::Failure;
 use crate::session::{Hidden, Session};
-use crate::status::ClusterRow;
+use crate::status::{ClusterRow, Severity};
 use crate::table::Tone;
 use crate::why::{Explanation, Why};
 
@@ -19,7 +19,7 @@ use crate::why::{Explanation, Why};
 struct Follows<'a> {
     /// The version of the view that it was made from. None: it follows nothing.
     since: Option<u64>,
-    /// The part whose change has it loaded anew. None: parts are put in their places one by one.
+    /// The parts, separated by spaces, whose change has it loaded anew. None: parts are put in their places one by one.
     part: Option<&'a str>,
 }
 
@@ -90,6 +90,8 @@ pub(super) fn overview(view: &View, session: &Session, part: &str) -> Markup {
         .collect();
     let body = html! {
         h1.unseen { "The fleet" }
+        @if view.version == 0 { p role="status" { "the fleet is being read; what follows may lack some of it" } }
+        (not_shown(&status.hidden))
         (view.part("state"))
         (view.part("summary"))
         (view.part("map"))
@@ -98,14 +100,14 @@ pub(super) fn overview(view: &View, session: &Session, part: &str) -> Markup {
             (view.part("problems"))
         }
         form role="search" method="get" {
-            label for="q" { "Only what contains" }
+            label for="q" { "Name, region or product" }
             input #q name="q" type="search" value=(part) autocomplete="off" spellcheck="false";
-            button { "Show" }
-            @if !part.is_empty() { a href="?" { "Show all" } }
+            button #filter { "Filter" }
+            @if !part.is_empty() { a #all href="?" { "Show all" } }
         }
         section aria-labelledby="placements" {
             h2 #placements { "Placements " small { (placements.len()) } }
-            @if placements.is_empty() { p { "no placements" } } @else {
+            @if placements.is_empty() { (nothing("placements", hides(status, "NIMPlacement"))) } @else {
                 table.rows {
                     thead { tr {
                         th { "name" } th { "phase" } th { "where" } th { "clusters" } th { "replicas" } th { "reason" } th { "since" }
@@ -116,7 +118,7 @@ pub(super) fn overview(view: &View, session: &Session, part: &str) -> Markup {
         }
         section aria-labelledby="clusters" {
             h2 #clusters { "Clusters " small { (clusters.len()) } }
-            @if clusters.is_empty() { p { "no clusters" } } @else {
+            @if clusters.is_empty() { (nothing("clusters", hides(status, "GPUCluster"))) } @else {
                 table.rows {
                     thead { tr {
                         th { "name" } th { "ready" } th { "GPUs free" } th { "products" } th { "models" } th { "taints" } th { "last seen" }
@@ -129,9 +131,12 @@ pub(super) fn overview(view: &View, session: &Session, part: &str) -> Markup {
             h2 #events-title { "Events" }
             (view.part("events"))
         }
-        (not_shown(&status.hidden))
     };
     page(session, "Fleet", "./", Follows { since: Some(view.version), part: None }, &body)
+}
+
+fn nothing(what: &str, are_hidden: bool) -> Markup {
+    html! { p { @if are_hidden { "not shown to you" } @else { "no " (what) } } }
 }
 
 /// One cluster: its GPUs by product, what is wrong with it and what happened to it. None if the caller sees no such cluster.
@@ -145,7 +150,7 @@ pub(super) fn cluster(view: &View, session: &Session, name: &str) -> Option<Mark
         h1 { (name) " " (readiness(row)) }
         p { (row.message) }
         dl.facts {
-            dt { "GPUs free" } dd { (row.gpus.free) " of " (row.gpus.total) " " (figure::share(row.gpus.free, row.gpus.total)) }
+            dt { "GPUs free" } dd { (row.gpus.free) " of " (row.gpus.total) " " (figure::held(row.gpus.free, row.gpus.total)) }
             dt { "models" } dd { (row.models) }
             dt { "region" } dd { (row.region.clone().unwrap_or_else(none)) }
             dt { "taints" } dd { @if row.taints.is_empty() { "–" } @else { (row.taints.join(", ")) } }
@@ -165,31 +170,34 @@ pub(super) fn cluster(view: &View, session: &Session, name: &str) -> Option<Mark
             }
         }
         @for problem in problems {
-            p { (badge(&problem.reason, Tone::Bad)) " " (problem.message)
+            @let tone = if problem.severity == Severity::Error { Tone::Bad } else { Tone::Warning };
+            p { (badge(&problem.reason, tone)) " " (problem.message)
                 @if let Some(remedy) = &problem.remedy { " " code { (remedy) } } }
         }
         section {
             h2 { "Events" }
-            (event_list(&events))
+            (event_list(&events, hides(&view.status, "Event")))
         }
     };
-    let follows = Follows { since: Some(view.version), part: Some(&cluster_id(name)) };
+    let parts = format!("{} problems events", cluster_id(name));
+    let follows = Follows { since: Some(view.version), part: Some(&parts) };
     Some(page(session, name, "../", follows, &body))
 }
 
 /// One placement: where it runs, why there, and why not elsewhere.
 pub(super) fn placement(why: &Why, session: &Session, version: u64, now: Timestamp) -> Markup {
-    let Why { placement: row, clusters, explanation, unexplained, refusals } = why;
+    let Why { placement: row, clusters, hidden, explanation, unexplained, refusals } = why;
     let verdict = |cluster: &str| {
         let all = explanation.iter().flat_map(|explanation| &explanation.clusters);
         all.into_iter().find(|verdict| verdict.cluster == cluster)
     };
     let body = html! {
         h1 { (row.name) " " small { (row.namespace) } " " (badge(&row.phase, row.tone())) }
-        p { "clusters " (row.clusters.to_string()) ", replicas " (row.replicas.to_string()) " ready. " (row.reason) ": " (row.message) }
+        p { "clusters " (row.clusters.to_string()) ", replicas " (row.replicas.to_string()) " ready. " (row.reason) @if !row.message.is_empty() { ": " (row.message) } }
         section {
             h2 { "Where" }
-            @if clusters.is_empty() { p { "it is placed nowhere" } } @else {
+            (not_shown(hidden))
+            @if clusters.is_empty() { @if hidden.is_empty() { p { "it is placed nowhere" } } } @else {
                 table.rows {
                     thead { tr { th { "cluster" } th { "state" } th { "since" } th { "score" } th { "because" } th { "objects" } } }
                     tbody {
@@ -197,7 +205,7 @@ pub(super) fn placement(why: &Why, session: &Session, version: u64, now: Timesta
                             @let tone = if decided.state == DecisionState::Placed { Tone::Good } else { Tone::Warning };
                             @let found = verdict(&decided.cluster);
                             tr {
-                                th scope="row" { a href={"../../cluster/" (decided.cluster)} { (decided.cluster) } }
+                                th scope="row" { a id={"w." (decided.cluster)} href={"../../cluster/" (decided.cluster)} { (decided.cluster) } }
                                 td data-label="state" { (badge(&format!("{:?}", decided.state), tone)) }
                                 td data-label="since" { (time(Some(decided.since))) }
                                 td data-label="score" {
@@ -217,7 +225,7 @@ pub(super) fn placement(why: &Why, session: &Session, version: u64, now: Timesta
             @match (explanation, unexplained) {
                 (Some(explanation), _) => {
                     (elsewhere(explanation, |cluster| clusters.iter().any(|decided| decided.cluster == cluster)))
-                    p.axis { "asked " (time(Some(now))) "; " a href="" { "ask again" } }
+                    p.axis { "asked " (time(Some(now))) "; " a #again href="" { "ask again" } }
                 }
                 (None, words) => {
                     p { (badge("not known now", Tone::Warning)) " " (words.as_deref().unwrap_or_default()) }
@@ -236,7 +244,7 @@ fn parts(verdict: &crate::why::Verdict) -> Markup {
         @if !verdict.score_parts.is_empty() {
             ul.parts {
                 @for part in &verdict.score_parts {
-                    li { (figure::share(100 - part.points.min(100), 100)) " " (part.name) " " (part.points) " × " (part.weight) }
+                    li { (figure::share(part.points.min(100), 100, None)) " " (part.name) " " (part.points) " × " (part.weight) }
                 }
             }
         }
@@ -258,7 +266,7 @@ fn elsewhere(explanation: &Explanation, has: impl Fn(&str) -> bool) -> Markup {
                     @for verdict in others {
                         @let tone = if verdict.word == "Eligible" { Tone::Good } else { Tone::Warning };
                         tr class=(class(tone)) {
-                            th scope="row" { a href={"../../cluster/" (verdict.cluster)} { (verdict.cluster) } }
+                            th scope="row" { a id={"n." (verdict.cluster)} href={"../../cluster/" (verdict.cluster)} { (verdict.cluster) } }
                             td data-label="reason" { (badge(&verdict.reason, tone)) }
                             td data-label="report" { (time(verdict.reported_at)) }
                             td data-label="numbers" { (verdict.message) }
@@ -307,6 +315,12 @@ pub(super) fn missing(session: &Session, kind: &str, name: &str) -> Response {
 
 /// The API server refuses.
 pub(super) fn refused(session: &Session, failure: &Failure) -> Response {
-    let status = if failure.is_forbidden() { StatusCode::FORBIDDEN } else { StatusCode::BAD_GATEWAY };
+    let status = if failure.is_forbidden() {
+        StatusCode::FORBIDDEN
+    } else if failure.is_not_found() {
+        StatusCode::NOT_FOUND
+    } else {
+        StatusCode::BAD_GATEWAY
+    };
     failed(session, "../../", status, &failure.to_string())
 }

@@ -15,6 +15,8 @@ use crate::table::{Tone, count};
 
 /// So many events stand on the page.
 const EVENTS: usize = 50;
+/// So many problems stand on the page; of others their number.
+const PROBLEMS: usize = 100;
 /// Fewer clusters are taken in from their table.
 const MAPPED: usize = 12;
 
@@ -80,8 +82,8 @@ impl View {
         part("state".to_owned(), state(problem));
         part("summary".to_owned(), summary(&status));
         part("map".to_owned(), map(&status.clusters));
-        part("problems".to_owned(), problems(&status.problems));
-        part("events".to_owned(), event_list(&events));
+        part("problems".to_owned(), problems(&status));
+        part("events".to_owned(), event_list(&events, hides(&status, "Event")));
         for row in &status.clusters {
             part(cluster_id(&row.name), cluster_row(row));
         }
@@ -178,6 +180,11 @@ fn state(problem: Option<&str>) -> Markup {
     }
 }
 
+/// Whether the caller sees no object of a kind, or not all of them.
+pub(super) fn hides(status: &FleetStatus, kind: &str) -> bool {
+    status.hidden.iter().any(|hidden| hidden.kind == kind)
+}
+
 fn summary(status: &FleetStatus) -> Markup {
     let ready = status.clusters.iter().filter(|row| row.ready == "True").count();
     let served = status.placements.iter().filter(|row| row.ready == "True").count();
@@ -191,14 +198,16 @@ fn summary(status: &FleetStatus) -> Markup {
     };
     html! {
         dl #summary {
-            div class=(class(tone(status.clusters.len(), ready))) {
-                dt { "clusters ready" }
-                dd { (ready) small { " of " (status.clusters.len()) } }
-            }
-            div {
-                dt { "GPUs free" }
-                dd { (free) small { " of " (total) } }
-                (figure::share(free, total))
+            @if !hides(status, "GPUCluster") {
+                div class=(class(tone(status.clusters.len(), ready))) {
+                    dt { "clusters ready" }
+                    dd { (ready) small { " of " (status.clusters.len()) } }
+                }
+                div {
+                    dt { "GPUs free" }
+                    dd { (free) small { " of " (total) } }
+                    (figure::held(free, total))
+                }
             }
             div class=(class(tone(status.placements.len(), served))) {
                 dt { "placements ready" }
@@ -227,20 +236,23 @@ fn map(clusters: &[ClusterRow]) -> Markup {
     }
 }
 
-fn problems(problems: &[Problem]) -> Markup {
+fn problems(status: &FleetStatus) -> Markup {
+    let problems = &status.problems;
     html! {
         div #problems {
             @if problems.is_empty() {
-                p { (badge("nothing is wrong", Tone::Good)) }
+                @let words = if status.hidden.is_empty() { "nothing is wrong" } else { "nothing is wrong with what you may see" };
+                p { (badge(words, Tone::Good)) }
             } @else {
                 ul.problems {
-                    @for Problem { severity, object, reason, message, remedy } in problems {
+                    @for Problem { severity, object, reason, message, remedy } in problems.iter().take(PROBLEMS) {
                         @let tone = if *severity == Severity::Error { Tone::Bad } else { Tone::Warning };
                         li {
                             (badge(reason, tone)) " " strong { (object) } " " (message)
                             @if let Some(remedy) = remedy { " " code { (remedy) } }
                         }
                     }
+                    @if problems.len() > PROBLEMS { li { "and " (problems.len() - PROBLEMS) " more" } }
                 }
             }
         }
@@ -264,10 +276,10 @@ fn cluster_row(row: &ClusterRow) -> Markup {
     let products: Vec<String> = row.products.iter().map(|product| product.product.clone()).collect();
     html! {
         tr id=(id) {
-            th scope="row" { a id={(id) ".link"} href={"cluster/" (row.name)} { (row.name) } }
+            th scope="row" { a id={(id) ":link"} href={"cluster/" (row.name)} { (row.name) } }
             td data-label="ready" { (readiness(row)) }
             td data-label="GPUs free" {
-                (figure::share(row.gpus.free, row.gpus.total)) " "
+                (figure::held(row.gpus.free, row.gpus.total)) " "
                 span.number { (row.gpus.free) "/" (row.gpus.total) }
             }
             td data-label="products" { (first_two(&products)) }
@@ -283,24 +295,24 @@ fn placement_row(row: &PlacementRow) -> Markup {
     html! {
         tr id=(id) {
             th scope="row" {
-                a id={(id) ".link"} href={"placement/" (row.namespace) "/" (row.name)} { (row.name) }
+                a id={(id) ":link"} href={"placement/" (row.namespace) "/" (row.name)} { (row.name) }
                 " " small { (row.namespace) }
             }
             td data-label="phase" { (badge(&row.phase, row.tone())) }
             td data-label="where" { @if row.place.is_empty() { "nowhere" } @else { (row.place) } }
             td data-label="clusters" { (row.clusters.to_string()) }
             td data-label="replicas" { (row.replicas.to_string()) }
-            td data-label="reason" { (row.reason) @if row.ready != "True" { ": " (row.message) } }
+            td data-label="reason" { (row.reason) @if row.ready != "True" && !row.message.is_empty() { ": " (row.message) } }
             td data-label="since" { (time(row.since)) }
         }
     }
 }
 
 /// The table of events, the newest first.
-pub(super) fn event_list(rows: &[EventRow]) -> Markup {
+pub(super) fn event_list(rows: &[EventRow], are_hidden: bool) -> Markup {
     html! {
         div #events {
-            @if rows.is_empty() { p { "no events" } } @else {
+            @if rows.is_empty() { p { @if are_hidden { "not shown to you" } @else { "no events" } } } @else {
                 table {
                     caption { (count(rows.len().min(EVENTS), "event")) ", the newest first" }
                     thead { tr { th { "last" } th { "reason" } th { "object" } th { "message" } } }

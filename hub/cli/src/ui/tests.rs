@@ -83,6 +83,24 @@ async fn the_overview_shows_clusters_placements_and_problems() {
 }
 
 #[tokio::test]
+async fn what_a_caller_may_not_see_is_not_said_to_be_none() {
+    let hidden = Seen { hidden: Some("gpuclusters.nimfleet.io is forbidden".to_owned()), ..none() };
+    let (app, _sender, folder) = serving(view_of(&hidden, &none()));
+    let (_, text, _) = ask(&app, HERE, &folder).await;
+    for words in [
+        "not shown to you, GPUCluster: ",
+        "nothing is wrong with what you may see",
+        "no placements",
+        "no events",
+    ] {
+        assert!(text.contains(words), "{words} is not in\n{text}");
+    }
+    for words in ["clusters ready", "GPUs free</dt>", "no clusters"] {
+        assert!(!text.contains(words), "{words} is in\n{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_cluster_has_a_page_of_its_own() {
     let (app, _sender, folder) = serving(view(&PLACED));
     let (status, text, _) = ask(&app, HERE, &format!("{folder}cluster/east")).await;

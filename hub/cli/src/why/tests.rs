@@ -35,6 +35,16 @@ fn a_hub_that_does_not_answer_takes_the_explanation_alone() {
 }
 
 #[test]
+fn decisions_that_the_caller_may_not_see_are_not_said_to_be_none() {
+    let placements: Seen<NIMPlacement> = seen(PLACED.placements);
+    let hidden = Seen { items: Vec::new(), hidden: Some("nimplacementdecisions is forbidden".to_owned()) };
+    let why = Why::of(&placements.items[0], &hidden, Err("no hub answers".to_owned()));
+    let text = plain(&render(&why, now()));
+    assert!(text.contains("not shown, NIMPlacementDecision: nimplacementdecisions is forbidden"), "{text}");
+    assert!(!text.contains("nowhere"), "{text}");
+}
+
+#[test]
 fn a_simulation_shows_where_it_would_run() {
     let explanation = read(recorded(PLACED.explanation), "PlacementExplanation").unwrap();
     let simulated =

@@ -1,9 +1,13 @@
-//! Prometheus metrics of the hub. Labels come from closed lists; no label names an object.
+//! Prometheus metrics of the hub. Labels come from closed lists; only what [`objects`] shows names objects, and of so many at most.
+
+mod objects;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crds::fleet::{GPUCluster, NIMPlacement};
+use kube::runtime::reflector::Store;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -52,6 +56,7 @@ struct Families {
     failover_held_placements: Family<ByReason, Gauge>,
     failovers: Counter,
     orphans: Gauge,
+    objects: objects::Objects,
 }
 
 impl Families {
@@ -59,6 +64,8 @@ impl Families {
         let mut registry = Registry::with_prefix("nimfleet_hub");
         link.register(&mut registry);
         registry.register_collector(Box::new(panics::Panics));
+        let objects = objects::Objects::default();
+        registry.register_collector(Box::new(objects.clone()));
         let leading = Gauge::default();
         registry.register("leading", "Whether this replica leads (1) or stands by (0)", leading.clone());
         let accepted_clusters = Gauge::default();
@@ -101,6 +108,7 @@ impl Families {
             failover_held_placements,
             failovers,
             orphans,
+            objects,
         }
     }
 }
@@ -120,6 +128,11 @@ impl Metrics {
     /// Whether this replica leads.
     pub fn set_leading(&self, leads: bool) {
         self.families.leading.set(leads.into());
+    }
+
+    /// Shows what these objects say of themselves from now on, the first thousand of each.
+    pub fn show(&self, clusters: Store<GPUCluster>, placements: Store<NIMPlacement>) {
+        self.families.objects.show(clusters, placements);
     }
 
     /// The number of sessions that are up.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use e2e::failure::Failure;
 use kube::Client;
 use kube::client::Body;
+use kube::runtime::reflector::store;
 use serde_json::Value;
 use spoke::operator::{Operator, Settings, WAIT_FOR_POSTGRES_IMAGE};
 
@@ -33,6 +34,7 @@ fn of_the_hub() -> Result<BTreeSet<String>, Failure> {
     metrics.failover_reason(None, Some("ManyClustersLost"));
     metrics.reconciled("placement", Duration::ZERO);
     metrics.fault("placement", "Timeout");
+    metrics.show(store().0, store().0);
     Ok(samples(&metrics.encode()?))
 }
 

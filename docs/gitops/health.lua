@@ -16,6 +16,11 @@ local function says(...)
       return conditions[kind].message
     end
   end
+  for _, kind in ipairs({"NIM_CACHE_RECONCILE_FAILED", "NIM_BUILD_RECONCILE_FAILED"}) do
+    if is(kind, "True") then
+      return conditions[kind].message
+    end
+  end
   return status.state or "its controller has said nothing yet"
 end
 
@@ -32,6 +37,12 @@ end
 
 if is("Stalled", "True") or is("Failed", "True") or status.state == "Failed" or status.phase == "Degraded" then
   return {status = "Degraded", message = says("Stalled", "Failed", "Degraded", "Ready")}
+end
+if is("Connected", "Unknown") then
+  return {status = "Degraded", message = says("Ready")}
+end
+if is("Reconciled", "False") then
+  return {status = "Degraded", message = conditions.Reconciled.message}
 end
 if is("Ready", "True") or (ready == nil and status.state == "Ready") then
   return {status = "Healthy", message = says("Ready")}

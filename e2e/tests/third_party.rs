@@ -329,7 +329,7 @@ async fn argo_cd_and_flux_judge_each_phase_as_it_is() -> Result<(), Failure> {
     // Nobody hears of it.
     east.link().cut().await;
     judged(&fleet, &judge, placement, ("Degraded", "InProgress", "Unknown")).await?;
-    judged(&fleet, &judge, ("GPUCluster", "", "east"), ("Progressing", "InProgress", "Unknown")).await?;
+    judged(&fleet, &judge, ("GPUCluster", "", "east"), ("Degraded", "InProgress", "Unknown")).await?;
     objects::delete(hub, "NIMPlacement", namespace, sample::NAME).await?;
     judged(&fleet, &judge, placement, ("Progressing", "Terminating", "False")).await?;
     east.link().heal().await;

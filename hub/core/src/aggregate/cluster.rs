@@ -77,10 +77,13 @@ pub fn cluster_ready(conditions: &[Condition]) -> Finding<'static> {
     })
 }
 
-/// Why a cluster is not Ready: one that nobody accepts, or that is the hub's own, stays so; an agent connects and reports by itself.
+/// Why a cluster is not Ready: one that nobody accepts, that is the hub's own, or whose certificate is revoked stays so; an agent connects
+/// and reports by itself.
 #[must_use]
 pub fn cluster_unready(conditions: &[Condition]) -> Unready {
-    if condition::is_true(conditions, "Accepted") && !condition::is_true(conditions, "IsHub") {
+    let is_revoked = condition::find(conditions, "CertificateValid")
+        .is_some_and(|valid| valid.reason == Reason::CertificateRevoked.as_str());
+    if condition::is_true(conditions, "Accepted") && !condition::is_true(conditions, "IsHub") && !is_revoked {
         Unready::Reconciling
     } else {
         Unready::Stalled

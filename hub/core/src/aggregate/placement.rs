@@ -109,13 +109,15 @@ fn ready<'a>(findings: &[Finding<'a>], places: Option<&str>) -> Finding<'a> {
     }
 }
 
-/// A placement is stalled by what has failed or was refused, while nothing else is under way. What waits for a cluster, for objects
-/// or for word of a silent cluster goes on when that comes.
+/// A placement is stalled by what has failed or was refused for good, while nothing else is under way. What waits for a cluster, for
+/// objects or for word of a silent cluster goes on when that comes; what a cluster has no room for, or its owner denies, goes to
+/// another one where there is one.
 fn unready(findings: &[Finding<'_>]) -> Unready {
+    let passes = [Reason::NoRoom, Reason::PolicyDenied].map(Reason::as_str);
     let is =
-        |kind: &str, truth| findings.iter().any(|finding| finding.kind == kind && finding.truth == truth);
-    let is_silence = is("Available", Truth::Unknown);
-    if is("Degraded", Truth::True) && !is("Progressing", Truth::True) && !is_silence {
+        |kind: &str, truth| findings.iter().find(|finding| finding.kind == kind && finding.truth == truth);
+    let lasts = is("Degraded", Truth::True).is_some_and(|degraded| !passes.contains(&degraded.reason));
+    if lasts && is("Progressing", Truth::True).is_none() && is("Available", Truth::Unknown).is_none() {
         Unready::Stalled
     } else {
         Unready::Reconciling

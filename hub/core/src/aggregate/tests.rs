@@ -192,7 +192,11 @@ fn one_cluster_behind_makes_the_whole_not_ready() {
     let rejected =
         Answer::Rejected { class: RejectionClass::Conflict, message: "llm is not the fleet's".into() };
     let retrying = Answer::Retrying { message: "no answer within 10 s".into() };
-    let cases: [(&str, Said, &str, &str); 10] = [
+    let denied = Answer::Rejected {
+        class: RejectionClass::PolicyDenied { held: false },
+        message: "limits.hostPaths has no /data".into(),
+    };
+    let cases: [(&str, Said, &str, &str); 11] = [
         (
             "sent",
             Said { answer: None, service: None, ..ready() },
@@ -223,6 +227,12 @@ fn one_cluster_behind_makes_the_whole_not_ready() {
             Said { answer: Some(rejected), service: None, ..ready() },
             "Degraded/Rejected",
             "False/Rejected",
+        ),
+        (
+            "denied",
+            Said { answer: Some(denied), service: None, ..ready() },
+            "Degraded/PolicyDenied",
+            "False/PolicyDenied",
         ),
         (
             "retried",
@@ -262,8 +272,8 @@ fn one_cluster_behind_makes_the_whole_not_ready() {
         assert_ne!(available.status, "True", "{what}");
         let of_placement = find(&placement.conditions, "Ready").unwrap();
         assert_eq!(format!("{}/{}", of_placement.status, of_placement.reason), ready, "{what}");
-        // What failed or was refused stays so; all else is waited for.
-        let is_stalled = phase.starts_with("Degraded") && ready.starts_with("False");
+        // What failed or was refused for good stays so; all else is waited for, and what is denied may go elsewhere.
+        let is_stalled = phase.starts_with("Degraded") && ready.starts_with("False") && what != "denied";
         let why: Vec<&str> = placement.conditions.iter().map(|one| one.type_.as_str()).collect();
         let why: Vec<&str> =
             why.into_iter().filter(|kind| ["Reconciling", "Stalled"].contains(kind)).collect();

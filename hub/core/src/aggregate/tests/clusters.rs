@@ -77,14 +77,16 @@ fn a_cluster_is_ready_when_placements_may_come() {
     };
     let silent = finding("Connected", Truth::Unknown, "Unreachable");
     let stale = finding("CapacityFresh", Truth::False, "ReportStale");
+    let revoked = finding("CertificateValid", Truth::False, "CertificateRevoked");
     let refused = finding("Accepted", Truth::False, "NotAccepted");
     let hub = is_hub(crate::fleet::Role::Hub, &[]).unwrap();
     for (other, expected, unready) in [
         (vec![], "True/Ready", None),
         (vec![silent.clone(), stale.clone()], "Unknown/Unreachable", Some("Reconciling")),
         (vec![stale], "False/ReportStale", Some("Reconciling")),
-        (vec![refused, silent], "False/NotAccepted", Some("Stalled")),
+        (vec![refused, silent.clone()], "False/NotAccepted", Some("Stalled")),
         (vec![hub], "False/IsHub", Some("Stalled")),
+        (vec![revoked, silent], "Unknown/Unreachable", Some("Stalled")),
     ] {
         let mut conditions = Vec::new();
         for finding in good().into_iter().chain(other) {

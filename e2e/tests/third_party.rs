@@ -1,5 +1,5 @@
 //! Services beside Kueue, under the endpoint picker and before Knative's validator, and placements as Argo CD and Flux judge them, as
-//! all of these are released. Run by hand, since they take a dozen CPU minutes to build: `cargo test -p e2e --test third_party`.
+//! all of these are released. Run by hand, since they take long to build: `cargo test -p e2e --test third_party`.
 
 use std::time::{Duration, Instant};
 

@@ -187,6 +187,15 @@ pub fn expect_ready(object: &Value) -> Result<(), Failure> {
     Err(Failure::new("Ready is of an older generation"))
 }
 
+/// Succeeds when a ResourceQuota is in force as its spec says. Until its controller has counted, pods are refused in other words, or by
+/// what the quota was before.
+pub fn expect_in_force(quota: &Value) -> Result<(), Failure> {
+    let (hard, status) = (&quota["spec"]["hard"], &quota["status"]);
+    let is_counted =
+        hard.as_object().is_some_and(|hard| hard.keys().all(|name| status["used"][name].is_string()));
+    if status["hard"] == *hard && is_counted { Ok(()) } else { Err(Failure::new(status.to_string())) }
+}
+
 /// The message of an object that is not Ready for this reason.
 pub fn expect_not_ready(object: &Value, reason: &str) -> Result<String, Failure> {
     match condition(object, "Ready") {

@@ -37,14 +37,10 @@ async fn quota(site: &Site, gpus: Option<u32>) -> Result<(), Failure> {
         "spec": {"hard": {"requests.nvidia.com/gpu": gpus.to_string()}},
     });
     objects::apply(site.cluster(), &quota.to_string()).await?;
-    // Until its controller has counted, pods are refused in other words, or by what the quota was before.
-    let wanted = gpus.to_string();
-    site.eventually(&format!("the quota is {wanted}"), SOON, || async {
-        let found = objects::get(site.cluster(), "ResourceQuota", NAMESPACE, "gpu-quota").await?;
-        let status = &found["status"];
-        let is = status["hard"]["requests.nvidia.com/gpu"].as_str();
-        let is_counted = status["used"]["requests.nvidia.com/gpu"].is_string();
-        if is == Some(wanted.as_str()) && is_counted { Ok(()) } else { Err(Failure::new(status.to_string())) }
+    site.eventually(&format!("the quota is {gpus}"), SOON, || async {
+        objects::expect_in_force(
+            &objects::get(site.cluster(), "ResourceQuota", NAMESPACE, "gpu-quota").await?,
+        )
     })
     .await
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::shares::{SOON, decided_anew, says_of};
 
-/// A quota in the namespace of the sample in east, in force: until its status has it, pods are refused in other words.
+/// A quota in the namespace of the sample in east, in force.
 async fn quota(fleet: &Fleet, hard: Value) -> Result<(), Failure> {
     let quota = json!({
         "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "tight", "namespace": sample::NAMESPACE},
@@ -18,9 +18,7 @@ async fn quota(fleet: &Fleet, hard: Value) -> Result<(), Failure> {
     objects::apply(east, &quota.to_string()).await?;
     fleet
         .eventually("the quota is in force", SOON, || async {
-            let found = objects::get(east, "ResourceQuota", sample::NAMESPACE, "tight").await?;
-            let (told, wanted) = (&found["status"]["hard"], &found["spec"]["hard"]);
-            if told == wanted { Ok(()) } else { Err(Failure::new(found.to_string())) }
+            objects::expect_in_force(&objects::get(east, "ResourceQuota", sample::NAMESPACE, "tight").await?)
         })
         .await
 }

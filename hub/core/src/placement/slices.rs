@@ -308,9 +308,9 @@ impl Slices {
         }
         let clusters: BTreeSet<&str> =
             decided.placed.keys().chain(decided.removing.keys()).map(String::as_str).collect();
-        let all_stored = LazyCell::new(|| self.assignments());
+        let stored = LazyCell::new(|| self.assignments());
         let homes =
-            homes(&stored_in, &|cluster| Entry::of(&all_stored, cluster), &mut chosen, &clusters, decided);
+            homes(&stored_in, &|cluster| Entry::of(&stored, cluster), &mut chosen, &clusters, decided);
         // Clusters that are brought to one home: as they are stored, until no other slice has them.
         let mut moving: BTreeMap<&str, u32> = BTreeMap::new();
         for (cluster, indices) in &stored_in {
@@ -319,7 +319,6 @@ impl Slices {
                 moving.insert(cluster, *home);
             }
         }
-        let stored = self.stored_of(&moving.keys().copied().collect());
         let mut there: BTreeMap<u32, Assignments> = BTreeMap::new();
         for home in moving.values().collect::<BTreeSet<_>>() {
             let there = there.entry(*home).or_default();
